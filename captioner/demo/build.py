@@ -1,0 +1,178 @@
+"""Build a small Qwen3-VL from nothing: tokenizer, processor with chat template, and a model with random weights.
+
+The demo model is trained from this; tests and benchmarks use it as it is. No download, no file read.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+PATCH_SIZE, MERGE_SIZE, TEMPORAL_PATCH_SIZE = 16, 2, 2  # as in every released Qwen3-VL
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+# ChatML, as Qwen3-VL uses it: one line of role, then the parts of the message in order.
+CHAT_TEMPLATE = """
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}{{ '\\n' }}
+{%- if message.content is string -%}{{ message.content }}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == 'video' -%}<|vision_start|><|video_pad|><|vision_end|>
+{%- elif part.type == 'text' -%}{{ part.text }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+<|im_end|>{{ '\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant{{ '\\n' }}{%- endif -%}
+"""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a model. The defaults are the demo model's: about 5 M parameters."""
+
+    text_layers: int = 4
+    text_hidden: int = 192
+    text_heads: int = 6
+    text_kv_heads: int = 2
+    text_head_dim: int = 32
+    text_mlp: int = 512
+    vision_layers: int = 4
+    vision_hidden: int = 160
+    vision_heads: int = 4
+    vision_mlp: int = 480
+    vision_positions: int = 64  # a learned grid of 8 x 8, resampled to each picture
+    deepstack: tuple[int, ...] = (0, 1, 2)
+    initializer_range: float = 0.02
+
+
+def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer:
+    """Train byte-level BPE on a corpus; digits stay single, as in Qwen's own tokenizer."""
+    bpe = Tokenizer(models.BPE())
+    words = Regex(r"'\w+| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    model = bpe.model
+    trained = _vocab_and_merges(model)
+    return Qwen2Tokenizer(
+        vocab=trained[0],
+        merges=trained[1],
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS),
+        model_max_length=32768,
+    )
+
+
+def _vocab_and_merges(model: models.BPE) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    import json
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(folder)
+        vocab = json.loads(Path(folder, "vocab.json").read_text(encoding="utf-8"))
+        lines = Path(folder, "merges.txt").read_text(encoding="utf-8").splitlines()
+    return vocab, [tuple(line.split(" ")) for line in lines if not line.startswith("#version")]
+
+
+def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
+    """A real Qwen3-VL processor. Unlike the released ones it never enlarges a still: pictures here are small."""
+    common = {
+        "patch_size": PATCH_SIZE,
+        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
+        "merge_size": MERGE_SIZE,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    return Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 1024, "longest_edge": 16777216}, **common),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(size={"shortest_edge": 4096, "longest_edge": 25165824}, **common),
+        chat_template=CHAT_TEMPLATE.strip(),
+    )
+
+
+def build_model(
+    tokenizer: Qwen2Tokenizer, geometry: Geometry = Geometry(), seed: int = 0
+) -> Qwen3VLForConditionalGeneration:
+    """A float32 model with random weights on the CPU, its generation config set to greedy."""
+    token_id = tokenizer.convert_tokens_to_ids
+    third = geometry.text_head_dim // 2 // 3
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": (len(tokenizer) + 63) // 64 * 64,
+            "hidden_size": geometry.text_hidden,
+            "intermediate_size": geometry.text_mlp,
+            "num_hidden_layers": geometry.text_layers,
+            "num_attention_heads": geometry.text_heads,
+            "num_key_value_heads": geometry.text_kv_heads,
+            "head_dim": geometry.text_head_dim,
+            "max_position_embeddings": 32768,
+            "initializer_range": geometry.initializer_range,
+            "tie_word_embeddings": True,
+            "bos_token_id": token_id("<|endoftext|>"),
+            "eos_token_id": token_id("<|im_end|>"),
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [geometry.text_head_dim // 2 - 2 * third, third, third],
+                "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "depth": geometry.vision_layers,
+            "hidden_size": geometry.vision_hidden,
+            "num_heads": geometry.vision_heads,
+            "intermediate_size": geometry.vision_mlp,
+            "out_hidden_size": geometry.text_hidden,
+            "patch_size": PATCH_SIZE,
+            "temporal_patch_size": TEMPORAL_PATCH_SIZE,
+            "spatial_merge_size": MERGE_SIZE,
+            "num_position_embeddings": geometry.vision_positions,
+            "deepstack_visual_indexes": list(geometry.deepstack),
+            "initializer_range": geometry.initializer_range,
+        },
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(config).eval()
+    model.generation_config = GenerationConfig(
+        eos_token_id=token_id("<|im_end|>"), pad_token_id=token_id("<|endoftext|>"), do_sample=False
+    )
+    return model

@@ -1,0 +1,41 @@
+"""Every error that a user sees, as one tree. The message is shown as it is: what happened, to which file, what to do."""
+
+
+class CaptionerError(Exception):
+    """Base class. The CLI prints `error: <message>` and exits with 2; the page shows the message as a toast."""
+
+
+class FolderError(CaptionerError):
+    """A folder that does not exist, is no folder, or cannot be read."""
+
+
+class MediaError(CaptionerError):
+    """A media file that cannot be read or is over a limit. Costs this one item."""
+
+
+class CaptionError(CaptionerError):
+    """A caption file that cannot be read or written. Costs this one item."""
+
+
+class SettingsError(CaptionerError):
+    """A setting with an unknown name or an impossible value."""
+
+
+class PromptError(CaptionerError):
+    """A prompt that does not exist, cannot be changed, or has no text."""
+
+
+class StateError(CaptionerError):
+    """The state folder cannot be created, is damaged, or was written by a newer version."""
+
+
+class ModelError(CaptionerError):
+    """A model that is missing, cannot be downloaded, does not fit, or is of an unknown kind."""
+
+
+class ReplicaError(CaptionerError):
+    """A replica that failed to start or was lost."""
+
+
+class JobError(CaptionerError):
+    """A job that cannot be started, such as one with nothing to caption."""

@@ -1,0 +1,49 @@
+"""Files on disk: the state folder, and replacing a file so that it is whole before and after."""
+
+import contextlib
+import os
+import shutil
+import threading
+from pathlib import Path
+
+from captioner.errors import StateError
+
+APP_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def state_folder(given: Path | None = None) -> Path:
+    """The one folder for the app's own files: as given, else CAPTIONER_STATE, else `.gradio` beside app.py.
+
+    Raises StateError when it cannot be made or written to.
+    """
+    folder = Path(given or os.environ.get("CAPTIONER_STATE") or APP_FOLDER / ".gradio").expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"cannot create the state folder {folder}: {error.strerror}; choose one with --state") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StateError(f"cannot write to the state folder {folder}; choose another with --state")
+    return folder
+
+
+def write_atomic(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Replace `path` by `data`: after a crash at any moment it holds the whole old or the whole new content.
+
+    The new content is first written to `scratch` (a folder) if that is on the same filesystem, else to a dot-file
+    beside `path`. Keeps the permissions of a file that it replaces. Raises OSError.
+    """
+    folder = path.parent
+    if scratch is not None and scratch.stat().st_dev == folder.stat().st_dev:
+        folder = scratch
+    temporary = folder / f".{path.name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

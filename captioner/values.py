@@ -1,0 +1,116 @@
+"""The frozen values that flow from a folder to captions. numpy at most; nothing here reads or writes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+MediaKind = Literal["video", "image"]
+ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
+
+
+class MediaItem(NamedTuple):
+    """One media file of a scanned folder. A NamedTuple with a shared `folder`, since a scan makes 50,000 of them."""
+
+    folder: Path  # the folder that holds the file
+    filename: str
+    name: str  # relative to the scanned folder, with "/" between parts; unique within a scan
+    kind: MediaKind
+    size_bytes: int
+    modified_s: float  # POSIX time
+    caption_name: str  # file name of its caption, in the same folder
+    has_caption: bool  # a file of that name was there; it may be empty
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.filename
+
+    @property
+    def caption_path(self) -> Path:
+        return self.folder / self.caption_name
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a container says of itself, checked against its packets where that is cheap. Sizes are as displayed."""
+
+    width: int
+    height: int
+    duration_s: float  # 0 for a still
+    fps: float  # mean rate over the clip; 0 for a still
+    num_frames: int
+    rotation: int  # degrees clockwise that a player turns the picture: 0, 90, 180 or 270
+    codec: str
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """Which frames to show the model: evenly over the clip, an even number of them."""
+
+    max_frames: int = 32
+    fps: float = 2.0
+    min_frames: int = 8  # for short clips, where they have as many
+    frame_size: int = 336  # longest side in pixels; both sides become multiples of 32
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Sampled frames in display order. One frame stands for a still."""
+
+    pixels: np.ndarray  # uint8 (T, H, W, 3) RGB, H and W multiples of 32
+    times_s: np.ndarray  # float64 (T,), seconds since the clip's first frame
+    indices: np.ndarray  # int64 (T,), numbers of the frames in the source, from 0
+    fps: float  # mean frame rate of the source; 0 for a still
+    warning: str = ""  # one line if the file is damaged but usable
+
+    @property
+    def clock(self) -> tuple[float, list[int]]:
+        """(rate, ticks) with ticks / rate = the time of each frame, for processors that take a rate and frame numbers.
+
+        The source's own numbers when its frame rate is constant, else milliseconds.
+        """
+        if self.fps and np.abs(self.indices / self.fps - self.times_s).max() < 0.5 / self.fps:
+            return self.fps, self.indices.tolist()
+        return 1000.0, np.rint(self.times_s * 1000).astype(int).tolist()
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How to write one caption. temperature 0 is greedy; top_k 0 and top_p 1 mean no limit; penalty 1 means none."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0  # over generated tokens only, never over words of the prompt
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """One item to caption. `id` is unique within a run of the program."""
+
+    id: int
+    path: Path
+    kind: MediaKind
+    plan: SamplePlan
+    prompt: str
+    options: GenerationOptions
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A finished caption and how it was made."""
+
+    text: str
+    model: str
+    prompt: str
+    options: GenerationOptions
+    frame_times_s: tuple[float, ...] = ()
+    num_prompt_tokens: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0  # from submission to the last token, decoding of the media included
+    device: str = ""
+    warning: str = ""
+    finish_reason: str = field(default="stop")  # "stop", or "length" when max_new_tokens cut it off

@@ -1,4 +1,4 @@
-"""Every error that a user sees, as one tree. The message is shown as it is: what happened, to which file, what to do."""
+"""Every error that a user sees, as one tree. A message is shown as it is: what happened, to which file, what to do."""
 
 
 class CaptionerError(Exception):

@@ -1,6 +1,7 @@
 """Files on disk: the state folder, and replacing a file so that it is whole before and after."""
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -20,7 +21,9 @@ def state_folder(given: Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(f"cannot create the state folder {folder}: {error.strerror}; choose one with --state") from None
+        raise StateError(
+            f"cannot create the state folder {folder}: {error.strerror}; choose one with --state"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StateError(f"cannot write to the state folder {folder}; choose another with --state")
     return folder
@@ -32,9 +35,16 @@ def write_atomic(path: Path, data: bytes, scratch: Path | None = None) -> None:
     The new content is first written to `scratch` (a folder) if that is on the same filesystem, else to a dot-file
     beside `path`. Keeps the permissions of a file that it replaces. Raises OSError.
     """
-    folder = path.parent
-    if scratch is not None and scratch.stat().st_dev == folder.stat().st_dev:
-        folder = scratch
+    if scratch is not None and scratch.stat().st_dev == path.parent.stat().st_dev:
+        try:
+            return _write_via(scratch, path, data)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # two mounts of one filesystem look alike until one renames across
+                raise
+    _write_via(path.parent, path, data)
+
+
+def _write_via(folder: Path, path: Path, data: bytes) -> None:
     temporary = folder / f".{path.name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
         with open(temporary, "wb") as file:

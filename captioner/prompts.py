@@ -1,14 +1,17 @@
 """The prompt library: built-in prompts that never change, and the user's own in one JSON file."""
 
+import difflib
 import json
-import logging
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.errors import PromptError
 from captioner.files import write_atomic
 
-log = logging.getLogger(__name__)
+MAX_NAME_LENGTH = 80
+MAX_TEXT_LENGTH = 20_000  # characters, as of the setting `prompt`
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,154 @@ BUILTIN_PROMPTS = (
         builtin=True,
     ),
 )
+
+
+class PromptLibrary:
+    """Finds prompts and edits the user's own. Names are unique whatever their case; built-in prompts never change.
+
+    The file is read anew for every call and replaced after every change, so several programs may use it. Any thread
+    may call. Every method raises PromptError with one line; a file it cannot understand is left as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def list(self) -> tuple[Prompt, ...]:
+        """The built-in prompts, then the user's own in the order they were made."""
+        return BUILTIN_PROMPTS + tuple(self._read())
+
+    def get(self, name: str) -> Prompt:
+        """The prompt of this name, whatever its case."""
+        return _find(self.list(), name)
+
+    def create(self, name: str, text: str) -> Prompt:
+        """Add a prompt of the user's own."""
+        with self._lock:
+            own = self._read()
+            prompt = Prompt(_new_name(name, own), _checked_text(text))
+            self._write([*own, prompt])
+        return prompt
+
+    def update(self, name: str, text: str) -> Prompt:
+        """Give a prompt another text."""
+        with self._lock:
+            own = self._read()
+            old = _find_own(own, name)
+            return self._swap(own, old, Prompt(old.name, _checked_text(text)))
+
+    def rename(self, name: str, new_name: str) -> Prompt:
+        """Give a prompt another name, which may differ in case alone."""
+        with self._lock:
+            own = self._read()
+            old = _find_own(own, name)
+            others = [prompt for prompt in own if prompt is not old]
+            return self._swap(own, old, Prompt(_new_name(new_name, others), old.text))
+
+    def duplicate(self, name: str, new_name: str = "") -> Prompt:
+        """Copy a prompt, built-in ones too, under a new name: by default "<name> copy", "<name> copy 2", ..."""
+        with self._lock:
+            own = self._read()
+            source = _find((*BUILTIN_PROMPTS, *own), name)
+            copy = Prompt(_new_name(new_name or _free_name(f"{source.name} copy", own), own), source.text)
+            self._write([*own, copy])
+        return copy
+
+    def delete(self, name: str) -> None:
+        """Remove a prompt of the user's own."""
+        with self._lock:
+            own = self._read()
+            old = _find_own(own, name)
+            self._write([prompt for prompt in own if prompt is not old])
+
+    def _swap(self, own: Sequence[Prompt], old: Prompt, new: Prompt) -> Prompt:
+        self._write([new if prompt is old else prompt for prompt in own])
+        return new
+
+    def _read(self) -> Sequence[Prompt]:
+        try:
+            return _parse(json.loads(self.path.read_text(encoding="utf-8-sig")))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise PromptError(f"cannot read the prompts file {self.path}: {error.strerror}") from None
+        except (ValueError, PromptError) as error:
+            raise PromptError(f"the prompts file {self.path} is damaged ({error}); correct or remove it") from None
+
+    def _write(self, own: Sequence[Prompt]) -> None:
+        entries = [{"name": prompt.name, "text": prompt.text} for prompt in own]
+        data = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+        try:
+            write_atomic(self.path, data.encode())
+        except OSError as error:
+            raise PromptError(f"cannot write the prompts file {self.path}: {error.strerror}") from None
+
+
+def _parse(entries: object) -> list[Prompt]:
+    """The user's prompts in the file's JSON. A name that a newer built-in prompt took meanwhile gets a number."""
+    if not isinstance(entries, list):
+        raise PromptError("no JSON list")
+    prompts: list[Prompt] = []
+    for entry in entries:
+        fields = entry if isinstance(entry, dict) else {}
+        name, text = fields.get("name"), fields.get("text")
+        if len(fields) != 2 or not isinstance(name, str) or not isinstance(text, str):
+            raise PromptError(f"each entry needs a name and a text, not {str(entry)[:60]!r}")
+        prompts.append(Prompt(_free_name(_checked_name(name), prompts), _checked_text(text)))
+    return prompts
+
+
+def _same(name: str, other: str) -> bool:
+    return name.strip().casefold() == other.strip().casefold()
+
+
+def _find(prompts: Sequence[Prompt], name: str) -> Prompt:
+    for prompt in prompts:
+        if _same(prompt.name, name):
+            return prompt
+    names = {prompt.name.casefold(): prompt.name for prompt in prompts}
+    close = [names[match] for match in difflib.get_close_matches(name.strip().casefold(), names)]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names.values())}"
+    raise PromptError(f"there is no prompt {name!r}; {hint}")
+
+
+def _find_own(own: Sequence[Prompt], name: str) -> Prompt:
+    prompt = _find((*BUILTIN_PROMPTS, *own), name)
+    if prompt.builtin:
+        raise PromptError(f"the built-in prompt {prompt.name!r} cannot be changed; duplicate it and change the copy")
+    return prompt
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise PromptError("a prompt needs a name")
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise PromptError(f"the name of a prompt is one line of at most {MAX_NAME_LENGTH} characters")
+    return name
+
+
+def _new_name(name: str, own: Sequence[Prompt]) -> str:
+    name = _checked_name(name)
+    for prompt in (*BUILTIN_PROMPTS, *own):
+        if _same(prompt.name, name):
+            raise PromptError(f"there is already a prompt {prompt.name!r}; choose another name")
+    return name
+
+
+def _free_name(name: str, own: Sequence[Prompt]) -> str:
+    taken = {prompt.name.casefold() for prompt in (*BUILTIN_PROMPTS, *own)}
+    number, free = 1, name
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name} {number}"
+    return free
+
+
+def _checked_text(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise PromptError("a prompt needs a text")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise PromptError(f"the text of a prompt has at most {MAX_TEXT_LENGTH} characters")
+    return text

@@ -1,0 +1,137 @@
+"""The one SQLite file of the state folder: connection, transactions and migrations. Knows no table's meaning."""
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import StateError
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_S = 15.0
+
+# Script n brings a file from version n to n + 1. A script that was released never changes; append a new one.
+# Statements end with ";" at the end of a line. Times are POSIX seconds.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE caption_history (
+        id INTEGER PRIMARY KEY,
+        caption_path TEXT NOT NULL,
+        data BLOB NOT NULL,
+        replaced_at_s REAL NOT NULL,
+        origin TEXT NOT NULL
+    );
+    CREATE INDEX caption_history_path ON caption_history (caption_path, id);
+    CREATE TABLE captions_made (
+        id INTEGER PRIMARY KEY,
+        media_path TEXT NOT NULL,
+        caption_path TEXT NOT NULL,
+        text TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        model TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        options_json TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        frame_times_json TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        num_prompt_tokens INTEGER NOT NULL,
+        num_tokens INTEGER NOT NULL,
+        device TEXT NOT NULL,
+        finish_reason TEXT NOT NULL,
+        warning TEXT NOT NULL,
+        created_at_s REAL NOT NULL,
+        job TEXT NOT NULL
+    );
+    CREATE INDEX captions_made_path ON captions_made (caption_path, id);
+    CREATE INDEX captions_made_job ON captions_made (job);
+    """,
+)
+
+
+class Database:
+    """One connection behind one lock, so any thread may call it and `close()` ends all use at once.
+
+    A connection per thread would let readers run beside a writer, but our statements take microseconds, and
+    connections of threads that ended would stay open. Several processes may open the same file (WAL, busy timeout).
+    A committed transaction is on disk (synchronous=FULL): captions are replaced only after their old text is safe.
+    Every method raises StateError with one line when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._one_line_errors():
+            self._connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._connection.row_factory = sqlite3.Row
+        # The switch to WAL ignores the busy timeout while another process opens a new file; that one then makes it.
+        with self._one_line_errors(), contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+        with self.transaction() as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # finds a damaged schema now
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StateError(
+                    f"{self.path} was written by a newer version of this program (schema {version}, this one knows "
+                    f"{len(MIGRATIONS)}); update the program or choose another folder with --state"
+                )
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";\n"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        with self._one_line_errors():
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything in the block is stored, or nothing if it raises. Blocks do not nest."""
+        with self._lock, self._one_line_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement in its own transaction; return the id of the last inserted row."""
+        with self.transaction() as connection:
+            return connection.execute(sql, parameters).lastrowid or 0
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query, columns by name."""
+        with self._lock, self._one_line_errors():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Close the file. May be called twice; any other call after it raises StateError."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StateError(f"cannot use the database {self.path}: {error}") from error
+        except sqlite3.ProgrammingError as error:
+            if "closed" not in str(error):
+                raise  # a wrong statement is our mistake, not the file's
+            raise StateError(f"the database {self.path} is closed") from error
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StateError(f"{self.path} is damaged ({error}); move it away to start with a new one") from error

@@ -1,0 +1,135 @@
+"""Model presets: where a model comes from, what it needs, and the sampling its makers recommend."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.errors import ModelError
+
+CLIPS_IN_FLIGHT = 8
+TOKENS_PER_CLIP = 1700  # 32 frames of 16:9 at 336 px (1,105 tokens with the prompt) and room for 512 new ones
+WORKING_GB = 1.5  # activations, logits and the CUDA context
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model with its defaults. GB are 10^9 bytes. temperature 0 is greedy; top_k 0 and top_p 1 mean no limit."""
+
+    key: str
+    title: str
+    source: str  # Hub id "owner/name" or the path of a local folder
+    vram_gb: float | None = None  # in bfloat16, see estimate_vram_gb; None when unknown
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_frame_size: int = 0  # pixels that frame_size is capped to; 0 = no cap
+    notes: str = ""
+
+
+def estimate_vram_gb(weights_gb: float, cache_kib_per_token: float) -> float:
+    """Weights, K/V cache of 8 clips of 1,700 tokens, and 1.5 GB to work in. An estimate, rounded to 0.1 GB."""
+    cache_gb = CLIPS_IN_FLIGHT * TOKENS_PER_CLIP * cache_kib_per_token * 1024 / 1e9
+    return round(weights_gb + cache_gb + WORKING_GB, 1)
+
+
+def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, notes: str) -> Preset:
+    """Sampling as in Qwen's model cards. No n-gram ban, which would also forbid repeating a trigger word."""
+    return Preset(
+        key=f"qwen3-vl-{size.lower()}",
+        title=f"Qwen3-VL {size}",
+        source=f"Qwen/Qwen3-VL-{size}-Instruct",
+        vram_gb=estimate_vram_gb(weights_gb, cache_kib_per_token),
+        temperature=0.7,
+        top_p=0.8,
+        top_k=20,
+        notes=notes,
+    )
+
+
+def _gemma_4(size: str, weights_gb: float, cache_kib_per_token: float, notes: str) -> Preset:
+    """Sampling as in the checkpoints' generation_config.json."""
+    return Preset(
+        key=f"gemma-4-{size.lower()}",
+        title=f"Gemma 4 {size}",
+        source=f"google/gemma-4-{size}-it",
+        vram_gb=estimate_vram_gb(weights_gb, cache_kib_per_token),
+        temperature=1.0,
+        top_p=0.95,
+        top_k=64,
+        notes=notes,
+    )
+
+
+PRESETS: tuple[Preset, ...] = (
+    _qwen3_vl("2B", 4.3, 112, "Smallest Qwen3-VL; the one to take without a GPU, where it is slow."),
+    _qwen3_vl("4B", 8.9, 144, "Good captions on a 16 GB card."),
+    _qwen3_vl("8B", 17.5, 144, "The default with a GPU of 24 GB or more."),
+    _qwen3_vl("32B", 66.7, 256, "Best captions of the family, for an 80 GB card."),
+    _qwen3_vl("30B-A3B", 62.1, 96, "Mixture of experts: the memory of a 30B, nearly the speed of a 3B."),
+    Preset(
+        key="qwen2.5-vl-7b",
+        title="Qwen2.5-VL 7B",
+        source="Qwen/Qwen2.5-VL-7B-Instruct",
+        vram_gb=estimate_vram_gb(16.6, 56),
+        repetition_penalty=1.05,
+        notes="The generation before Qwen3-VL. Greedy with a slight penalty, as its makers ship it.",
+    ),
+    # Cache figures of these are upper bounds: most of their layers keep a sliding window only.
+    _gemma_4("E4B", 16.0, 56, "The smaller Gemma 4, for a 24 GB card."),
+    _gemma_4("12B", 24.0, 192, "The larger Gemma 4, for a 32 GB card."),
+    Preset(
+        key="smolvlm2",
+        title="SmolVLM2 2.2B",
+        source="HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        vram_gb=estimate_vram_gb(4.5, 192),
+        notes="Small and quick; short, plain captions.",
+    ),
+    Preset(
+        key="demo",
+        title="Demo (toy world)",
+        source=str(Path(__file__).parent / "demo" / "model"),
+        vram_gb=0.1,
+        max_frame_size=128,
+        notes="Comes with the app, needs no download and no GPU. It knows only a toy world of moving coloured shapes "
+        "and calls everything else a shape too: use it to try the app, not to caption real footage.",
+    ),
+)
+
+
+def find_preset(name: str) -> Preset:
+    """The preset with this key or source; else a generic one for a local model folder or any Hub id "owner/name".
+
+    A generic preset decodes greedily without penalty, which every model can do and which gives the same text each
+    time; its VRAM need is unknown. Raises ModelError for anything else.
+    """
+    wanted = name.strip()
+    for preset in PRESETS:
+        if wanted.lower() in (preset.key, preset.source.lower()):
+            return preset
+    folder = Path(wanted).expanduser()
+    if wanted and (folder / "config.json").is_file():
+        return Preset(key=wanted, title=folder.resolve().name, source=str(folder.absolute()), notes="A local folder.")
+    if wanted and folder.is_dir():
+        raise ModelError(f"{folder} is no model folder: it has no config.json")
+    if _HUB_ID.fullmatch(wanted):
+        return Preset(key=wanted, title=wanted.split("/")[1], source=wanted, notes="From the Hugging Face Hub.")
+    keys = ", ".join(preset.key for preset in PRESETS)
+    raise ModelError(f"unknown model {name!r}: give one of {keys}, a Hub id such as owner/name, or a model folder")
+
+
+def default_preset(vram_gb: float | None) -> Preset:
+    """The model for a GPU with this much memory in all (10^9 bytes): the largest Qwen3-VL up to 8B that fits.
+
+    The 2B without a GPU (None), or when none fits.
+    """
+    small, *larger = (find_preset(f"qwen3-vl-{size}") for size in ("2b", "4b", "8b"))
+    fitting = [preset for preset in larger if vram_gb is not None and (preset.vram_gb or 0.0) <= vram_gb]
+    return fitting[-1] if fitting else small
+
+
+def choose_preset(name: str, vram_gb: float | None) -> Preset:
+    """`find_preset`, with "auto" standing for `default_preset(vram_gb)`. Raises ModelError."""
+    return default_preset(vram_gb) if name.strip().lower() == "auto" else find_preset(name)

@@ -1,0 +1,124 @@
+"""Readings of the CPU, the memory and the NVIDIA GPUs. Needs no torch."""
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pynvml
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU now. A field that the card or its driver does not report is None (unified memory has no total)."""
+
+    index: int  # NVML's number, in PCI bus order; CUDA's may differ unless CUDA_DEVICE_ORDER=PCI_BUS_ID
+    name: str
+    utilization_percent: int | None = None
+    vram_used_bytes: int | None = None
+    vram_total_bytes: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The whole machine now. `gpu_note` says in one line why `gpus` is empty."""
+
+    cpu_percent: float  # over all cores, since the reading before
+    ram_used_bytes: int
+    ram_total_bytes: int
+    gpus: tuple[Gpu, ...]
+    gpu_note: str = ""
+
+
+class _CpuMeter:
+    """CPU use between two readings, whichever threads ask. psutil's own keeps a clock for each thread, and so says 0
+    to every new one."""
+
+    def __init__(self, least_window_s: float = 0.5) -> None:
+        self._least_window_s = least_window_s
+        self._lock = threading.Lock()
+        self._percent = 0.0
+        self._read_at_s = 0.0
+        self._busy_s, self._total_s = 0.0, 0.0  # 0: the first reading is the mean since boot
+
+    def read(self) -> float:
+        """Percent over all cores since the reading before; that one again if it is younger than the window."""
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s - self._read_at_s < self._least_window_s:
+                return self._percent
+            times = psutil.cpu_times()._asdict()
+            total_s = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # are in user too
+            busy_s = total_s - times["idle"] - times.get("iowait", 0.0)
+            busy, total = busy_s - self._busy_s, total_s - self._total_s
+            if total > 0:
+                self._percent = round(min(max(100 * busy / total, 0.0), 100.0), 1)
+            self._read_at_s, self._busy_s, self._total_s = now_s, busy_s, total_s
+            return self._percent
+
+
+_CPU = _CpuMeter()
+
+
+def read_resources() -> Resources:
+    """One reading; takes about a millisecond. Without NVML there are no GPUs, which is no error."""
+    memory = psutil.virtual_memory()
+    gpus, note = _read_gpus()
+    return Resources(_CPU.read(), memory.total - memory.available, memory.total, gpus, note)
+
+
+def nvidia_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs that the driver knows, whether or not torch can use them."""
+    return list(_read_gpus()[0])
+
+
+def _read_gpus() -> tuple[tuple[Gpu, ...], str]:
+    try:
+        _start_nvml()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError_LibraryNotFound:
+        return (), "no NVIDIA GPU found (no NVIDIA driver)"
+    except pynvml.NVMLError as error:
+        return (), f"no NVIDIA GPU found ({error})"
+    gpus = tuple(_read_gpu(index) for index in range(count))
+    return gpus, "" if gpus else "no NVIDIA GPU found"
+
+
+@functools.cache
+def _start_nvml() -> None:
+    """Starts NVML once a process, which may take long; a failure is not cached, so a driver can come later."""
+    pynvml.nvmlInit()
+
+
+def _read_gpu(index: int) -> Gpu:
+    handle = _or_none(pynvml.nvmlDeviceGetHandleByIndex, index)
+    if handle is None:  # it fell off the bus, or is not ours to see
+        return Gpu(index, f"GPU {index} (not readable)")
+    name = _or_none(pynvml.nvmlDeviceGetName, handle) or f"GPU {index}"
+    utilization = _or_none(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = _or_none(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    power_mw = _or_none(pynvml.nvmlDeviceGetPowerUsage, handle)
+    limit_mw = _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    return Gpu(
+        index=index,
+        name=name.decode(errors="replace") if isinstance(name, bytes) else name,
+        utilization_percent=utilization and utilization.gpu,
+        vram_used_bytes=memory and memory.used,
+        vram_total_bytes=memory and memory.total,
+        temperature_c=_or_none(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_w=None if power_mw is None else power_mw / 1000,
+        power_limit_w=None if limit_mw is None else limit_mw / 1000,
+    )
+
+
+def _or_none(read: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return read(*arguments)
+    except pynvml.NVMLError:
+        return None

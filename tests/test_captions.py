@@ -1,0 +1,348 @@
+import errno
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import captioner.captions
+from captioner.captions import CaptionStore, Written
+from captioner.database import Database
+from captioner.errors import CaptionError, StateError
+from captioner.files import write_atomic
+from captioner.values import Caption, ExistingPolicy, GenerationOptions, MediaItem
+
+OPTIONS = GenerationOptions(max_new_tokens=64, temperature=0.7, top_p=0.8, top_k=20, seed=5)
+CAPTION = Caption(
+    text="A red ball.",
+    model="demo",
+    prompt="Describe.",
+    options=OPTIONS,
+    frame_times_s=(0.0, 0.5),
+    num_prompt_tokens=90,
+    num_tokens=4,
+    seconds=1.25,
+    device="cpu",
+    warning="cut short",
+    finish_reason="length",
+)
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"video")
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "captioner.sqlite")
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> CaptionStore:
+    return CaptionStore(database, tmp_path / "scratch")
+
+
+@pytest.fixture
+def item(media: Path) -> MediaItem:
+    return MediaItem(media, "a.mp4", "a.mp4", "video", 5, 0.0, "a.txt", False)
+
+
+def test_caption_is_one_line_of_utf8_and_nothing_else_is_in_the_folder(store: CaptionStore, item: MediaItem) -> None:
+    written = store.write(
+        item, replace(CAPTION, text="Sure! Here is a caption:\n\n**Ein Ball**\nrollt – 赤い。"), "skip"
+    )
+    assert written == Written("Ein Ball rollt – 赤い。", "written")
+    assert item.caption_path.read_bytes() == "Ein Ball rollt – 赤い。".encode()
+    assert sorted(os.listdir(item.folder)) == ["a.mp4", "a.txt"]
+    assert store.read(item.caption_path) == written.text
+    assert store.history(item.caption_path) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "outcome"),
+    [
+        ("skip", "Old, by hand.", "kept"),
+        ("overwrite", "A red ball.", "written"),
+        ("prefix", "A red ball. Old, by hand.", "written"),
+        ("append", "Old, by hand. A red ball.", "written"),
+    ],
+)
+def test_policy_decides_what_happens_to_a_caption(
+    store: CaptionStore, item: MediaItem, policy: ExistingPolicy, expected: str, outcome: str
+) -> None:
+    old = "\ufeffOld,\r\nby hand. \n".encode()
+    item.caption_path.write_bytes(old)
+    assert store.needs_caption(item, policy) is (policy != "skip")
+    assert store.write(item, CAPTION, policy, "job 1") == Written(expected, outcome)
+    if outcome == "kept":
+        assert item.caption_path.read_bytes() == old
+        assert store.history(item.caption_path) == []
+    else:
+        assert item.caption_path.read_bytes() == expected.encode()
+        [entry] = store.history(item.caption_path)
+        assert (entry.data, entry.text, entry.origin) == (old, "Old,\r\nby hand.", "job")
+    [made] = store.provenance(item.caption_path)
+    assert (made.outcome, made.caption.text, made.job) == (outcome, "A red ball.", "job 1")
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n", b"\xff\xfe", b"\x00\x00"]
+)
+@pytest.mark.parametrize("policy", ["skip", "overwrite", "prefix", "append"])
+def test_missing_and_blank_captions_are_written_under_every_policy(
+    store: CaptionStore, item: MediaItem, content: bytes | None, policy: ExistingPolicy
+) -> None:
+    if content is not None:
+        item.caption_path.write_bytes(content)
+    assert store.read(item.caption_path) == ""
+    assert store.needs_caption(item, policy)
+    assert store.write(item, CAPTION, policy) == Written("A red ball.", "written")
+    assert store.history(item.caption_path) == []
+
+
+def test_need_is_read_from_the_disk_and_not_from_the_scan(store: CaptionStore, item: MediaItem) -> None:
+    assert store.needs_caption(item._replace(has_caption=True), "skip")
+    item.caption_path.write_text("x")
+    assert not store.needs_caption(item._replace(has_caption=False), "skip")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Grün".encode("latin-1"), "Gr\ufffdn"),
+        ("\ufeffGrün".encode("utf-8"), "Grün"),
+        ("Grün".encode("utf-16"), "Grün"),
+        (b"\xff\xfea", "\ufffd"),
+        (b" two\nlines\n", "two\nlines"),
+    ],
+)
+def test_odd_bytes_are_read_and_kept_in_the_history_byte_for_byte(
+    store: CaptionStore, item: MediaItem, content: bytes, text: str
+) -> None:
+    item.caption_path.write_bytes(content)
+    assert store.read(item.caption_path) == text
+    assert not store.needs_caption(item, "skip")
+    store.write(item, CAPTION, "overwrite")
+    assert store.history(item.caption_path)[0].data == content
+
+
+def test_everything_that_ever_stood_in_the_file_is_in_the_history(store: CaptionStore, item: MediaItem) -> None:
+    path = item.caption_path
+    store.save(path, "one")
+    store.save(path, "two", origin="find and replace")
+    store.write(item, CAPTION, "overwrite")
+    assert store.delete(path)
+    assert not path.exists()
+    assert not store.delete(path)
+    entries = store.history(path)
+    assert [(entry.text, entry.origin) for entry in entries] == [
+        ("A red ball.", "delete"),
+        ("two", "job"),
+        ("one", "find and replace"),
+    ]
+    assert store.restore(path, entries[2].id) == "one"
+    assert path.read_bytes() == b"one"
+
+
+def test_restoring_brings_back_the_bytes_and_remembers_what_stood_there(store: CaptionStore, item: MediaItem) -> None:
+    path = item.caption_path
+    path.write_bytes(b"Gr\xfcn\r\n")
+    store.save(path, "green")
+    store.restore(path, store.history(path)[0].id)
+    assert path.read_bytes() == b"Gr\xfcn\r\n"
+    latest = store.history(path)[0]
+    assert (latest.text, latest.origin) == ("green", "restore")
+    with pytest.raises(CaptionError) as caught:
+        store.restore(path, 99)
+    assert str(caught.value) == f"{path} has no earlier text number 99"
+
+
+def test_the_same_text_again_is_no_change(store: CaptionStore, item: MediaItem) -> None:
+    store.write(item, CAPTION, "overwrite")
+    store.write(item, CAPTION, "overwrite")
+    store.save(item.caption_path, "A red ball.")
+    assert store.history(item.caption_path) == []
+    assert len(store.provenance(item.caption_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "saved"),
+    [
+        (" sks_man,\nby the\t\tsea \n", "sks_man, by the sea"),
+        ('Caption: **"as typed"**', 'Caption: **"as typed"**'),
+        (" \n\u200b", ""),
+    ],
+)
+def test_text_by_hand_becomes_one_line_and_stays_as_typed(
+    store: CaptionStore, item: MediaItem, text: str, saved: str
+) -> None:
+    assert store.save(item.caption_path, text) == saved
+    assert item.caption_path.read_bytes() == saved.encode()
+    assert store.provenance(item.caption_path) == []
+
+
+def test_provenance_holds_how_a_caption_was_made(store: CaptionStore, item: MediaItem) -> None:
+    store.write(item, CAPTION, "skip", "job 7")
+    [made] = store.provenance(item.caption_path)
+    assert made.caption == CAPTION
+    assert (made.media_path, made.caption_path) == (item.path, item.caption_path)
+    assert (made.outcome, made.job) == ("written", "job 7")
+    assert made.created_at_s > 1.7e9
+
+
+def test_provenance_is_the_latest_first(store: CaptionStore, item: MediaItem) -> None:
+    for text in ("one", "two"):
+        store.write(item, replace(CAPTION, text=text), "overwrite")
+    assert [made.caption.text for made in store.provenance(item.caption_path)] == ["two", "one"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "<think>cut off", "```\n```", "Caption:\n", "\u200b<|im_end|>"])
+def test_empty_output_is_an_error_and_leaves_the_old_file_alone(
+    store: CaptionStore, item: MediaItem, text: str
+) -> None:
+    item.caption_path.write_bytes(b"old")
+    with pytest.raises(CaptionError) as caught:
+        store.write(item, replace(CAPTION, text=text), "overwrite")
+    assert str(caught.value) == "a.mp4: the model returned an empty caption"
+    assert item.caption_path.read_bytes() == b"old"
+    assert store.history(item.caption_path) == []
+
+
+def test_history_is_committed_before_the_file_changes(
+    store: CaptionStore, item: MediaItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item.caption_path.write_bytes(b"old")
+    seen: list[bytes] = []
+
+    def spy(path: Path, data: bytes, scratch: Path | None = None) -> None:
+        other = Database(tmp_path / "captioner.sqlite")
+        seen.extend(row["data"] for row in other.rows("SELECT data FROM caption_history"))
+        other.close()
+        write_atomic(path, data, scratch)
+
+    monkeypatch.setattr(captioner.captions, "write_atomic", spy)
+    store.write(item, CAPTION, "overwrite")
+    assert seen == [b"old"]
+
+
+def test_file_stays_when_its_text_cannot_be_remembered(
+    store: CaptionStore, item: MediaItem, database: Database
+) -> None:
+    item.caption_path.write_bytes(b"old")
+    database.close()
+    with pytest.raises(StateError):
+        store.write(item, CAPTION, "overwrite")
+    assert item.caption_path.read_bytes() == b"old"
+
+
+def test_caption_stands_even_if_its_making_cannot_be_recorded(
+    store: CaptionStore, item: MediaItem, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.close()
+    assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
+    assert store.read(item.caption_path) == "A red ball."
+    assert [record.getMessage() for record in caplog.records] == [
+        f"how a.mp4 was captioned is not recorded: the database {database.path} is closed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "; free some space"),
+        (errno.EACCES, "; make the folder writable or copy it to where you may write"),
+        (errno.EROFS, "; make the folder writable or copy it to where you may write"),
+        (errno.EIO, ""),
+    ],
+)
+def test_failed_write_is_one_line_and_keeps_the_old_text(
+    store: CaptionStore, item: MediaItem, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    item.caption_path.write_bytes(b"old")
+
+    def fail(path: Path, data: bytes, scratch: Path | None = None) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(captioner.captions, "write_atomic", fail)
+    for action in (
+        lambda: store.write(item, CAPTION, "overwrite"),
+        lambda: store.save(item.caption_path, "new"),
+    ):
+        with pytest.raises(CaptionError) as caught:
+            action()
+        assert str(caught.value) == f"cannot write the caption {item.caption_path}: {os.strerror(code)}{advice}"
+    assert item.caption_path.read_bytes() == b"old"
+    assert store.history(item.caption_path) == []
+    assert store.provenance(item.caption_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+def test_read_only_folder_is_one_line(store: CaptionStore, item: MediaItem) -> None:
+    item.folder.chmod(0o555)
+    try:
+        with pytest.raises(CaptionError, match=r"^cannot write the caption .*a\.txt: Permission denied; make"):
+            store.write(item, CAPTION, "skip")
+    finally:
+        item.folder.chmod(0o755)
+
+
+def test_folder_in_the_way_is_one_line(store: CaptionStore, item: MediaItem) -> None:
+    item.caption_path.mkdir()
+    for action in (
+        lambda: store.write(item, CAPTION, "overwrite"),
+        lambda: store.needs_caption(item, "skip"),
+        lambda: store.delete(item.caption_path),
+    ):
+        with pytest.raises(CaptionError) as caught:
+            action()
+        assert str(caught.value) == f"cannot read the caption {item.caption_path}: {os.strerror(errno.EISDIR)}"
+
+
+def test_folder_that_vanished_is_one_line(store: CaptionStore, item: MediaItem, tmp_path: Path) -> None:
+    gone = item._replace(folder=tmp_path / "gone")
+    with pytest.raises(CaptionError) as caught:
+        store.write(gone, CAPTION, "skip")
+    assert str(caught.value) == f"cannot write the caption {gone.caption_path}: No such file or directory"
+
+
+def test_another_mount_of_the_same_filesystem_is_written_beside_the_media(
+    store: CaptionStore, item: MediaItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def across_mounts(path: Path, data: bytes, scratch: Path | None = None) -> None:
+        if scratch is not None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        write_atomic(path, data)
+
+    monkeypatch.setattr(captioner.captions, "write_atomic", across_mounts)
+    assert store.write(item, CAPTION, "skip").outcome == "written"
+    assert sorted(os.listdir(item.folder)) == ["a.mp4", "a.txt"]
+
+
+def test_threads_that_change_one_file_lose_no_text(store: CaptionStore, item: MediaItem) -> None:
+    def work(name: str) -> None:
+        for number in range(10):
+            store.write(item, replace(CAPTION, text=f"{name}-{number}"), "append")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    words = store.read(item.caption_path).split()
+    assert sorted(words) == sorted(f"{name}-{number}" for name in "abc" for number in range(10))
+    assert len(store.history(item.caption_path)) == 29
+
+
+def test_relative_and_absolute_paths_are_the_same_caption(
+    store: CaptionStore, item: MediaItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(item.folder)
+    store.save(Path("a.txt"), "one")
+    store.save(item.caption_path, "two")
+    assert [entry.text for entry in store.history(Path("a.txt"))] == ["one"]
+    assert store.history(Path("a.txt")) == store.history(item.caption_path)

@@ -1,0 +1,151 @@
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from captioner.database import MIGRATIONS, Database
+from captioner.errors import StateError
+
+INSERT = "INSERT INTO caption_history (caption_path, data, replaced_at_s, origin) VALUES (?, ?, ?, ?)"
+COUNT = "SELECT count(*) AS n FROM caption_history"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "captioner.sqlite"
+
+
+def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
+    database = Database(path)
+    tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"caption_history", "captions_made"}
+    assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
+    assert database.rows("PRAGMA journal_mode")[0][0] == "wal"
+    assert database.rows("PRAGMA foreign_keys")[0][0] == 1
+    assert database.rows("PRAGMA synchronous")[0][0] == 2
+    database.close()
+
+
+def test_rows_survive_closing_and_opening(path: Path) -> None:
+    database = Database(path)
+    assert database.execute(INSERT, ("/a.txt", b"\xff\x00", 1.5, "hand")) == 1
+    database.close()
+    row = Database(path).rows("SELECT * FROM caption_history")[0]
+    assert tuple(row) == (1, "/a.txt", b"\xff\x00", 1.5, "hand")
+
+
+def test_older_file_gets_only_the_missing_migrations(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(path)
+    database.execute(INSERT, ("/a.txt", b"a", 1.0, "hand"))
+    database.close()
+    script = "CREATE TABLE extra (id INTEGER);\n INSERT INTO extra VALUES (7);\n"
+    monkeypatch.setattr("captioner.database.MIGRATIONS", (*MIGRATIONS, script))
+    for _ in range(2):
+        database = Database(path)
+        assert database.rows("SELECT id FROM extra")[0]["id"] == 7
+        assert len(database.rows("SELECT id FROM extra")) == 1
+        assert database.rows(COUNT)[0]["n"] == 1
+        assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS) + 1
+        database.close()
+
+
+def test_failed_migration_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Database(path).close()
+    script = "CREATE TABLE extra (id INTEGER);\n INSERT INTO nowhere VALUES (1);\n"
+    with monkeypatch.context() as patch:
+        patch.setattr("captioner.database.MIGRATIONS", (*MIGRATIONS, script))
+        with pytest.raises(StateError, match="no such table: nowhere"):
+            Database(path)
+    database = Database(path)
+    assert database.rows("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+    assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
+
+
+def test_file_of_a_newer_version_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StateError) as caught:
+        Database(path)
+    assert str(caught.value) == (
+        f"{path} was written by a newer version of this program (schema 99, this one knows {len(MIGRATIONS)}); "
+        "update the program or choose another folder with --state"
+    )
+
+
+def test_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"this is not a database" * 300)
+    with pytest.raises(StateError) as caught:
+        Database(path)
+    assert str(caught.value) == f"{path} is damaged (file is not a database); move it away to start with a new one"
+    assert path.read_bytes() == b"this is not a database" * 300
+
+
+def test_file_that_was_cut_short_is_refused(path: Path) -> None:
+    database = Database(path)
+    for number in range(300):
+        database.execute(INSERT, (f"/{number}.txt", bytes(500), 1.0, "hand"))
+    database.close()
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(StateError, match="is damaged"):
+        Database(path).rows("SELECT * FROM caption_history")
+
+
+def test_path_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StateError) as caught:
+        Database(tmp_path / "missing" / "captioner.sqlite")
+    path = tmp_path / "missing" / "captioner.sqlite"
+    assert str(caught.value) == f"cannot use the database {path}: unable to open database file"
+
+
+def test_closed_database_says_so(path: Path) -> None:
+    database = Database(path)
+    database.close()
+    database.close()
+    with pytest.raises(StateError, match="is closed"):
+        database.rows("SELECT 1")
+
+
+def test_failed_transaction_stores_nothing(path: Path) -> None:
+    database = Database(path)
+
+    def insert_and_fail() -> None:
+        with database.transaction() as connection:
+            connection.execute(INSERT, ("/a.txt", b"a", 1.0, "hand"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        insert_and_fail()
+    assert database.rows(COUNT)[0]["n"] == 0
+    database.execute(INSERT, ("/a.txt", b"a", 1.0, "hand"))
+    assert database.rows(COUNT)[0]["n"] == 1
+
+
+def test_several_threads_lose_no_row(path: Path) -> None:
+    database = Database(path)
+
+    def work(name: str) -> None:
+        for number in range(50):
+            database.execute(INSERT, (f"/{name}/{number}", b"x", 1.0, "hand"))
+
+    threads = [threading.Thread(target=work, args=(f"t{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert database.rows("SELECT count(DISTINCT caption_path) AS n FROM caption_history")[0]["n"] == 200
+
+
+def test_several_processes_share_a_new_file(path: Path) -> None:
+    script = (
+        "import sys, pathlib; from captioner.database import Database\n"
+        "database = Database(pathlib.Path(sys.argv[1]))\n"
+        f"for number in range(20): database.execute({INSERT!r}, (str(number), b'x', 1.0, 'hand'))\n"
+    )
+    root = Path(__file__).parent.parent
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=root) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert Database(path).rows(COUNT)[0]["n"] == 60

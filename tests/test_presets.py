@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from captioner.errors import ModelError
+from captioner.presets import PRESETS, Preset, choose_preset, default_preset, estimate_vram_gb, find_preset
+
+KEYS = [
+    "qwen3-vl-2b",
+    "qwen3-vl-4b",
+    "qwen3-vl-8b",
+    "qwen3-vl-32b",
+    "qwen3-vl-30b-a3b",
+    "qwen2.5-vl-7b",
+    "gemma-4-e4b",
+    "gemma-4-12b",
+    "smolvlm2",
+    "demo",
+]
+
+
+def test_presets_are_the_known_models() -> None:
+    assert [preset.key for preset in PRESETS] == KEYS
+    assert all(preset.vram_gb and preset.notes and preset.title for preset in PRESETS)
+
+
+def test_qwen3_vl_samples_as_its_makers_recommend() -> None:
+    qwens = [preset for preset in PRESETS if preset.key.startswith("qwen3-vl")]
+    assert len(qwens) == 5
+    for preset in qwens:
+        assert (preset.temperature, preset.top_p, preset.top_k, preset.repetition_penalty) == (0.7, 0.8, 20, 1.0)
+    assert find_preset("qwen3-vl-30b-a3b").source == "Qwen/Qwen3-VL-30B-A3B-Instruct"
+
+
+def test_demo_is_a_small_greedy_model_in_the_package_that_says_what_it_is() -> None:
+    demo = find_preset("demo")
+    assert Path(demo.source).parts[-3:] == ("captioner", "demo", "model")
+    assert (demo.temperature, demo.max_frame_size, demo.vram_gb) == (0.0, 128, 0.1)
+    assert "knows only a toy world" in demo.notes
+
+
+def test_vram_is_weights_and_cache_and_room_to_work() -> None:
+    assert estimate_vram_gb(17.5, 144) == 21.0  # 17.5 + 8 * 1700 * 144 * 1024 / 1e9 + 1.5
+    assert find_preset("qwen3-vl-8b").vram_gb == 21.0
+
+
+@pytest.mark.parametrize("name", ["qwen3-vl-4b", " Qwen3-VL-4B ", "Qwen/Qwen3-VL-4B-Instruct"])
+def test_preset_is_found_by_key_and_by_source(name: str) -> None:
+    assert find_preset(name).key == "qwen3-vl-4b"
+
+
+def test_any_hub_id_is_a_greedy_model_of_unknown_size() -> None:
+    assert find_preset("someone/Some_Model-7B.v2") == Preset(
+        key="someone/Some_Model-7B.v2",
+        title="Some_Model-7B.v2",
+        source="someone/Some_Model-7B.v2",
+        notes="From the Hugging Face Hub.",
+    )
+    assert find_preset("someone/x").vram_gb is None
+    assert find_preset("someone/x").temperature == 0.0
+
+
+def test_local_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert find_preset(str(folder)).source == str(folder)
+    monkeypatch.chdir(tmp_path)
+    assert find_preset("mine/model").source == str(folder)
+    assert find_preset("mine/model").title == "model"
+
+
+@pytest.mark.parametrize("name", ["", "qwen", "a/b/c", "/no/such/folder", "-x/y", "https://example.org/m", "owner/"])
+def test_anything_else_is_refused_with_the_list_of_keys(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_preset(name)
+    assert str(caught.value) == (
+        f"unknown model {name!r}: give one of {', '.join(KEYS)}, a Hub id such as owner/name, or a model folder"
+    )
+
+
+def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_preset(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path} is no model folder: it has no config.json"
+
+
+@pytest.mark.parametrize(
+    ("vram_gb", "key"),
+    [
+        (None, "qwen3-vl-2b"),
+        (6.0, "qwen3-vl-2b"),
+        (8.0, "qwen3-vl-2b"),
+        (16.0, "qwen3-vl-4b"),
+        (20.9, "qwen3-vl-4b"),
+        (21.0, "qwen3-vl-8b"),
+        (25.3, "qwen3-vl-8b"),
+        (150.0, "qwen3-vl-8b"),
+    ],
+)
+def test_default_is_the_largest_up_to_8b_that_fits(vram_gb: float | None, key: str) -> None:
+    assert default_preset(vram_gb).key == key
+    assert choose_preset("auto", vram_gb).key == key
+    assert choose_preset("demo", vram_gb).key == "demo"

@@ -114,3 +114,24 @@ class Caption:
     device: str = ""
     warning: str = ""
     finish_reason: str = field(default="stop")  # "stop", or "length" when max_new_tokens cut it off
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that shapes a loaded model on one device. Two equal specs can share what is loaded."""
+
+    source: str  # Hub id "owner/name" or a local folder
+    device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ...
+    dtype: str = "auto"  # "auto", "bfloat16", "float16" or "float32"
+    attention: str = "auto"  # "auto" or a name that transformers knows
+    compile: bool = False
+    batch_size: int = 8  # rows that may run at once
+    decode_threads: int = 0  # 0: by the number of cores
+
+
+@dataclass(frozen=True)
+class CapabilityReport:
+    """What a loaded model runs on and with, in words for the page and the log."""
+
+    device: str
+    rows: tuple[tuple[str, str], ...]  # (label, text), in display order

@@ -3,6 +3,7 @@
 The demo model is trained from this; tests and benchmarks use it as it is. No download, no file read.
 """
 
+import json
 from dataclasses import dataclass
 
 import torch
@@ -83,28 +84,15 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
         show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
-    model = bpe.model
-    trained = _vocab_and_merges(model)
+    trained = json.loads(bpe.to_str())["model"]
     return Qwen2Tokenizer(
-        vocab=trained[0],
-        merges=trained[1],
+        vocab=trained["vocab"],
+        merges=[tuple(merge) for merge in trained["merges"]],
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS),
         model_max_length=32768,
     )
-
-
-def _vocab_and_merges(model: models.BPE) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    import json
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(folder)
-        vocab = json.loads(Path(folder, "vocab.json").read_text(encoding="utf-8"))
-        lines = Path(folder, "merges.txt").read_text(encoding="utf-8").splitlines()
-    return vocab, [tuple(line.split(" ")) for line in lines if not line.startswith("#version")]
 
 
 def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:

@@ -176,19 +176,22 @@ def _equal_groups_attention(
     return attended.transpose(1, 2).reshape(1, -1, heads, dim), None
 
 
-def train(out: Path, stills: int, clips: int, batch_size: int, peak_lr: float, seed: int) -> None:
+def train(out: Path, resume: Path | None, stills: int, clips: int, batch_size: int, peak_lr: float, seed: int) -> None:
     """Run `stills` steps of stills, then `clips` steps mostly of clips, saving to `out` on the way."""
     corpus = [p.text for p in BUILTIN_PROMPTS] + [p for prompts in OTHER_PROMPTS.values() for p in prompts]
-    rng = np.random.default_rng(seed)
-    scenes = [world.random_scene(rng) for _ in range(400)]
+    words = np.random.default_rng(0)  # whatever the seed, the tokenizer is the same, so that weights can be resumed
+    scenes = [world.random_scene(words) for _ in range(400)]
     corpus = 20 * corpus + [world.caption(s, style) for s in scenes for style in world.STYLES]
     corpus += ["user", "assistant", "<0.5 seconds>"] * 50
     tokenizer = build.build_tokenizer(corpus)
     processor = build.build_processor(tokenizer)
     check_against_processor(processor)
     model = build.build_model(tokenizer, seed=seed)
+    if resume:
+        model.load_state_dict(Qwen3VLForConditionalGeneration.from_pretrained(resume, dtype=torch.float32).state_dict())
     speed_up(model)
     log.info("%.2f M parameters, %d tokens", sum(p.numel() for p in model.parameters()) / 1e6, len(tokenizer))
+    rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_lr, weight_decay=0.01, betas=(0.9, 0.98))
     total, start, recent = stills + clips, time.monotonic(), []
     for step in range(total):
@@ -210,7 +213,9 @@ def train(out: Path, stills: int, clips: int, batch_size: int, peak_lr: float, s
         recent.append(loss.item())
         if (step + 1) % 50 == 0:
             scores = {n: exact_match(model, tokenizer, n) for n in ((1,) if step < stills else (1, 8))}
-            log.info("step %d  %.0f s  loss %.4f  exact %s", step + 1, time.monotonic() - start, np.mean(recent), scores)
+            log.info(
+                "step %d  %.0f s  loss %.4f  exact %s", step + 1, time.monotonic() - start, np.mean(recent), scores
+            )
             recent.clear()
         if (step + 1) % 200 == 0 or step + 1 == total:
             save(model, processor, out)
@@ -225,6 +230,7 @@ def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, ou
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for the model")
+    parser.add_argument("--resume", type=Path, help="start from the weights in this folder")
     parser.add_argument("--stills", type=int, default=1000, help="steps with stills first")
     parser.add_argument("--clips", type=int, default=1200, help="steps with clips after them")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -232,7 +238,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(args.out, args.stills, args.clips, args.batch_size, args.lr, args.seed)
+    train(args.out, args.resume, args.stills, args.clips, args.batch_size, args.lr, args.seed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""Ask the demo model about scenes it has never seen, through files and the whole pipeline.
+
+`python -m captioner.demo.evaluate` renders held-out clips and stills as mp4, webm and png, captions them with each of
+three prompts as any user would, and prints the share captioned word for word. Exit status 1 below the target.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from captioner.demo.clips import Sample, write_samples
+from captioner.demo.world import PROMPT_STYLES, caption
+from captioner.events import ItemDone
+from captioner.services import Services
+
+HELD_OUT_SEED = 900_001  # training draws from seeds 0 and 11
+PROMPTS = ("Detailed", "Short", "Tags")
+
+
+def evaluate(folder: Path, samples: list[Sample], prompt_name: str, source: str) -> list[tuple[str, str, str]]:
+    """Caption the samples in `folder` with one prompt; return (file, expected, got) for each wrong one."""
+    with tempfile.TemporaryDirectory() as state:
+        overrides = {"model": source, "prompt_name": prompt_name, "existing": "overwrite"}
+        with Services(Path(state), overrides) as services:
+            services.open_folder(folder, recursive=False)
+            number = services.start()
+            got = {e.path: e.caption for e in services.jobs.follow(number) if isinstance(e, ItemDone)}
+    style = PROMPT_STYLES[prompt_name]
+    expected = {sample.path: caption(sample.scene, style) for sample in samples}
+    return [
+        (path.name, text, got.get(path, "(failed)")) for path, text in expected.items() if got.get(path, "") != text
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=150)
+    parser.add_argument("--stills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
+    parser.add_argument("--model", default="demo", help="preset or model folder")
+    parser.add_argument("--target", type=float, default=0.95, help="least share of right captions, default %(default)s")
+    args = parser.parse_args()
+    passed = True
+    with tempfile.TemporaryDirectory() as folder:
+        samples = write_samples(Path(folder), args.clips, args.stills, args.seed)
+        for name in PROMPTS:
+            wrong = evaluate(Path(folder), samples, name, args.model)
+            share = 1 - len(wrong) / len(samples)
+            passed &= share >= args.target
+            print(f"{name:10} {share:6.1%} of {len(samples)} captioned word for word")
+            for file, expected, got in wrong:
+                print(f"    {file}: expected {expected!r}, got {got!r}")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Which devices there are, without importing torch: the app's own process never needs it."""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from captioner.resources import nvidia_gpus
+
+
+def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
+    """One entry a replica: "auto" becomes every usable CUDA device, or stays "auto" for the replica to decide."""
+    if devices != ("auto",):
+        return devices
+    count = num_cuda_devices()
+    return tuple(f"cuda:{i}" for i in range(count)) if count and torch_cuda_version() else ("auto",)
+
+
+def num_cuda_devices() -> int:
+    """NVIDIA GPUs that programs started from here may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
+    return len(nvidia_gpus())
+
+
+def torch_cuda_version() -> str | None:
+    """The CUDA version that the installed torch was built for, read from its version file; None for a CPU build."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    found = re.search(r"^cuda\b[^=]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def cuda_missing() -> bool:
+    """An NVIDIA GPU is there, but torch was built without CUDA: what Windows gets from the registry."""
+    return bool(nvidia_gpus()) and torch_cuda_version() is None

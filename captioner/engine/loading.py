@@ -1,0 +1,187 @@
+"""Load a model straight onto its device, say what it runs with, and let go of it again."""
+
+import gc
+import inspect
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.utils import is_flash_attn_2_available
+
+from captioner.errors import ModelError
+from captioner.values import CapabilityReport, ModelSpec
+
+log = logging.getLogger(__name__)
+
+MEMORY_RESERVE = 1.15  # of the weights: buffers, a first batch and the allocator's own needs
+
+CUDA_MISSING = (
+    "an NVIDIA GPU is present, but this torch was built without CUDA and cannot use it; "
+    "see 'Use the GPU' in the README for the one command that installs the right one"
+)
+
+
+@dataclass
+class LoadedModel:
+    """A model in evaluation mode with its processor. `close()` gives its memory back."""
+
+    model: PreTrainedModel | None
+    processor: ProcessorMixin
+    report: CapabilityReport
+
+    def close(self) -> None:
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def load(folder: Path, spec: ModelSpec) -> LoadedModel:
+    """Load the model in `folder` as `spec` says. Raises ModelError in one line."""
+    started = time.monotonic()
+    device = pick_device(spec.device)
+    dtype = pick_dtype(spec.dtype, device)
+    config = _read_config(folder)
+    weights_bytes = check_memory(folder, dtype, device)
+    attention = _pick_attention(spec.attention, device)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            device_map={"": str(device)},
+            attn_implementation=attention,
+            local_files_only=True,
+            **_fusion_options(),
+        ).eval()
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except torch.OutOfMemoryError:
+        raise ModelError(_too_little_memory(folder, device, weights_bytes, None)) from None
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+    processor.tokenizer.padding_side = "left"
+    seconds = time.monotonic() - started
+    return LoadedModel(model, processor, _report(model, device, dtype, spec, seconds))
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the first CUDA device, else Apple's GPU, else the CPU. Raises ModelError for one that is not there."""
+    if name == "auto":
+        kind = "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(kind)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"unknown device {name!r}; use auto, cpu, mps, cuda:0, cuda:1, ...") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            built = torch.version.cuda or torch.version.hip
+            raise ModelError(f"{name}: no usable GPU driver was found" if built else f"{name}: {CUDA_MISSING}")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ModelError(f"{name} does not exist; this machine has {torch.cuda.device_count()} CUDA device(s)")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("mps: Apple's GPU is not available here")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """ "auto" is bfloat16 where the GPU computes in it, float16 on other GPUs, float32 on a CPU."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def check_memory(folder: Path, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes that the weights will take. Raises ModelError when the device has not that much free."""
+    files = list(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} holds no *.safetensors weights")
+    needed = sum(_num_weights(file) for file in files) * dtype.itemsize
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed * MEMORY_RESERVE > free:
+        raise ModelError(_too_little_memory(folder, device, needed, free))
+    return needed
+
+
+def _num_weights(file: Path) -> int:
+    """Count the numbers in a safetensors file from its header alone."""
+    try:
+        with open(file, "rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    except (OSError, ValueError, MemoryError, OverflowError):
+        raise ModelError(f"{file} is damaged or incomplete; download the model again") from None
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            count = 1
+            for size in tensor["shape"]:
+                count *= size
+            total += count
+    return total
+
+
+def _too_little_memory(folder: Path, device: torch.device, needed: int, free: int | None) -> str:
+    has = f"only {free / 1e9:.1f} GB are free" if free is not None else "less is free"
+    return (
+        f"{folder.name} needs about {needed * MEMORY_RESERVE / 1e9:.1f} GB on {device}, but {has}; "
+        "choose a smaller model, close other programs, or use another device"
+    )
+
+
+def _read_config(folder: Path) -> transformers.PreTrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no config.json, so it is not a model folder")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(f"{folder.name} wants to run code from its own files, which is not allowed here") from None
+        raise ModelError(f"cannot read {folder / 'config.json'}: {_first_line(error)}") from None
+
+
+def _pick_attention(name: str, device: torch.device) -> str:
+    if name == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
+        raise ModelError("attention flash_attention_2 needs an NVIDIA GPU and the flash-attn package; use sdpa")
+    return "sdpa" if name == "auto" else name
+
+
+def _fusion_options() -> dict:
+    # Patches through one matrix product: the same result, 7 times less time on a CPU than the 3-D convolution.
+    known = "fusion_config" in inspect.signature(PreTrainedModel.from_pretrained).parameters
+    return {"fusion_config": {"patch_embeddings": True}} if known else {}
+
+
+def _report(
+    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, spec: ModelSpec, seconds: float
+) -> CapabilityReport:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    compiled = "off"
+    if spec.compile:
+        compiled = "decode steps" if device.type == "cuda" else "not active: needs an NVIDIA GPU"
+    parameters = sum(p.numel() for p in model.parameters())
+    rows = (
+        ("model", f"{type(model).__name__}, {parameters / 1e6:,.0f} M parameters"),
+        ("device", f"{device} ({name})"),
+        ("dtype", str(dtype).removeprefix("torch.")),
+        ("weights", f"{model.get_memory_footprint() / 1e9:.2f} GB"),
+        ("attention", str(model.config._attn_implementation)),
+        ("compile", compiled),
+        ("batch", f"up to {spec.batch_size} clips at once through generate"),
+        ("loaded in", f"{seconds:.1f} s"),
+        ("software", f"torch {torch.__version__}, transformers {transformers.__version__}"),
+    )
+    return CapabilityReport(str(device), rows)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

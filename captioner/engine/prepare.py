@@ -1,0 +1,109 @@
+"""Frames and a prompt -> the tensors a model wants, on the CPU. Runs in the decode threads."""
+
+import copy
+import inspect
+import threading
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from captioner.errors import ModelError
+from captioner.values import Frames, GenerationOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One request, ready for the device. Every tensor has a leading batch dimension of 1 or counts patches."""
+
+    id: int
+    inputs: dict[str, Tensor]  # what the processor returned, input_ids (1, L) among them
+    options: GenerationOptions
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self.inputs["input_ids"].shape[1]
+
+
+class Preparer:
+    """Calls the model's own processor. Safe to use from several threads: each gets a copy of the processor."""
+
+    def __init__(self, processor: ProcessorMixin) -> None:
+        self._processor = processor
+        self._local = threading.local()
+        self._copying = threading.Lock()
+        self._video_options = video_options(processor)
+
+    def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> Prepared:
+        """Clips go in as one video with their true times, a single frame as an image. Raises ModelError."""
+        processor = self._own_processor()
+        if len(frames.pixels) == 1 or self._video_options is None:
+            parts = [{"type": "image"}] * len(frames.pixels)
+            media = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
+        else:
+            parts, media = [{"type": "video"}], self._video(frames)
+        chat = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]
+        try:
+            text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            inputs = processor(text=[text], return_tensors="pt", **media)
+        except (ValueError, TypeError, IndexError) as error:
+            raise ModelError(f"the model's processor refused the frames: {str(error).splitlines()[0]}") from error
+        return Prepared(request_id, {k: v for k, v in inputs.items() if isinstance(v, Tensor)}, options)
+
+    def _video(self, frames: Frames) -> dict:
+        fps, ticks = frames.clock
+        metadata = {
+            "fps": fps,
+            "frames_indices": ticks,
+            "total_num_frames": ticks[-1] + 1,
+            "duration": (ticks[-1] + 1) / fps,
+        }
+        pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)  # (T, 3, H, W)
+        return {"videos": [pixels], "video_metadata": [metadata], **self._video_options}
+
+    def _own_processor(self) -> ProcessorMixin:
+        # A fast tokenizer raises "Already borrowed" when two threads use one object.
+        if not hasattr(self._local, "processor"):
+            with self._copying:
+                self._local.processor = copy.deepcopy(self._processor)
+        return self._local.processor
+
+
+def video_options(processor: ProcessorMixin) -> dict | None:
+    """Keywords for a video whose frames are already chosen, or None for a processor that takes only images.
+
+    `cap_pixels_per_frame` came late to Qwen3-VL and changes its default in between, so it is passed where it is known.
+    """
+    video_processor = getattr(processor, "video_processor", None)
+    if video_processor is None:
+        return None
+    known = inspect.get_annotations(getattr(type(video_processor), "valid_kwargs", object))
+    return {"do_sample_frames": False} | ({"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in known else {})
+
+
+def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
+    """Left-pad what runs along the prompt to (B, L_max); lay pixels and grids of all requests end to end."""
+    longest = max(p.num_prompt_tokens for p in batch)
+    merged = {}
+    for name in batch[0].inputs:
+        tensors = [p.inputs[name] for p in batch]
+        if all(t.shape == p.inputs["input_ids"].shape for t, p in zip(tensors, batch, strict=True)):
+            fill = pad_token_id if name == "input_ids" else 0
+            tensors = [torch.nn.functional.pad(t, (longest - t.shape[1], 0), value=fill) for t in tensors]
+        merged[name] = torch.cat(tensors)
+    return merged
+
+
+def can_share_batch(a: Prepared, b: Prepared) -> bool:
+    """Whether `collate` can put the two into one batch.
+
+    Stills and clips may share one where the model keeps them in separate tensors, as Qwen's do only when every
+    request has the same kind: a missing tensor cannot be padded, so the names must agree.
+    """
+    if a.inputs.keys() != b.inputs.keys():
+        return False
+    return all(
+        a.inputs[name].shape[1:] == b.inputs[name].shape[1:] or a.inputs[name].shape == a.inputs["input_ids"].shape
+        for name in a.inputs
+    )

@@ -1,0 +1,331 @@
+"""`JobRunner`: items in, captions on disk and events out, over one replica or many. One job at a time, others wait."""
+
+import itertools
+import logging
+import queue
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from captioner import events as facts
+from captioner.captions import CaptionStore
+from captioner.errors import CaptionerError, JobError, ModelError
+from captioner.events import EventLog
+from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready, Replica, ReplicaEvent, TokensSoFar
+from captioner.replicas.pool import ReplicaPool
+from captioner.values import (
+    CaptionRequest,
+    ExistingPolicy,
+    GenerationOptions,
+    MediaItem,
+    ModelSpec,
+    SamplePlan,
+)
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
+MAX_LOSSES = 2  # an item in flight at this many losses of a replica is not tried again
+
+FindModel = Callable[[Callable[[int, int], None]], Path]  # on_bytes(done, total) -> folder of the model's files
+
+
+@dataclass(frozen=True)
+class Model:
+    """What to load: a name for people, how to find the files, one spec a replica."""
+
+    name: str
+    find: FindModel
+    specs: tuple[ModelSpec, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to caption and how; a copy of the settings at the moment of the start."""
+
+    items: tuple[MediaItem, ...]
+    model: Model
+    prompt: str
+    plan: SamplePlan = field(default_factory=SamplePlan)
+    options: GenerationOptions = field(default_factory=GenerationOptions)
+    existing: ExistingPolicy = "skip"
+
+
+class _Stopped(Exception):
+    """Ends a download when its job was stopped."""
+
+
+class JobRunner:
+    """Runs jobs in one thread that owns the replicas. Public methods return at once; any thread may call."""
+
+    def __init__(self, event_log: EventLog, store: CaptionStore, pool: ReplicaPool | None = None) -> None:
+        self._log, self._store, self._pool = event_log, store, pool or ReplicaPool()
+        self._ready: set[str] = set()
+        self._ids = itertools.count(1)
+        self._stops: dict[int, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    def start(self, job: Job) -> int:
+        """Queue a job and return its number. Raises JobError when it has no items."""
+        if not job.items:
+            raise JobError("nothing to caption: no item is selected, or the folder holds no media")
+        return self._enqueue(job)
+
+    def load(self, model: Model) -> int:
+        """Queue the loading of a model, as a job without items."""
+        return self._enqueue(Job((), model, ""))
+
+    def unload(self) -> None:
+        """End all replicas once the queued jobs are done."""
+        self._work.put(self._close_pool)
+
+    def stop(self, number: int | None = None) -> None:
+        """Stop a job, or all that run or wait. Takes effect within one step of the engine."""
+        with self._lock:
+            for stop in [self._stops.get(number)] if number else self._stops.values():
+                if stop:
+                    stop.set()
+
+    def follow(self, number: int, cursor: int = 0) -> Iterator[facts.Event]:
+        """Yield all events after `cursor` until the given job has ended."""
+        for event in self._log.follow(cursor):
+            yield event
+            if isinstance(event, facts.JobEnded) and event.job == number:
+                return
+
+    def close(self) -> None:
+        """Stop everything and end the replicas. Returns when no process is left."""
+        self.stop()
+        self._work.put(None)
+        self._thread.join()
+
+    def _enqueue(self, job: Job) -> int:
+        number, stop = next(self._ids), threading.Event()
+        with self._lock:
+            self._stops[number] = stop
+        self._log.append(facts.JobQueued(job=number, total=len(job.items)))
+        self._work.put(lambda: self._run_job(number, job, stop))
+        return number
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+        self._close_pool()
+
+    def _run_job(self, number: int, job: Job, stop: threading.Event) -> None:
+        self._log.append(facts.JobStarted(job=number, total=len(job.items), model=job.model.name))
+        run = _Run(number, job, stop, self._log, self._store, self._pool, self._ready)
+        try:
+            run.run()
+            ended = run.end("stopped" if stop.is_set() else "failed" if run.lost_reason else "done", run.lost_reason)
+        except _Stopped:
+            ended = run.end("stopped")
+        except CaptionerError as error:
+            ended = run.end("failed", str(error))
+        except Exception as error:  # a fault of ours ends this job, never the thread behind all jobs
+            log.exception("job %d failed", number)
+            ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
+        with self._lock:
+            del self._stops[number]
+        self._log.append(ended)
+
+    def _close_pool(self) -> None:
+        self._ready.clear()
+        for name in self._pool.close():
+            self._log.append(facts.ReplicaChanged(replica=name, state="closed"))
+
+
+@dataclass
+class _InFlight:
+    item: MediaItem
+    replica: Replica
+    started: bool = False
+
+
+@dataclass
+class _Run:
+    """One job while it runs; nothing of it outlives the job."""
+
+    number: int
+    job: Job
+    stop: threading.Event
+    log: EventLog
+    store: CaptionStore
+    pool: ReplicaPool
+    ready: set[str]  # names of replicas whose model is loaded
+    pending: deque[MediaItem] = field(default_factory=deque)
+    flight: dict[int, _InFlight] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)  # item name -> replicas lost while it was in flight
+    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "skipped": 0, "failed": 0})
+    lost_reason: str = ""
+
+    def run(self) -> None:
+        self._skip_captioned()
+        if self.job.items and not self.pending:
+            return
+        folder = self.job.model.find(self._on_bytes)
+        self._on_bytes(0, 0)
+        started, ended = self.pool.ensure(self.job.model.specs, folder)
+        for name in ended:
+            self.ready.discard(name)
+            self.log.append(facts.ReplicaChanged(replica=name, state="closed"))
+        for replica in started:
+            self.log.append(facts.ReplicaChanged(replica=replica.name, state="starting"))
+        while self._unfinished() and not self.stop.is_set():
+            self._fill()
+            self._handle_events(timeout_s=0.1)
+        self._cancel_rest()
+
+    def end(self, outcome: facts.JobOutcome, reason: str = "") -> facts.JobEnded:
+        return facts.JobEnded(job=self.number, outcome=outcome, reason=reason, **self.counts)
+
+    def _skip_captioned(self) -> None:
+        for item in self.job.items:
+            try:
+                needed = self.store.needs_caption(item, self.job.existing)
+            except CaptionerError as error:
+                self._fail(item, str(error))
+                continue
+            if needed:
+                self.pending.append(item)
+            else:
+                self._skip(item)
+
+    def _on_bytes(self, done: int, total: int) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+        self.log.append(facts.ModelLoading(model=self.job.model.name, bytes_done=done, bytes_total=total))
+
+    def _unfinished(self) -> bool:
+        if self.job.items:
+            return bool(self.pending or self.flight)
+        return any(replica.name not in self.ready for replica in self.pool.replicas)
+
+    def _fill(self) -> None:
+        for replica in self.pool.replicas:
+            room = replica.capacity - sum(f.replica is replica for f in self.flight.values())
+            while replica.name in self.ready and room > 0 and self.pending:
+                self._submit(self.pending.popleft(), replica)
+                room -= 1
+
+    def _submit(self, item: MediaItem, replica: Replica) -> None:
+        request_id = _next_request_id()
+        seed = (self.job.options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
+        options = replace(self.job.options, seed=seed)
+        self.flight[request_id] = _InFlight(item, replica)
+        self.log.append(facts.ItemStarted(**self._about(item), replica=replica.name))
+        replica.submit(CaptionRequest(request_id, item.path, item.kind, self.job.plan, self.job.prompt, options))
+
+    def _handle_events(self, timeout_s: float) -> None:
+        try:
+            self._handle(*self.pool.inbox.get(timeout=timeout_s))
+            while True:
+                self._handle(*self.pool.inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _handle(self, replica: Replica, event: ReplicaEvent) -> None:
+        if not any(replica is member for member in self.pool.replicas):
+            return  # the last words of one that was ended
+        match event:
+            case Ready():
+                self.ready.add(replica.name)
+                rows = event.report.rows
+                self.log.append(facts.ReplicaChanged(replica=replica.name, state="ready", report=rows))
+            case Lost():
+                self._on_lost(replica, event.reason)
+            case TokensSoFar():
+                for request_id, tokens in event.tokens.items():
+                    if request_id in self.flight:
+                        about = self._about(self.flight[request_id].item)
+                        self.log.append(facts.ItemProgress(**about, tokens=tokens))
+            case Finished() | Failed() | Cancelled():
+                flight = self.flight.pop(event.id, None)
+                if flight is not None:
+                    self._on_answer(flight, event)
+
+    def _on_answer(self, flight: _InFlight, answer: Finished | Failed | Cancelled) -> None:
+        if isinstance(answer, Cancelled):
+            return
+        if isinstance(answer, Failed):
+            self._fail(flight.item, answer.reason)
+            return
+        caption = answer.caption
+        try:
+            written = self.store.write(flight.item, caption, self.job.existing, f"job {self.number}")
+        except CaptionerError as error:
+            self._fail(flight.item, str(error))
+            return
+        if written.outcome == "kept":
+            self._skip(flight.item)
+            return
+        self.counts["done"] += 1
+        self.log.append(
+            facts.ItemDone(
+                **self._about(flight.item),
+                caption=written.text,
+                tokens=caption.num_tokens,
+                seconds=round(caption.seconds, 3),
+                replica=flight.replica.name,
+                warning=caption.warning,
+            )
+        )
+
+    def _on_lost(self, replica: Replica, reason: str) -> None:
+        """Give the replica's work back; fail only what was in flight at too many losses, or all when none is left."""
+        self.ready.discard(replica.name)
+        self.pool.drop(replica)
+        self.lost_reason = f"{replica.name}: {reason}"
+        self.log.append(facts.ReplicaChanged(replica=replica.name, state="lost", detail=reason))
+        returned = [request_id for request_id, f in self.flight.items() if f.replica is replica]
+        for request_id in reversed(returned):
+            item = self.flight.pop(request_id).item
+            self.losses[item.name] = self.losses.get(item.name, 0) + 1
+            if self.losses[item.name] >= MAX_LOSSES:
+                self._fail(item, f"the replica was lost {MAX_LOSSES} times while it ran; last: {reason}")
+            else:
+                self.pending.appendleft(item)
+        if self.pool.replicas or self.stop.is_set():
+            self.lost_reason = ""
+            return
+        if not self.job.items:
+            raise ModelError(self.lost_reason)
+        while self.pending:
+            self._fail(self.pending.popleft(), f"no replica is left; the last one was lost: {reason}")
+
+    def _cancel_rest(self) -> None:
+        for request_id, flight in self.flight.items():
+            flight.replica.cancel(request_id)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        self.pending.clear()
+        while self.flight and time.monotonic() < deadline:
+            self._handle_events(timeout_s=0.1)
+            self.pending.clear()
+        for replica in {f.replica.name: f.replica for f in self.flight.values()}.values():
+            log.warning("replica %s did not answer; it is ended", replica.name)
+            self._on_lost(replica, "it did not answer a stop")
+
+    def _skip(self, item: MediaItem) -> None:
+        self.counts["skipped"] += 1
+        self.log.append(facts.ItemSkipped(**self._about(item)))
+
+    def _fail(self, item: MediaItem, reason: str) -> None:
+        self.counts["failed"] += 1
+        self.log.append(facts.ItemFailed(**self._about(item), reason=reason))
+
+    def _about(self, item: MediaItem) -> dict:
+        return {"job": self.number, "item": item.name, "path": item.path}
+
+
+_request_ids = itertools.count(1)
+
+
+def _next_request_id() -> int:
+    return next(_request_ids)

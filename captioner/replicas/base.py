@@ -1,0 +1,68 @@
+"""What a job asks of a replica, and what it hears back."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from captioner.values import CapabilityReport, Caption, CaptionRequest
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded; requests are welcome."""
+
+    report: CapabilityReport
+
+
+@dataclass(frozen=True)
+class TokensSoFar:
+    """Tokens of the running requests, at most about ten times a second."""
+
+    tokens: dict[int, int]  # request id -> number of tokens
+
+
+@dataclass(frozen=True)
+class Finished:
+    id: int
+    caption: Caption
+
+
+@dataclass(frozen=True)
+class Failed:
+    """This request alone failed, for a reason fit to show."""
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    id: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The replica is gone; whatever was submitted and is unanswered has to run elsewhere. Always its last event."""
+
+    reason: str
+
+
+ReplicaEvent = Ready | TokensSoFar | Finished | Failed | Cancelled | Lost
+
+
+class Replica(Protocol):
+    """One place where captions are made. Methods may be called from any thread; events() from one."""
+
+    name: str
+    capacity: int  # requests it wants in flight, so that it never waits for more
+
+    def submit(self, request: CaptionRequest) -> None:
+        """Queue a request; exactly one Finished, Failed or Cancelled answers it, unless the replica is lost."""
+
+    def cancel(self, request_id: int) -> None:
+        """Ask for an early end; unknown or finished ids are ignored."""
+
+    def events(self, timeout_s: float) -> list[ReplicaEvent]:
+        """What happened since the last call; waits up to `timeout_s` for the first."""
+
+    def close(self) -> None:
+        """End it and free its device. Returns when it is gone."""

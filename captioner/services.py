@@ -1,0 +1,135 @@
+"""Everything the app owns, built once and closed once. The CLI, the page and a library user all go through here."""
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from captioner.captions import CaptionStore
+from captioner.database import Database
+from captioner.devices import expand_devices
+from captioner.engine.download import find_model
+from captioner.errors import JobError
+from captioner.events import EventLog
+from captioner.files import state_folder
+from captioner.jobs import Job, JobRunner, Model
+from captioner.media import Discovery, discover
+from captioner.presets import Preset, choose_preset
+from captioner.prompts import PromptLibrary
+from captioner.resources import nvidia_gpus
+from captioner.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
+from captioner.values import ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+class Services:
+    """Use as a context manager, or call close(). Safe to use from several threads."""
+
+    def __init__(self, state: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        """`overrides` are settings from the command line. Raises StateError and SettingsError."""
+        self.folder = state_folder(state)
+        self._settings_store = SettingsStore(self.folder / "settings.json")
+        self._settings = resolve(self._settings_store.read(), os.environ, overrides or {})
+        self.prompts = PromptLibrary(self.folder / "prompts.json")
+        self.database = Database(self.folder / "captioner.sqlite")
+        self.captions = CaptionStore(self.database, scratch=self.folder)
+        self.events = EventLog()
+        self.jobs = JobRunner(self.events, self.captions)
+        self.library: Discovery | None = None
+
+    def __enter__(self) -> "Services":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what runs and end every process. Captions on disk stay as they are."""
+        self.jobs.close()
+        self.events.close()
+        self.database.close()
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    def change_settings(self, changes: Mapping[str, Any]) -> Settings:
+        """Check and keep new values; write down these and no value of the environment or the command line.
+
+        Raises SettingsError and then changes nothing.
+        """
+        current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
+        changed = resolve({}, {}, {**current, **changes})
+        self._settings_store.save(resolve(self._settings_store.read(), {}, changes))
+        self._settings = changed
+        return changed
+
+    def reset_settings(self) -> Settings:
+        """Back to the defaults, but for the folder."""
+        self._settings = Settings(folder=self._settings.folder)
+        self._settings_store.save(self._settings)
+        return self._settings
+
+    def open_folder(self, folder: Path, recursive: bool) -> Discovery:
+        """Scan a folder and make it the current one. Raises FolderError."""
+        self.library = discover(folder.expanduser().absolute(), recursive)
+        return self.library
+
+    def preset(self) -> Preset:
+        """The chosen model; for "auto" the one that fits the largest GPU. Raises ModelError."""
+        totals = [gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes]
+        return choose_preset(self._settings.model, max(totals, default=None))
+
+    def prompt_text(self) -> str:
+        """The prompt that a job started now would use. Raises PromptError."""
+        return self._settings.prompt or self.prompts.get(self._settings.prompt_name).text
+
+    def start(self, names: Collection[str] | None = None) -> int:
+        """Caption the items of the current folder with these names, or all. Returns the job's number.
+
+        Raises JobError, PromptError, ModelError.
+        """
+        if self.library is None:
+            raise JobError("open a folder first")
+        chosen = None if names is None else set(names)
+        items = tuple(item for item in self.library.items if chosen is None or item.name in chosen)
+        settings, preset = self._settings, self.preset()
+        job = Job(
+            items=items,
+            model=self._model(preset),
+            prompt=self.prompt_text(),
+            plan=sampling_plan(settings, preset),
+            options=generation_options(settings, preset),
+            existing=settings.existing,
+        )
+        return self.jobs.start(job)
+
+    def load(self) -> int:
+        """Load the chosen model without captioning anything. Returns the job's number."""
+        return self.jobs.load(self._model(self.preset()))
+
+    def unload(self) -> None:
+        """End all replicas, which frees their memory. Raises JobError while a job runs."""
+        if self.events.snapshot().active:
+            raise JobError("a job is running; stop it before unloading the model")
+        self.jobs.unload()
+
+    def _model(self, preset: Preset) -> Model:
+        settings = self._settings
+        spec = ModelSpec(
+            source=preset.source,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            compile=settings.compile,
+            batch_size=settings.batch_size,
+            decode_threads=settings.decode_threads,
+        )
+        specs = tuple(replace(spec, device=device) for device in expand_devices(settings.devices))
+        return Model(
+            name=preset.title,
+            find=lambda on_bytes: find_model(preset.source, settings.offline, settings.models_folder, on_bytes),
+            specs=specs,
+        )

@@ -1,0 +1,51 @@
+"""Fixtures: a tiny random Qwen3-VL that runs the real engine in seconds, and a state folder of each test's own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="false")
+
+SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch):
+    """No test reads or writes the user's own state, and no setting of the shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("CAPTIONER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CAPTIONER_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def shared_media() -> Path:
+    if not SHARED_MEDIA.is_dir():
+        pytest.skip("the shared media set is not here")
+    return SHARED_MEDIA
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory) -> Path:
+    """A saved Qwen3-VL of 0.2 M random parameters with a byte-level tokenizer."""
+    from captioner.demo import build
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tokenizer = build.build_tokenizer(["describe this video in detail", "<0.5 seconds> user assistant"], 400)
+    geometry = build.Geometry(
+        text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,
+        vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=48, vision_positions=16, deepstack=(0,),
+        initializer_range=0.1,
+    )  # fmt: skip
+    build.build_model(tokenizer, geometry, seed=1).save_pretrained(folder)
+    build.build_processor(tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_model_folder):
+    """The same model, loaded by the code that loads every model."""
+    from captioner.engine.loading import load
+    from captioner.values import ModelSpec
+
+    return load(tiny_model_folder, ModelSpec(str(tiny_model_folder), device="cpu"))

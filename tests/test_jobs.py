@@ -1,0 +1,295 @@
+"""JobRunner over replicas that follow a script: what a real model cannot be made to do on demand."""
+
+import queue
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from captioner import events as facts
+from captioner.captions import CaptionStore
+from captioner.database import Database
+from captioner.errors import JobError, ModelError
+from captioner.events import EventLog
+from captioner.jobs import Job, JobRunner, Model
+from captioner.media import discover
+from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready
+from captioner.replicas.pool import ReplicaPool
+from captioner.values import CapabilityReport, Caption, ModelSpec
+
+
+@dataclass
+class ScriptedReplica:
+    """Answers each request by `answer(replica, request)`; None holds it back until a cancel."""
+
+    name: str
+    answer: object
+    capacity: int = 2
+    requests: list = field(default_factory=list)
+    most_in_flight: int = 0
+    closed: bool = False
+
+    def __post_init__(self):
+        self.outbox = queue.Queue()
+        self.open = set()
+        self.outbox.put(Ready(CapabilityReport(self.name, (("device", self.name),))))
+
+    def submit(self, request):
+        self.requests.append(request)
+        self.open.add(request.id)
+        self.most_in_flight = max(self.most_in_flight, len(self.open))
+        event = self.answer(self, request)
+        if event is not None:
+            self.outbox.put(event)
+
+    def cancel(self, request_id):
+        if request_id in self.open:
+            self.outbox.put(Cancelled(request_id))
+
+    def events(self, timeout_s):
+        try:
+            event = self.outbox.get(timeout=timeout_s)
+        except queue.Empty:
+            return [Lost("closed")] if self.closed else []
+        if isinstance(event, Finished | Failed | Cancelled):
+            self.open.discard(event.id)
+        return [event]
+
+    def close(self):
+        self.closed = True
+
+
+def finish(replica, request):
+    caption = Caption(f"{request.path.stem} by {replica.name}", "m", request.prompt, request.options, num_tokens=3)
+    return Finished(request.id, caption)
+
+
+def hold(replica, request):
+    return None
+
+
+def die(replica, request):
+    return Lost("out of memory")
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder of eight files that look like media; no decoder ever sees them."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for i in range(8):
+        (folder / f"{i}.mp4").write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def runner(tmp_path):
+    """A function (answers by device) -> (JobRunner, EventLog, replicas started so far)."""
+    made = []
+
+    def make(**answers):
+        started = []
+
+        def start(name, spec, folder, num_threads):
+            started.append(ScriptedReplica(name, answers[spec.device]))
+            return started[-1]
+
+        database = Database(tmp_path / "captioner.sqlite")
+        log = EventLog()
+        jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), ReplicaPool(start))
+        made.append((jobs, database))
+        return jobs, log, started
+
+    yield make
+    for jobs, database in made:
+        jobs.close()
+        database.close()
+
+
+def job(folder, *devices, find=lambda on_bytes: Path("model"), **options) -> Job:
+    model = Model("scripted", find, tuple(ModelSpec("m", device) for device in devices))
+    return Job(discover(folder).items, model, "describe", **options)
+
+
+def run(jobs, the_job):
+    events = list(jobs.follow(jobs.start(the_job)))
+    return events, events[-1]
+
+
+def test_every_item_gets_its_caption(runner, library):
+    jobs, log, _ = runner(cpu=finish)
+    _, ended = run(jobs, job(library, "cpu"))
+    assert (ended.outcome, ended.done, ended.failed, ended.skipped) == ("done", 8, 0, 0)
+    assert {p.name: p.read_text() for p in library.glob("*.txt")} == {f"{i}.txt": f"{i} by cpu" for i in range(8)}
+    assert log.snapshot().done == 8
+
+
+def test_captioned_items_cost_no_model_at_all(runner, library):
+    jobs, _, started = runner(cpu=finish)
+    run(jobs, job(library, "cpu"))
+    calls = len(started[0].requests)
+    jobs.unload()
+
+    def find(on_bytes):
+        raise ModelError("must not be asked for")
+
+    _, ended = run(jobs, job(library, "cpu", find=find))
+    assert (ended.outcome, ended.skipped) == ("done", 8)
+    assert (calls, len(started)) == (8, 1)
+
+
+def test_replicas_share_the_work_within_their_capacity(runner, library):
+    jobs, _, started = runner(one=finish, two=finish)
+    run(jobs, job(library, "one", "two"))
+    assert sum(len(r.requests) for r in started) == 8
+    assert all(r.requests and r.most_in_flight <= r.capacity for r in started)
+
+
+def test_lost_replica_returns_its_items(runner, library):
+    jobs, log, started = runner(good=finish, bad=die)
+    _, ended = run(jobs, job(library, "good", "bad"))
+    assert (ended.outcome, ended.done, ended.failed) == ("done", 8, 0)
+    assert [r.closed for r in started if r.name == "bad"] == [True]
+    assert [r.name for r in log.snapshot().replicas if r.state == "lost"] == ["bad"]
+
+
+def test_items_fail_with_the_reason_when_no_replica_is_left(runner, library):
+    jobs, log, _ = runner(bad=die)
+    _, ended = run(jobs, job(library, "bad"))
+    assert (ended.outcome, ended.done, ended.failed) == ("failed", 0, 8)
+    assert ended.reason == "bad: out of memory"
+    assert {reason for _, reason in log.snapshot().failures} == {
+        "no replica is left; the last one was lost: out of memory"
+    }
+
+
+def test_job_after_a_lost_replica_starts_a_new_one(runner, library):
+    answers = iter([die, finish])
+    jobs, _, started = runner(cpu=lambda replica, request: replica.turn(replica, request))
+    first_start = ScriptedReplica.__post_init__
+
+    def choose(self):
+        first_start(self)
+        self.turn = next(answers)
+
+    ScriptedReplica.__post_init__ = choose
+    try:
+        run(jobs, job(library, "cpu"))
+        _, ended = run(jobs, job(library, "cpu"))
+    finally:
+        ScriptedReplica.__post_init__ = first_start
+    assert (ended.outcome, ended.done, len(started)) == ("done", 8, 2)
+
+
+def test_failed_item_costs_no_other(runner, library):
+    def fail_third(replica, request):
+        return Failed(request.id, "broken") if request.path.stem == "3" else finish(replica, request)
+
+    jobs, _, _ = runner(cpu=fail_third)
+    events, ended = run(jobs, job(library, "cpu"))
+    assert (ended.done, ended.failed) == (7, 1)
+    assert [(e.item, e.reason) for e in events if isinstance(e, facts.ItemFailed)] == [("3.mp4", "broken")]
+    assert not (library / "3.txt").exists()
+
+
+def test_stop_ends_at_once_and_the_next_job_runs_on_the_same_replica(runner, library):
+    holding = threading.Event()
+
+    def hold_then_finish(replica, request):
+        if len(replica.requests) <= 2:
+            holding.set()
+            return None
+        return finish(replica, request)
+
+    jobs, _, started = runner(cpu=hold_then_finish)
+    number = jobs.start(job(library, "cpu"))
+    assert holding.wait(5)
+    jobs.stop(number)
+    ended = list(jobs.follow(number))[-1]
+    assert (ended.outcome, ended.done, ended.failed) == ("stopped", 0, 0)
+    assert len(started[0].requests) == 2
+    _, ended = run(jobs, job(library, "cpu"))
+    assert (ended.outcome, ended.done, len(started)) == ("done", 8, 1)
+
+
+def test_stopping_a_job_does_not_touch_the_one_behind_it(runner, library):
+    def hold_first_job(replica, request):
+        return None if request.prompt == "hold" else finish(replica, request)
+
+    jobs, _, _ = runner(cpu=hold_first_job)
+    held = job(library, "cpu")
+    first = jobs.start(Job(held.items, held.model, "hold"))
+    second = jobs.start(held)
+    jobs.stop(first)
+    outcomes = {e.job: e.outcome for e in jobs.follow(second) if isinstance(e, facts.JobEnded)}
+    assert outcomes == {first: "stopped", second: "done"}
+
+
+def test_stop_ends_a_download(runner, library):
+    downloading = threading.Event()
+
+    def find(on_bytes):
+        while True:
+            on_bytes(1, 10)
+            downloading.set()
+
+    jobs, _, started = runner(cpu=finish)
+    number = jobs.start(job(library, "cpu", find=find))
+    assert downloading.wait(5)
+    jobs.stop(number)
+    ended = next(e for e in jobs.follow(number) if isinstance(e, facts.JobEnded))
+    assert (ended.outcome, started) == ("stopped", [])
+
+
+def test_missing_model_fails_the_job_with_its_message(runner, library):
+    def find(on_bytes):
+        raise ModelError("the Hub has no model x/y")
+
+    jobs, _, _ = runner(cpu=finish)
+    _, ended = run(jobs, job(library, "cpu", find=find))
+    assert (ended.outcome, ended.reason) == ("failed", "the Hub has no model x/y")
+
+
+def test_changed_spec_replaces_the_replica(runner, library):
+    jobs, _, started = runner(cpu=finish)
+    first = job(library, "cpu")
+    run(jobs, first)
+    spec = ModelSpec("m", "cpu", dtype="float32")
+    events, ended = run(jobs, Job(first.items, Model("scripted", first.model.find, (spec,)), "p", existing="overwrite"))
+    assert (ended.done, len(started), started[0].closed, started[1].closed) == (8, 2, True, False)
+    assert [e.state for e in events if isinstance(e, facts.ReplicaChanged)][-3:] == ["closed", "starting", "ready"]
+
+
+def test_unwritable_caption_fails_its_item_alone(runner, library):
+    (library / "2.txt").mkdir()
+    jobs, _, _ = runner(cpu=finish)
+    _, ended = run(jobs, job(library, "cpu"))
+    assert (ended.outcome, ended.done, ended.failed) == ("done", 7, 1)
+
+
+def test_loading_is_a_job_without_items(runner, library):
+    jobs, log, started = runner(cpu=finish)
+    number = jobs.load(job(library, "cpu").model)
+    assert list(jobs.follow(number))[-1].outcome == "done"
+    assert (len(started), log.snapshot().replicas[0].state) == (1, "ready")
+    jobs.unload()
+    jobs.close()
+    assert started[0].closed
+    assert log.snapshot().replicas == ()
+
+
+def test_job_without_items_is_refused(runner, tmp_path):
+    jobs, _, _ = runner(cpu=finish)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(JobError, match="nothing to caption"):
+        jobs.start(job(tmp_path / "empty", "cpu"))
+
+
+def test_seed_differs_between_items_but_not_between_runs(runner, library):
+    jobs, _, started = runner(cpu=finish)
+    run(jobs, job(library, "cpu"))
+    run(jobs, job(library, "cpu", existing="overwrite"))
+    seeds = [r.options.seed for r in started[0].requests]
+    assert seeds[:8] == seeds[8:]
+    assert len(set(seeds)) == 8

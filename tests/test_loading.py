@@ -1,0 +1,142 @@
+"""Loading: devices, types, memory, and one clear line for whatever is wrong."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from captioner.engine import loading
+from captioner.errors import ModelError
+from captioner.values import ModelSpec
+
+
+def test_report_says_what_is_active(tiny_model):
+    rows = dict(tiny_model.report.rows)
+    assert rows["device"] == "cpu (CPU)"
+    assert rows["dtype"] == "float32"
+    assert rows["attention"] == "sdpa"
+    assert rows["compile"] == "off"
+    assert "Qwen3VLForConditionalGeneration" in rows["model"]
+    assert torch.__version__ in rows["software"]
+
+
+def test_compile_on_a_cpu_says_that_it_is_not_active(tiny_model_folder):
+    loaded = loading.load(tiny_model_folder, ModelSpec("x", device="cpu", compile=True))
+    assert dict(loaded.report.rows)["compile"] == "not active: needs an NVIDIA GPU"
+
+
+def test_patches_go_through_one_matrix_product(tiny_model):
+    kinds = {type(m).__name__ for m in tiny_model.model.model.visual.patch_embed.modules()}
+    assert "Conv3d" not in kinds
+
+
+def test_close_lets_go_of_the_model(tiny_model_folder):
+    import weakref
+
+    loaded = loading.load(tiny_model_folder, ModelSpec("x", device="cpu"))
+    model = weakref.ref(loaded.model)
+    loaded.close()
+    assert model() is None
+
+
+def test_dtype_follows_the_device_or_the_wish():
+    assert loading.pick_dtype("auto", torch.device("cpu")) is torch.float32
+    assert loading.pick_dtype("auto", torch.device("mps")) is torch.bfloat16
+    assert loading.pick_dtype("float16", torch.device("cpu")) is torch.float16
+
+
+@pytest.fixture
+def copy(tiny_model_folder, tmp_path):
+    return shutil.copytree(tiny_model_folder, tmp_path / "model")
+
+
+def no_config(folder):
+    (folder / "config.json").unlink()
+
+
+def bad_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def unknown_kind(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+
+
+def remote_code(folder):
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "code.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('this ran')")
+
+
+def no_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def cut_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def text_model(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (no_config, r".* holds no config\.json, so it is not a model folder"),
+        (bad_config, r"cannot read .*config\.json: .*"),
+        (unknown_kind, r"cannot read .*config\.json: .*no-such-model.*"),
+        (remote_code, r"model wants to run code from its own files, which is not allowed here"),
+        (no_weights, r".* holds no \*\.safetensors weights"),
+        (cut_weights, r".*model\.safetensors is damaged or incomplete; download the model again"),
+        (text_model, r"cannot load the model in .*: .*"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bad_model_folder_gets_one_line(copy, damage, message):
+    damage(copy)
+    with pytest.raises(ModelError) as error:
+        loading.load(copy, ModelSpec("x", device="cpu"))
+    assert re.fullmatch(message, str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (ModelSpec("x", device="gpu7"), "unknown device 'gpu7'; use auto, cpu, mps, cuda:0, cuda:1, ..."),
+        (
+            ModelSpec("x", device="cpu", attention="flash_attention_2"),
+            "attention flash_attention_2 needs an NVIDIA GPU and the flash-attn package; use sdpa",
+        ),
+    ],
+)
+def test_impossible_option_gets_one_line(copy, spec, message):
+    with pytest.raises(ModelError) as error:
+        loading.load(copy, spec)
+    assert str(error.value) == message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_missing_gpu_is_said_by_name():
+    with pytest.raises(ModelError, match=r"^cuda:1: "):
+        loading.pick_device("cuda:1")
+
+
+def test_gpu_that_torch_cannot_use_is_said_with_where_to_look(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    with pytest.raises(ModelError, match="torch was built without CUDA.*README"):
+        loading.pick_device("cuda:0")
+
+
+def test_too_little_memory_is_refused_before_loading(copy, monkeypatch):
+    memory = loading.psutil.virtual_memory()._replace(available=100_000)
+    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(
+        ModelError, match=r"model needs about 0\.0 GB on cpu, but only 0\.0 GB are free; choose a smaller"
+    ):
+        loading.load(copy, ModelSpec("x", device="cpu"))

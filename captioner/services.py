@@ -63,7 +63,8 @@ class Services:
         """
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
         changed = resolve({}, {}, {**current, **changes})
-        self._settings_store.save(resolve(self._settings_store.read(), {}, changes))
+        others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
+        self._settings_store.save(resolve(others, {}, changes))
         self._settings = changed
         return changed
 
@@ -78,10 +79,10 @@ class Services:
         self.library = discover(folder.expanduser().absolute(), recursive)
         return self.library
 
-    def preset(self) -> Preset:
-        """The chosen model; for "auto" the one that fits the largest GPU. Raises ModelError."""
+    def preset(self, name: str = "") -> Preset:
+        """The model of this name, or the chosen one; for "auto" what fits the largest GPU. Raises ModelError."""
         totals = [gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes]
-        return choose_preset(self._settings.model, max(totals, default=None))
+        return choose_preset(name or self._settings.model, max(totals, default=None))
 
     def prompt_text(self) -> str:
         """The prompt that a job started now would use. Raises PromptError."""

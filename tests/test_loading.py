@@ -129,14 +129,12 @@ def test_gpu_that_torch_cannot_use_is_said_with_where_to_look(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", None)
-    with pytest.raises(ModelError, match="torch was built without CUDA.*README"):
+    with pytest.raises(ModelError, match=r"torch was built without CUDA.*README"):
         loading.pick_device("cuda:0")
 
 
 def test_too_little_memory_is_refused_before_loading(copy, monkeypatch):
     memory = loading.psutil.virtual_memory()._replace(available=100_000)
     monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: memory)
-    with pytest.raises(
-        ModelError, match=r"model needs about 0\.0 GB on cpu, but only 0\.0 GB are free; choose a smaller"
-    ):
+    with pytest.raises(ModelError, match=r"^model needs about 0\.0 GB on cpu, but only 0\.0 GB are free"):
         loading.load(copy, ModelSpec("x", device="cpu"))

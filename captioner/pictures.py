@@ -1,0 +1,159 @@
+"""Stills and animated pictures, read with Pillow: upright RGB at a given size, and the times of an animation."""
+
+import contextlib
+import struct
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from captioner.container import MAX_PIXELS
+from captioner.errors import MediaError
+
+# Formats whose further frames are an animation; those of TIFF and MPO are pages and views.
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+
+# Frames that state no duration, or hardly any, are shown this long by all browsers.
+DEFAULT_FRAME_MS = 100
+MIN_FRAME_MS = 11
+
+# 2,000 frames of 1080p, half a minute of work. More is a small file that claims to be huge, or should be a video.
+MAX_ANIMATION_PIXELS = 4_000_000_000
+
+# What Pillow raises for damaged files.
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError, struct.error)
+
+# How to set upright a picture with this EXIF orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns of large pictures and odd EXIF data, which are handled here. Silenced once for the process, because
+# warnings.catch_warnings() is not safe with threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each frame of a picture is shown; a still has one."""
+
+    starts_ms: list[int]  # ascending, the first 0
+    duration_ms: int  # of all of it, 0 for a still
+    first: int  # number of the first frame: 1 where a stand-in for old programs precedes the animation, else 0
+    warning: str = ""
+
+    @property
+    def fps(self) -> float:
+        """Mean rate from the first to the last frame; 0 for a still."""
+        return 1000 * (len(self.starts_ms) - 1) / self.starts_ms[-1] if self.starts_ms[-1] else 0.0
+
+
+@contextlib.contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """A picture file, not yet decoded. Damage that shows up later inside of the `with` is a MediaError as well.
+
+    Raises MediaError.
+    """
+    too_large = f"over the limit of {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise MediaError(f"a picture of {image.width}x{image.height} is {too_large}")
+            yield image
+    except Image.DecompressionBombError:
+        raise MediaError(f"a picture {too_large}") from None
+    except UnidentifiedImageError:
+        raise MediaError("not a readable picture (damaged, cut off, or another kind of file)") from None
+    except DAMAGE as error:
+        raise MediaError(
+            f"damaged or cut off ({str(error).splitlines()[0] if str(error) else 'no reason given'})"
+        ) from None
+
+
+def display_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) as displayed."""
+    return (image.height, image.width) if _orientation(image) >= 5 else image.size
+
+
+def read_timeline(image: Image.Image) -> Timeline:
+    """When its frames are shown. For this an animation is decoded once, since the times stand between the frames.
+
+    Raises MediaError if that would take too long, and what Pillow raises if not even its first frame can be read.
+    """
+    if image.format not in ANIMATED_FORMATS:
+        return Timeline([0], 0, 0)
+    try:
+        num_frames = getattr(image, "n_frames", 1)
+    except DAMAGE:  # somewhere behind the first frame: read on until it shows
+        num_frames = sys.maxsize
+    else:
+        if image.width * image.height * num_frames > MAX_ANIMATION_PIXELS:
+            raise MediaError(f"{num_frames} frames of {image.width}x{image.height} are too much; make a video of it")
+    first = 1 if num_frames > 2 and image.info.get("default_image") else 0
+    return _read_times(image, first, num_frames) if num_frames - first > 1 else Timeline([0], 0, 0)
+
+
+def _read_times(image: Image.Image, first: int, num_frames: int) -> Timeline:
+    starts_ms: list[int] = []
+    end_ms = 0
+    for number in range(first, num_frames):
+        try:
+            image.seek(number)
+            image.load()
+        except DAMAGE:
+            if not starts_ms:
+                raise
+            frames = "its first frame" if len(starts_ms) == 1 else f"{len(starts_ms)} frames"
+            return Timeline(starts_ms, end_ms, first, f"damaged or cut off after {frames}")
+        starts_ms.append(end_ms)
+        duration_ms = round(image.info.get("duration") or 0)
+        end_ms += duration_ms if duration_ms >= MIN_FRAME_MS else DEFAULT_FRAME_MS
+    return Timeline(starts_ms, end_ms, first)
+
+
+def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.ndarray:
+    """Frame `number` as uint8 (height, width, 3), upright, over white where it is transparent. Sizes as displayed."""
+    orientation = _orientation(image)
+    stored = (height, width) if orientation >= 5 else (width, height)
+    if image.tell() != number:
+        image.seek(number)
+    image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # lets a JPEG be decoded at a fraction of its size
+    small = _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if small.mode == "RGBA":
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
+    small = small.convert("RGB")
+    return np.asarray(small.transpose(TURNS[orientation]) if orientation in TURNS else small)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 if none or illegal. Pillow applies that of TIFF by itself."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (SyntaxError, ValueError, TypeError, struct.error):  # damaged EXIF data does no harm to the picture
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """As L, RGB or RGBA. Plain convert() would cut 16 bits to white, and show what hides under transparency."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):  # no fixed range: spread what is there
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        low, high = values.min(), values.max()
+        return Image.fromarray(((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")

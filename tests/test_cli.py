@@ -1,0 +1,186 @@
+"""The command line from end to end: real files, real worker processes, the demo model."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner import cli
+from captioner.demo.clips import write_samples
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments, timeout_s=400):
+    """The program in a process of its own -> (exit status, standard output, standard error)."""
+    command = [sys.executable, "-m", "captioner", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, errors="replace")
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def captions(folder):
+    return {str(p.relative_to(folder)): p.read_text(encoding="utf-8") for p in folder.rglob("*.txt")}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder, num_clips=5, num_stills=2)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(samples):
+    """The folder after one run with one bad file, and what the run said."""
+    return run("caption", samples, "--model", "demo", "--json")
+
+
+def test_every_readable_file_gets_its_caption_and_the_broken_one_a_reason(samples, first_run):
+    status, out, _ = first_run
+    events = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert len(captions(samples)) == 7
+    assert all(text and "\n" not in text for text in captions(samples).values())
+    failed = [e for e in events if e["event"] == "ItemFailed"]
+    assert [e["item"] for e in failed] == ["broken.mp4"]
+    assert "\n" not in failed[0]["reason"]
+    assert events[-1] | {"number": 0, "time_s": 0} == {
+        "event": "JobEnded", "number": 0, "time_s": 0, "job": 1,
+        "outcome": "done", "reason": "", "done": 7, "skipped": 0, "failed": 1,
+    }  # fmt: skip
+    done = {e["item"]: e["caption"] for e in events if e["event"] == "ItemDone"}
+    assert {Path(name).stem + ".txt": text for name, text in done.items()} == captions(samples)
+
+
+def test_second_run_calls_no_model(samples, first_run, tmp_path):
+    """With a model folder that holds no model, so that any use of it would fail."""
+    aside = shutil.move(samples / "broken.mp4", tmp_path / "broken.mp4")
+    (tmp_path / "no-model").mkdir()
+    (tmp_path / "no-model" / "config.json").write_text("{}")
+    status, out, _ = run("caption", samples, "--model", tmp_path / "no-model", "--devices", "cpu")
+    shutil.move(aside, samples / "broken.mp4")
+    assert status == 0
+    assert out.startswith("0 captioned, 7 had a caption, 0 failed")
+    status, _, err = run("caption", samples, "--model", tmp_path / "no-model", "--devices", "cpu")
+    assert status == 2
+    assert err.splitlines()[-1].startswith(f"error: cpu: cannot read {tmp_path / 'no-model' / 'config.json'}")
+
+
+def test_two_replicas_write_the_same_texts(samples, first_run, tmp_path):
+    for path in samples.iterdir():
+        if path.suffix != ".txt" and path.name != "broken.mp4":
+            shutil.copy(path, tmp_path)
+    status, out, _ = run("caption", tmp_path, "--model", "demo", "--devices", "cpu,cpu", "--json")
+    assert status == 0
+    replicas = {json.loads(line)["replica"] for line in out.splitlines() if '"ItemDone"' in line}
+    assert replicas <= {"cpu", "cpu #2"}
+    assert captions(tmp_path) == captions(samples)
+
+
+def test_shared_media_are_captioned_or_fail_with_one_line(shared_media, tmp_path):
+    folder = tmp_path / "media"
+    shutil.copytree(shared_media, folder, ignore=shutil.ignore_patterns("*.md", "*.json"))
+    before = {p.name for p in folder.iterdir()}
+    truth = json.loads((shared_media / "truth.json").read_text())
+    unreadable = {name for name, t in truth.items() if t["kind"] == "video" and not t.get("frames")}
+    unreadable |= {name for name in before if name.startswith(("broken-trunc", "broken-not", "bomb-"))}
+    status, out, err = run("caption", folder, "--model", "demo")
+    failed = [line for line in err.splitlines() if line.startswith("failed ")]
+    assert status == 1
+    assert {Path(line.removeprefix("failed ").split(": ")[0]).name for line in failed} == unreadable
+    new = {p.name for p in folder.iterdir()} - before
+    assert all(name.endswith(".txt") for name in new)
+    assert len(new) == len(before) - len(unreadable)
+    assert out.startswith(f"{len(new)} captioned, 0 had a caption, {len(unreadable)} failed")
+
+
+def test_frames_command_writes_sheet_and_arrays(samples, tmp_path, capsys):
+    sheet, arrays = tmp_path / "sheet.png", tmp_path / "out.npz"
+    clip = samples / "clip 01.mp4"
+    assert (
+        cli.main(
+            ["frames", str(clip), "--max-frames", "6", "--frame-size", "96", "-o", str(sheet), "--npz", str(arrays)]
+        )
+        == 0
+    )
+    with np.load(arrays) as saved:
+        assert set(saved.files) == {"frames", "times_s", "indices", "fps"}
+        assert saved["frames"].shape == (6, 96, 96, 3)
+        assert saved["frames"].dtype == np.uint8
+        assert float(saved["fps"]) == pytest.approx(24)
+        assert np.allclose(saved["times_s"], saved["indices"] / 24, atol=1e-3)
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out.startswith("6 frames of 96x96, source 24.000 fps")
+
+
+def test_list_shows_what_has_a_caption(tmp_path, capsys):
+    for name in ("b10.mp4", "b2.mp4", "b2.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert cli.main(["list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["captioned  video  b2.mp4", "pending    video  b10.mp4"]
+    assert cli.main(["list", str(tmp_path), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(r["name"], r["has_caption"], r["size_bytes"]) for r in rows] == [
+        ("b2.mp4", True, 1),
+        ("b10.mp4", False, 1),
+    ]
+
+
+def test_demo_writes_clips_of_every_kind(tmp_path, capsys):
+    assert cli.main(["demo", str(tmp_path / "new" / "folder")]) == 0
+    suffixes = {p.suffix for p in (tmp_path / "new" / "folder").iterdir()}
+    assert suffixes == {".mp4", ".webm", ".png"}
+
+
+def test_settings_are_changed_and_kept(capsys):
+    assert cli.main(["settings", "max_frames=16", "devices=cpu,cpu"]) == 0
+    capsys.readouterr()
+    assert cli.main(["settings"]) == 0
+    rows = dict(line.split(None, 2)[:2] for line in capsys.readouterr().out.splitlines())
+    assert (rows["max_frames"], rows["devices"], rows["fps"]) == ("16", "cpu,cpu", "2.0")
+
+
+def test_models_and_prompts_are_listed(capsys):
+    assert cli.main(["models"]) == 0
+    assert "qwen3-vl-8b" in capsys.readouterr().out
+    assert cli.main(["prompts", "short"]) == 0
+    assert capsys.readouterr().out.startswith("Write one short caption")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["caption", "/nowhere"], "error: "),
+        (["caption", ".", "--max-frames", "0"], "error: max_frames: '0' is not"),
+        (["caption", ".", "--fps", "fast"], "error: fps: 'fast' is not"),
+        (["caption", ".", "--existing", "replace"], "error: existing: 'replace' is not"),
+        (["caption", ".", "--devices", "gpu"], "error: devices: 'gpu' is not"),
+        (["caption", "{clips}", "--model", "qwen9"], "error: unknown model"),
+        (["caption", "{clips}", "--model", "demo", "--prompt-name", "Nothing"], "error: "),
+        (["caption", "{clips}", "--model", "demo", "--devices", "cuda:9"], "error: "),
+        (["caption", "{clips}", "--model", "no-one/nothing", "--offline"], "error: no-one/nothing is not downloaded"),
+        (["caption", "{clips}/0.mp4", "--model", "demo"], "error: "),
+        (["list", "/nowhere"], "error: "),
+        (["frames", "/nowhere.mp4"], "error: /nowhere.mp4: "),
+        (["prompts", "Nothing"], "error: "),
+        (["settings", "max_frames"], "error: max_frames: write NAME=VALUE"),
+        (["settings", "speed=9"], "error: unknown setting speed"),
+        (["--state", "/proc/nowhere", "settings"], "error: cannot create the state folder /proc/nowhere"),
+        (["demo", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, message):
+    (tmp_path / "0.mp4").write_bytes(b"x")
+    status, out, err = run(*[a.replace("{clips}", str(tmp_path)) for a in arguments])
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (status, out) == (2, "")
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+    assert err.splitlines()[-1] == lines[0]

@@ -177,7 +177,7 @@ def _listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 def _in_natural_order(found: list[_Found]) -> list[_Found]:
     """By stem; of the same stem videos before images, then by filename."""
-    keys: list[Any] = _natural_keys([stem for stem, *_ in found])
+    keys: list[Any] = _natural_keys([stem for stem, _, _, _ in found])
     if len(set(keys)) < len(keys):
         keys = [(key, kind == "image", filename) for key, (_, filename, kind, _) in zip(keys, found, strict=True)]
     return [found[number] for number in sorted(range(len(found)), key=keys.__getitem__)]
@@ -202,7 +202,7 @@ def _natural_keys(names: list[str]) -> list[str]:
 
 def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> list[str]:
     """The caption's filename for each file, no two alike: the first file of a stem has the plain one."""
-    captions = [f"{stem}.txt" for stem, *_ in found]
+    captions = [stem + ".txt" for stem, _, _, _ in found]
     folded = _folded(captions)
     if len(set(folded)) == len(folded):
         return captions

@@ -86,8 +86,8 @@ def _two_threads(path: Path, repeats: int) -> dict[str, float]:
         runs = [lambda count=count: list(threads.map(sample, [path] * count, [plan] * count)) for count in (1, 2)]
         one, two = _alternate(runs, max(3, repeats), time.perf_counter)
     return {
-        "one_s": round(statistics.median(one), 3),
-        "two_s": round(statistics.median(two), 3),
+        "one_clip_s": round(statistics.median(one), 3),
+        "two_clips_s": round(statistics.median(two), 3),
         "ratio": round(_ratio(one, two), 2),
         "target": MAX_THREADS_RATIO,
     }
@@ -177,7 +177,8 @@ class _Report:
             print(json.dumps({"rows": self._rows, **more}))
             return
         for name, value in more.items():
-            print(f"{name.replace('_', ' ')}: {value}")
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            print(f"{name}: {shown}".replace("_", " "))
 
     def _print_row(self, values: tuple[str | float, ...]) -> None:
         if not self._as_json:

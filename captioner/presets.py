@@ -93,7 +93,7 @@ PRESETS: tuple[Preset, ...] = (
         source=str(Path(__file__).parent / "demo" / "model"),
         vram_gb=0.1,
         max_frame_size=128,
-        notes="Comes with the app, needs no download and no GPU. It knows only a toy world of moving coloured shapes "
+        notes="Comes with the app, needs no download and no GPU. It knows only a toy world of moving colored shapes "
         "and calls everything else a shape too: use it to try the app, not to caption real footage.",
     ),
 )

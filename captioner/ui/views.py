@@ -12,7 +12,7 @@ from captioner.ui.shelf import Counts, Tile
 STAGES = {"idle": "Ready", "running": "Captioning", "done": "Done", "stopped": "Stopped", "failed": "Failed"}
 ITEMS_SHOWN = 3  # of those that a replica works on
 TOY_WORLD = (
-    "The demo model knows only a toy world of moving coloured shapes and calls everything else a shape too: "
+    "The demo model knows only a toy world of moving colored shapes and calls everything else a shape too: "
     "it is there to try the app, not to caption real footage."
 )
 CUDA_MISSING = (

@@ -42,7 +42,7 @@ class GenerateCore:
         eos = config.eos_token_id
         self._eos = tuple(eos) if isinstance(eos, list) else (eos,) if eos is not None else ()
         self._pad = config.pad_token_id if config.pad_token_id is not None else (self._eos or (0,))[0]
-        self._compile = compile_decode
+        self._compile = compile_decode and model.device.type == "cuda"
         self._waiting: deque[Prepared] = deque()
         self._alone: set[int] = set()  # requests whose batch failed: run again without company
         self._cancelled: list[StepEvent] = []
@@ -115,7 +115,7 @@ class GenerateCore:
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
             return [StepEvent(unfinished[0].id, 0, (), "error", reason)]
-        log.warning("%s; its %d clips run again %s", reason, len(unfinished), "in smaller batches")
+        log.warning("%s; its %d clips run again in smaller batches", reason, len(unfinished))
         if not isinstance(error, torch.OutOfMemoryError):
             self._alone.update(request.id for request in unfinished)
         self._waiting.extendleft(reversed(unfinished))
@@ -176,6 +176,8 @@ class _Run(BaseStreamer, StoppingCriteria):
     def _call_generate(self) -> None:
         device = self._model.device
         inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
+        for name in inputs.keys() & {"pixel_values", "pixel_values_videos"}:
+            inputs[name] = inputs[name].to(self._model.dtype)  # not every family casts them itself
         samplers = [RowSampler(p.options, device) for p in self.batch]
         config = GenerationConfig(
             max_new_tokens=max(p.options.max_new_tokens for p in self.batch),

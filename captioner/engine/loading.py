@@ -1,7 +1,6 @@
 """Load a model straight onto its device, say what it runs with, and let go of it again."""
 
 import gc
-import inspect
 import json
 import logging
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 import transformers
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
@@ -58,7 +58,6 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             device_map={"": str(device)},
             attn_implementation=attention,
             local_files_only=True,
-            **_fusion_options(),
         ).eval()
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except torch.OutOfMemoryError:
@@ -66,6 +65,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
     processor.tokenizer.padding_side = "left"
+    _project_patches_by_product(model)
     seconds = time.monotonic() - started
     return LoadedModel(model, processor, _report(model, device, dtype, spec, seconds))
 
@@ -155,10 +155,29 @@ def _pick_attention(name: str, device: torch.device) -> str:
     return "sdpa" if name == "auto" else name
 
 
-def _fusion_options() -> dict:
-    # Patches through one matrix product: the same result, 7 times less time on a CPU than the 3-D convolution.
-    known = "fusion_config" in inspect.signature(PreTrainedModel.from_pretrained).parameters
-    return {"fusion_config": {"patch_embeddings": True}} if known else {}
+class PatchProjection(nn.Linear):
+    """A 3-D convolution whose stride is its kernel, as one matrix product: the same sum, 7 times less time on a CPU.
+
+    transformers has this as `fusion_config`, but up to 5.17 it can be used for one load a process only.
+    """
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        weight = conv.weight.flatten(1)  # (out, in * frames * height * width)
+        super().__init__(weight.shape[1], weight.shape[0], conv.bias is not None, weight.device, weight.dtype)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        if conv.bias is not None:
+            self.bias = conv.bias
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, in, frames, height, width), each one patch -> (N, out)."""
+        return super().forward(patches.flatten(1))
+
+
+def _project_patches_by_product(model: PreTrainedModel) -> None:
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Conv3d) and child.kernel_size == child.stride and not any(child.padding):
+                setattr(module, name, PatchProjection(child))
 
 
 def _report(

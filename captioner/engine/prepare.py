@@ -60,7 +60,7 @@ class Preparer:
             "duration": (ticks[-1] + 1) / fps,
         }
         pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)  # (T, 3, H, W)
-        return {"videos": [pixels], "video_metadata": [metadata], **self._video_options}
+        return {"videos": [[pixels]], "video_metadata": [metadata], **self._video_options}
 
     def _own_processor(self) -> ProcessorMixin:
         # A fast tokenizer raises "Already borrowed" when two threads use one object.

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from captioner.resources import nvidia_gpus
 
+CUDA_MISSING = (
+    "an NVIDIA GPU is present, but the installed torch was built without CUDA and cannot use it; "
+    "see 'Use the GPU' in the README for the one command that installs the right one"
+)
+
 
 def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
     """One entry a replica: "auto" becomes every usable CUDA device, or stays "auto" for the replica to decide."""

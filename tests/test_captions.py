@@ -313,12 +313,14 @@ def test_folder_that_vanished_is_one_line(store: CaptionStore, item: MediaItem, 
 def test_another_mount_of_the_same_filesystem_is_written_beside_the_media(
     store: CaptionStore, item: MediaItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def across_mounts(path: Path, data: bytes, scratch: Path | None = None) -> None:
-        if scratch is not None:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        write_atomic(path, data)
+    replace_file = os.replace
 
-    monkeypatch.setattr(captioner.captions, "write_atomic", across_mounts)
+    def refuse_across_mounts(source: Path, target: Path) -> None:
+        if source.parent != target.parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_across_mounts)
     assert store.write(item, CAPTION, "skip").outcome == "written"
     assert sorted(os.listdir(item.folder)) == ["a.mp4", "a.txt"]
 

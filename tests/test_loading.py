@@ -22,6 +22,13 @@ def test_report_says_what_is_active(tiny_model):
     assert torch.__version__ in rows["software"]
 
 
+def test_report_says_when_a_gpu_lies_idle_for_want_of_cuda(tiny_model_folder, monkeypatch):
+    assert "note" not in dict(loading.load(tiny_model_folder, ModelSpec("x", device="cpu")).report.rows)
+    monkeypatch.setattr(loading, "cuda_missing", lambda: True)
+    rows = dict(loading.load(tiny_model_folder, ModelSpec("x", device="cpu")).report.rows)
+    assert "built without CUDA" in rows["note"]
+
+
 def test_compile_on_a_cpu_says_that_it_is_not_active(tiny_model_folder):
     loaded = loading.load(tiny_model_folder, ModelSpec("x", device="cpu", compile=True))
     assert dict(loaded.report.rows)["compile"] == "not active: needs an NVIDIA GPU"
@@ -129,7 +136,7 @@ def test_gpu_that_torch_cannot_use_is_said_with_where_to_look(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", None)
-    with pytest.raises(ModelError, match=r"torch was built without CUDA.*README"):
+    with pytest.raises(ModelError, match=r"built without CUDA.*README"):
         loading.pick_device("cuda:0")
 
 

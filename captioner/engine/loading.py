@@ -14,17 +14,13 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
+from captioner.devices import CUDA_MISSING, cuda_missing
 from captioner.errors import ModelError
 from captioner.values import CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
 
 MEMORY_RESERVE = 1.15  # of the weights: buffers, a first batch and the allocator's own needs
-
-CUDA_MISSING = (
-    "an NVIDIA GPU is present, but this torch was built without CUDA and cannot use it; "
-    "see 'Use the GPU' in the README for the one command that installs the right one"
-)
 
 
 @dataclass
@@ -199,7 +195,8 @@ def _report(
         ("loaded in", f"{seconds:.1f} s"),
         ("software", f"torch {torch.__version__}, transformers {transformers.__version__}"),
     )
-    return CapabilityReport(str(device), rows)
+    notes = (("note", CUDA_MISSING),) if device.type == "cpu" and cuda_missing() else ()
+    return CapabilityReport(str(device), rows + notes)
 
 
 def _first_line(error: Exception) -> str:

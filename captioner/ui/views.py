@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
+from captioner.devices import CUDA_MISSING
 from captioner.events import Progress, ReplicaProgress
 from captioner.presets import Preset
 from captioner.prompts import Prompt
@@ -14,10 +15,6 @@ ITEMS_SHOWN = 3  # of those that a replica works on
 TOY_WORLD = (
     "The demo model knows only a toy world of moving colored shapes and calls everything else a shape too: "
     "it is there to try the app, not to caption real footage."
-)
-CUDA_MISSING = (
-    "An NVIDIA GPU is present, but the installed torch was built without CUDA and cannot use it. "
-    "See “Use the GPU” in the README for the one command that installs the right one."
 )
 NOTHING_OPEN = "Open a folder of videos and images to caption them."
 NOTHING_HERE = "No videos or images here."
@@ -135,7 +132,7 @@ def report(progress: Progress) -> str:
 
 
 def notices(demo: bool, cuda_missing: bool) -> str:
-    texts = [CUDA_MISSING] * cuda_missing + [TOY_WORLD] * demo
+    texts = [CUDA_MISSING[0].upper() + CUDA_MISSING[1:] + "."] * cuda_missing + [TOY_WORLD] * demo
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
 from captioner.resources import nvidia_gpus
@@ -14,11 +15,16 @@ CUDA_MISSING = (
 
 
 def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
-    """One entry a replica: "auto" becomes every usable CUDA device, or stays "auto" for the replica to decide."""
+    """One entry a replica: "auto" becomes every usable CUDA device, or the CPU.
+
+    It stays "auto", for the replica to find out, where a GPU of another maker may be: on a Mac or with ROCm.
+    """
     if devices != ("auto",):
         return devices
     count = num_cuda_devices()
-    return tuple(f"cuda:{i}" for i in range(count)) if count and torch_cuda_version() else ("auto",)
+    if count and torch_build("cuda"):
+        return tuple(f"cuda:{i}" for i in range(count))
+    return ("auto",) if sys.platform == "darwin" or torch_build("hip") else ("cpu",)
 
 
 def num_cuda_devices() -> int:
@@ -29,16 +35,16 @@ def num_cuda_devices() -> int:
     return len(nvidia_gpus())
 
 
-def torch_cuda_version() -> str | None:
-    """The CUDA version that the installed torch was built for, read from its version file; None for a CPU build."""
+def torch_build(platform: str) -> str | None:
+    """The version of "cuda" or "hip" that the installed torch was built for, from its version file; None for none."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-    found = re.search(r"^cuda\b[^=]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    found = re.search(rf"^{platform}\b[^=]*=\s*['\"]([\w.-]+)['\"]", text, re.MULTILINE)
     return found.group(1) if found else None
 
 
 def cuda_missing() -> bool:
     """An NVIDIA GPU is there, but torch was built without CUDA: what Windows gets from the registry."""
-    return bool(nvidia_gpus()) and torch_cuda_version() is None
+    return bool(nvidia_gpus()) and torch_build("cuda") is None

@@ -2,7 +2,10 @@
 
 import sys
 
-from captioner.cli import main
+if __name__ == "__main__":  # worker processes import this file too, and need nothing of the command line
+    try:
+        from captioner.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+        sys.exit(main())
+    except KeyboardInterrupt:  # before main() could take care of it
+        sys.exit(130)

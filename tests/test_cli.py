@@ -1,12 +1,16 @@
 """The command line from end to end: real files, real worker processes, the demo model."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from captioner import cli
@@ -98,6 +102,24 @@ def test_shared_media_are_captioned_or_fail_with_one_line(shared_media, tmp_path
     assert all(name.endswith(".txt") for name in new)
     assert len(new) == len(before) - len(unreadable)
     assert out.startswith(f"{len(new)} captioned, 0 had a caption, {len(unreadable)} failed")
+
+
+@pytest.mark.parametrize("after_s", [1, 3, 5])
+def test_ctrl_c_ends_it_in_order_at_any_moment(samples, tmp_path, after_s):
+    shutil.copytree(samples, tmp_path / "clips", ignore=shutil.ignore_patterns("*.txt"))
+    command = [sys.executable, "-m", "captioner", "caption", str(tmp_path / "clips"), "--model", "demo"]
+    program = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(after_s)
+    children = psutil.Process(program.pid).children(recursive=True)
+    os.killpg(program.pid, signal.SIGINT)
+    _, err = program.communicate(timeout=10)
+    assert "Traceback" not in err
+    assert program.returncode in (1, 130)
+    _, left = psutil.wait_procs(children, timeout=5)
+    assert left == []
+    assert {p.suffix for p in (tmp_path / "clips").iterdir()} <= {".mp4", ".webm", ".png", ".txt"}
 
 
 def test_frames_command_writes_sheet_and_arrays(samples, tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing
+import signal
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,7 +27,8 @@ class ProcessReplica:
         self._process = context.Process(
             target=_enter, args=(far_end, spec, folder, num_threads), name=f"replica {name}", daemon=True
         )
-        self._process.start()
+        with _deaf_to_interrupts():
+            self._process.start()
         far_end.close()
 
     def submit(self, request: CaptionRequest) -> None:
@@ -57,7 +60,24 @@ class ProcessReplica:
             self._connection.send(message)
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl+C reaches every process of a terminal; workers started in here inherit that they do not hear it.
+
+    The app ends them in order. Windows has no such mask; there a worker is deaf from _enter() on.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _enter(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from captioner.replicas.worker import serve  # torch and transformers are wanted in this process alone
 
     serve(connection, spec, folder, num_threads)

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import queue
-import signal
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,6 @@ PROGRESS_INTERVAL_S = 0.1
 
 def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
     """Load the model, then answer requests until the near end says None or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the app closes us in order
     torch.set_num_threads(max(1, num_threads))
     transformers.utils.logging.disable_progress_bar()
     try:

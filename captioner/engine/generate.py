@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from transformers.generation.streamers import BaseStreamer
 
 from captioner.engine.prepare import Prepared, can_share_batch, collate
-from captioner.engine.sampling import PerRowSampling, RowSampler
+from captioner.engine.sampling import PerRowSampling
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class _Run(BaseStreamer, StoppingCriteria):
         inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
         for name in inputs.keys() & {"pixel_values", "pixel_values_videos"}:
             inputs[name] = inputs[name].to(self._model.dtype)  # not every family casts them itself
-        samplers = [RowSampler(p.options, device) for p in self.batch]
+        sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])
         config = GenerationConfig(
             max_new_tokens=max(p.options.max_new_tokens for p in self.batch),
             do_sample=False,
@@ -189,7 +189,7 @@ class _Run(BaseStreamer, StoppingCriteria):
         self._model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=LogitsProcessorList([PerRowSampling(samplers, inputs["input_ids"].shape[1])]),
+            logits_processor=LogitsProcessorList([sampling]),
             stopping_criteria=StoppingCriteriaList([self]),
             streamer=self,
         )

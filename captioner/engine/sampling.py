@@ -1,6 +1,8 @@
-"""Choosing the next token, row by row, such that a row never depends on which others share the batch."""
+"""Choosing the next tokens, such that a row never depends on which others share the batch."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,50 +10,86 @@ from transformers import LogitsProcessor
 
 from captioner.values import GenerationOptions
 
+# splitmix64 (Steele, Lea, Flood 2014), its constants as signed 64-bit numbers.
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
 
-class RowSampler:
-    """Picks the tokens of one caption; keeps its own random state, so the seed alone decides the draw."""
 
-    def __init__(self, options: GenerationOptions, device: torch.device) -> None:
-        self.options = options
-        self._random = torch.Generator(device).manual_seed(options.seed)
+@dataclass(frozen=True)
+class Draw:
+    """What decides the next token of one row, besides its logits."""
 
-    def pick(self, logits: Tensor, generated: Tensor) -> Tensor:
-        """logits (V,) and the tokens so far (N,) int64 -> the next token, shape ().
+    options: GenerationOptions
+    num_tokens: int  # generated so far
 
-        Order as in transformers: repetition penalty (Keskar et al. 2019, CTRL), temperature, top-k, top-p. The penalty
-        covers generated tokens only: words of the prompt, trigger words among them, are never punished.
-        Sampling is by the Gumbel-max trick over the tokens that are left.
-        """
-        options = self.options
-        logits = logits.float()
-        if options.repetition_penalty != 1 and len(generated):
-            seen = generated.unique()
-            values = logits[seen]
-            penalty = options.repetition_penalty
-            logits = logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
-        if options.temperature == 0:
-            return logits.argmax()
-        limit = min(options.top_k or len(logits), len(logits))
-        values, tokens = (logits / options.temperature).topk(limit)
-        if options.top_p < 1:
-            before = values.softmax(-1).cumsum(-1).roll(1)
-            before[0] = 0  # the most likely token always stays
-            values = values.masked_fill(before >= options.top_p, -math.inf)
-        uniform = torch.rand(limit, generator=self._random, device=logits.device)
-        noise = -torch.log(-torch.log(uniform.clamp_(1e-20, 1 - 1e-7)))
-        return tokens[(values + noise).argmax()]
+
+def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = None) -> Tensor:
+    """logits (B, V) of any float dtype -> the next tokens (B,) int64.
+
+    seen (B, V) bool marks the tokens that each row has generated; needed for rows with a repetition penalty. It holds
+    no words of the prompt, so trigger words are never punished. Order as in transformers: penalty (Keskar et al. 2019,
+    CTRL), temperature, top-k, top-p; then a draw by the Gumbel-max trick. Rows of the same options are handled as one.
+    """
+    groups: dict[GenerationOptions, list[int]] = {}
+    for row, draw in enumerate(draws):
+        groups.setdefault(replace(draw.options, seed=0, max_new_tokens=1), []).append(row)
+    if len(groups) == 1:
+        return _pick_alike(logits.float(), draws, seen, next(iter(groups)))
+    tokens = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
+    for options, rows in groups.items():
+        index = torch.tensor(rows, device=logits.device)
+        own_seen = None if seen is None else seen[index]
+        tokens[index] = _pick_alike(logits[index].float(), [draws[row] for row in rows], own_seen, options)
+    return tokens
+
+
+def _pick_alike(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None, options: GenerationOptions) -> Tensor:
+    """For rows (B, V) float32 that share their options."""
+    if options.repetition_penalty != 1 and seen is not None:
+        penalty = options.repetition_penalty
+        logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+    if options.temperature == 0:
+        return logits.argmax(-1)
+    num_candidates = min(options.top_k or logits.shape[1], logits.shape[1])
+    values, tokens = (logits / options.temperature).topk(num_candidates)
+    if options.top_p < 1:
+        before = values.softmax(-1).cumsum(-1).roll(1, -1)
+        before[:, 0] = 0  # the most likely token always stays
+        values = values.masked_fill(before >= options.top_p, -math.inf)
+    noise = -torch.log(-torch.log(uniform(draws, num_candidates, logits.device)))
+    return tokens.gather(1, (values + noise).argmax(-1, keepdim=True))[:, 0]
+
+
+def uniform(draws: Sequence[Draw], num: int, device: torch.device) -> Tensor:
+    """(B, num) float32 in (0, 1), the same on every device: a hash of seed, number of the token, and column."""
+    state = torch.tensor([[draw.options.seed, draw.num_tokens] for draw in draws]).to(device, non_blocking=True)
+    rows = _mix(_mix(state[:, 0] + _GOLDEN) + _GOLDEN * (state[:, 1] + 1))
+    columns = torch.arange(1, num + 1, device=device) * _GOLDEN
+    bits = _shift_right(_mix(rows[:, None] + columns), 41)  # 23 bits, so that the half below is exact
+    return (bits.float() + 0.5) / 2**23
+
+
+def _mix(x: Tensor) -> Tensor:
+    for shift, factor in _MIX:
+        x = (x ^ _shift_right(x, shift)) * factor
+    return x
+
+
+def _shift_right(x: Tensor, num_bits: int) -> Tensor:
+    """Of int64 as if it had no sign."""
+    return (x >> num_bits) & ((1 << (64 - num_bits)) - 1)
 
 
 class PerRowSampling(LogitsProcessor):
     """Lets `generate` take each row's own choice: all other tokens get -inf, so its greedy search picks that one."""
 
-    def __init__(self, samplers: list[RowSampler], prompt_length: int) -> None:
-        self._samplers, self._prompt_length = samplers, prompt_length
+    def __init__(self, options: list[GenerationOptions], prompt_length: int) -> None:
+        self._options, self._prompt_length = options, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """input_ids (B, L) int64, scores (B, V) -> scores with one finite entry a row."""
         generated = input_ids[:, self._prompt_length :]
-        rows = zip(self._samplers, scores, generated, strict=True)
-        picks = torch.stack([sampler.pick(row, tokens) for sampler, row, tokens in rows])
+        seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, generated, True)
+        draws = [Draw(options, generated.shape[1]) for options in self._options]
+        picks = pick_tokens(scores, draws, seen)
         return torch.full_like(scores, -math.inf).scatter_(1, picks[:, None], 0.0)

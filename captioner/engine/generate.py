@@ -6,42 +6,29 @@ It is also the reference that faster engines are tested against. Not thread-safe
 import logging
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from captioner.engine.base import FinishReason, StepEvent, end_tokens, one_line
 from captioner.engine.prepare import Prepared, can_share_batch, collate
 from captioner.engine.sampling import PerRowSampling
 
 log = logging.getLogger(__name__)
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """One request after a step: how many tokens it has; when it ended also which, without the end token, and why."""
-
-    id: int
-    num_tokens: int
-    tokens: tuple[int, ...] = ()
-    finish_reason: FinishReason | None = None
-    error: str = ""
-
 
 class GenerateCore:
-    """submit() requests, call step() while `busy`, read the events. A batch runs until its last row has ended."""
+    """See base.Core. A batch runs until its last row has ended; only then the next one starts."""
 
-    def __init__(self, model: PreTrainedModel, max_batch: int, compile_decode: bool = False) -> None:
-        self._model, self._max_batch = model, max_batch
-        config = model.generation_config
-        eos = config.eos_token_id
-        self._eos = tuple(eos) if isinstance(eos, list) else (eos,) if eos is not None else ()
-        self._pad = config.pad_token_id if config.pad_token_id is not None else (self._eos or (0,))[0]
+    def __init__(self, model: PreTrainedModel, max_batch: int, compile_decode: bool = False, reason: str = "") -> None:
+        """reason: why this core and no faster one, for the report."""
+        self._model, self._max_batch, self._reason = model, max_batch, reason
+        self._eos = end_tokens(model)
+        pad = model.generation_config.pad_token_id
+        self._pad = pad if pad is not None else (self._eos or (0,))[0]
+        self._compile_wanted = compile_decode
         self._compile = compile_decode and model.device.type == "cuda"
         self._waiting: deque[Prepared] = deque()
         self._alone: set[int] = set()  # requests whose batch failed: run again without company
@@ -49,11 +36,23 @@ class GenerateCore:
         self._run: _Run | None = None
 
     @property
+    def num_slots(self) -> int:
+        return self._max_batch
+
+    @property
+    def num_running(self) -> int:
+        return len(self._run.unfinished) if self._run else 0
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
     def busy(self) -> bool:
         return bool(self._run or self._waiting or self._cancelled)
 
     def ready(self, more_coming: bool) -> bool:
-        """Whether step() is worth calling now: a batch runs, is full, or nothing else is on its way."""
+        """A batch runs, is full, or nothing else is on its way."""
         full = len(self._waiting) >= self._max_batch
         return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
 
@@ -61,7 +60,6 @@ class GenerateCore:
         self._waiting.append(request)
 
     def cancel(self, request_id: int) -> None:
-        """End a request at the next step; its tokens so far are a prefix of what it would have written."""
         for request in self._waiting:
             if request.id == request_id:
                 self._waiting.remove(request)
@@ -90,7 +88,7 @@ class GenerateCore:
         return events
 
     def close(self) -> None:
-        """End what runs and forget what waits."""
+        """Also lets the batch that runs come to its end."""
         self._waiting.clear()
         if self._run:
             for request in self._run.batch:
@@ -98,6 +96,17 @@ class GenerateCore:
             while not self._run.ended:
                 self._run.step()
         self._run = None
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        compiling = "off"
+        if self._compile_wanted:
+            compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
+        return (
+            ("engine", "batches through generate" + (f", since {self._reason}" if self._reason else "")),
+            ("batch", f"up to {self._max_batch} clips at once"),
+            ("attention", str(self._model.config._attn_implementation)),
+            ("compile", compiling),
+        )
 
     def _take_batch(self) -> list[Prepared]:
         first = self._waiting.popleft()
@@ -111,21 +120,15 @@ class GenerateCore:
 
     def _after_failure(self, error: Exception) -> list[StepEvent]:
         unfinished, self._run = self._run.unfinished, None
-        reason = _one_line(error)
+        reason, out_of_memory = one_line(error), isinstance(error, torch.OutOfMemoryError)
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
-            return [StepEvent(unfinished[0].id, 0, (), "error", reason)]
+            return [StepEvent(unfinished[0].id, 0, (), "memory" if out_of_memory else "error", reason)]
         log.warning("%s; its %d clips run again in smaller batches", reason, len(unfinished))
-        if not isinstance(error, torch.OutOfMemoryError):
+        if not out_of_memory:
             self._alone.update(request.id for request in unfinished)
         self._waiting.extendleft(reversed(unfinished))
         return []
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return "out of device memory; lower frame_size, max_frames or batch_size"
-    return f"the model failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
 
 
 class _Run(BaseStreamer, StoppingCriteria):

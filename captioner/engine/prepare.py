@@ -3,7 +3,8 @@
 import copy
 import inspect
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +12,21 @@ from transformers import ProcessorMixin
 
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
+
+PIXELS = ("pixel_values", "pixel_values_videos")
+
+
+@dataclass(frozen=True)
+class PixelScale:
+    """What the processor does to a colour value: (x - mean) / std, one mean and std a channel, in units of 0..255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, patches: Tensor) -> Tensor:
+        """uint8 (P, channels * patch) -> float32 of the same shape, bitwise what the processor would have returned."""
+        mean, std = (torch.tensor(x, device=patches.device)[:, None] for x in (self.mean, self.std))
+        return patches.float().unflatten(1, (len(self.mean), -1)).sub_(mean).div_(std).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,17 +36,34 @@ class Prepared:
     id: int
     inputs: dict[str, Tensor]  # what the processor returned, input_ids (1, L) among them
     options: GenerationOptions
+    layout: dict[str, Tensor] = field(default_factory=dict)  # what an engine has its own threads work out beforehand
+    scale: PixelScale | None = None  # None: the pixels are float32 already
 
     @property
     def num_prompt_tokens(self) -> int:
         return self.inputs["input_ids"].shape[1]
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.nbytes for t in (*self.inputs.values(), *self.layout.values()))
+
+    def pinned(self) -> "Prepared":
+        """The same in page-locked memory, from where a GPU copies without stopping anyone."""
+        pin = {name: {k: v.pin_memory() for k, v in getattr(self, name).items()} for name in ("inputs", "layout")}
+        return Prepared(self.id, pin["inputs"], self.options, pin["layout"], self.scale)
+
+
+Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
 
 class Preparer:
-    """Calls the model's own processor. Safe to use from several threads: each gets a copy of the processor."""
+    """Calls the model's own processor. Safe to use from several threads: each gets a copy of the processor.
 
-    def __init__(self, processor: ProcessorMixin) -> None:
-        self._processor = processor
+    With an engine's `layout`, pixels stay uint8, a quarter of the bytes to keep and copy, and are scaled on the device.
+    """
+
+    def __init__(self, processor: ProcessorMixin, layout: Layout | None = None, pin: bool = False) -> None:
+        self._processor, self._layout, self._pin = processor, layout, pin
         self._local = threading.local()
         self._copying = threading.Lock()
         self._video_options = video_options(processor)
@@ -38,18 +71,26 @@ class Preparer:
     def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> Prepared:
         """Clips go in as one video with their true times, a single frame as an image. Raises ModelError."""
         processor = self._own_processor()
-        if len(frames.pixels) == 1 or self._video_options is None:
+        as_images = len(frames.pixels) == 1 or self._video_options is None
+        if as_images:
             parts = [{"type": "image"}] * len(frames.pixels)
             media = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
         else:
             parts, media = [{"type": "video"}], self._video(frames)
+        if self._layout:
+            media |= {"do_rescale": False, "do_normalize": False}
         chat = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]
         try:
             text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             inputs = processor(text=[text], return_tensors="pt", **media)
         except (ValueError, TypeError, IndexError) as error:
             raise ModelError(f"the model's processor refused the frames: {str(error).splitlines()[0]}") from error
-        return Prepared(request_id, {k: v for k, v in inputs.items() if isinstance(v, Tensor)}, options)
+        tensors = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        if not self._layout:
+            return Prepared(request_id, tensors, options)
+        scale = _pixel_scale(processor.image_processor if as_images else processor.video_processor)
+        prepared = Prepared(request_id, tensors, options, self._layout(tensors), scale)
+        return prepared.pinned() if self._pin else prepared
 
     def _video(self, frames: Frames) -> dict:
         fps, ticks = frames.clock
@@ -68,6 +109,14 @@ class Preparer:
             with self._copying:
                 self._local.processor = copy.deepcopy(self._processor)
         return self._local.processor
+
+
+def _pixel_scale(processor: object) -> PixelScale:
+    """Rescaling and normalising in one step, as the installed processors fuse them, in float32."""
+    mean, std = (
+        torch.tensor(x) * (1.0 / processor.rescale_factor) for x in (processor.image_mean, processor.image_std)
+    )
+    return PixelScale(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def video_options(processor: ProcessorMixin) -> dict | None:

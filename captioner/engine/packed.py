@@ -1,0 +1,181 @@
+"""Qwen3-VL's own modules, unmodified, run over many requests packed into one sequence.
+
+The one place that knows how transformers' Qwen3-VL is put together (5.17 to 5.23 are alike in all that is used).
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
+
+from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, TextStep, VisionStep
+from captioner.engine.backends import Segments, pick_backend
+from captioner.engine.cache import SlotCache
+from captioner.engine.prepare import PIXELS, Prepared
+from captioner.engine.sage import with_sage
+
+MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
+GRIDS = ("image_grid_thw", "video_grid_thw")
+
+
+def why_unsupported(model: PreTrainedModel) -> str:
+    """Why this model cannot run packed, or "". What counts is a text tower of plain causal attention layers."""
+    config = model.config
+    if config.model_type not in MODEL_TYPES:
+        return f"{config.model_type} is not one of {', '.join(MODEL_TYPES)}"
+    kinds = set(getattr(config.text_config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        return f"its text tower has layers of {', '.join(sorted(kinds))}"
+    return ""
+
+
+class PackedModel:
+    """Sets the towers' attention to ours until release(); `generate` on the same model would fail meanwhile."""
+
+    def __init__(self, model: PreTrainedModel, attention: str = "auto", sage: bool = False) -> None:
+        self.device, self.dtype = model.device, model.dtype
+        self.config = model.config.text_config
+        self._vision_config = model.config.vision_config
+        self._core, self._head = model.model, model.lm_head
+        self._before = (self.config._attn_implementation, self._vision_config._attn_implementation)
+        text, vision = self.config, self._vision_config
+        shape = (text.num_attention_heads, text.num_key_value_heads, text.head_dim)
+        self.backend, self.backend_note = pick_backend(self.device, self.dtype, *shape, attention)
+        self.sage_note = "off"
+        if sage:
+            self.backend, self.sage_note = with_sage(self.backend, self.device, self.dtype, *shape)
+        shape = (vision.num_heads, vision.num_heads, vision.hidden_size // vision.num_heads)
+        self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *shape, attention)
+        self.config._attn_implementation = TEXT_ATTENTION
+        self._vision_config._attn_implementation = VISION_ATTENTION
+
+    def release(self) -> None:
+        """Give the model back as it was."""
+        self.config._attn_implementation, self._vision_config._attn_implementation = self._before
+
+    def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What can be worked out on the CPU beforehand, by any thread.
+
+        positions int64 (3, L) and offset int64 (): of the prompt, and what to add to a token's number for later ones.
+        grid int64 (n, 3), patch_positions, taps, weights: of the patches, for the vision tower.
+        """
+        positions, offset = self._core.get_rope_index(
+            inputs["input_ids"], inputs["mm_token_type_ids"], **{name: inputs[name] for name in GRIDS if name in inputs}
+        )
+        grid = torch.cat([inputs[name] for name in GRIDS if name in inputs])
+        visual, merge = self._core.visual, self._vision_config.spatial_merge_size
+        taps, weights = get_vision_interpolation_indices_and_weights(
+            grid,
+            num_grid_per_side=visual.num_grid_per_side,
+            mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners,
+            spatial_merge_size=merge,
+        )
+        return {
+            "positions": positions[:, 0],
+            "offset": offset[0, 0],
+            "grid": grid,
+            "patch_positions": get_vision_position_ids(grid, merge),
+            "taps": taps,
+            "weights": weights,
+        }
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """int64 (N,) -> (1, N, hidden)."""
+        return self._core.language_model.embed_tokens(tokens)[None]
+
+    def look(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
+        """The vision tower over all frames of all requests at once.
+
+        Returns one embedding a visual token (V, hidden), and the same for each of the first text layers (DeepStack).
+        """
+        patches = []
+        for request in requests:
+            pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)
+            pixels = pixels.to(self.device, non_blocking=True)
+            patches.append((request.scale.apply(pixels) if request.scale else pixels).to(self.dtype))
+        grid = torch.cat([request.layout["grid"] for request in requests])
+        lengths = [height * width for time, height, width in grid.tolist() for _ in range(time)]
+        frames = Segments.of(lengths, self.device)
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([request.layout[name] for request in requests]).to(self.device, non_blocking=True)
+
+        seen = self._core.visual(
+            torch.cat(patches),
+            grid_thw=grid,
+            cu_seqlens=frames.bounds,
+            max_seqlen=frames.longest,
+            position_ids=joined("patch_positions"),
+            interp_indices=joined("taps"),
+            interp_weights=joined("weights"),
+            vision_step=VisionStep(self.vision_backend, frames),
+            return_dict=True,
+        )
+        return seen.pooler_output, seen.deepstack_features
+
+    def read(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        step: TextStep,
+        visual_mask: Tensor | None = None,
+        deepstack: list[Tensor] | None = None,
+    ) -> Tensor:
+        """The text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
+        return self._core.language_model(
+            inputs_embeds=embeds,
+            position_ids=positions[:, None],
+            attention_mask=None,
+            past_key_values=None,
+            use_cache=False,
+            visual_pos_masks=visual_mask,
+            deepstack_visual_embeds=deepstack,
+            text_step=step,
+        ).last_hidden_state[0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(B, hidden) -> (B, V)."""
+        return self._head(hidden)
+
+    def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
+        """One more token of each row. rows int64 (4, B): token, position, slot, tokens in the slot -> logits (B, V).
+
+        Asks the device nothing and has no shape that depends on values, so that it can be captured in a graph.
+        num_slots and longest bound the slots and lengths (with the new token).
+        """
+        tokens, positions, slots, lengths = rows.unbind()
+        plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
+        step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan)
+        return self.logits(self.read(self.embed(tokens), positions.expand(3, -1), step))
+
+    def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
+        """Whole prompts of `new` into `slots`, and one more token of each row, in one pass.
+
+        rows int64 (4, B) on the host, B may be 0, as in decode(). Returns logits (len(new) + B, V).
+        """
+        lengths = [request.num_prompt_tokens for request in new]
+        ends = list(itertools.accumulate(lengths))
+        tokens = torch.cat([*(request.inputs["input_ids"][0] for request in new), rows[0]])
+        positions = torch.cat([*(request.layout["positions"] for request in new), rows[1].expand(3, -1)], 1)
+        starts = [slot * cache.slot_tokens for slot in slots]
+        write = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        write = torch.cat([*write, rows[2] * cache.slot_tokens + rows[3]])
+        last = torch.tensor([end - 1 for end in ends] + list(range(ends[-1], len(tokens))))
+        seen = torch.cat([*(request.inputs["mm_token_type_ids"][0] > 0 for request in new), rows[0].bool() & False])
+        tokens, positions, write, last, places, on_device = (
+            x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, seen.nonzero()[:, 0], rows)
+        )
+        visual, deepstack = self.look(new)
+        embeds = self.embed(tokens)
+        embeds[0].index_copy_(0, places, visual.to(embeds.dtype))
+        plan = None
+        if rows.shape[1]:
+            num_slots = int(rows[2].max()) + 1
+            plan = self.backend.plan_rows(cache, on_device[2], on_device[3] + 1, num_slots, longest)
+        step = TextStep(cache, self.backend, write, Segments.of(lengths, self.device), plan)
+        hidden = self.read(embeds, positions, step, seen[None].to(self.device), deepstack)
+        return self.logits(hidden[last])

@@ -1,0 +1,84 @@
+"""SageAttention, where it is installed, computes right, and pays: int8 attention over long prompts."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from captioner.engine.backends import Backend, Segments, reference_attention
+
+SAGE_MIN_TOKENS = 1024  # below, quantising costs more than the int8 product saves
+SAGE_HEAD_DIMS = (64, 96, 128)
+
+
+class SageBackend:
+    """SageAttention for long prompts, the given back end for all else.
+
+    Its kernel subtracts the keys' mean IN PLACE, which would spoil the cache: it gets a copy that is centred already.
+    Sage: https://arxiv.org/abs/2410.02367; centring changes no softmax, since it shifts a row's scores alike.
+    """
+
+    def __init__(self, base: Backend, kernel: Callable[..., Tensor]) -> None:
+        self.name, self._base, self._kernel = f"{base.name}, SageAttention for long prompts", base, kernel
+        self.plan_rows, self.cached, self.round_up = base.plan_rows, base.cached, base.round_up
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
+        if not causal or segments.longest < SAGE_MIN_TOKENS:
+            return self._base.packed(q, k, v, segments, causal, scale)
+        out, start = torch.empty_like(q), 0
+        for length in segments.lengths:
+            part = slice(start, start + length)
+            if length >= SAGE_MIN_TOKENS:
+                out[part] = self._long(q[part], k[part], v[part], scale)
+            else:
+                alone = Segments.of([length], q.device)
+                out[part] = self._base.packed(q[part], k[part], v[part], alone, causal, scale)
+            start += length
+        return out
+
+    def _long(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """q (T, H, D), k and v (T, G, D) -> (T, H, D), causal."""
+        k = k - k.mean(0, keepdim=True)
+        q, k, v = (x.transpose(0, 1)[None].contiguous() for x in (q, k, v))
+        out = self._kernel(q, k, v, tensor_layout="HND", is_causal=True, sm_scale=scale, smooth_k=False)
+        return out[0].transpose(0, 1)
+
+
+def with_sage(
+    base: Backend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int
+) -> tuple[Backend, str]:
+    """(back end, "active ..." or why SageAttention is not)."""
+    if device.type != "cuda":
+        return base, "not active: needs an NVIDIA GPU"
+    if dim not in SAGE_HEAD_DIMS:
+        return base, f"not active: the model's head dimension {dim} is not one of {SAGE_HEAD_DIMS}"
+    try:
+        from sageattention import sageattn  # optional; imports Triton
+    except Exception as error:  # whatever a broken installation raises
+        return base, f"not active: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+    backend = SageBackend(base, sageattn)
+    wrong = _test_sage(backend, device, dtype, heads, groups, dim)
+    if wrong:
+        return base, f"not active: {wrong}"
+    return backend, f"active for prompts of {SAGE_MIN_TOKENS} tokens and more"
+
+
+@torch.inference_mode()
+def _test_sage(
+    backend: SageBackend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int
+) -> str:
+    """Relative error of one long segment, and that its input is left as it was; "" or what is wrong."""
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(SAGE_MIN_TOKENS, h, dim, generator=random).to(device, dtype) for h in (heads, groups, groups)
+    )
+    before = k.clone()
+    try:
+        ours = backend.packed(q, k, v, Segments.of([SAGE_MIN_TOKENS], device), True, dim**-0.5).float()
+    except Exception as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+    reference = reference_attention(q, k, v, (SAGE_MIN_TOKENS,), True)
+    error = ((ours - reference).norm() / reference.norm()).item()
+    if not torch.equal(k, before):
+        return "it changes its input"
+    return "" if error < 0.05 else f"relative error {error:.2g}"  # int8 products: about 1 % to 2 %

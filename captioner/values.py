@@ -8,6 +8,10 @@ import numpy as np
 
 MediaKind = Literal["video", "image"]
 ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
+Quantization = Literal["none", "8bit", "4bit"]
+
+# Bytes of one weight in a quantised layer. 4-bit is nf4 with double quantisation: 4.127 bits (QLoRA paper, section 3).
+QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
 
 
 class MediaItem(NamedTuple):
@@ -123,10 +127,15 @@ class ModelSpec:
     source: str  # Hub id "owner/name" or a local folder
     device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ...
     dtype: str = "auto"  # "auto", "bfloat16", "float16" or "float32"
+    quantization: Quantization = "none"
     attention: str = "auto"  # "auto" or a name that transformers knows
+    sage_attention: bool = False
     compile: bool = False
-    batch_size: int = 8  # rows that may run at once
+    batch_size: int = 0  # clips that may run at once; 0: as many as fit into memory
     decode_threads: int = 0  # 0: by the number of cores
+    # Prompt and new tokens of the longest request expected, to plan memory by. No part of what is loaded: an engine
+    # that meets a longer request plans anew. 0: unknown.
+    max_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class ScriptedReplica:
     def __post_init__(self):
         self.outbox = queue.Queue()
         self.open = set()
-        self.outbox.put(Ready(CapabilityReport(self.name, (("device", self.name),))))
+        self.outbox.put(Ready(CapabilityReport(self.name, (("device", self.name),)), self.capacity))
 
     def submit(self, request):
         self.requests.append(request)

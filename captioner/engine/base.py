@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from captioner.engine.prepare import Prepared
+from captioner.engine.prepare import Layout, Prepared
 
 FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]
 
@@ -31,6 +31,7 @@ class Core(Protocol):
     num_slots: int  # requests it can run at once
     num_running: int
     num_waiting: int  # submitted, not yet begun
+    layout: Layout | None  # for the Preparer that feeds it
 
     @property
     def busy(self) -> bool:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 class GenerateCore:
     """See base.Core. A batch runs until its last row has ended; only then the next one starts."""
 
+    layout = None  # it takes what the processor returns
+
     def __init__(self, model: PreTrainedModel, max_batch: int, compile_decode: bool = False, reason: str = "") -> None:
         """reason: why this core and no faster one, for the report."""
         self._model, self._max_batch, self._reason = model, max_batch, reason

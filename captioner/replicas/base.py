@@ -11,6 +11,7 @@ class Ready:
     """The model is loaded; requests are welcome."""
 
     report: CapabilityReport
+    capacity: int  # requests it wants in flight from now on
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,26 @@ class Lost:
     reason: str
 
 
-ReplicaEvent = Ready | TokensSoFar | Finished | Failed | Cancelled | Lost
+@dataclass(frozen=True)
+class Load:
+    """How busy it is; about twice a second while it works, and when it runs out of work."""
+
+    slots: int
+    running: int
+    waiting: int  # decoded, not yet begun
+    decoding: int
+    starved_s: float  # since the start: seconds in which the engine waited while a decode thread had nothing to do
+    up_s: float  # seconds since the start
+
+
+ReplicaEvent = Ready | TokensSoFar | Load | Finished | Failed | Cancelled | Lost
 
 
 class Replica(Protocol):
     """One place where captions are made. Methods may be called from any thread; events() from one."""
 
     name: str
-    capacity: int  # requests it wants in flight, so that it never waits for more
+    capacity: int  # requests it wants in flight, so that it never waits for more; 0 until it is ready
 
     def submit(self, request: CaptionRequest) -> None:
         """Queue a request; exactly one Finished, Failed or Cancelled answers it, unless the replica is lost."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from captioner.replicas.base import Lost, ReplicaEvent
+from captioner.replicas.base import Lost, Ready, ReplicaEvent
 from captioner.values import CaptionRequest, ModelSpec
 
 CLOSE_TIMEOUT_S = 3.0
@@ -20,7 +20,7 @@ class ProcessReplica:
     def __init__(self, name: str, spec: ModelSpec, folder: Path, num_threads: int) -> None:
         """`folder` holds the model; `num_threads` is this replica's share of the machine's cores."""
         self.name, self.spec, self.folder = name, spec, folder
-        self.capacity = 2 * spec.batch_size  # one batch runs while the next is decoded
+        self.capacity = 0
         context = multiprocessing.get_context("spawn")
         self._connection, far_end = context.Pipe()
         self._sending = threading.Lock()
@@ -42,6 +42,8 @@ class ProcessReplica:
         try:
             while self._connection.poll(0 if events else timeout_s):
                 events.append(self._connection.recv())
+                if isinstance(events[-1], Ready):
+                    self.capacity = events[-1].capacity
         except (EOFError, OSError):
             self._process.join(CLOSE_TIMEOUT_S)
             events.append(Lost(f"its process ended unexpectedly (exit code {self._process.exitcode})"))

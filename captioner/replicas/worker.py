@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,17 +13,20 @@ from pathlib import Path
 import torch
 import transformers
 
-from captioner.engine.generate import GenerateCore, StepEvent
+from captioner.engine.base import Core, StepEvent, one_line
+from captioner.engine.choose import choose_core
 from captioner.engine.loading import LoadedModel, load
-from captioner.engine.prepare import Prepared, Preparer
-from captioner.errors import CaptionerError, MediaError
-from captioner.frames import sample
-from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
-from captioner.values import Caption, CaptionRequest, Frames, ModelSpec
+from captioner.engine.prepare import Preparer
+from captioner.errors import CaptionerError
+from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
+from captioner.replicas.feeding import Decoded, Feeder, join_warnings, with_fewer_frames
+from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.1
+LOAD_INTERVAL_S = 0.5
+MAX_DECODE_THREADS = 8
 
 
 def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
@@ -33,11 +35,15 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
     transformers.utils.logging.disable_progress_bar()
     try:
         loaded = load(folder, spec)
+        core = choose_core(loaded.model, spec)
     except CaptionerError as error:
         connection.send(Lost(str(error)))
         return
+    if loaded.model.device.type != "cpu":
+        torch.set_num_threads(1)  # the decode threads are the ones that need the cores
     with contextlib.suppress(BrokenPipeError):
-        _Worker(connection, spec, loaded, num_threads).run()
+        Worker(connection, spec, loaded, core, num_threads).run()
+    os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly end
 
 
 @dataclass
@@ -46,44 +52,44 @@ class _Flight:
 
     request: CaptionRequest
     started_s: float  # monotonic
-    decoding: Future | None = None
-    frames: Frames | None = None
+    decoded: Decoded | None = None
     num_prompt_tokens: int = 0
+    warning: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    id: int
-    frames: Frames | None = None
-    prepared: Prepared | None = None
-    error: str = ""
-
-
-class _Worker:
+class Worker:
     """Owns everything in the process. Only run()'s thread touches the model."""
 
-    def __init__(self, connection: Connection, spec: ModelSpec, loaded: LoadedModel, num_threads: int) -> None:
-        self._connection, self._loaded, self._spec = connection, loaded, spec
-        self._core = GenerateCore(loaded.model, spec.batch_size, spec.compile)
-        self._preparer = Preparer(loaded.processor)
-        decoders = spec.decode_threads or max(1, min(num_threads, 8))
-        self._pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        self._inbox: queue.SimpleQueue[CaptionRequest | int | _Decoded | None] = queue.SimpleQueue()
+    def __init__(
+        self, connection: Connection, spec: ModelSpec, loaded: LoadedModel, core: Core, num_threads: int
+    ) -> None:
+        self._connection, self._loaded, self._spec, self._core = connection, loaded, spec, core
+        self._inbox: queue.SimpleQueue[CaptionRequest | int | Decoded | None] = queue.SimpleQueue()
+        preparer = Preparer(loaded.processor, core.layout, pin=loaded.model.device.type == "cuda")
+        decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
+        depth = core.num_slots // 2 + 2
+        self._feeder = Feeder(preparer, decoders, depth, self._inbox.put)
+        self._capacity = core.num_slots + depth + decoders
         self._flights: dict[int, _Flight] = {}
-        self._num_decoding = 0
         self._progress: dict[int, int] = {}
-        self._progress_sent_s = 0.0
+        self._progress_sent_s = self._load_sent_s = 0.0
+        self._started_s, self._starved_s = time.monotonic(), 0.0
 
     def run(self) -> None:
+        """Until the near end says None or is gone, or the engine is beyond repair."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
-        self._connection.send(Ready(self._loaded.report))
-        while self._take_messages():
-            if self._core.ready(more_coming=self._num_decoding > 0):
-                for event in self._core.step():
-                    self._on_step(event)
-                self._send_progress()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly end
+        report = CapabilityReport(self._loaded.report.device, self._loaded.report.rows + self._core.rows())
+        self._connection.send(Ready(report, self._capacity))
+        try:
+            while self._take_messages():
+                if self._core.ready(self._feeder.more_coming):
+                    for event in self._core.step():
+                        self._on_step(event)
+                    self._send_progress()
+        except Exception as error:  # the device or the model is beyond repair; another process may do better
+            log.exception("the engine failed")
+            self._connection.send(Lost(one_line(error)))
+        self._feeder.close()
 
     def _read(self) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -93,64 +99,56 @@ class _Worker:
 
     def _take_messages(self) -> bool:
         """Handle all that has arrived; wait when there is nothing else to do. False at the end."""
-        wait = not self._core.ready(more_coming=self._num_decoding > 0)
         while True:
+            self._feeder.refill(self._core.num_waiting)
             try:
-                message = self._inbox.get(block=wait)
+                message = self._inbox.get(block=False)
             except queue.Empty:
-                return True
-            wait = False
+                if self._core.ready(self._feeder.more_coming):
+                    return True
+                message = self._wait()
             match message:
                 case None:
                     return False
                 case CaptionRequest():
-                    self._accept(message)
-                case _Decoded():
+                    self._flights[message.id] = _Flight(message, time.monotonic())
+                    self._feeder.submit(message)
+                case Decoded():
                     self._on_decoded(message)
                 case request_id:
                     self._cancel(request_id)
 
-    def _accept(self, request: CaptionRequest) -> None:
-        flight = self._flights[request.id] = _Flight(request, time.monotonic())
-        self._num_decoding += 1
-        flight.decoding = self._pool.submit(self._decode, request)
+    def _wait(self) -> CaptionRequest | int | Decoded | None:
+        """For the next message. Time in which a decode thread idles as well is what a faster feed could save."""
+        if not self._flights:
+            self._send_load()
+        starving, waiting_since_s = self._feeder.has_idle_thread, time.monotonic()
+        message = self._inbox.get()
+        if starving:
+            self._starved_s += time.monotonic() - waiting_since_s
+        return message
 
-    def _decode(self, request: CaptionRequest) -> None:
-        """In a decode thread: the file to tensors; the result goes to the inbox."""
-        try:
-            frames = sample(request.path, request.plan, request.kind)
-            prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
-            self._inbox.put(_Decoded(request.id, frames, prepared))
-        except CaptionerError as error:
-            self._inbox.put(_Decoded(request.id, error=str(error)))
-        except MemoryError:
-            self._inbox.put(_Decoded(request.id, error=str(MediaError("not enough memory to decode it"))))
-        except Exception as error:  # a decoder's surprise costs this item, not the replica
-            log.exception("decoding %s failed", request.path)
-            self._inbox.put(_Decoded(request.id, error=f"decoding failed: {type(error).__name__}: {error}"))
-
-    def _on_decoded(self, decoded: _Decoded) -> None:
-        self._num_decoding -= 1
+    def _on_decoded(self, decoded: Decoded) -> None:
+        self._feeder.on_delivered(decoded.id)
         flight = self._flights.get(decoded.id)
         if flight is None:  # cancelled meanwhile
             return
         if decoded.prepared is None:
-            del self._flights[decoded.id]
-            self._connection.send(Failed(decoded.id, decoded.error))
+            self._fail(decoded.id, decoded.error)
             return
-        flight.frames, flight.num_prompt_tokens = decoded.frames, decoded.prepared.num_prompt_tokens
+        flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
         self._core.submit(decoded.prepared)
+        flight.decoded = Decoded(decoded.id, None, decoded.times_s, decoded.warning)
 
     def _cancel(self, request_id: int) -> None:
         flight = self._flights.get(request_id)
         if flight is None:
             return
-        if flight.frames is not None:
+        if flight.decoded is not None:
             self._core.cancel(request_id)
             return
         del self._flights[request_id]
-        if flight.decoding and flight.decoding.cancel():
-            self._num_decoding -= 1
+        self._feeder.cancel(request_id)
         self._connection.send(Cancelled(request_id))
 
     def _on_step(self, event: StepEvent) -> None:
@@ -158,27 +156,45 @@ class _Worker:
             self._progress[event.id] = event.num_tokens
             return
         self._progress.pop(event.id, None)
-        flight = self._flights.pop(event.id)
-        if event.finish_reason == "cancelled":
+        if event.finish_reason == "error":
+            self._fail(event.id, event.error)
+        elif event.finish_reason == "memory":
+            self._on_too_little_memory(event)
+        elif event.finish_reason == "cancelled":
+            del self._flights[event.id]
             self._connection.send(Cancelled(event.id))
-        elif event.finish_reason == "error":
-            self._connection.send(Failed(event.id, event.error))
         else:
-            self._connection.send(Finished(event.id, self._caption(flight, event)))
+            self._connection.send(Finished(event.id, self._caption(self._flights.pop(event.id), event)))
+
+    def _on_too_little_memory(self, event: StepEvent) -> None:
+        """Not even alone: the clip again with half its frames, before it is given up."""
+        flight = self._flights[event.id]
+        num_frames = len(flight.decoded.times_s)
+        request = with_fewer_frames(flight.request, num_frames)
+        if request is None:
+            self._fail(event.id, event.error)
+            return
+        log.warning("%s: %d frames do not fit; again with %d", request.path, num_frames, request.plan.max_frames)
+        flight.request, flight.decoded = request, None
+        flight.warning = f"captioned from {request.plan.max_frames} frames at most, for want of device memory"
+        self._feeder.submit(request, first=True)
+
+    def _fail(self, request_id: int, reason: str) -> None:
+        del self._flights[request_id]
+        self._connection.send(Failed(request_id, reason))
 
     def _caption(self, flight: _Flight, event: StepEvent) -> Caption:
-        frames = flight.frames
         return Caption(
             text=self._loaded.processor.tokenizer.decode(event.tokens, skip_special_tokens=True),
             model=self._spec.source,
             prompt=flight.request.prompt,
             options=flight.request.options,
-            frame_times_s=tuple(frames.times_s.tolist()),
+            frame_times_s=flight.decoded.times_s,
             num_prompt_tokens=flight.num_prompt_tokens,
             num_tokens=event.num_tokens,
             seconds=time.monotonic() - flight.started_s,
             device=self._loaded.report.device,
-            warning=frames.warning,
+            warning=join_warnings(flight.decoded.warning, flight.warning),
             finish_reason=event.finish_reason,
         )
 
@@ -187,3 +203,11 @@ class _Worker:
         if self._progress and now_s - self._progress_sent_s >= PROGRESS_INTERVAL_S:
             self._connection.send(TokensSoFar(dict(self._progress)))
             self._progress_sent_s = now_s
+        if now_s - self._load_sent_s >= LOAD_INTERVAL_S:
+            self._send_load()
+
+    def _send_load(self) -> None:
+        core, now_s = self._core, time.monotonic()
+        load = (core.num_slots, core.num_running, core.num_waiting, self._feeder.num_decoding)
+        self._connection.send(Load(*load, starved_s=self._starved_s, up_s=now_s - self._started_s))
+        self._load_sent_s = now_s

@@ -102,3 +102,22 @@ def finish(core: Core) -> dict[int, StepEvent]:
                 assert event.id not in ended
                 ended[event.id] = event
     return ended
+
+
+@torch.inference_mode()
+def teacher_forced(model, processor, case: Case, tokens: tuple[int, ...], min_gap: float) -> tuple[int, int]:
+    """(positions that agree, positions compared): the model reads prompt and tokens in one plain forward pass.
+
+    Compared is where its best logit leads by more than `min_gap`, so that rounding cannot decide.
+    """
+    inputs = {k: v.to(model.device) for k, v in processor_inputs(processor, case.frames, case.prompt).items()}
+    length = inputs["input_ids"].shape[1]
+    written = torch.tensor([tokens], device=model.device)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], written], 1)
+    for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        inputs[name] = torch.cat([inputs[name], torch.full_like(written, value).to(inputs[name].dtype)], 1)
+    logits = model(**inputs).logits[0, length - 1 : -1].float()
+    best = logits.topk(2)
+    clear = best.values[:, 0] - best.values[:, 1] > min_gap
+    agreeing = (best.indices[:, 0] == written[0]) & clear
+    return int(agreeing.sum()), int(clear.sum())

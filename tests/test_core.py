@@ -1,8 +1,8 @@
-"""EngineCore writes token for token what `generate` writes alone, whatever runs beside it; a fault costs one request."""
+"""EngineCore writes what `generate` writes alone, whatever runs beside it; a fault costs one request."""
 
 import pytest
 import torch
-from engine_cases import finish, generate_alone, make_cases, prepare_cases, processor_inputs, run
+from engine_cases import finish, generate_alone, make_cases, prepare_cases, processor_inputs, run, teacher_forced
 
 from captioner.engine.core import EngineCore, EngineOptions
 from captioner.engine.generate import GenerateCore
@@ -303,3 +303,13 @@ def test_report_says_what_is_active_and_why_not(make_core):
     assert rows["SageAttention"] == "not active: needs an NVIDIA GPU"
     assert rows["CUDA graphs"] == "not active: needs an NVIDIA GPU"
     assert rows["compile"] == "not active: needs an NVIDIA GPU and CUDA graphs"
+
+
+def test_text_agrees_with_one_plain_forward_pass_over_it(tiny_model, cases, alone):
+    counts = [
+        _with_plain_model(tiny_model, lambda i=i: teacher_forced(
+            tiny_model.model, tiny_model.processor, cases[i], alone[1.0][i], 1e-3
+        )) for i in range(20) if alone[1.0][i]
+    ]  # fmt: skip
+    assert sum(compared for _, compared in counts) > 50
+    assert all(agreeing == compared for agreeing, compared in counts)

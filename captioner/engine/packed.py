@@ -165,7 +165,12 @@ class PackedModel:
         write = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         write = torch.cat([*write, rows[2] * cache.slot_tokens + rows[3]])
         last = torch.tensor([end - 1 for end in ends] + list(range(ends[-1], len(tokens))))
-        seen = torch.cat([*(request.inputs["mm_token_type_ids"][0] > 0 for request in new), rows[0].bool() & False])
+        seen = torch.cat(
+            [
+                *(request.inputs["mm_token_type_ids"][0] > 0 for request in new),
+                torch.zeros_like(rows[0], dtype=torch.bool),
+            ]
+        )
         tokens, positions, write, last, places, on_device = (
             x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, seen.nonzero()[:, 0], rows)
         )

@@ -4,9 +4,12 @@ import pytest
 import torch
 from engine_cases import finish, generate_alone, make_cases, prepare_cases, processor_inputs, run, teacher_forced
 
+from captioner.engine.choose import choose_core
 from captioner.engine.core import EngineCore, EngineOptions
 from captioner.engine.generate import GenerateCore
+from captioner.engine.packed import why_unsupported
 from captioner.engine.prepare import Preparer
+from captioner.values import ModelSpec
 
 NUM_CASES = 110
 PENALTY = 1.3
@@ -313,3 +316,23 @@ def test_text_agrees_with_one_plain_forward_pass_over_it(tiny_model, cases, alon
     ]  # fmt: skip
     assert sum(compared for _, compared in counts) > 50
     assert all(agreeing == compared for agreeing, compared in counts)
+
+
+@pytest.mark.parametrize(("attention", "reason"), [("eager", "attention is set to eager"), ("sdpa", "")])
+def test_attention_that_cannot_run_packed_goes_to_generate_and_the_report_says_so(tiny_model, attention, reason):
+    core = choose_core(tiny_model.model, ModelSpec("x", attention=attention, batch_size=3))
+    rows = dict(core.rows())
+    assert isinstance(core, GenerateCore if reason else EngineCore)
+    assert core.num_slots == 3
+    assert rows["engine"] == (f"batches through generate, since {reason}" if reason else "continuous batching")
+    if not reason:
+        assert rows["attention"] == "SDPA (chosen in the settings)"
+    core.close()
+
+
+def test_text_tower_that_is_no_plain_decoder_is_not_run_packed(tiny_model, monkeypatch):
+    config = tiny_model.model.config
+    monkeypatch.setattr(config.text_config, "layer_types", ["full_attention", "linear_attention"], raising=False)
+    assert why_unsupported(tiny_model.model) == "its text tower has layers of linear_attention"
+    monkeypatch.setattr(config, "model_type", "qwen2_vl")
+    assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe"

@@ -100,3 +100,13 @@ def test_request_that_breaks_the_model_fails_alone(tiny_model, preparer, cases, 
     assert finished[3].error.startswith("the model failed: ")
     assert "\n" not in finished[3].error
     assert [finished[i].tokens for i in range(8) if i != 3] == [alone[i] for i in range(8) if i != 3]
+
+
+def test_report_says_why_no_faster_core_runs(tiny_model):
+    rows = dict(GenerateCore(tiny_model.model, 8, compile_decode=True, reason="smolvlm is not one of ours").rows())
+    assert rows == {
+        "engine": "batches through generate, since smolvlm is not one of ours",
+        "batch": "up to 8 clips at once",
+        "attention": "sdpa",
+        "compile": "not active: needs an NVIDIA GPU",
+    }

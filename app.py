@@ -29,6 +29,8 @@ def main() -> int:
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     parser.add_argument("--open", action="store_true", help="open a browser")
+    parser.add_argument("--login", metavar="NAME:PASSWORD", help="what every browser has to give to see the page")
+    parser.add_argument("--mcp", action="store_true", help="offer start, stop, captions and so on as MCP tools")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     stop = threading.Event()
@@ -47,7 +49,8 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from captioner.demo.clips import write_samples
     from captioner.services import Services
-    from captioner.ui.layout import build, launch
+    from captioner.ui.launch import is_remote, launch
+    from captioner.ui.layout import build
 
     with Services(args.state, {"model": "demo", "recursive": False} if args.demo else None) as services:
         folder = args.folder or services.settings.folder
@@ -58,8 +61,12 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> None:
         elif not args.folder and folder and not folder.is_dir():
             logging.warning("the folder of last time is gone: %s", folder)
             folder = None
-        blocks, page = build(services, folder)
-        address = launch(blocks, page, args.host, args.port, args.open)
+        name, colon, password = (args.login or "").partition(":")
+        if args.login and not (name and colon and password):
+            raise CaptionerError("give the login as NAME:PASSWORD")
+        blocks, page = build(services, folder, is_remote(args.host))
+        login = (name, password) if args.login else None
+        address = launch(blocks, page, args.host, args.port, args.open, login, args.mcp)
         print(f"Video Caption Suite is at {address} (Ctrl+C ends it)", flush=True)
         while not stop.wait(0.5):  # in short waits, for Windows hears Ctrl+C only between them
             pass

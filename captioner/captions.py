@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 from sqlite3 import Row
 from typing import Literal
 
-from captioner.cleanup import clean, is_blank, one_line
+from captioner.cleanup import Decoration, clean, decorate, is_blank, one_line
 from captioner.database import Database
 from captioner.errors import CaptionError, StateError
 from captioner.files import write_atomic
@@ -44,7 +46,8 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Provenance:
-    """One caption that a model made. `caption.text` is the cleaned text, without what a policy put beside it."""
+    """One caption that a model made. `caption.text` is the cleaned and decorated text, without what a policy put
+    beside it."""
 
     caption: Caption
     media_path: Path
@@ -83,8 +86,15 @@ class CaptionStore:
         """Whether a model should caption the item; under "skip" only if it has no or a blank caption file now."""
         return policy != "skip" or not self.read(item.caption_path)
 
-    def write(self, item: MediaItem, caption: Caption, policy: ExistingPolicy, job: str = "") -> Written:
-        """Put a model's caption into the item's file by the policy, which is checked again now.
+    def write(
+        self,
+        item: MediaItem,
+        caption: Caption,
+        policy: ExistingPolicy,
+        job: str = "",
+        decoration: Decoration = Decoration(),
+    ) -> Written:
+        """Put a model's caption, cleaned and decorated, into the item's file by the policy, which is checked again now.
 
         Under "skip" a text that appeared meanwhile is kept. "prefix" and "append" put the new text before and after
         the old one. An empty output raises CaptionError and leaves the file alone.
@@ -92,6 +102,7 @@ class CaptionStore:
         text = clean(caption.text)
         if not text:
             raise CaptionError(f"{item.name}: the model returned an empty caption")
+        text = decorate(text, decoration)
         path = item.caption_path
         with self._lock:
             old = self._read_bytes(path)
@@ -137,17 +148,26 @@ class CaptionStore:
         """All earlier texts of the file, the latest first."""
         rows = self._database.rows(
             "SELECT id, data, replaced_at_s, origin FROM caption_history WHERE caption_path = ? ORDER BY id DESC",
-            (_key(caption_path),),
+            (caption_key(caption_path),),
         )
         return [
             HistoryEntry(row["id"], _decode(row["data"]), row["data"], row["replaced_at_s"], row["origin"])
             for row in rows
         ]
 
+    def edited_in(self, folder: Path) -> set[str]:
+        """Paths of the caption files under a folder whose present text was written by hand, as far as we wrote it."""
+        start = caption_key(folder).rstrip(os.sep) + os.sep
+        rows = self._database.rows(
+            "SELECT caption_path FROM caption_state WHERE caption_path >= ? AND caption_path < ? AND origin != 'job'",
+            (start, start[:-1] + chr(ord(os.sep) + 1)),
+        )
+        return {row["caption_path"] for row in rows}
+
     def provenance(self, caption_path: Path) -> list[Provenance]:
         """Every model caption made for the file, kept ones included, the latest first."""
         sql = "SELECT * FROM captions_made WHERE caption_path = ? ORDER BY id DESC"
-        return [_provenance(row) for row in self._database.rows(sql, (_key(caption_path),))]
+        return [_provenance(row) for row in self._database.rows(sql, (caption_key(caption_path),))]
 
     def _read_bytes(self, path: Path) -> bytes | None:
         try:
@@ -162,6 +182,19 @@ class CaptionStore:
             return
         with self._remembering(path, old, origin):
             write_atomic(path, new, self._scratch)
+        self._note_state(path, new, origin)
+
+    def _note_state(self, path: Path, data: bytes, origin: str) -> None:
+        """Who wrote what stands in the file now. The caption itself is safe already, so a failure is only logged."""
+        try:
+            self._database.execute(
+                "INSERT INTO caption_state (caption_path, origin, digest, changed_at_s) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (caption_path) DO UPDATE SET origin = excluded.origin, digest = excluded.digest, "
+                "changed_at_s = excluded.changed_at_s",
+                (caption_key(path), origin, hashlib.sha256(data).digest(), time.time()),
+            )
+        except StateError as error:
+            log.warning("who wrote %s is not recorded: %s", path, error)
 
     @contextlib.contextmanager
     def _remembering(self, path: Path, old: bytes | None, origin: str) -> Iterator[None]:
@@ -170,7 +203,7 @@ class CaptionStore:
         if old is not None and not is_blank(_decode(old)):
             entry_id = self._database.execute(
                 "INSERT INTO caption_history (caption_path, data, replaced_at_s, origin) VALUES (?, ?, ?, ?)",
-                (_key(path), old, time.time(), origin),
+                (caption_key(path), old, time.time(), origin),
             )
         try:
             yield
@@ -182,8 +215,8 @@ class CaptionStore:
     def _record(self, item: MediaItem, caption: Caption, text: str, outcome: Outcome, job: str) -> None:
         options = asdict(caption.options)
         values = {
-            "media_path": _key(item.path),
-            "caption_path": _key(item.caption_path),
+            "media_path": caption_key(item.path),
+            "caption_path": caption_key(item.caption_path),
             "text": text,
             "outcome": outcome,
             "model": caption.model,
@@ -210,8 +243,9 @@ class CaptionStore:
             log.warning("how %s was captioned is not recorded: %s", item.name, error)
 
 
-def _key(path: Path) -> str:
-    return str(path.absolute())
+def caption_key(path: Path) -> str:
+    """In the database. Names that are no text keep their bytes as \\x escapes, which SQLite can hold."""
+    return str(path.absolute()).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _decode(data: bytes | None) -> str:

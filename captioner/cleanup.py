@@ -1,6 +1,7 @@
 """Model output -> one plain line of caption. Pure functions; what a person might have meant is left alone."""
 
 import re
+from typing import NamedTuple
 
 # A block, then the end of one whose start is missing, then one that was cut off before its end. Gemma 4 names
 # its thinking a channel.
@@ -126,3 +127,38 @@ def clean(text: str) -> str:
             text = step(text)
         text = one_line(text)
     return "" if is_blank(text) else text
+
+
+# Where no space belongs: after these at the end of a prefix, before these at the start of a suffix. A straight quote
+# opens when nothing or a space stands before it, and closes when no word follows.
+_WIDE = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40"
+_OPENS = re.compile(rf"(?:[(\[{{‘“«‹¿¡{_WIDE}]|(?:^|\s)[\"'`])$")
+_CLOSES = re.compile(rf"[,.;:!?%)\]}}’”»›…{_WIDE}]|[\"'`](?!\w)")
+
+
+class Decoration(NamedTuple):
+    """What every caption of a job gets beside the model's words; each is one line or empty."""
+
+    trigger: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+
+def decorate(text: str, decoration: Decoration) -> str:
+    """Prefix, text and suffix as they were given, with the trigger word first: "trigger, prefix text suffix".
+
+    Between two parts comes one space, unless there is one already, the prefix ends with an opening bracket or quote,
+    or the suffix starts with closing punctuation: ", high quality" and "." follow the text directly, and so does all
+    full-width punctuation. A trigger that the caption holds already as a whole word, in whatever case, is not added.
+    """
+    trigger, prefix, suffix = decoration.trigger.strip(), decoration.prefix, decoration.suffix
+    text = _attach(prefix, text, tight=bool(_OPENS.search(prefix)))
+    text = one_line(_attach(text, suffix, tight=bool(_CLOSES.match(suffix))))
+    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
+        return text
+    return f"{trigger}, {text}"
+
+
+def _attach(first: str, second: str, tight: bool) -> str:
+    spaced = not first or not second or first[-1].isspace() or second[0].isspace()
+    return first + second if spaced or tight else f"{first} {second}"

@@ -5,66 +5,52 @@ Exit status: 0 all done, 1 some items failed, 2 could not run, 130 stopped with 
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
 from captioner import events as facts
-from captioner.bench_media import bench_discovery, bench_sample
+from captioner.bench.command import add_bench
+from captioner.command import STOPPED_BY_USER, add_command, new_parser, run_command
 from captioner.demo.clips import write_samples
 from captioner.errors import CaptionerError, MediaError
 from captioner.frames import sample
 from captioner.media import discover
-from captioner.presets import PRESETS
+from captioner.presets import PRESETS, vram_gb
 from captioner.services import Services
 from captioner.settings import Settings
 from captioner.sheet import contact_sheet
-from captioner.values import SamplePlan
-
-STOPPED_BY_USER = 130
+from captioner.values import QUANTIZED_BYTES, SamplePlan
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run one command, and turn errors into one line and an exit status."""
-    args = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s")
-    sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stderr.reconfigure(errors="backslashreplace")
-    try:
-        return args.run(args)
-    except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 1
-    except KeyboardInterrupt:
-        return STOPPED_BY_USER
+    return run_command(build_parser().parse_args(arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="captioner", description="Caption folders of videos and images.")
-    parser.add_argument("--state", type=Path, help="folder for settings, prompts and history (CAPTIONER_STATE)")
-    parser.add_argument("--verbose", action="store_true", help="log what happens")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, commands = new_parser()
 
-    caption = _command(commands, "caption", caption_folder, "write a caption beside every video and image of a folder")
-    caption.add_argument("folder", type=Path, help=Settings.model_fields["folder"].description)
+    text = "write a caption beside every video and image of a folder"
+    caption = add_command(commands, "caption", caption_folder, text)
     caption.add_argument("--json", action="store_true", help="print one event a line as JSON")
-    for name, field in Settings.model_fields.items():
-        if name != "folder":
-            _setting_option(caption, name, field)
+    _setting_options(caption)
 
-    listing = _command(commands, "list", list_folder, "list the media of a folder and which have captions")
+    plan = add_command(commands, "plan", plan_folder, "say what captioning a folder would take, and caption nothing")
+    plan.add_argument("--json", action="store_true", help="print one JSON object")
+    _setting_options(plan)
+
+    listing = add_command(commands, "list", list_folder, "list the media of a folder and which have captions")
     listing.add_argument("folder", type=Path)
     listing.add_argument("--recursive", action="store_true", help=Settings.model_fields["recursive"].description)
     listing.add_argument("--json", action="store_true", help="print one item a line as JSON")
 
-    frames = _command(commands, "frames", show_frames, "show which frames of a file the model would see")
+    frames = add_command(commands, "frames", show_frames, "show which frames of a file the model would see")
     frames.add_argument("file", type=Path)
     frames.add_argument("--max-frames", type=int, default=SamplePlan.max_frames, help="default %(default)s")
     frames.add_argument("--fps", type=float, default=SamplePlan.fps, help="default %(default)s")
@@ -72,36 +58,33 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("-o", "--output", type=Path, help="write a contact sheet to this picture file")
     frames.add_argument("--npz", type=Path, help="write the arrays frames, times_s, indices, fps to this file")
 
-    models = _command(commands, "models", list_models, "list the model presets")
+    models = add_command(commands, "models", list_models, "list the model presets")
     models.add_argument("--json", action="store_true", help="print one preset a line as JSON")
 
-    prompts = _command(commands, "prompts", list_prompts, "list the prompt library, or print one prompt")
+    prompts = add_command(commands, "prompts", list_prompts, "list the prompt library, or print one prompt")
     prompts.add_argument("name", nargs="?", help="prompt to print in full")
 
-    settings = _command(commands, "settings", show_settings, "show the settings, or change some")
+    settings = add_command(commands, "settings", show_settings, "show the settings, or change some")
     settings.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="settings to change and keep")
 
-    bench = commands.add_parser("bench", help="measure the speed on this machine")
-    benches = bench.add_subparsers(required=True, metavar="WHAT")
-    sampling = _command(benches, "sample", run_bench_sample, "frame sampling against seeking frame by frame")
-    sampling.add_argument("--folder", type=Path, help="keep the clips it makes here, for the next time")
-    sampling.add_argument("--repeats", type=int, default=3, help="default %(default)s")
-    sampling.add_argument("--json", action="store_true", help="print one JSON object with rows")
-    scanning = _command(benches, "discovery", run_bench_discovery, "scanning a folder against reading its names")
-    scanning.add_argument("--files", type=int, default=50_000, help="default %(default)s")
-    scanning.add_argument("--json", action="store_true", help="print one JSON object with rows")
+    add_bench(commands)
 
-    demo = _command(commands, "demo", write_demo, "write the sample clips that the demo model knows")
+    demo = add_command(commands, "demo", write_demo, "write the sample clips that the demo model knows")
     demo.add_argument("folder", type=Path)
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(run=run)
-    return parser
+def _setting_options(parser: argparse.ArgumentParser) -> None:
+    """The folder and an option for every other setting."""
+    parser.add_argument("folder", type=Path, help=Settings.model_fields["folder"].description)
+    for name, field in Settings.model_fields.items():
+        if name != "folder":
+            _setting_option(parser, name, field)
+
+
+def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    given = vars(args)
+    return {name: given[name] for name in Settings.model_fields if given.get(name) is not None}
 
 
 def _setting_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
@@ -114,9 +97,7 @@ def _setting_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo
 
 
 def caption_folder(args: argparse.Namespace) -> int:
-    given = vars(args)
-    overrides = {name: given[name] for name in Settings.model_fields if given.get(name) is not None}
-    with Services(args.state, overrides) as services:
+    with Services(args.state, _given_settings(args)) as services:
         found = services.open_folder(args.folder, services.settings.recursive)
         for warning in found.warnings:
             print(f"note: {warning}", file=sys.stderr)
@@ -177,6 +158,22 @@ def _draw_progress(services: Services, number: int) -> facts.JobEnded:
     return event
 
 
+def plan_folder(args: argparse.Namespace) -> int:
+    with Services(args.state, _given_settings(args)) as services:
+        services.open_folder(args.folder, services.settings.recursive)
+        plan = services.plan()
+    if args.json:
+        print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary()}))
+        return 0
+    print(plan.summary())
+    print(f"{plan.num_left_alone:,} files have a caption and are left alone")
+    if plan.num_files:
+        print(f"visual tokens a file: {plan.median_visual_tokens:,} median, {plan.longest_visual_tokens:,} longest")
+        print(f"prompt tokens in all: about {plan.num_prompt_tokens:,}, visual ones included")
+        print(f"one request takes at most {plan.max_tokens:,} tokens, its caption included")
+    return 0
+
+
 def list_folder(args: argparse.Namespace) -> int:
     found = discover(args.folder, args.recursive)
     for item in found.items:
@@ -214,12 +211,16 @@ def show_frames(args: argparse.Namespace) -> int:
 
 
 def list_models(args: argparse.Namespace) -> int:
+    if not args.json:
+        print(f"{'GB of GPU memory':20} 16bit  8bit  4bit  (a dash: unknown, or not to be had)")
     for preset in PRESETS:
         if args.json:
-            print(json.dumps({name: getattr(preset, name) for name in preset.__dataclass_fields__}))
+            smaller = {f"vram_{kind}_gb": vram_gb(preset, kind) for kind in QUANTIZED_BYTES}
+            print(json.dumps({name: getattr(preset, name) for name in preset.__dataclass_fields__} | smaller))
         else:
-            needs = f"{preset.vram_gb:5.1f} GB" if preset.vram_gb else "   ? GB"
-            print(f"{preset.key:20} {needs}  {preset.title}: {preset.notes}")
+            needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
+            row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
+            print(f"{preset.key:20} {row}  {preset.title}: {preset.notes}")
     return 0
 
 
@@ -246,16 +247,6 @@ def show_settings(args: argparse.Namespace) -> int:
             value = getattr(settings, name)
             shown = ",".join(value) if isinstance(value, tuple) else value
             print(f"{name:18} {shown!s:14} {field.description}")
-    return 0
-
-
-def run_bench_sample(args: argparse.Namespace) -> int:
-    bench_sample(args.folder, args.repeats, args.json)
-    return 0
-
-
-def run_bench_discovery(args: argparse.Namespace) -> int:
-    bench_discovery(args.files, max(1, args.files // 100), args.files * 3 // 5, as_json=args.json)
     return 0
 
 

@@ -49,6 +49,29 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX captions_made_path ON captions_made (caption_path, id);
     CREATE INDEX captions_made_job ON captions_made (job);
     """,
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        model TEXT NOT NULL,
+        quantization TEXT NOT NULL,
+        devices TEXT NOT NULL,
+        plan_json TEXT NOT NULL,
+        num_captions INTEGER NOT NULL,
+        num_prompt_tokens INTEGER NOT NULL,
+        num_tokens INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        created_at_s REAL NOT NULL
+    );
+    CREATE INDEX runs_model ON runs (model, quantization, devices, id);
+    """,
+    """
+    CREATE TABLE caption_state (
+        caption_path TEXT PRIMARY KEY,
+        origin TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        changed_at_s REAL NOT NULL
+    );
+    """,
 )
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from captioner.errors import ModelError
 from captioner.resources import nvidia_gpus
 
 CUDA_MISSING = (
@@ -48,3 +49,28 @@ def torch_build(platform: str) -> str | None:
 def cuda_missing() -> bool:
     """An NVIDIA GPU is there, but torch was built without CUDA: what Windows gets from the registry."""
     return bool(nvidia_gpus()) and torch_build("cuda") is None
+
+
+def check_quantization(quantization: str, dtype: str, devices: tuple[str, ...]) -> None:
+    """Refuse what can be known not to work without torch or the model: before a download, and again at load.
+
+    devices: as `expand_devices` gives them. Raises ModelError.
+    """
+    if quantization == "none":
+        return
+    without = next((device for device in devices if not _may_be_cuda(device)), None)
+    if without and cuda_missing():
+        raise ModelError(f"quantization {quantization}: {CUDA_MISSING}")
+    if without:
+        raise ModelError(
+            f"quantization {quantization} needs an NVIDIA GPU and cannot run on {without}; "
+            "set quantization to none, or choose other devices"
+        )
+    if dtype == "float32":
+        raise ModelError(f"quantization {quantization} computes in 16 bits; set dtype to auto, bfloat16 or float16")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(f"quantization {quantization} needs the bitsandbytes package: pip install bitsandbytes")
+
+
+def _may_be_cuda(device: str) -> bool:
+    return device.startswith("cuda") or (device == "auto" and sys.platform != "darwin")

@@ -61,6 +61,17 @@ class ReplicaChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplicaLoad(Event):
+    """How busy a replica is; about once a second while it works."""
+
+    replica: str
+    slots: int
+    running: int
+    waiting: int  # decoded, not yet begun
+    decoding: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ItemEvent(Event):
     job: int
     item: str  # MediaItem.name
@@ -84,6 +95,15 @@ class ItemDone(ItemEvent):
     seconds: float
     replica: str
     warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemTried(ItemEvent):
+    """Captioned by a job that saves nothing: no file has changed."""
+
+    caption: str
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +133,10 @@ class ReplicaProgress:
     detail: str
     report: tuple[tuple[str, str], ...]
     items: tuple[str, ...] = ()
+    slots: int = 0  # 0: not known yet
+    running: int = 0  # in slots
+    waiting: int = 0  # decoded, not yet begun
+    decoding: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,7 @@ class Progress:
     eta_s: float | None = None
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_per_s: float = 0.0
     running: tuple[tuple[str, int], ...] = ()  # (item, tokens so far)
     replicas: tuple[ReplicaProgress, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()  # (item, reason), newest first
@@ -202,6 +227,24 @@ class EventLog:
         return [self._events[i] for i in range(-missing, 0)]
 
 
+class _Rate:
+    """How fast a count grows, over the last RATE_WINDOW_S seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()  # (time, count)
+
+    def add(self, time_s: float, count: int) -> None:
+        self._points.append((time_s, count))
+        while self._points[0][0] < time_s - RATE_WINDOW_S:
+            self._points.popleft()
+
+    def per_s(self, now_s: float) -> float:
+        if len(self._points) < 2 or now_s - self._points[-1][0] > RATE_WINDOW_S:
+            return 0.0
+        (first_s, first), (last_s, last) = self._points[0], self._points[-1]
+        return (last - first) / max(last_s - first_s, 0.2)
+
+
 class _State:
     """The running sum behind Progress. One branch an event."""
 
@@ -212,7 +255,7 @@ class _State:
         self._where: dict[str, str] = {}  # item -> replica
         self._replicas: dict[str, ReplicaProgress] = {}
         self._failures: deque[tuple[str, str]] = deque(maxlen=KEPT_FAILURES)
-        self._rate: deque[tuple[float, int]] = deque()
+        self._rate, self._download = _Rate(), _Rate()
         self._captioning_since = 0.0
 
     def add(self, event: Event) -> None:
@@ -223,9 +266,13 @@ class _State:
             case JobStarted():
                 self._start(event)
             case ModelLoading():
+                self._download.add(event.time_s, event.bytes_done)
                 self._set(bytes_done=event.bytes_done, bytes_total=event.bytes_total)
             case ReplicaChanged():
                 self._replica(event)
+            case ReplicaLoad():
+                load = {name: getattr(event, name) for name in ("slots", "running", "waiting", "decoding")}
+                self._change_replica(event.replica, **load)
             case ItemStarted():
                 self._captioning_since = self._captioning_since or event.time_s
                 self._running[event.item], self._where[event.item] = 0, event.replica
@@ -233,7 +280,7 @@ class _State:
             case ItemProgress():
                 self._tokens(event.time_s, event.tokens - self._running.get(event.item, 0))
                 self._running[event.item] = event.tokens
-            case ItemDone():
+            case ItemDone() | ItemTried():
                 self._tokens(event.time_s, event.tokens - self._running.get(event.item, 0))
                 self._leave(event.item, done=self._progress.done + 1)
             case ItemSkipped():
@@ -243,6 +290,8 @@ class _State:
                 self._leave(event.item, failed=self._progress.failed + 1)
             case JobEnded():
                 self._running.clear()
+                for name in self._replicas:
+                    self._change_replica(name, running=0, waiting=0, decoding=0)
                 self._set(stage=event.outcome, reason=event.reason, ended_s=event.time_s, bytes_done=0, bytes_total=0)
 
     def progress(self, now_s: float) -> Progress:
@@ -257,6 +306,7 @@ class _State:
             replicas=tuple(replicas),
             failures=tuple(self._failures),
             tokens_per_s=self._tokens_per_s(now_s),
+            bytes_per_s=self._download.per_s(now_s) if self._progress.bytes_total else 0.0,
             eta_s=self._eta_s(now_s),
         )
 
@@ -267,7 +317,7 @@ class _State:
         self._running.clear()
         self._where.clear()
         self._failures.clear()
-        self._rate.clear()
+        self._rate, self._download = _Rate(), _Rate()
         self._captioning_since = 0.0
         queued = max(0, self._progress.queued_jobs - 1)
         self._progress = Progress(
@@ -287,6 +337,10 @@ class _State:
         report = event.report or (before.report if before else ())
         self._replicas[event.replica] = ReplicaProgress(event.replica, event.state, event.detail, report)
 
+    def _change_replica(self, name: str, **changes: object) -> None:
+        if name in self._replicas:
+            self._replicas[name] = replace(self._replicas[name], **changes)
+
     def _leave(self, item: str, **changes: object) -> None:
         self._running.pop(item, None)
         self._where.pop(item, None)
@@ -294,19 +348,14 @@ class _State:
 
     def _tokens(self, time_s: float, count: int) -> None:
         self._set(tokens=self._progress.tokens + max(0, count))
-        self._rate.append((time_s, self._progress.tokens))
-        while self._rate[0][0] < time_s - RATE_WINDOW_S:
-            self._rate.popleft()
+        self._rate.add(time_s, self._progress.tokens)
 
     def _tokens_per_s(self, now_s: float) -> float:
         """Over the last RATE_WINDOW_S seconds; over the whole run once it has ended."""
         progress = self._progress
         if progress.ended_s and self._captioning_since:
             return progress.tokens / max(progress.ended_s - self._captioning_since, 1e-6)
-        if len(self._rate) < 2:
-            return 0.0
-        (first_s, first), (last_s, last) = self._rate[0], self._rate[-1]
-        return 0.0 if now_s - last_s > RATE_WINDOW_S else (last - first) / max(last_s - first_s, 0.2)
+        return self._rate.per_s(now_s)
 
     def _eta_s(self, now_s: float) -> float | None:
         progress = self._progress

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -13,11 +14,15 @@ from pathlib import Path
 
 from captioner import events as facts
 from captioner.captions import CaptionStore
+from captioner.cleanup import Decoration, clean, decorate
 from captioner.errors import CaptionerError, JobError, ModelError
 from captioner.events import EventLog
-from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready, Replica, ReplicaEvent, TokensSoFar
+from captioner.prompts import expand
+from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, Replica, ReplicaEvent, TokensSoFar
 from captioner.replicas.pool import ReplicaPool
+from captioner.runs import Meter, RunStore
 from captioner.values import (
+    Caption,
     CaptionRequest,
     ExistingPolicy,
     GenerationOptions,
@@ -29,6 +34,7 @@ from captioner.values import (
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
+LOAD_INTERVAL_S = 0.9  # between two ReplicaLoad of one replica, which tells its load twice a second
 MAX_LOSSES = 2  # an item in flight at this many losses of a replica is not tried again
 
 FindModel = Callable[[Callable[[int, int], None]], Path]  # on_bytes(done, total) -> folder of the model's files
@@ -49,10 +55,12 @@ class Job:
 
     items: tuple[MediaItem, ...]
     model: Model
-    prompt: str
+    prompt: str  # its variables are filled in for each item when its turn comes
     plan: SamplePlan = field(default_factory=SamplePlan)
     options: GenerationOptions = field(default_factory=GenerationOptions)
     existing: ExistingPolicy = "skip"
+    decoration: Decoration = field(default_factory=Decoration)
+    save: bool = True  # False: a try; captions become events, and nothing is kept of them
 
 
 class _Stopped(Exception):
@@ -62,8 +70,15 @@ class _Stopped(Exception):
 class JobRunner:
     """Runs jobs in one thread that owns the replicas. Public methods return at once; any thread may call."""
 
-    def __init__(self, event_log: EventLog, store: CaptionStore, pool: ReplicaPool | None = None) -> None:
-        self._log, self._store, self._pool = event_log, store, pool or ReplicaPool()
+    def __init__(
+        self,
+        event_log: EventLog,
+        store: CaptionStore,
+        pool: ReplicaPool | None = None,
+        runs: RunStore | None = None,
+    ) -> None:
+        """`runs`: where to keep how fast each job was, if anywhere."""
+        self._log, self._store, self._pool, self._runs = event_log, store, pool or ReplicaPool(), runs
         self._ready: set[str] = set()
         self._ids = itertools.count(1)
         self._stops: dict[int, threading.Event] = {}
@@ -132,6 +147,8 @@ class JobRunner:
         except Exception as error:  # a fault of ours ends this job, never the thread behind all jobs
             log.exception("job %d failed", number)
             ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
+        if self._runs and job.save:  # before the event: whoever hears it may plan the next job
+            self._runs.record(job.model.specs, job.plan, run.meter)
         with self._lock:
             del self._stops[number]
         self._log.append(ended)
@@ -165,6 +182,8 @@ class _Run:
     losses: dict[str, int] = field(default_factory=dict)  # item name -> replicas lost while it was in flight
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "skipped": 0, "failed": 0})
     lost_reason: str = ""
+    meter: Meter = field(default_factory=Meter)
+    loads_told: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time of the last ReplicaLoad
 
     def run(self) -> None:
         self._skip_captioned()
@@ -187,6 +206,9 @@ class _Run:
         return facts.JobEnded(job=self.number, outcome=outcome, reason=reason, **self.counts)
 
     def _skip_captioned(self) -> None:
+        if not self.job.save:
+            self.pending.extend(self.job.items)
+            return
         for item in self.job.items:
             try:
                 needed = self.store.needs_caption(item, self.job.existing)
@@ -209,19 +231,44 @@ class _Run:
         return any(replica.name not in self.ready for replica in self.pool.replicas)
 
     def _fill(self) -> None:
-        for replica in self.pool.replicas:
-            room = replica.capacity - sum(f.replica is replica for f in self.flight.values())
-            while replica.name in self.ready and room > 0 and self.pending:
-                self._submit(self.pending.popleft(), replica)
-                room -= 1
+        """One item after the other to whichever replica has the most room.
+
+        None gets more than its even share of what is left: those that are still loading will want the rest.
+        """
+        share = -(-(len(self.pending) + len(self.flight)) // max(1, len(self.pool.replicas)))
+        room = {
+            replica.name: min(replica.capacity, share) - sum(f.replica is replica for f in self.flight.values())
+            for replica in self.pool.replicas
+            if replica.name in self.ready
+        }
+        replicas = {replica.name: replica for replica in self.pool.replicas}
+        while self.pending and room and max(room.values()) > 0:
+            name = max(room, key=room.__getitem__)
+            room[name] -= 1
+            self._submit(self.pending.popleft(), replicas[name])
 
     def _submit(self, item: MediaItem, replica: Replica) -> None:
+        try:
+            prompt = self._prompt(item)
+        except CaptionerError as error:  # the caption that it asks for cannot be read
+            self._fail(item, str(error))
+            return
         request_id = _next_request_id()
         seed = (self.job.options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(self.job.options, seed=seed)
         self.flight[request_id] = _InFlight(item, replica)
+        self.meter.start()
         self.log.append(facts.ItemStarted(**self._about(item), replica=replica.name))
-        replica.submit(CaptionRequest(request_id, item.path, item.kind, self.job.plan, self.job.prompt, options))
+        replica.submit(CaptionRequest(request_id, item.path, item.kind, self.job.plan, prompt, options))
+
+    def _prompt(self, item: MediaItem) -> str:
+        return expand(
+            self.job.prompt,
+            name=Path(item.filename).stem,
+            folder=item.folder.name,
+            trigger=self.job.decoration.trigger,
+            existing=lambda: self.store.read(item.caption_path),
+        )
 
     def _handle_events(self, timeout_s: float) -> None:
         try:
@@ -239,6 +286,8 @@ class _Run:
                 self.ready.add(replica.name)
                 rows = event.report.rows
                 self.log.append(facts.ReplicaChanged(replica=replica.name, state="ready", report=rows))
+            case Load():
+                self._tell_load(replica.name, event)
             case Lost():
                 self._on_lost(replica, event.reason)
             case TokensSoFar():
@@ -251,6 +300,21 @@ class _Run:
                 if flight is not None:
                     self._on_answer(flight, event)
 
+    def _tell_load(self, replica: str, load: Load) -> None:
+        now_s = time.monotonic()
+        if now_s - self.loads_told.get(replica, -math.inf) < LOAD_INTERVAL_S:
+            return
+        self.loads_told[replica] = now_s
+        self.log.append(
+            facts.ReplicaLoad(
+                replica=replica,
+                slots=load.slots,
+                running=load.running,
+                waiting=load.waiting,
+                decoding=load.decoding,
+            )
+        )
+
     def _on_answer(self, flight: _InFlight, answer: Finished | Failed | Cancelled) -> None:
         if isinstance(answer, Cancelled):
             return
@@ -258,8 +322,13 @@ class _Run:
             self._fail(flight.item, answer.reason)
             return
         caption = answer.caption
+        if not self.job.save:
+            self._on_tried(flight.item, caption)
+            return
+        self.meter.add(caption)
         try:
-            written = self.store.write(flight.item, caption, self.job.existing, f"job {self.number}")
+            job = self.job
+            written = self.store.write(flight.item, caption, job.existing, f"job {self.number}", job.decoration)
         except CaptionerError as error:
             self._fail(flight.item, str(error))
             return
@@ -275,6 +344,21 @@ class _Run:
                 seconds=round(caption.seconds, 3),
                 replica=flight.replica.name,
                 warning=caption.warning,
+            )
+        )
+
+    def _on_tried(self, item: MediaItem, caption: Caption) -> None:
+        text = clean(caption.text)
+        if not text:
+            self._fail(item, "the model returned an empty caption")
+            return
+        self.counts["done"] += 1
+        self.log.append(
+            facts.ItemTried(
+                **self._about(item),
+                caption=decorate(text, self.job.decoration),
+                tokens=caption.num_tokens,
+                seconds=round(caption.seconds, 3),
             )
         )
 

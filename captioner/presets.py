@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.errors import ModelError
+from captioner.values import QUANTIZED_BYTES, Quantization
 
 CLIPS_IN_FLIGHT = 8
 TOKENS_PER_CLIP = 1700  # 32 frames of 16:9 at 336 px (1,105 tokens with the prompt) and room for 512 new ones
@@ -21,6 +22,8 @@ class Preset:
     title: str
     source: str  # Hub id "owner/name" or the path of a local folder
     vram_gb: float | None = None  # in bfloat16, see estimate_vram_gb; None when unknown
+    # 10^9 weights in linear modules of the text layers, which quantisation shrinks; None: unknown, 0: next to none.
+    linear_b: float | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -35,13 +38,40 @@ def estimate_vram_gb(weights_gb: float, cache_kib_per_token: float) -> float:
     return round(weights_gb + cache_gb + WORKING_GB, 1)
 
 
-def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, notes: str) -> Preset:
-    """Sampling as in Qwen's model cards. No n-gram ban, which would also forbid repeating a trigger word."""
+def vram_gb(preset: Preset, quantization: Quantization) -> float | None:
+    """GB that the model needs: `preset.vram_gb` less what quantisation saves; None where unknown or not offered.
+
+    Of bfloat16's 2 bytes a weight, QUANTIZED_BYTES are left in the text layers; embeddings, lm_head and the vision
+    tower stay as they are.
+    """
+    if quantization == "none":
+        return preset.vram_gb
+    if not preset.vram_gb or not preset.linear_b:
+        return None
+    return round(preset.vram_gb - preset.linear_b * (2 - QUANTIZED_BYTES[quantization]), 1)
+
+
+def check_quantizable(preset: Preset, quantization: Quantization) -> None:
+    """Raises ModelError for a model that is known to gain nothing. One of unknown make may be tried."""
+    if quantization != "none" and preset.linear_b == 0:
+        raise ModelError(
+            f"{preset.title} cannot be quantised: bitsandbytes leaves the experts, nearly all of it, as they are; "
+            "set quantization to none, or choose another model"
+        )
+
+
+def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, linear_b: float, notes: str) -> Preset:
+    """Sampling as in Qwen's model cards. No n-gram ban, which would also forbid repeating a trigger word.
+
+    linear_b: all weights less embedding and lm_head (151,936 x hidden size each; one where tied) and vision tower:
+    8B: 8.77 - 2 * 0.622 - 0.58 = 6.95, which is 36 layers of 193 M.
+    """
     return Preset(
         key=f"qwen3-vl-{size.lower()}",
         title=f"Qwen3-VL {size}",
         source=f"Qwen/Qwen3-VL-{size}-Instruct",
         vram_gb=estimate_vram_gb(weights_gb, cache_kib_per_token),
+        linear_b=linear_b,
         temperature=0.7,
         top_p=0.8,
         top_k=20,
@@ -64,16 +94,18 @@ def _gemma_4(size: str, weights_gb: float, cache_kib_per_token: float, notes: st
 
 
 PRESETS: tuple[Preset, ...] = (
-    _qwen3_vl("2B", 4.3, 112, "Smallest Qwen3-VL; the one to take without a GPU, where it is slow."),
-    _qwen3_vl("4B", 8.9, 144, "Good captions on a 16 GB card."),
-    _qwen3_vl("8B", 17.5, 144, "The default with a GPU of 24 GB or more."),
-    _qwen3_vl("32B", 66.7, 256, "Best captions of the family, for an 80 GB card."),
-    _qwen3_vl("30B-A3B", 62.1, 96, "Mixture of experts: the memory of a 30B, nearly the speed of a 3B."),
+    _qwen3_vl("2B", 4.3, 112, 1.41, "Smallest Qwen3-VL; the one to take without a GPU, where it is slow."),
+    _qwen3_vl("4B", 8.9, 144, 3.63, "Good captions on a 16 GB card."),
+    _qwen3_vl("8B", 17.5, 144, 6.95, "The default with a GPU of 24 GB or more."),
+    _qwen3_vl("32B", 66.7, 256, 31.2, "Best captions of the family, for an 80 GB card."),
+    # Its experts are no linear modules in transformers; only the attention is, 0.9 of 31.1 * 10^9.
+    _qwen3_vl("30B-A3B", 62.1, 96, 0, "Mixture of experts: the memory of a 30B, nearly the speed of a 3B."),
     Preset(
         key="qwen2.5-vl-7b",
         title="Qwen2.5-VL 7B",
         source="Qwen/Qwen2.5-VL-7B-Instruct",
         vram_gb=estimate_vram_gb(16.6, 56),
+        linear_b=6.53,  # 28 layers of 233 M
         repetition_penalty=1.05,
         notes="The generation before Qwen3-VL. Greedy with a slight penalty, as its makers ship it.",
     ),

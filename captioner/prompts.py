@@ -2,8 +2,9 @@
 
 import difflib
 import json
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from captioner.files import write_atomic
 
 MAX_NAME_LENGTH = 80
 MAX_TEXT_LENGTH = 20_000  # characters, as of the setting `prompt`
+MAX_OWN_PROMPTS = 1000  # that an import fills the library up to
+
+VARIABLES = {
+    "name": "file name without its extension",
+    "folder": "name of the folder that holds the file",
+    "trigger": "trigger word of the settings",
+    "existing": "caption that the file has now",
+}
+_VARIABLE = re.compile(rf"\{{({'|'.join(VARIABLES)})\}}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,21 @@ BUILTIN_PROMPTS = (
 )
 
 
+def split_variables(text: str) -> list[str]:
+    """Plain text and names of variables in turn: "A {name}." -> ["A ", "name", "."]."""
+    return _VARIABLE.split(text)
+
+
+def expand(text: str, *, name: str, folder: str, trigger: str, existing: Callable[[], str]) -> str:
+    """The text with its VARIABLES replaced; all other braces stay, those in the values too.
+
+    `existing` is called only where the text asks for it. What no UTF-8 can hold, as in some file names, becomes "?".
+    """
+    values = {"name": lambda: name, "folder": lambda: folder, "trigger": lambda: trigger, "existing": existing}
+    expanded = _VARIABLE.sub(lambda match: values[match[1]](), text)
+    return expanded.encode("utf-8", "replace").decode()
+
+
 class PromptLibrary:
     """Finds prompts and edits the user's own. Names are unique whatever their case; built-in prompts never change.
 
@@ -146,6 +171,34 @@ class PromptLibrary:
             old = _find_own(own, name)
             self._write([prompt for prompt in own if prompt is not old])
 
+    def export_json(self) -> str:
+        """The user's own prompts, as `import_json` takes them."""
+        return _to_json(self._read())
+
+    def import_json(self, text: str | bytes) -> tuple[Sequence[Prompt], Sequence[str]]:
+        """Add prompts as `export_json` gives them; returns those added, and a line for each that was not.
+
+        Nothing that is here is changed: a name that is taken gets a number, unless its text is the same.
+        Raises PromptError when it is no such list at all.
+        """
+        entries = _entries(text)
+        added: list[Prompt] = []
+        skipped: list[str] = []
+        with self._lock:
+            own = list(self._read())
+            known = {prompt.name.casefold(): prompt.text for prompt in (*BUILTIN_PROMPTS, *own)}
+            for number, entry in enumerate(entries, start=1):
+                try:
+                    prompt = _imported(entry, known, len(own) + len(added))
+                except PromptError as error:
+                    skipped.append(f"entry {number}: {error}")
+                    continue
+                known[prompt.name.casefold()] = prompt.text
+                added.append(prompt)
+            if added:
+                self._write([*own, *added])
+        return added, skipped
+
     def _swap(self, own: Sequence[Prompt], old: Prompt, new: Prompt) -> Prompt:
         self._write([new if prompt is old else prompt for prompt in own])
         return new
@@ -161,12 +214,39 @@ class PromptLibrary:
             raise PromptError(f"the prompts file {self.path} is damaged ({error}); correct or remove it") from None
 
     def _write(self, own: Sequence[Prompt]) -> None:
-        entries = [{"name": prompt.name, "text": prompt.text} for prompt in own]
-        data = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
         try:
-            write_atomic(self.path, data.encode())
+            write_atomic(self.path, _to_json(own).encode())
         except OSError as error:
             raise PromptError(f"cannot write the prompts file {self.path}: {error.strerror}") from None
+
+
+def _to_json(prompts: Sequence[Prompt]) -> str:
+    entries = [{"name": prompt.name, "text": prompt.text} for prompt in prompts]
+    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+
+
+def _entries(text: str | bytes) -> list[object]:
+    try:
+        entries = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"this is no JSON file of prompts: {error}") from None
+    if not isinstance(entries, list):
+        raise PromptError('this is no JSON file of prompts: it holds no list of {"name": ..., "text": ...}')
+    return entries
+
+
+def _imported(entry: object, known: Mapping[str, str], num_own: int) -> Prompt:
+    """A prompt with a name that is free. Raises PromptError saying why it is not to be added."""
+    prompt = _from_json(entry)
+    number, free = 1, prompt.name
+    while free.casefold() in known:
+        if known[free.casefold()] == prompt.text:
+            raise PromptError(f"the library has {free!r} with this text already")
+        number += 1
+        free = f"{prompt.name} {number}"
+    if num_own >= MAX_OWN_PROMPTS:
+        raise PromptError(f"the library is full with {MAX_OWN_PROMPTS:,} prompts")
+    return Prompt(_checked_name(free), prompt.text)
 
 
 def _parse(entries: object) -> list[Prompt]:
@@ -175,12 +255,17 @@ def _parse(entries: object) -> list[Prompt]:
         raise PromptError("no JSON list")
     prompts: list[Prompt] = []
     for entry in entries:
-        fields = entry if isinstance(entry, dict) else {}
-        name, text = fields.get("name"), fields.get("text")
-        if len(fields) != 2 or not isinstance(name, str) or not isinstance(text, str):
-            raise PromptError(f"each entry needs a name and a text, not {str(entry)[:60]!r}")
-        prompts.append(Prompt(_free_name(_checked_name(name), prompts), _checked_text(text)))
+        prompt = _from_json(entry)
+        prompts.append(Prompt(_free_name(prompt.name, prompts), prompt.text))
     return prompts
+
+
+def _from_json(entry: object) -> Prompt:
+    fields = entry if isinstance(entry, dict) else {}
+    name, text = fields.get("name"), fields.get("text")
+    if len(fields) != 2 or not isinstance(name, str) or not isinstance(text, str):
+        raise PromptError(f"each entry needs a name and a text, not {str(entry)[:60]!r}")
+    return Prompt(_checked_name(name), _checked_text(text))
 
 
 def _same(name: str, other: str) -> bool:
@@ -236,4 +321,8 @@ def _checked_text(text: str) -> str:
         raise PromptError("a prompt needs a text")
     if len(text) > MAX_TEXT_LENGTH:
         raise PromptError(f"the text of a prompt has at most {MAX_TEXT_LENGTH} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PromptError("the text of a prompt holds half a character, which no file can hold") from None
     return text

@@ -4,22 +4,24 @@ import difflib
 import json
 import logging
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from captioner.errors import SettingsError
 from captioner.files import write_atomic
 from captioner.presets import Preset
-from captioner.values import ExistingPolicy, GenerationOptions, SamplePlan
+from captioner.values import ExistingPolicy, GenerationOptions, Quantization, SamplePlan
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
+ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line break or other control character
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -54,9 +56,16 @@ class Settings(BaseModel):
     devices: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
         ("auto",), description="Devices to run on, one replica each; cpu,cpu gives two. auto takes every GPU."
     )
-    batch_size: int = Field(8, ge=1, le=256, description="Clips that one device captions at a time.")
+    quantization: Quantization = Field(
+        "none",
+        description="Smaller weights for small cards, with bitsandbytes on an NVIDIA GPU; captions suffer a little.",
+    )
+    batch_size: int = Field(0, ge=0, le=256, description="Clips that one device captions at a time; 0: all that fit.")
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto", description="Attention implementation; auto takes the fastest one that works."
+    )
+    sage_attention: bool = Field(
+        False, description="Experimental int8 attention for very long prompts, on NVIDIA GPUs."
     )
     compile: bool = Field(False, description="Compile the model: slow to start, faster on long jobs.")
     offline: bool = Field(False, description="Never use the network; models must be on this machine already.")
@@ -85,6 +94,11 @@ class Settings(BaseModel):
     prompt: str = Field("", max_length=20_000, description="Instruction to the model; empty uses the named prompt.")
     prompt_name: str = Field("Detailed", min_length=1, description="Prompt of the library to use.")
     existing: ExistingPolicy = Field("skip", description="What to do with a clip that has a caption already.")
+    trigger_word: str = Field(
+        "", max_length=200, description="Put before every caption that does not hold it yet; empty for none."
+    )
+    caption_prefix: str = Field("", max_length=200, description="Text before every new caption.")
+    caption_suffix: str = Field("", max_length=200, description="Text after every new caption.")
     folder: OptionalPath = Field(None, description="Folder of videos and images.")
     recursive: bool = Field(False, description="Include the folders inside the folder.")
 
@@ -97,6 +111,13 @@ class Settings(BaseModel):
         if len(devices) > 1 and "auto" in devices:
             raise ValueError("auto stands alone")
         return devices
+
+    @field_validator(*ONE_LINE)
+    @classmethod
+    def _check_one_line(cls, text: str, info: ValidationInfo) -> str:
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+            raise ValueError("not one line of text")
+        return text.strip() if info.field_name == "trigger_word" else text
 
     @field_validator("folder", "models_folder")
     @classmethod
@@ -119,7 +140,7 @@ def allowed_values(name: str) -> str:
         noun = "a whole number" if kind is int else "a number"
         return f"{noun} {_range(field)}" + (", or auto" if type(None) in kinds else "")
     if kind is str:
-        return f"a text {_range(field)}"
+        return f"{'one line of text' if name in ONE_LINE else 'a text'} {_range(field)}"
     return "a path"
 
 
@@ -137,6 +158,16 @@ def _range(field: FieldInfo) -> str:
         elif isinstance(rule, annotated_types.MaxLen):
             high = f"of at most {rule.max_length} characters"
     return f"{low} {high}".strip()
+
+
+def problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each of these values by itself, in words for people: {name: "give a whole number ..."}."""
+    try:
+        Settings.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(fault["loc"][0]) for fault in error.errors())
+        return {name: f"give {allowed_values(name)}" for name in wrong if name in Settings.model_fields}
+    return {}
 
 
 def resolve(file: Mapping[str, Any], environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:

@@ -1,11 +1,13 @@
 """`python app.py` as a user starts it: a real process, a real model, a real browser."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from chromium import open_browser
+
+from captioner.demo.clips import write_samples
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_SAMPLES = 12
@@ -64,36 +68,95 @@ def _has_ended(process: psutil.Process) -> bool:
 def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
     state = tmp_path / "state"
     with running_app("--demo", "--state", state) as (app, address):
-        with open_browser(address) as (page, expect):
-            tiles = page.locator(".tile")
-            expect(tiles).to_have_count(NUM_SAMPLES)
-            expect(page.locator(".counts")).to_contain_text(f"{NUM_SAMPLES} files · 0 captioned")
+        with open_browser(address, 1600, 900) as (page, expect):
+            expect(page.locator(".vg-tile")).to_have_count(NUM_SAMPLES)
+            expect(page.locator(".fb-counts")).to_contain_text(f"{NUM_SAMPLES} files · 0 done · {NUM_SAMPLES} pending")
             expect(page.locator("#notices")).to_contain_text("toy world")
+            expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 stills, about "))
             page.locator("#start").click()
-            captioned = page.locator(".tile[data-state=captioned]")
-            expect(captioned).to_have_count(NUM_SAMPLES, timeout=MODEL_TIMEOUT_MS)
-            expect(page.locator(".status[data-stage=done]")).to_contain_text(f"{NUM_SAMPLES} / {NUM_SAMPLES}")
-            expect(page.locator("#start")).to_have_text("Nothing to caption")
-
-            tiles.first.click()
-            box = page.locator("#caption textarea")
+            expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+            expect(page.locator(".fb-counts")).to_contain_text(f"{NUM_SAMPLES} done · 0 pending")
             file = state / "demo" / "clip 01.txt"
-            assert file.read_text()
-            expect(box).to_have_value(file.read_text())
-            expect(page.locator(".details .facts")).to_contain_text("256×256")
+            text = file.read_text()
+            assert text.startswith("A ")
+            first = page.locator(".vg-tile").first
+            expect(first.locator("p")).to_have_text(text)
+
+            first.click()
+            box = page.locator("#panel textarea")
+            expect(box).to_have_value(text)
             box.fill("Written by hand.")
             page.wait_for_timeout(2500)  # two pulses, which must leave the edit alone
             expect(box).to_have_value("Written by hand.")
-            page.locator("#save-caption").click()
-            expect(tiles.first.locator(".text")).to_have_text("Written by hand.")
+            box.press("Control+s")
+            expect(first.locator("p")).to_have_text("Written by hand.")
             assert file.read_text() == "Written by hand."
 
             page.reload()
-            expect(tiles.first.locator(".text")).to_have_text("Written by hand.")
-            expect(page.locator(".status[data-stage=done]")).to_be_visible()
+            expect(page.locator(".vg-tile").first.locator("p")).to_have_text("Written by hand.")
+            expect(page.locator(".run-strip[data-phase=done]")).to_be_visible()
+            with page.expect_download() as download:
+                page.locator(".vg-zip").click()
+            names = zipfile.ZipFile(download.value.path()).namelist()
+            assert len(names) == NUM_SAMPLES
+            assert "clip 01.txt" in names
         assert not (state / "settings.json").exists()  # the user's own settings stay as they are
         seconds, left = interrupt(app)
         assert (seconds < 5, left, app.returncode, app.stderr.read()) == (True, [], 0, "")
+
+
+@pytest.fixture
+def many_clips(tmp_path) -> Path:
+    """Names enough for a run of some ten seconds, and a broken file."""
+    folder = tmp_path / "clips"
+    write_samples(folder, num_clips=6, num_stills=0)
+    for path in list(folder.iterdir()):
+        for number in range(80):
+            os.link(path, folder / f"copy {number:02} of {path.name}")
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    return folder
+
+
+@pytest.mark.browser
+def test_run_is_seen_after_a_reload_and_stopped_from_another_browser(tmp_path, many_clips, monkeypatch):
+    monkeypatch.setenv("CAPTIONER_MODEL", "demo")
+    monkeypatch.setenv("CAPTIONER_BATCH_SIZE", "2")
+    with (
+        running_app(many_clips, "--state", tmp_path / "state") as (_, address),
+        open_browser(address) as (page, expect),
+    ):
+        page.locator("#start").click()
+        expect(page.locator(".run[data-phase=running]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        page.reload()
+        expect(page.locator(".run[data-phase=running]")).to_be_visible()
+
+        other = page.context.browser.new_context().new_page()
+        other.goto(address)
+        expect(other.locator(".run[data-phase=running]")).to_be_visible()
+        other.locator("#stop").click()
+        for viewer in (page, other):
+            expect(viewer.locator(".run-strip[data-phase=stopped]")).to_be_visible()
+        expect(page.locator("#start")).to_be_enabled()
+        captioned = len(list(many_clips.glob("*.txt")))
+        assert 0 < captioned < 480
+        expect(page.locator(".fb-counts")).to_contain_text(f"{captioned} done")
+        expect(page.locator(".run")).to_contain_text("not a readable video")
+
+
+@pytest.mark.browser
+def test_settings_are_there_after_a_restart_and_in_every_browser(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTIONER_MODEL", "demo")
+    for wanted, found in (("16", "32"), ("24", "16")):
+        with running_app("--state", tmp_path / "state") as (_, address), open_browser(address) as (page, expect):
+            page.get_by_role("tab", name="Settings").click()
+            box = page.locator("#field-max_frames input")
+            expect(box).to_have_value(found)
+            box.fill(wanted)
+            page.locator("#save-settings").click()
+            other = page.context.browser.new_context().new_page()
+            other.goto(address)
+            other.get_by_role("tab", name="Settings").click()
+            expect(other.locator("#field-max_frames input")).to_have_value(wanted)
 
 
 @pytest.mark.browser
@@ -101,7 +164,7 @@ def test_ctrl_c_ends_it_while_the_model_loads_or_runs(tmp_path):
     with running_app("--demo", "--state", tmp_path / "state") as (app, address):
         with open_browser(address) as (page, expect):
             page.locator("#start").click()
-            expect(page.locator(".status[data-stage=loading]")).to_be_visible()
+            expect(page.locator(".run[data-phase=loading]")).to_be_visible()
             page.wait_for_timeout(500)
         seconds, left = interrupt(app)
         assert (seconds < 5, left) == (True, [])
@@ -113,6 +176,8 @@ def test_ctrl_c_ends_it_while_the_model_loads_or_runs(tmp_path):
     [
         (["/no/such/folder"], "error: no such folder: /no/such/folder"),
         (["--state", "/dev/null/state"], "error: cannot create the state folder"),
+        (["--login", "me"], "error: give the login as NAME:PASSWORD"),
+        (["--login", "me:secret", "--mcp"], "error: --mcp cannot stand behind a login"),
     ],
 )
 def test_what_cannot_run_is_said_in_one_line(tmp_path, arguments, message):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from captioner import bench_media
-from captioner.bench_media import ClipRecipe, bench_discovery, bench_sample
+from captioner.bench import media
+from captioner.bench.folder import bench_folder
+from captioner.bench.media import ClipRecipe, bench_discovery, bench_sample
 
 
 def test_discovery_prints_one_json_object(capsys):
@@ -16,11 +17,19 @@ def test_discovery_prints_one_json_object(capsys):
     assert report["num_files"] == 30
 
 
+def test_folder_prints_scan_and_probe(capsys):
+    bench_folder(num_files=12, repeats=1, as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert [row["what"] for row in report["rows"]] == ["discover", "probe"]
+    assert all(row["ms"] > 0 and row["files_per_s"] > 0 for row in report["rows"])
+    assert (report["num_files"], report["num_captions"]) == (12, 6)
+
+
 def test_sampling_prints_a_row_for_each_comparison(capsys, tmp_path, monkeypatch):
     pytest.importorskip("cv2")
     tiny = ClipRecipe("tiny", "tiny.mp4", (320, 240), 1, 25, "libx264", {"preset": "ultrafast"})
-    monkeypatch.setattr(bench_media, "CLIPS", (tiny, tiny))
-    monkeypatch.setattr(bench_media, "COMPARISONS", ((0, 4, 1.0), (1, 8, 1.0)))
+    monkeypatch.setattr(media, "CLIPS", (tiny, tiny))
+    monkeypatch.setattr(media, "COMPARISONS", ((0, 4, 1.0), (1, 8, 1.0)))
     bench_sample(tmp_path / "clips", repeats=1, as_json=True)
     report = json.loads(capsys.readouterr().out)
     assert [(row["clip"], row["frames"]) for row in report["rows"]] == [("tiny", 4), ("tiny", 8)]

@@ -247,8 +247,21 @@ def test_caption_stands_even_if_its_making_cannot_be_recorded(
     assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
     assert store.read(item.caption_path) == "A red ball."
     assert [record.getMessage() for record in caplog.records] == [
-        f"how a.mp4 was captioned is not recorded: the database {database.path} is closed"
+        f"who wrote {item.caption_path} is not recorded: the database {database.path} is closed",
+        f"how a.mp4 was captioned is not recorded: the database {database.path} is closed",
     ]
+
+
+def test_captions_last_written_by_hand_are_known_per_folder(store: CaptionStore, item: MediaItem) -> None:
+    folder = item.caption_path.parent
+    store.write(item, CAPTION, "skip")
+    assert store.edited_in(folder) == set()
+    store.save(item.caption_path, "By hand.")
+    assert store.edited_in(folder) == {str(item.caption_path)}
+    assert store.edited_in(folder.parent) == {str(item.caption_path)}
+    assert store.edited_in(folder / "deeper") == set()
+    store.write(item, CAPTION, "overwrite")
+    assert store.edited_in(folder) == set()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import time
 import pytest
 
 from captioner.cleanup import (
+    Decoration,
     clean,
+    decorate,
     is_blank,
     one_line,
     remove_chat,
@@ -249,3 +251,27 @@ def test_long_hostile_text_takes_no_time(piece: str) -> None:
     start_s = time.process_time()
     clean(piece * 3000)
     assert time.process_time() - start_s < 1
+
+
+@pytest.mark.parametrize(
+    ("trigger", "prefix", "suffix", "caption"),
+    [
+        ("", "", "", "A cat sits."),
+        ("sks", "", "", "sks, A cat sits."),
+        ("", "photo of", "high quality", "photo of A cat sits. high quality"),
+        ("", "photo of ", " high quality", "photo of A cat sits. high quality"),
+        ("sks", "Photo:", "[end]", "sks, Photo: A cat sits. [end]"),
+        ("", "", ", high quality", "A cat sits., high quality"),
+        ("", "(", ")", "(A cat sits.)"),
+        ("", '"', '"', '"A cat sits."'),
+        ("", "the “", '"film"', 'the “A cat sits. "film"'),
+        ("", "画像：", "。", "画像：A cat sits.。"),
+        ("", "C:\\1 {x} \\g<0>", "$1 ${x}", "C:\\1 {x} \\g<0> A cat sits. $1 ${x}"),
+        ("sks", "SKS man,", "", "SKS man, A cat sits."),
+        (" CAT ", "", "", "A cat sits."),
+        ("ca", "", "", "ca, A cat sits."),
+        ("c.t", "", "", "c.t, A cat sits."),
+    ],
+)
+def test_decoration_is_put_around_the_text_as_it_was_given(trigger, prefix, suffix, caption) -> None:
+    assert decorate("A cat sits.", Decoration(trigger, prefix, suffix)) == caption

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -168,9 +169,36 @@ def test_settings_are_changed_and_kept(capsys):
     assert (rows["max_frames"], rows["devices"], rows["fps"]) == ("16", "cpu,cpu", "2.0")
 
 
+def test_plan_says_what_a_run_would_take_and_captions_nothing(samples, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    shutil.copytree(samples, folder, ignore=shutil.ignore_patterns("*.txt"))
+    assert cli.main(["plan", str(folder), "--model", "demo"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("6 clips and 2 stills, 1 of 8 cannot be read, about ")
+    assert "time unknown until a first run has been measured with this model\n" in out
+    assert cli.main(["plan", str(folder), "--model", "demo", "--max-frames", "4", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["num_clips"], plan["num_unreadable"], plan["throughput"], plan["seconds"]) == (6, 1, None, None)
+    assert plan["longest_visual_tokens"] == 64  # a still: the demo model's processor leaves it smaller than most do
+    assert captions(folder) == {}
+
+
+def test_plan_tells_the_time_once_a_run_was_measured(samples, first_run, tmp_path):
+    """With the state of a run of its own, in another process."""
+    state = tmp_path / "measured"
+    for name in ("clip 01.mp4", "still 01.png"):
+        shutil.copy(samples / name, tmp_path)
+    assert run("--state", state, "caption", tmp_path, "--model", "demo", "--devices", "cpu")[0] == 0
+    _, out, _ = run("--state", state, "plan", samples, "--model", "demo", "--devices", "cpu", "--existing", "overwrite")
+    assert re.search(r"about \d+ (s|min) at [\d,]+ tokens/s \(read and written, measured over 2 captions\)", out)
+
+
 def test_models_and_prompts_are_listed(capsys):
     assert cli.main(["models"]) == 0
-    assert "qwen3-vl-8b" in capsys.readouterr().out
+    assert re.search(r"^qwen3-vl-8b +21\.0 +14\.1 +10\.7 ", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["models", "--json"]) == 0
+    rows = {row["key"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (rows["qwen3-vl-8b"]["vram_8bit_gb"], rows["demo"]["vram_4bit_gb"]) == (14.1, None)
     assert cli.main(["prompts", "short"]) == 0
     assert capsys.readouterr().out.startswith("Write one short caption")
 
@@ -188,6 +216,10 @@ def test_models_and_prompts_are_listed(capsys):
         (["caption", "{clips}", "--model", "demo", "--devices", "cuda:9"], "error: "),
         (["caption", "{clips}", "--model", "no-one/nothing", "--offline"], "error: no-one/nothing is not downloaded"),
         (["caption", "{clips}/0.mp4", "--model", "demo"], "error: "),
+        (["caption", "{clips}", "--devices", "cpu", "--quantization", "4bit"], "error: quantization 4bit needs an"),
+        (["caption", ".", "--quantization", "2bit"], "error: quantization: '2bit' is not"),
+        (["plan", "/nowhere"], "error: "),
+        (["plan", ".", "--max-frames", "0"], "error: max_frames: '0' is not"),
         (["list", "/nowhere"], "error: "),
         (["frames", "/nowhere.mp4"], "error: /nowhere.mp4: "),
         (["prompts", "Nothing"], "error: "),

@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
     database = Database(path)
     tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"caption_history", "captions_made"}
+    assert tables == {"caption_history", "captions_made", "caption_state", "runs"}
     assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
     assert database.rows("PRAGMA journal_mode")[0][0] == "wal"
     assert database.rows("PRAGMA foreign_keys")[0][0] == 1

@@ -1,8 +1,18 @@
+import queue
 import threading
 from pathlib import Path
 
+import pytest
+
 from captioner import events as facts
+from captioner.captions import CaptionStore
+from captioner.database import Database
 from captioner.events import EventLog
+from captioner.jobs import Job, JobRunner, Model
+from captioner.media import discover
+from captioner.replicas.base import Finished, Load, Ready
+from captioner.replicas.pool import ReplicaPool
+from captioner.values import CapabilityReport, Caption, ModelSpec
 
 ABOUT = {"job": 1, "item": "a.mp4", "path": Path("/x/a.mp4")}
 
@@ -90,3 +100,76 @@ def test_event_as_json_names_its_kind():
         "item": "a.mp4",
         "path": "/x/a.mp4",
     }
+
+
+def test_a_try_counts_as_done():
+    log = EventLog()
+    started(log, 1)
+    log.append(facts.ItemStarted(**ABOUT, replica="cpu"))
+    log.append(facts.ItemTried(**ABOUT, caption="a dog", tokens=4, seconds=0.5))
+    now = log.snapshot()
+    assert (now.done, now.finished, now.tokens, now.running) == (1, 1, 4, ())
+
+
+def test_load_of_a_replica_is_known_until_the_job_ends():
+    log = EventLog()
+    started(log)
+    log.append(facts.ReplicaLoad(replica="gone", slots=4, running=4, waiting=0, decoding=0))
+    log.append(facts.ReplicaChanged(replica="cpu", state="ready"))
+    log.append(facts.ReplicaLoad(replica="cpu", slots=16, running=11, waiting=2, decoding=3))
+    [replica] = log.snapshot().replicas
+    assert (replica.slots, replica.running, replica.waiting, replica.decoding) == (16, 11, 2, 3)
+    log.append(facts.JobEnded(job=1, outcome="done"))
+    [replica] = log.snapshot().replicas
+    assert (replica.slots, replica.running, replica.waiting, replica.decoding) == (16, 0, 0, 0)
+
+
+class BusyReplica:
+    """Tells its load three times at each request, then answers it."""
+
+    name, capacity = "cpu", 1
+
+    def __init__(self) -> None:
+        self.outbox = queue.Queue()
+        self.outbox.put(Ready(CapabilityReport("cpu", ()), 1))
+
+    def submit(self, request) -> None:
+        for _ in range(3):
+            self.outbox.put(Load(slots=16, running=1, waiting=2, decoding=3, starved_s=0.0, up_s=1.0))
+        caption = Caption("a dog", "m", request.prompt, request.options, num_tokens=2)
+        self.outbox.put(Finished(request.id, caption))
+
+    def cancel(self, request_id) -> None:
+        pass
+
+    def events(self, timeout_s):
+        try:
+            return [self.outbox.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+
+    def close(self) -> None:
+        pass
+
+
+def test_job_tells_the_load_of_a_replica_at_most_once_a_second(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    log, database = EventLog(), Database(tmp_path / "captioner.sqlite")
+    jobs = JobRunner(log, CaptionStore(database, tmp_path), ReplicaPool(lambda *_: BusyReplica()))
+    model = Model("m", lambda on_bytes: tmp_path, (ModelSpec("m", "cpu"),))
+    events = list(jobs.follow(jobs.start(Job(discover(tmp_path).items, model, "describe"))))
+    jobs.close()
+    database.close()
+    [load] = [event for event in events if isinstance(event, facts.ReplicaLoad)]
+    assert (load.replica, load.slots, load.running, load.waiting, load.decoding) == ("cpu", 16, 1, 2, 3)
+
+
+def test_speed_of_a_download_is_known_while_it_lasts(monkeypatch):
+    log, now = EventLog(), iter([100.0, 100.0, 100.0, 102.0])
+    monkeypatch.setattr(facts.time, "time", lambda: next(now, 102.0))
+    started(log)
+    log.append(facts.ModelLoading(model="m", bytes_done=0, bytes_total=1000))
+    log.append(facts.ModelLoading(model="m", bytes_done=300, bytes_total=1000))
+    assert log.snapshot().bytes_per_s == pytest.approx(150)
+    log.append(facts.ModelLoading(model="m"))
+    assert log.snapshot().bytes_per_s == 0

@@ -1,6 +1,7 @@
 """JobRunner over replicas that follow a script: what a real model cannot be made to do on demand."""
 
 import queue
+import sqlite3
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from captioner import events as facts
 from captioner.captions import CaptionStore
+from captioner.cleanup import Decoration
 from captioner.database import Database
 from captioner.errors import JobError, ModelError
 from captioner.events import EventLog
@@ -16,6 +18,7 @@ from captioner.jobs import Job, JobRunner, Model
 from captioner.media import discover
 from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready
 from captioner.replicas.pool import ReplicaPool
+from captioner.runs import RunStore
 from captioner.values import CapabilityReport, Caption, ModelSpec
 
 
@@ -97,7 +100,7 @@ def runner(tmp_path):
 
         database = Database(tmp_path / "captioner.sqlite")
         log = EventLog()
-        jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), ReplicaPool(start))
+        jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), ReplicaPool(start), RunStore(database))
         made.append((jobs, database))
         return jobs, log, started
 
@@ -144,6 +147,14 @@ def test_replicas_share_the_work_within_their_capacity(runner, library):
     run(jobs, job(library, "one", "two"))
     assert sum(len(r.requests) for r in started) == 8
     assert all(r.requests and r.most_in_flight <= r.capacity for r in started)
+
+
+def test_short_job_is_shared_even_when_one_replica_has_room_for_all(runner, library, monkeypatch):
+    monkeypatch.setattr(ScriptedReplica, "capacity", 100)
+    jobs, _, started = runner(one=finish, two=finish)
+    run(jobs, job(library, "one", "two"))
+    assert all(r.most_in_flight <= 4 for r in started)
+    assert sum(len(r.requests) for r in started) == 8
 
 
 def test_lost_replica_returns_its_items(runner, library):
@@ -293,3 +304,72 @@ def test_seed_differs_between_items_but_not_between_runs(runner, library):
     seeds = [r.options.seed for r in started[0].requests]
     assert seeds[:8] == seeds[8:]
     assert len(set(seeds)) == 8
+
+
+def test_speed_of_a_job_is_kept_before_its_end_is_told(runner, library, tmp_path):
+    jobs, _, _ = runner(cpu=finish)
+    the_job = job(library, "cpu")
+    database = Database(tmp_path / "captioner.sqlite")
+    runs = RunStore(database)
+    assert runs.throughput(the_job.model.specs, the_job.plan) is None
+    run(jobs, the_job)
+    measured = runs.throughput(the_job.model.specs, the_job.plan)
+    assert (measured.num_captions, measured.new_tokens_per_caption) == (8, 3.0)
+    assert measured.tokens_per_s > 0
+    run(jobs, the_job)  # everything has its caption: nothing to measure
+    assert runs.throughput(the_job.model.specs, the_job.plan) == measured
+    database.close()
+
+
+def test_captions_are_decorated_before_the_policy_joins_them(runner, library, tmp_path):
+    (library / "1.txt").write_text("Old.")
+    jobs, _, _ = runner(cpu=finish)
+    events, _ = run(jobs, job(library, "cpu", existing="append", decoration=Decoration("sks", "Caption:", ".")))
+    assert (library / "0.txt").read_text() == "sks, Caption: 0 by cpu."
+    assert (library / "1.txt").read_text() == "Old. sks, Caption: 1 by cpu."
+    assert next(e.caption for e in events if isinstance(e, facts.ItemDone)) == "sks, Caption: 0 by cpu."
+    with sqlite3.connect(tmp_path / "captioner.sqlite") as database:
+        made = {text for (text,) in database.execute("SELECT text FROM captions_made")}
+    assert made == {f"sks, Caption: {i} by cpu." for i in range(8)}
+
+
+def test_each_item_gets_the_prompt_with_its_own_variables(runner, library):
+    (library / "1.txt").write_text("Old.")
+    jobs, _, started = runner(cpu=finish)
+    the_job = job(library, "cpu", existing="overwrite", decoration=Decoration("sks"))
+    run(jobs, Job(the_job.items, the_job.model, "{trigger} {name} {folder} {x} {existing}", existing="overwrite",
+                  decoration=the_job.decoration))  # fmt: skip
+    assert [r.prompt for r in started[0].requests[:2]] == ["sks 0 clips {x} ", "sks 1 clips {x} Old."]
+
+
+def test_a_caption_that_the_prompt_needs_but_cannot_be_read_fails_its_item_alone(runner, library):
+    (library / "2.txt").mkdir()
+    jobs, _, started = runner(cpu=finish)
+    base = job(library, "cpu")
+    events, ended = run(jobs, Job(base.items, base.model, "{existing}", existing="overwrite"))
+    assert (ended.done, ended.failed, len(started[0].requests)) == (7, 1, 7)
+    assert "cannot read the caption" in next(e.reason for e in events if isinstance(e, facts.ItemFailed))
+
+
+def test_a_try_tells_the_caption_and_keeps_nothing(runner, library, tmp_path):
+    (library / "3.txt").write_text("Old.")
+    jobs, log, _ = runner(cpu=finish)
+    before = {path.name: path.read_bytes() for path in library.iterdir()}
+    events, ended = run(jobs, job(library, "cpu", save=False, decoration=Decoration("sks")))
+    tried = [e for e in events if isinstance(e, facts.ItemTried)]
+    assert {(e.item, e.caption, e.tokens) for e in tried} == {(f"{i}.mp4", f"sks, {i} by cpu", 3) for i in range(8)}
+    assert (ended.outcome, ended.done, log.snapshot().done) == ("done", 8, 8)
+    assert {path.name: path.read_bytes() for path in library.iterdir()} == before
+    with sqlite3.connect(tmp_path / "captioner.sqlite") as database:
+        for table in ("captions_made", "caption_history"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_try_without_words_fails(runner, library):
+    def say_nothing(replica, request):
+        return Finished(request.id, Caption("  ", "m", request.prompt, request.options))
+
+    jobs, log, _ = runner(cpu=say_nothing)
+    _, ended = run(jobs, job(library, "cpu", save=False))
+    assert (ended.done, ended.failed) == (0, 8)
+    assert log.snapshot().failures[0][1] == "the model returned an empty caption"

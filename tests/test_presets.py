@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import ModelError
-from captioner.presets import PRESETS, Preset, choose_preset, default_preset, estimate_vram_gb, find_preset
+from captioner.presets import (
+    PRESETS,
+    Preset,
+    check_quantizable,
+    choose_preset,
+    default_preset,
+    estimate_vram_gb,
+    find_preset,
+    vram_gb,
+)
 
 KEYS = [
     "qwen3-vl-2b",
@@ -42,6 +51,26 @@ def test_demo_is_a_small_greedy_model_in_the_package_that_says_what_it_is() -> N
 def test_vram_is_weights_and_cache_and_room_to_work() -> None:
     assert estimate_vram_gb(17.5, 144) == 21.0  # 17.5 + 8 * 1700 * 144 * 1024 / 1e9 + 1.5
     assert find_preset("qwen3-vl-8b").vram_gb == 21.0
+
+
+def test_quantisation_shrinks_the_text_layers_alone() -> None:
+    large = find_preset("qwen3-vl-8b")
+    assert vram_gb(large, "none") == 21.0
+    assert vram_gb(large, "8bit") == 14.1  # 21.0 - 6.95 * (2 - 1)
+    assert vram_gb(large, "4bit") == 10.7  # 21.0 - 6.95 * (2 - 0.516)
+    assert vram_gb(find_preset("qwen3-vl-2b"), "4bit") == 5.3
+    assert vram_gb(find_preset("qwen3-vl-32b"), "8bit") == 40.6
+
+
+def test_quantisation_of_what_is_not_known_may_be_tried_but_not_of_experts() -> None:
+    for name in ("demo", "gemma-4-12b", "smolvlm2", "someone/x"):
+        assert vram_gb(find_preset(name), "4bit") is None
+        check_quantizable(find_preset(name), "4bit")
+    experts = find_preset("qwen3-vl-30b-a3b")
+    assert (vram_gb(experts, "none"), vram_gb(experts, "4bit")) == (64.9, None)
+    check_quantizable(experts, "none")
+    with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quantised: "):
+        check_quantizable(experts, "8bit")
 
 
 @pytest.mark.parametrize("name", ["qwen3-vl-4b", " Qwen3-VL-4B ", "Qwen/Qwen3-VL-4B-Instruct"])

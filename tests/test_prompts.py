@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from captioner import prompts
 from captioner.errors import PromptError
-from captioner.prompts import BUILTIN_PROMPTS, Prompt, PromptLibrary
+from captioner.prompts import BUILTIN_PROMPTS, Prompt, PromptLibrary, expand, split_variables
 
 
 @pytest.fixture
@@ -160,3 +161,96 @@ def test_several_threads_lose_no_prompt(library: PromptLibrary) -> None:
     for thread in threads:
         thread.join()
     assert len(library.list()) == len(BUILTIN_PROMPTS) + 30
+
+
+def never() -> str:
+    raise AssertionError("the caption must not be read")
+
+
+ITEM = {"name": "clip 1", "folder": "cats", "trigger": "sks"}
+
+
+def test_variables_are_replaced_and_other_braces_are_not() -> None:
+    text = "{name} in {folder} by {trigger}: {existing}! {other} {Name} {} {{name}} ${name} {0}"
+    assert expand(text, **ITEM, existing=lambda: "Old.") == (
+        "clip 1 in cats by sks: Old.! {other} {Name} {} {clip 1} $clip 1 {0}"
+    )
+
+
+def test_values_are_not_expanded_again() -> None:
+    values = {"name": "{folder}", "folder": "{existing}", "trigger": "\\1 {name}"}
+    assert expand("{name}{folder}{trigger}", **values, existing=never) == "{folder}{existing}\\1 {name}"
+
+
+def test_the_caption_is_only_read_where_the_text_asks_for_it() -> None:
+    assert expand("{name}", **ITEM, existing=never) == "clip 1"
+
+
+def test_a_file_name_that_is_no_text_can_be_in_a_prompt() -> None:
+    assert expand("{name}", name="half \udce4", folder="", trigger="", existing=never) == "half ?"
+
+
+def test_split_variables_gives_text_and_names_in_turn() -> None:
+    assert split_variables("A {name}. {x}") == ["A ", "name", ". {x}"]
+    assert split_variables("{trigger}") == ["", "trigger", ""]
+
+
+def test_exported_prompts_can_be_imported_elsewhere_and_twice(library: PromptLibrary, tmp_path: Path) -> None:
+    library.create("Mine", "Say\nit.")
+    library.create("Ünï", "<b>")
+    other = PromptLibrary(tmp_path / "other.json")
+    added, skipped = other.import_json(library.export_json())
+    assert (added, skipped) == ([Prompt("Mine", "Say\nit."), Prompt("Ünï", "<b>")], [])
+    added, skipped = other.import_json(library.export_json().encode())
+    assert (added, skipped) == (
+        [],
+        [
+            "entry 1: the library has 'Mine' with this text already",
+            "entry 2: the library has 'Ünï' with this text already",
+        ],
+    )
+    assert other.export_json() == library.export_json()
+
+
+def test_imported_names_that_are_taken_get_a_number_once(library: PromptLibrary) -> None:
+    library.create("Mine", "old")
+    given = json.dumps([{"name": "mine", "text": "new"}, {"name": "Wan", "text": "x"}, {"name": "MINE", "text": "3"}])
+    added, _ = library.import_json(given)
+    assert [prompt.name for prompt in added] == ["mine 2", "Wan 2", "MINE 3"]
+    assert library.get("Mine").text == "old"
+    assert len(library.import_json(given)[1]) == 3
+
+
+def test_bad_entries_are_said_and_the_good_ones_added(library: PromptLibrary) -> None:
+    library.create("Mine", "old")
+    entries = [
+        "x",
+        {"name": "", "text": "a"},
+        {"name": "b"},
+        {"name": "Good", "text": "g"},
+        {"name": "s", "text": "\ud800"},
+    ]
+    added, skipped = library.import_json(json.dumps(entries))
+    assert added == [Prompt("Good", "g")]
+    assert skipped == [
+        "entry 1: each entry needs a name and a text, not 'x'",
+        "entry 2: a prompt needs a name",
+        "entry 3: each entry needs a name and a text, not \"{'name': 'b'}\"",
+        "entry 5: the text of a prompt holds half a character, which no file can hold",
+    ]
+    assert [prompt.name for prompt in library.list() if not prompt.builtin] == ["Mine", "Good"]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe\x00", b"[" * 100_000, b'{"name": "a", "text": "b"}', "null"])
+def test_what_is_no_list_of_prompts_is_refused_in_one_line(library: PromptLibrary, data: str | bytes) -> None:
+    library.create("Mine", "old")
+    before = library.path.read_bytes()
+    with pytest.raises(PromptError, match=r"^this is no JSON file of prompts: [^\n]+$"):
+        library.import_json(data)
+    assert library.path.read_bytes() == before
+
+
+def test_an_import_fills_the_library_no_further_than_its_limit(library: PromptLibrary, monkeypatch) -> None:
+    monkeypatch.setattr(prompts, "MAX_OWN_PROMPTS", 2)
+    added, skipped = library.import_json(json.dumps([{"name": str(i), "text": "x"} for i in range(3)]))
+    assert (len(added), skipped) == (2, ["entry 3: the library is full with 2 prompts"])

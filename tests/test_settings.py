@@ -8,7 +8,15 @@ from pydantic import ValidationError
 from captioner.errors import SettingsError
 from captioner.presets import find_preset
 from captioner.prompts import BUILTIN_PROMPTS
-from captioner.settings import Settings, SettingsStore, allowed_values, generation_options, resolve, sampling_plan
+from captioner.settings import (
+    Settings,
+    SettingsStore,
+    allowed_values,
+    generation_options,
+    problems,
+    resolve,
+    sampling_plan,
+)
 from captioner.values import ExistingPolicy, GenerationOptions, SamplePlan
 
 
@@ -19,7 +27,7 @@ def store(tmp_path: Path) -> SettingsStore:
 
 def test_defaults_are_those_of_the_issue() -> None:
     settings = Settings()
-    assert (settings.model, settings.dtype, settings.devices, settings.batch_size) == ("auto", "auto", ("auto",), 8)
+    assert (settings.model, settings.dtype, settings.devices, settings.batch_size) == ("auto", "auto", ("auto",), 0)
     assert (settings.fps, settings.max_frames, settings.frame_size, settings.max_new_tokens) == (2.0, 32, 336, 512)
     assert (settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty) == (None,) * 4
     assert (settings.prompt, settings.prompt_name, settings.existing, settings.seed) == ("", "Detailed", "skip", 0)
@@ -81,7 +89,7 @@ MESSAGES = [
     ("frame_size", 31, "31 is not allowed; give a whole number from 32 to 2048"),
     ("frame_size", 2049, "2049 is not allowed; give a whole number from 32 to 2048"),
     ("max_new_tokens", 0, "0 is not allowed; give a whole number from 1 to 8192"),
-    ("batch_size", 0, "0 is not allowed; give a whole number from 1 to 256"),
+    ("batch_size", 257, "257 is not allowed; give a whole number from 0 to 256"),
     ("decode_threads", -1, "-1 is not allowed; give a whole number from 0 to 64"),
     ("seed", -1, "-1 is not allowed; give a whole number from 0 to 4294967295"),
     ("temperature", 2.1, "2.1 is not allowed; give a number from 0 to 2, or auto"),
@@ -197,3 +205,27 @@ def test_plan_caps_the_frame_size_to_the_model() -> None:
     assert sampling_plan(Settings(), find_preset("demo")) == SamplePlan(32, 2.0, 8, 128)
     settings = Settings(frame_size=64, max_frames=4, fps=1.0)
     assert sampling_plan(settings, find_preset("demo")) == SamplePlan(4, 1.0, 4, 64)
+
+
+@pytest.mark.parametrize("name", ["trigger_word", "caption_prefix", "caption_suffix"])
+def test_what_stands_beside_a_caption_is_one_line_of_text(name: str) -> None:
+    assert getattr(Settings(), name) == ""
+    for text in ("a\nb", "a\u2028b", "tab\there", "half \udce4", "x" * 201):
+        with pytest.raises(SettingsError) as caught:
+            resolve({}, {}, {name: text})
+        assert str(caught.value).endswith("is not allowed; give one line of text of at most 200 characters")
+    assert getattr(resolve({}, {}, {name: "<b> ${x} 猫 👩‍👧"}), name) == "<b> ${x} 猫 👩‍👧"
+
+
+def test_spaces_around_a_prefix_are_kept_and_around_a_trigger_word_are_not() -> None:
+    settings = resolve({}, {}, {"trigger_word": " sks ", "caption_prefix": "a ", "caption_suffix": " b"})
+    assert (settings.trigger_word, settings.caption_prefix, settings.caption_suffix) == ("sks", "a ", " b")
+
+
+def test_problems_names_every_wrong_value_and_no_other() -> None:
+    assert problems({"fps": 0, "devices": "tpu", "max_frames": 8, "top_p": None, "nothing": 1}) == {
+        "fps": "give a number from 0.01 to 120",
+        "devices": "give auto, or a list of cpu, mps, cuda and cuda:N",
+    }
+    assert problems({"max_frames": 8.0, "seed": None}) == {}
+    assert problems({"max_frames": 8.5}) == {"max_frames": "give a whole number from 2 to 1024"}

@@ -4,22 +4,22 @@ Both sides of a comparison run in turn in one process, so that what else the mac
 """
 
 import contextlib
-import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from PIL import Image
 
+from captioner.bench.report import Report
+from captioner.bench.timing import alternate, ratio
 from captioner.errors import CaptionerError
 from captioner.frames import sample
 from captioner.media import discover
@@ -66,16 +66,16 @@ def bench_sample(folder: Path | None = None, repeats: int = 3, as_json: bool = F
     folder: keeps the clips for the next time; None makes them anew. Raises CaptionerError without OpenCV.
     """
     opencv_sample = _opencv_sampler()
-    with _folder_or_temporary(folder) as clips:
-        paths = [_make_clip(recipe, clips) for recipe in CLIPS]
-        report = _Report(("clip", "frames", "OpenCV CPU s", "ours CPU s", "ratio", "target"), as_json)
+    with folder_or_temporary(folder) as clips:
+        paths = [make_clip(recipe, clips) for recipe in CLIPS]
+        report = Report(("clip", "frames", "OpenCV CPU s", "ours CPU s", "ratio", "target"), as_json)
         for number, num_frames, target in COMPARISONS:
             path = paths[number]
             plan = SamplePlan(max_frames=num_frames, min_frames=num_frames, frame_size=FRAME_SIZE)
             runs = (partial(opencv_sample, path, num_frames), partial(sample, path, plan))
-            theirs, ours = _alternate(runs, repeats, time.process_time)
+            theirs, ours = alternate(runs, repeats, time.process_time)
             medians = [round(statistics.median(seconds), 3) for seconds in (theirs, ours)]
-            report.add(CLIPS[number].name, num_frames, *medians, round(_ratio(ours, theirs), 2), target)
+            report.add(CLIPS[number].name, num_frames, *medians, round(ratio(ours, theirs), 2), target)
         report.end(two_threads=_two_threads(paths[1], repeats))
 
 
@@ -84,11 +84,11 @@ def _two_threads(path: Path, repeats: int) -> dict[str, float]:
     plan = SamplePlan(max_frames=32, min_frames=32, frame_size=FRAME_SIZE)
     with ThreadPoolExecutor(2) as threads:
         runs = [lambda count=count: list(threads.map(sample, [path] * count, [plan] * count)) for count in (1, 2)]
-        one, two = _alternate(runs, max(3, repeats), time.perf_counter)
+        one, two = alternate(runs, max(3, repeats), time.perf_counter)
     return {
         "one_clip_s": round(statistics.median(one), 3),
         "two_clips_s": round(statistics.median(two), 3),
-        "ratio": round(_ratio(one, two), 2),
+        "ratio": round(ratio(one, two), 2),
         "target": MAX_THREADS_RATIO,
     }
 
@@ -104,17 +104,17 @@ def bench_discovery(
     with tempfile.TemporaryDirectory(prefix="bench-discovery-") as name:
         root = Path(name)
         _make_tree(root, num_files, num_folders, num_captions)
-        report = _Report(("what", "ms", "ratio", "target"), as_json)
+        report = Report(("what", "ms", "ratio", "target"), as_json)
         found = discover(root, recursive=True).items
         if len(found) != num_files or sum(item.has_caption for item in found) != num_captions:
             raise CaptionerError("discovery did not find the files that were made for it")
         del found
         runs = (lambda: _walk(name, []), lambda: _walk(name, [], ask_size=True), lambda: discover(root, recursive=True))
-        walk, *others = _alternate(runs, repeats, time.perf_counter)
+        walk, *others = alternate(runs, repeats, time.perf_counter)
         report.add("names", round(1000 * statistics.median(walk), 1), 1.0, "")
         targets = (("names and sizes", ""), ("discover", MAX_DISCOVERY_RATIO))
         for (what, target), seconds in zip(targets, others, strict=True):
-            report.add(what, round(1000 * statistics.median(seconds), 1), round(_ratio(walk, seconds), 2), target)
+            report.add(what, round(1000 * statistics.median(seconds), 1), round(ratio(walk, seconds), 2), target)
         report.end(num_files=num_files, num_folders=num_folders, num_captions=num_captions)
 
 
@@ -138,51 +138,6 @@ def _make_tree(root: Path, num_files: int, num_folders: int, num_captions: int) 
         stem.with_suffix(".mp4").touch()
         if number < num_captions:
             stem.with_suffix(".txt").touch()
-
-
-def _alternate(
-    runs: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float]
-) -> tuple[list[float], ...]:
-    """Seconds that each of them takes in each of `repeats` rounds."""
-    seconds: tuple[list[float], ...] = tuple([] for _ in runs)
-    for _ in range(repeats):
-        for run, taken in zip(runs, seconds, strict=True):
-            start = clock()
-            result = run()
-            taken.append(clock() - start)
-            del result
-    return seconds
-
-
-def _ratio(below: list[float], above: list[float]) -> float:
-    """Median of above / below, round by round."""
-    return statistics.median(b / a for a, b in zip(below, above, strict=True))
-
-
-class _Report:
-    """Prints a table row by row, or one JSON object at the end."""
-
-    def __init__(self, columns: tuple[str, ...], as_json: bool) -> None:
-        self._columns = columns
-        self._as_json = as_json
-        self._rows: list[dict[str, Any]] = []
-        self._print_row(columns)
-
-    def add(self, *values: str | float) -> None:
-        self._rows.append(dict(zip(self._columns, values, strict=True)))
-        self._print_row(values)
-
-    def end(self, **more: Any) -> None:
-        if self._as_json:
-            print(json.dumps({"rows": self._rows, **more}))
-            return
-        for name, value in more.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"{name}: {shown}".replace("_", " "))
-
-    def _print_row(self, values: tuple[str | float, ...]) -> None:
-        if not self._as_json:
-            print(f"{values[0]:<20}" + "".join(f"{value:>14}" for value in values[1:]), flush=True)
 
 
 # The other side
@@ -220,7 +175,7 @@ def _opencv_sampler() -> Callable[[Path, int], list[Image.Image]]:
 
 
 @contextlib.contextmanager
-def _folder_or_temporary(folder: Path | None) -> Iterator[Path]:
+def folder_or_temporary(folder: Path | None) -> Iterator[Path]:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="bench-sample-") as name:
             yield Path(name)
@@ -229,7 +184,7 @@ def _folder_or_temporary(folder: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _make_clip(recipe: ClipRecipe, folder: Path) -> Path:
+def make_clip(recipe: ClipRecipe, folder: Path) -> Path:
     """Encode the clip unless it is there. The unfinished file has another name."""
     path = folder / recipe.filename
     if path.exists():

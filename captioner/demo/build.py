@@ -1,9 +1,11 @@
-"""Build a small Qwen3-VL from nothing: tokenizer, processor with chat template, and a model with random weights.
+"""Build a Qwen3-VL from nothing: tokenizer, processor with chat template, and a model with random weights.
 
 The demo model is trained from this; tests and benchmarks use it as it is. No download, no file read.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,8 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
@@ -66,6 +70,13 @@ class Geometry:
     vision_positions: int = 64  # a learned grid of 8 x 8, resampled to each picture
     deepstack: tuple[int, ...] = (0, 1, 2)
     initializer_range: float = 0.02
+    vocab_size: int = 0  # rows of the embedding; 0: as many as the tokenizer has, in steps of 64
+    tied: bool = True  # the last layer is the embedding
+    rope_theta: float = 10000.0
+    mrope_section: tuple[int, int, int] | None = None  # rotary pairs for time, height and width; None: by thirds
+    experts: int = 0  # in each layer of a mixture of experts; 0: a dense model
+    experts_per_token: int = 0
+    expert_mlp: int = 0
 
 
 def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer:
@@ -95,8 +106,8 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
     )
 
 
-def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
-    """A real Qwen3-VL processor. Unlike the released ones it never enlarges a still: pictures here are small."""
+def build_processor(tokenizer: Qwen2Tokenizer, min_image_pixels: int = 1024) -> Qwen3VLProcessor:
+    """A real Qwen3-VL processor. The released ones enlarge a still to 65,536 pixels; here pictures are small."""
     common = {
         "patch_size": PATCH_SIZE,
         "temporal_patch_size": TEMPORAL_PATCH_SIZE,
@@ -105,7 +116,9 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
         "image_std": [0.5] * 3,
     }
     return Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 1024, "longest_edge": 16777216}, **common),
+        image_processor=Qwen2VLImageProcessor(
+            size={"shortest_edge": min_image_pixels, "longest_edge": 16777216}, **common
+        ),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(size={"shortest_edge": 4096, "longest_edge": 25165824}, **common),
         chat_template=CHAT_TEMPLATE.strip(),
@@ -113,54 +126,88 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
 
 
 def build_model(
-    tokenizer: Qwen2Tokenizer, geometry: Geometry = Geometry(), seed: int = 0
-) -> Qwen3VLForConditionalGeneration:
-    """A float32 model with random weights on the CPU, its generation config set to greedy."""
+    tokenizer: Qwen2Tokenizer,
+    geometry: Geometry = Geometry(),
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Qwen3VLForConditionalGeneration | Qwen3VLMoeForConditionalGeneration:
+    """A model with random weights, made where it is to stay, its generation config set to greedy."""
     token_id = tokenizer.convert_tokens_to_ids
-    third = geometry.text_head_dim // 2 // 3
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": (len(tokenizer) + 63) // 64 * 64,
-            "hidden_size": geometry.text_hidden,
-            "intermediate_size": geometry.text_mlp,
-            "num_hidden_layers": geometry.text_layers,
-            "num_attention_heads": geometry.text_heads,
-            "num_key_value_heads": geometry.text_kv_heads,
-            "head_dim": geometry.text_head_dim,
-            "max_position_embeddings": 32768,
-            "initializer_range": geometry.initializer_range,
-            "tie_word_embeddings": True,
-            "bos_token_id": token_id("<|endoftext|>"),
-            "eos_token_id": token_id("<|im_end|>"),
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [geometry.text_head_dim // 2 - 2 * third, third, third],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": geometry.vision_layers,
-            "hidden_size": geometry.vision_hidden,
-            "num_heads": geometry.vision_heads,
-            "intermediate_size": geometry.vision_mlp,
-            "out_hidden_size": geometry.text_hidden,
-            "patch_size": PATCH_SIZE,
-            "temporal_patch_size": TEMPORAL_PATCH_SIZE,
-            "spatial_merge_size": MERGE_SIZE,
-            "num_position_embeddings": geometry.vision_positions,
-            "deepstack_visual_indexes": list(geometry.deepstack),
-            "initializer_range": geometry.initializer_range,
-        },
+    kinds = (Qwen3VLConfig, Qwen3VLForConditionalGeneration)
+    if geometry.experts:
+        kinds = (Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration)
+    config = kinds[0](
+        text_config=_text_config(tokenizer, geometry),
+        vision_config=_vision_config(geometry),
         image_token_id=token_id("<|image_pad|>"),
         video_token_id=token_id("<|video_pad|>"),
         vision_start_token_id=token_id("<|vision_start|>"),
         vision_end_token_id=token_id("<|vision_end|>"),
-        tie_word_embeddings=True,
+        tie_word_embeddings=geometry.tied,
     )
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(config).eval()
+    with torch.device(device), _default_dtype(dtype):
+        model = kinds[1](config).eval()
     model.generation_config = GenerationConfig(
         eos_token_id=token_id("<|im_end|>"), pad_token_id=token_id("<|endoftext|>"), do_sample=False
     )
     return model
+
+
+def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict:
+    third = geometry.text_head_dim // 2 // 3
+    section = geometry.mrope_section or (geometry.text_head_dim // 2 - 2 * third, third, third)
+    config = {
+        "vocab_size": geometry.vocab_size or (len(tokenizer) + 63) // 64 * 64,
+        "hidden_size": geometry.text_hidden,
+        "intermediate_size": geometry.text_mlp,
+        "num_hidden_layers": geometry.text_layers,
+        "num_attention_heads": geometry.text_heads,
+        "num_key_value_heads": geometry.text_kv_heads,
+        "head_dim": geometry.text_head_dim,
+        "max_position_embeddings": 32768,
+        "initializer_range": geometry.initializer_range,
+        "tie_word_embeddings": geometry.tied,
+        "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": geometry.rope_theta,
+            "mrope_section": list(section),
+            "mrope_interleaved": True,
+        },
+    }
+    if geometry.experts:
+        config |= {
+            "num_experts": geometry.experts,
+            "num_experts_per_tok": geometry.experts_per_token,
+            "moe_intermediate_size": geometry.expert_mlp,
+        }
+    return config
+
+
+def _vision_config(geometry: Geometry) -> dict:
+    return {
+        "depth": geometry.vision_layers,
+        "hidden_size": geometry.vision_hidden,
+        "num_heads": geometry.vision_heads,
+        "intermediate_size": geometry.vision_mlp,
+        "out_hidden_size": geometry.text_hidden,
+        "patch_size": PATCH_SIZE,
+        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
+        "spatial_merge_size": MERGE_SIZE,
+        "num_position_embeddings": geometry.vision_positions,
+        "deepstack_visual_indexes": list(geometry.deepstack),
+        "initializer_range": geometry.initializer_range,
+    }
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

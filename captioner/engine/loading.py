@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
-from captioner.devices import CUDA_MISSING, cuda_missing
+from captioner.devices import CUDA_MISSING, check_quantization, cuda_missing
+from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
 from captioner.errors import ModelError
-from captioner.values import CapabilityReport, ModelSpec
+from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,10 @@ MEMORY_RESERVE = 1.15  # of the weights: buffers, a first batch and the allocato
 
 @dataclass
 class LoadedModel:
-    """A model in evaluation mode with its processor. `close()` gives its memory back."""
+    """A model in evaluation mode with its processor. `close()` gives its memory back.
+
+    The report says what the model is; how it runs is for the core that runs it to add.
+    """
 
     model: PreTrainedModel | None
     processor: ProcessorMixin
@@ -43,8 +47,10 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     started = time.monotonic()
     device = pick_device(spec.device)
     dtype = pick_dtype(spec.dtype, device)
+    check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
     config = _read_config(folder)
-    weights_bytes = check_memory(folder, dtype, device)
+    num_quantized, options = _quantize(spec, dtype, config)
+    weights_bytes = check_memory(folder, dtype, device, num_quantized, QUANTIZED_BYTES.get(spec.quantization, 0.0))
     attention = _pick_attention(spec.attention, device)
     try:
         model = AutoModelForImageTextToText.from_pretrained(
@@ -54,6 +60,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             device_map={"": str(device)},
             attn_implementation=attention,
             local_files_only=True,
+            **options,
         ).eval()
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except torch.OutOfMemoryError:
@@ -97,12 +104,26 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def check_memory(folder: Path, dtype: torch.dtype, device: torch.device) -> int:
-    """Bytes that the weights will take. Raises ModelError when the device has not that much free."""
+def _quantize(spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrainedConfig) -> tuple[int, dict]:
+    """(how many weights will be quantised, what to tell from_pretrained of it). Raises ModelError."""
+    if spec.quantization == "none":
+        return 0, {}
+    plan = plan_quantization(config)
+    return plan.num_weights, {"quantization_config": bitsandbytes_config(spec.quantization, dtype, plan)}
+
+
+def check_memory(
+    folder: Path, dtype: torch.dtype, device: torch.device, num_quantized: int = 0, quantized_bytes: float = 0.0
+) -> int:
+    """Bytes that the weights will take: `num_quantized` of them `quantized_bytes` each, all others as `dtype` says.
+
+    Raises ModelError when the device has not that much free.
+    """
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} holds no *.safetensors weights")
-    needed = sum(_num_weights(file) for file in files) * dtype.itemsize
+    num_plain = sum(_num_weights(file) for file in files) - num_quantized
+    needed = round(num_plain * dtype.itemsize + num_quantized * quantized_bytes)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed * MEMORY_RESERVE > free:
         raise ModelError(_too_little_memory(folder, device, needed, free))
@@ -180,18 +201,12 @@ def _report(
     model: PreTrainedModel, device: torch.device, dtype: torch.dtype, spec: ModelSpec, seconds: float
 ) -> CapabilityReport:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-    compiled = "off"
-    if spec.compile:
-        compiled = "decode steps" if device.type == "cuda" else "not active: needs an NVIDIA GPU"
-    parameters = sum(p.numel() for p in model.parameters())
     rows = (
-        ("model", f"{type(model).__name__}, {parameters / 1e6:,.0f} M parameters"),
+        ("model", f"{type(model).__name__}, {model.num_parameters() / 1e6:,.0f} M parameters"),
         ("device", f"{device} ({name})"),
         ("dtype", str(dtype).removeprefix("torch.")),
+        ("quantization", describe(spec.quantization)),
         ("weights", f"{model.get_memory_footprint() / 1e9:.2f} GB"),
-        ("attention", str(model.config._attn_implementation)),
-        ("compile", compiled),
-        ("batch", f"up to {spec.batch_size} clips at once through generate"),
         ("loaded in", f"{seconds:.1f} s"),
         ("software", f"torch {torch.__version__}, transformers {transformers.__version__}"),
     )

@@ -55,7 +55,7 @@ class Load:
     running: int
     waiting: int  # decoded, not yet begun
     decoding: int
-    starved_s: float  # since the start: seconds in which the engine waited while a decode thread had nothing to do
+    starved_s: float  # since the start: the engine had requests and no input while a decode thread was idle
     up_s: float  # seconds since the start
 
 

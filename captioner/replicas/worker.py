@@ -122,7 +122,8 @@ class Worker:
         """For the next message. Time in which a decode thread idles as well is what a faster feed could save."""
         if not self._flights:
             self._send_load()
-        starving, waiting_since_s = self._feeder.has_idle_thread, time.monotonic()
+        starving = bool(self._flights) and self._feeder.has_idle_thread
+        waiting_since_s = time.monotonic()
         message = self._inbox.get()
         if starving:
             self._starved_s += time.monotonic() - waiting_since_s

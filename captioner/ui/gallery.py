@@ -1,174 +1,247 @@
-"""The Gallery tab: a folder, its files page by page, and the chosen file with its caption."""
+"""The Gallery tab: the folder bar, the grid of its files, and the panel of the opened one."""
 
-import html
 import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from captioner.errors import JobError
+from captioner.errors import CaptionerError, JobError
 from captioner.events import Progress
+from captioner.library import Counts
+from captioner.recent import RecentFolders
 from captioner.services import Services
-from captioner.ui import views
-from captioner.ui.pictures import PREFIX, current_plan
-from captioner.ui.shelf import FILTERS, Counts, Shelf, Shown
-from captioner.ui.wiring import ACTION, PICK_JS, PLUMBING, shown
+from captioner.ui import grid as media
+from captioner.ui.browse import browse, check_allowed, decode_path, encode_path
+from captioner.ui.panel import Panel, panel, plain
+from captioner.ui.views import escape, plural
+from captioner.ui.wiring import ACTION, PLUMBING, shown
 
-# What the server knows of the chosen file comes as `fresh`: its id, a line end, its caption. It goes into the box here,
-# in the browser, unless the user has changed the box since the last time (`loaded`): then that stays.
-MERGE_JS = """(fresh, loaded, box) => {
-  const id = fresh.split('\\n', 1)[0], text = fresh.slice(id.length + 1);
-  const oldId = loaded.split('\\n', 1)[0], oldText = loaded.slice(oldId.length + 1);
-  return id === oldId && box !== oldText ? [loaded, box] : [fresh, text];
-}"""
+HERE = Path(__file__).parent
+CSS = (media.CSS, HERE / "gallery.css")  # for launch(css_paths=...)
+
+# Gradio's button has no tooltip of its own.
+TOOLTIP_JS = "text => { document.querySelector('#start').title = text; }"
+PLAN_BUDGET_S = 1.0
+KEPT_PLANS = 8
+
+
+def anywhere(_: Path) -> bool:
+    return True
 
 
 class Gallery:
     """The handlers. Any thread may call."""
 
-    def __init__(self, services: Services, shelf: Shelf) -> None:
-        self._services, self._shelf = services, shelf
-        self._starting = threading.Lock()
+    def __init__(self, services: Services, allowed: Callable[[Path], bool] = anywhere) -> None:
+        """`allowed` says of a resolved path whether it may be looked into and opened."""
+        self._services, self._allowed = services, allowed
+        self.panel = Panel(services)
+        self.recent = RecentFolders(services.folder / "recent.json")
+        if services.library.folder:
+            self.recent.add(services.library.folder)
+        self._starting, self._planning = threading.Lock(), threading.Lock()
+        self._plans: OrderedDict[str, str] = OrderedDict()  # the newest last
 
     @shown
-    def open_folder(self, folder: str, recursive: bool, loaded: str = "", caption: str = "") -> None:
-        self._keep_edit(loaded, caption)
-        if not folder.strip():
-            gr.Warning("Give the path of a folder.")
-            return
-        num_files = self._shelf.open(Path(folder.strip()), recursive)
-        self._services.change_settings({"folder": str(self._shelf.folder), "recursive": recursive})
-        if not num_files:
-            gr.Warning("There are no videos or images in this folder.")
+    def open_folder(self, event: gr.EventData) -> dict[str, Any]:
+        """Open what was typed or chosen; returns properties of the panel. An edit is saved first."""
+        saved = self.panel.keep(event.edit)
+        folder = _chosen(event)
+        if folder is None:
+            raise JobError("give the path of a folder")
+        check_allowed(folder, self._allowed)
+        self._services.open_folder(folder, bool(event.recursive))
+        folder = self._services.library.folder
+        self._services.change_settings({"folder": str(folder), "recursive": bool(event.recursive)})
+        self.recent.add(folder)
+        return gr.update(saved=saved) if saved else gr.skip()
 
     @shown
-    def start(self) -> None:
-        """Caption what has no caption, or everything if the user chose to change existing captions."""
+    def browse(self, event: gr.EventData) -> dict[str, Any]:
+        """Look into a folder, which stays closed; returns properties of the folder bar."""
+        path = _chosen(event) or self._services.library.folder or Path.home()
+        while not path.is_dir() and path.parent != path:  # of a path half typed, the part that is there
+            path = path.parent
+        try:
+            found = browse(path, self._allowed)
+        except CaptionerError as error:
+            at = {"place": plain(path), "key": encode_path(path), "parent": encode_path(path.parent)}
+            return gr.update(listing={**at, "folders": [], "problem": plain(error)})
+        folders = [{"name": plain(name), "key": encode_path(found.path / name)} for name in found.names]
+        parent = encode_path(found.parent) if found.parent else ""
+        at = {"place": plain(found.path), "key": encode_path(found.path), "parent": parent}
+        return gr.update(listing={**at, "folders": folders, "problem": ""})
+
+    @shown
+    def start(self, selection: str) -> None:
+        """Caption what is selected, or with no selection what has no caption; `selection` is the grid's value."""
+        names = self._names(selection)
+        if not names:
+            raise JobError("there is nothing to caption")
         with self._starting:
             if is_busy(self._services.events.snapshot()):
                 raise JobError("a job is running already; wait for it or stop it")
-            skipping = self._services.settings.existing == "skip"
-            self._services.start(self._shelf.uncaptioned() if skipping else None)
+            self._services.start(names)
+
+    def _names(self, selection: str) -> list[str]:
+        library = self._services.library
+        names = media.selected_names(library, selection)
+        if names is None:
+            raise JobError("the folder has been read again; select the files once more")
+        return names or library.with_state("pending") or library.with_state("failed")
+
+    def plan(self, key: str, selection: str) -> str:
+        """What the start button would do, for its tooltip. `key` says for which state; all browsers share the look at
+        the files. It runs in a thread of Gradio's, and the page goes on meanwhile.
+        """
+        if not key:
+            return ""
+        key += f" {zlib.crc32(selection.encode()):08x}"
+        with self._planning:
+            if key not in self._plans:
+                self._plans[key] = self._plan(selection)
+                if len(self._plans) > KEPT_PLANS:
+                    self._plans.popitem(last=False)
+            return self._plans[key]
+
+    def _plan(self, selection: str) -> str:
+        library = self._services.library
+        try:
+            names = self._names(selection)
+            if self._services.settings.existing == "skip":  # which saves looking at the captions of 50,000 files
+                wanted = set(library.with_state("pending", "failed"))
+                names = [name for name in names if name in wanted]
+            return self._services.plan(names, PLAN_BUDGET_S).summary()
+        except CaptionerError as error:  # what pressing the button would say
+            return str(error)
+
+    def _plan_key(self, counts: Counts, busy: bool) -> str:
+        """Changes with all that a plan depends on, but for the selection; "" while there is nothing to plan."""
+        if not counts.total or busy:
+            return ""
+        settings, prompts = self._services.settings, self._services.prompts.list()
+        state = (self._services.library.scan, counts, settings, prompts)
+        return f"{zlib.crc32(repr(state).encode('utf-8', 'replace')):08x}"
 
     def stop(self) -> None:
         self._services.jobs.stop()
 
-    @shown
-    def pick(self, loaded: str, caption: str, event: gr.EventData) -> tuple[str, str]:
-        """Choose another file; returns its id and what is now loaded. An edit that was not saved yet is saved."""
-        return str(event.id), self._keep_edit(loaded, caption)
-
-    @shown
-    def save_caption(self, loaded: str, caption: str) -> tuple[str, str]:
-        """Write the box to the file it belongs to; returns what is now loaded and shown."""
-        tile = self._shelf.find(loaded.partition("\n")[0])
-        if tile is None:
-            raise JobError("the folder of this file is no longer open; open it again to save the caption")
-        saved = self._shelf.save(tile.id, caption)
-        gr.Info(f"Saved the caption of {html.escape(tile.item.name)}.", duration=3)
-        return f"{tile.id}\n{saved}", saved
-
-    def _keep_edit(self, loaded: str, caption: str) -> str:
-        """Save the box if it was changed; returns what is now loaded."""
-        before, _, text = loaded.partition("\n")
-        return self.save_caption(loaded, caption)[0] if before and caption != text else loaded
-
-    def render(self, progress: Progress, picked: str, wanted: str, page: int) -> tuple[Shown, list[Any]]:
-        """The page of files, and the outputs in the order of `GalleryTab.outputs`."""
-        page_shown = self._shelf.show(wanted, page)
-        counts = self._shelf.counts() if self._shelf.folder else None
-        tile = self._shelf.find(picked)
-        settings = self._services.settings
-        empty = views.NOTHING_HERE if self._shelf.folder else views.NOTHING_OPEN
-        prefix = PREFIX.lstrip("/")  # relative to the page, which may stand below a path of a proxy
-        return page_shown, [
-            gr.update(**start_button(counts, is_busy(progress), settings.existing)),
-            gr.update(interactive=is_busy(progress)),
-            str(self._shelf.folder or ""),
-            self._shelf.recursive,
-            views.counts(counts, self._shelf.warnings),
-            views.tiles(page_shown.tiles, prefix, picked, empty),
-            gr.update(interactive=page_shown.page > 0),
-            views.page_label(page_shown.page, page_shown.num_pages),
-            gr.update(interactive=page_shown.page < page_shown.num_pages - 1),
-            views.details(tile, prefix, plan_key(self._services) if tile else ""),
-            f"{tile.id}\n{tile.text}" if tile else "",
-            gr.update(visible=tile is not None),
+    def render(self, progress: Progress, seen: str, opened: str) -> list[Any]:
+        """The values of `GalleryTab.outputs`, in their order. `seen` and `opened` are what `GalleryTab.inputs` hold."""
+        library, settings = self._services.library, self._services.settings
+        changes, seen = media.grid_changes(library, seen)
+        counts, busy = library.counts(), is_busy(progress)
+        return [
+            gr.update(**changes, busy=busy, existing=settings.existing),
+            seen,
+            gr.update(shown=self._bar(counts)),
+            self.panel.render(opened),
+            gr.update(interactive=busy),
+            self._plan_key(counts, busy),
         ]
+
+    def _bar(self, counts: Counts) -> dict[str, Any]:
+        library = self._services.library
+        folder = library.folder
+        recent = [path for path in self.recent.paths() if path != folder]
+        return {
+            "folder": plain(folder or ""),
+            "key": encode_path(folder) if folder else "",
+            "recursive": library.recursive if folder else self._services.settings.recursive,
+            "counts": counts_line(counts, library.warnings) if folder else "",
+            "recent": [{"place": plain(path), "key": encode_path(path)} for path in recent],
+        }
 
 
 def is_busy(progress: Progress) -> bool:
     return progress.active or progress.queued_jobs > 0
 
 
-def plan_key(services: Services) -> str:
-    plan = current_plan(services)
-    return f"{plan.max_frames}-{plan.fps:g}-{plan.frame_size}"
+def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
+    """HTML: how many files are in which state, and what the scan of the folder had to say."""
+    parts = [plural(counts.total, "file"), f"{counts.done:,} done", f"{counts.pending:,} pending"]
+    parts += [f'<b class="bad">{counts.failed:,} failed</b>'] * bool(counts.failed)
+    notes = ""
+    if warnings:
+        rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+        notes = (
+            f'<button type="button" class="fb-notes" popovertarget="warnings">{plural(len(warnings), "note")}</button>'
+            f'<div popover id="warnings" class="fb-warnings"><h4>Notes on this folder</h4><ul>{rows}</ul></div>'
+        )
+    return f"<span>{' · '.join(parts)}</span>{notes}"
 
 
-def start_button(counts: Counts | None, busy: bool, existing: str) -> dict[str, Any]:
-    """Properties of the button: what it would do, and whether it can."""
-    if counts is None:
-        return {"value": "Caption", "interactive": False}
-    number = counts.total if existing != "skip" else counts.total - counts.captioned
-    if not number:
-        return {"value": "Nothing to caption", "interactive": False}
-    verb = "Retry" if number == counts.failed else "Caption"
-    also = "" if existing == "skip" else f" ({existing})"
-    return {"value": f"{verb} {views.plural(number, 'item')}{also}", "interactive": not busy}
+def _chosen(event: gr.EventData) -> Path | None:
+    """The folder of an event of the folder bar: named by us, or typed by a person."""
+    if event.key:
+        return decode_path(event.key)
+    text = str(event.typed).strip()
+    return Path(text).expanduser() if text else None
 
 
 @dataclass(frozen=True)
 class GalleryTab:
-    """Its components that others need."""
+    """Its components that others need.
 
-    picked: gr.Textbox
-    wanted: gr.Radio
-    page: gr.Number
-    outputs: list[gr.components.Component]
+    The pulse calls `Gallery.render(progress, *values of inputs)` and sets `outputs` to what that returns.
+    """
+
+    grid: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+    inputs: list[gr.components.Component]  # seen: a cursor of each browser's own; panel: which file it shows
+    outputs: list[gr.components.Component]  # grid, seen, folder bar, panel, stop, plan key
     refreshing: list[Any]  # events after which everything is rendered anew
 
 
-def gallery_tab(gallery: Gallery, start: gr.Button, stop: gr.Button) -> GalleryTab:
-    """Draw the tab and wire it. `start` and `stop` stand in the header."""
-    picked, loaded = gr.Textbox("", visible=False), gr.Textbox("", visible="hidden")
-    fresh = gr.Textbox("", visible="hidden")
-    page = gr.Number(0, precision=0, visible=False)
+def gallery_tab(gallery: Gallery) -> GalleryTab:
+    """Draw the tab and wire it."""
+    seen = gr.Textbox("", visible="hidden")
+    plan_key, tooltip = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
     with gr.Row(elem_id="folder-row"):
-        bare = {"show_label": False, "container": False}
-        folder = gr.Textbox(placeholder="Path of a folder", max_lines=1, scale=8, elem_id="folder", **bare)
-        recursive = gr.Checkbox(label="Include subfolders", container=False, min_width=150, scale=0)
-        open_button = gr.Button("Open folder", min_width=120, scale=0, elem_id="open-folder")
-    with gr.Row(elem_id="list-row"):
-        counts = gr.HTML(apply_default_css=False, elem_id="counts")
-        wanted = gr.Radio(list(FILTERS), value=FILTERS[0], elem_id="filter", **bare)
-        previous = gr.Button("‹", size="sm", min_width=36, scale=0, elem_id="previous")
-        label = gr.HTML(apply_default_css=False, elem_id="pages")
-        following = gr.Button("›", size="sm", min_width=36, scale=0, elem_id="next")
+        bar = folder_bar()
+        start = gr.Button("Caption", variant="primary", interactive=False, scale=0, min_width=0, elem_id="start")
+        stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=0, elem_id="stop")
     with gr.Row(elem_id="panes"):
-        grid = gr.HTML(apply_default_css=False, js_on_load=PICK_JS, elem_id="grid")
-        with gr.Column(elem_id="side", elem_classes="card"):
-            head = gr.HTML(apply_default_css=False)
-            with gr.Column(visible=False, elem_id="editor") as editor:
-                caption = gr.Textbox(label="Caption", lines=4, max_lines=10, elem_id="caption", buttons=["copy"])
-                save = gr.Button("Save caption", variant="primary", size="sm", elem_id="save-caption")
-    fresh.change(None, [fresh, loaded, caption], [loaded, caption], js=MERGE_JS, **PLUMBING)
-    turning = [
-        wanted.input(None, None, page, js="() => 0", **PLUMBING),
-        previous.click(None, page, page, js="page => page - 1", **PLUMBING),
-        following.click(None, page, page, js="page => page + 1", **PLUMBING),
-    ]
-    edit = [loaded, caption]
+        grid = media.media_grid()
+        side = panel()
+    latest = {**PLUMBING, "trigger_mode": "always_last"}
+    grid.relabel(None, None, start, js=media.START_JS, **PLUMBING)
+    gr.on([plan_key.change, grid.change], gallery.plan, [plan_key, grid], tooltip, **latest)
+    tooltip.change(None, tooltip, None, js=TOOLTIP_JS, **PLUMBING)
+    grid.open(gallery.panel.open, None, side, **latest)
+    bar.browse(gallery.browse, None, bar, **latest)
+    several = {**ACTION, "trigger_mode": "multiple"}
     acting = [
-        open_button.click(gallery.open_folder, [folder, recursive, *edit], None, **ACTION),
-        folder.submit(gallery.open_folder, [folder, recursive, *edit], None, **ACTION),
-        save.click(gallery.save_caption, edit, edit, **ACTION),
-        caption.submit(gallery.save_caption, edit, edit, **ACTION),
-        grid.pick(gallery.pick, edit, [picked, loaded], **ACTION),
-        start.click(gallery.start, None, None, **ACTION),
+        bar.open(gallery.open_folder, None, side, **ACTION),
+        start.click(gallery.start, grid, None, **ACTION),
         stop.click(gallery.stop, None, None, **ACTION),
+        side.save(gallery.panel.save, None, side, **several),
+        side.restore(gallery.panel.restore, None, side, **ACTION),
+        side.remove(gallery.panel.remove, None, side, **ACTION),
+        side.again(gallery.panel.again, None, side, **ACTION),
     ]
-    outputs = [start, stop, folder, recursive, counts, grid, previous, label, following, head, fresh, editor]
-    return GalleryTab(picked, wanted, page, outputs, turning + acting)
+    return GalleryTab(grid, start, stop, [seen, side], [grid, seen, bar, side, stop, plan_key], acting)
+
+
+def folder_bar() -> gr.HTML:
+    """A component with
+
+    shown: `Gallery._bar`; listing: the folder that the user looks into, its place, key, parent's key, folders, problem;
+    events: `open` and `browse`, with `typed` by a person or a `key` that Python gave.
+    """
+    nothing = {"place": "", "key": "", "parent": "", "folders": [], "problem": ""}
+    return gr.HTML(
+        "",
+        html_template=(HERE / "folder.html").read_text(encoding="utf-8"),
+        js_on_load=(HERE / "folder.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="folder-bar",
+        shown={"folder": "", "key": "", "recursive": False, "counts": "", "recent": []},
+        listing=nothing,
+    )

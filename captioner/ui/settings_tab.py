@@ -1,156 +1,194 @@
-"""The Settings tab: a form made from the fields of Settings, and the model's state."""
+"""The Settings tab: a form over the fields of Settings, shared by all browsers, and the state of the model."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import gradio as gr
 
 from captioner.errors import CaptionerError
 from captioner.events import Progress
-from captioner.presets import PRESETS
+from captioner.presets import Preset, vram_gb
+from captioner.resources import nvidia_gpus
 from captioner.services import Services
-from captioner.settings import Settings
-from captioner.ui import views
-from captioner.ui.gallery import is_busy
+from captioner.settings import problems
+from captioner.ui.confirm import confirm_button
+from captioner.ui.fields import CHOICES, FIELDS, WIDE, describe, draw_control, grouped_fields, to_control
+from captioner.ui.views import escape, size
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 
-GROUPS = {
-    "Model": ("model", "dtype", "devices", "batch_size", "attention", "compile"),
-    "Captions": ("prompt_name", "prompt", "existing"),
-    "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
-    "Generation": ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed"),
-    "Application": ("models_folder", "offline"),  # and every field that is named nowhere
-}
-ELSEWHERE = ("folder", "recursive")  # in the Gallery tab
-LABELS = {
-    "dtype": "Number format",
-    "fps": "Frames per second",
-    "top_p": "Top-p",
-    "top_k": "Top-k",
-    "prompt_name": "Prompt",
-    "prompt": "Prompt text",
-    "existing": "Existing captions",
-}
+COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
+SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # where empty is the model's own value
+RESET_QUESTION = "Set everything back to its default?"
+MODEL_HINT = "Choose a preset, or give a Hub id such as owner/name or the folder of a model."
+_JS = Path(__file__).with_name("settings.js").read_text(encoding="utf-8")
 
 
-def grouped_fields() -> dict[str, list[str]]:
-    """Every field that the form shows, by group."""
-    groups = {title: list(names) for title, names in GROUPS.items()}
-    known = {*ELSEWHERE, *(name for names in groups.values() for name in names)}
-    groups["Application"] += [name for name in Settings.model_fields if name not in known]
-    return groups
-
-
-FIELDS = [name for names in grouped_fields().values() for name in names]
-
-
-def field_kind(name: str) -> tuple[Any, bool]:
-    """(bool, int, float, str, Path, tuple, or a Literal; whether None, "the model's own value", is allowed)."""
-    annotation = Settings.model_fields[name].annotation
-    members = (annotation,) if get_origin(annotation) in (Literal, tuple) else get_args(annotation) or (annotation,)
-    kind = next(member for member in members if member is not NoneType)
-    return (tuple if get_origin(kind) is tuple else kind), NoneType in members
-
-
-def to_control(value: Any) -> Any:
-    """A setting as its control shows it."""
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return str(value) if isinstance(value, Path) else value
-
-
-def draw_control(name: str) -> gr.components.Component:
-    kind, optional = field_kind(name)
-    common = {
-        "label": LABELS.get(name, name.replace("_", " ").capitalize()),
-        "info": Settings.model_fields[name].description,
-        "elem_id": f"set-{name.replace('_', '-')}",
-    }
-    if name == "model":
-        choices = [("Automatic", "auto"), *((preset.title, preset.key) for preset in PRESETS)]
-        return gr.Dropdown(choices, allow_custom_value=True, **common)
-    if name == "prompt_name":
-        return gr.Dropdown([], allow_custom_value=True, **common)
-    if get_origin(kind) is Literal:
-        return gr.Dropdown(list(get_args(kind)), **common)
-    if kind is bool:
-        return gr.Checkbox(**common)
-    if kind in (int, float):
-        precision, step = (0, 1) if kind is int else (None, 0.05)
-        return gr.Number(None, precision=precision, step=step, placeholder="auto" if optional else "", **common)
-    return gr.Textbox(lines=2 if name == "prompt" else 1, max_lines=6 if name == "prompt" else 1, **common)
+def script(function: str) -> str:
+    """One function of settings.js, as Gradio runs it."""
+    return f"(...values) => {{ const FIELDS = {json.dumps(FIELDS)};\n{_JS}\nreturn {function}(...values); }}"
 
 
 class SettingsForm:
-    """The handlers; `values` are those of the controls, in the order of FIELDS."""
+    """The handlers. `values` are those of the controls, in the order of FIELDS.
+
+    What a tab shows is merged in the browser: settings that any browser saves come as `fresh` and go into every field
+    that was not changed since `filled`, the settings that this tab was told before.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    @shown
-    def fill(self, filled: str = "") -> list[Any]:
-        """The controls and what they were filled with; leaves them alone if that has not changed."""
-        settings = self._services.settings
-        names = [prompt.name for prompt in self._services.prompts.list()]
-        now = repr((settings.model_dump(exclude=set(ELSEWHERE)), names))
-        if now == filled:
-            return [gr.skip()] * (len(FIELDS) + 1)
-        values = {name: to_control(getattr(settings, name)) for name in FIELDS}
-        values["prompt_name"] = gr.Dropdown(choices=names, value=settings.prompt_name)
-        return [*values.values(), now]
+    def fill(self) -> list[Any]:
+        """The controls, and what they were filled with."""
+        return [*(gr.update(value=value) for value in self._values().values()), json.dumps(self._values())]
 
     @shown
-    def save(self, *values: Any) -> None:
-        gr.Info("Settings saved." if self._keep(values) else "There was nothing to save.", duration=3)
+    def names(self) -> Any:
+        """The prompts to choose from."""
+        return gr.update(choices=[prompt.name for prompt in self._services.prompts.list()])
 
     @shown
-    def reset(self) -> None:
+    def save(self, filled: str, *values: Any) -> tuple[Any, str]:
+        """Save what was changed here; returns what is `fresh`, and what is wrong as {name: what is allowed}.
+
+        Nothing is saved while anything is wrong.
+        """
+        given = dict(zip(FIELDS, values, strict=True))
+        before = _filled(filled) or self._values()
+        changes = {name: value for name, value in given.items() if not _same(value, before.get(name))}
+        wrong = self._problems(changes)
+        if wrong:
+            gr.Warning("Correct the marked fields, then save again.", title="Not saved", duration=5)
+            return gr.skip(), json.dumps(wrong)
+        if changes:
+            self._services.change_settings(changes)
+            gr.Info("Settings saved. The next job uses them.", duration=3)
+        return json.dumps({"now": self._values(), "sent": changes}), "{}"
+
+    @shown
+    def reset(self) -> tuple[str, str]:
+        """Returns what is `fresh`, and nothing as filled in: so every field takes the new value, changed or not."""
         self._services.reset_settings()
         gr.Info("All settings are back at their defaults.", duration=3)
+        return json.dumps({"now": self._values()}), ""
 
     @shown
-    def load(self, *values: Any) -> None:
-        """Save the form and load the model that it names."""
-        self._keep(values)
-        self._services.load()
+    def load(self, wrong: str) -> None:
+        """Load the model, unless the form could not be saved."""
+        if wrong == "{}":
+            self._services.load()
 
     @shown
     def unload(self) -> None:
         self._services.unload()
 
-    def describe_model(self, name: str | None) -> str:
-        """The note under the model."""
+    def describe_model(self, name: str | None, quantization: str | None) -> list[Any]:
+        """The note under the model, and the model's own sampling as placeholders."""
         try:
             preset = self._services.preset((name or "").strip())
-        except CaptionerError as error:
-            return views.problem(str(error))
-        sampling = f"temperature {preset.temperature:g}, top-p {preset.top_p:g}, top-k {preset.top_k}"
-        if preset.repetition_penalty != 1:
-            sampling += f", repetition penalty {preset.repetition_penalty:g}"
-        return views.model_note(preset, sampling if preset.temperature else "greedy, the same text each time")
+        except CaptionerError:
+            return ['<p class="note">Nothing is known of this model.</p>', *[gr.skip()] * len(SAMPLING)]
+        note = model_note(preset, quantization or "none", _largest_gpu_gb(), automatic=name == "auto")
+        return [note, *(gr.update(placeholder=f"auto ({getattr(preset, field):g})") for field in SAMPLING)]
 
     def render(self, progress: Progress) -> list[Any]:
         """The outputs in the order of `SettingsTab.outputs`."""
-        busy = is_busy(progress)
+        busy = progress.active or bool(progress.queued_jobs)
         return [
-            views.report(progress),
+            json.dumps({"now": self._values()}),
+            model_state(progress),
+            model_report(progress),
             gr.update(interactive=not busy),
             gr.update(interactive=bool(progress.replicas) and not busy),
         ]
 
-    def _keep(self, values: tuple[Any, ...]) -> Mapping[str, Any]:
-        """Save what differs from the settings in force, and so no value of the environment or the command line."""
-        settings = self._services.settings
-        given = dict(zip(FIELDS, values, strict=True))
-        changes = {name: value for name, value in given.items() if value != to_control(getattr(settings, name))}
-        empty = {name for name in changes if changes[name] == "" and getattr(settings, name) is None}
-        changes = {name: value for name, value in changes.items() if name not in empty}
-        if changes:
-            self._services.change_settings(changes)
-        return changes
+    def _values(self) -> dict[str, Any]:
+        return {name: to_control(getattr(self._services.settings, name)) for name in FIELDS}
+
+    def _problems(self, changes: Mapping[str, Any]) -> dict[str, str]:
+        """In words for the page. What is right by itself can still name a model or a prompt that is not there."""
+        wrong = {name: f"{text[0].upper()}{text[1:]}." for name, text in problems(changes).items()}
+        checks = {
+            "model": (self._services.preset, MODEL_HINT),
+            "prompt_name": (self._services.prompts.get, "There is no prompt of this name in the library."),
+        }
+        for name, (check, hint) in checks.items():
+            if changes.get(name) and name not in wrong:
+                try:
+                    check(str(changes[name]))
+                except CaptionerError:
+                    wrong[name] = hint
+        return wrong
+
+
+def _filled(text: str) -> dict[str, Any]:
+    """What the browser says that it was filled with."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _same(value: Any, other: Any) -> bool:
+    return ("" if value is None else value) == ("" if other is None else other)
+
+
+def _largest_gpu_gb() -> float | None:
+    return max((gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes), default=None)
+
+
+def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automatic: bool) -> str:
+    """What to know of a model before it is loaded: memory by quantization, what it is good for."""
+    chips = []
+    for value, label in CHOICES["quantization"].items():
+        needs = vram_gb(preset, value)
+        if needs is None:
+            continue
+        label = "16-bit" if value == "none" else label
+        over = gpu_gb is not None and needs > gpu_gb
+        tip = f' title="more than the {gpu_gb:.0f} GB of the largest GPU here"' if over else ""
+        chips.append(
+            f'<i data-on="{str(value == quantization).lower()}" data-over="{str(over).lower()}"{tip}>'
+            f"{label} <b>{needs:g} GB</b></i>"
+        )
+    memory = "".join(chips) or "<i>memory need unknown</i>"
+    chosen = f"Automatic takes <b>{escape(preset.title)}</b> here. " if automatic else ""
+    return f'<div class="note"><div class="chips">{memory}</div><p>{chosen}{escape(preset.notes)}</p></div>'
+
+
+def model_state(progress: Progress) -> str:
+    """One line on the model, of the same height in every state, and a bar while it is downloaded."""
+    word, text, full = "none", "No model is loaded. It loads by itself when captioning starts.", 0.0
+    ready = [replica for replica in progress.replicas if replica.state == "ready"]
+    if progress.stage == "loading":
+        word, text = "loading", f"Loading {progress.model}…"
+        if progress.bytes_total:
+            full = 100 * progress.bytes_done / progress.bytes_total
+            speed = f" · {size(progress.bytes_per_s)}/s" if progress.bytes_per_s else ""
+            text = f"Downloading {progress.model}: {size(progress.bytes_done)} of {size(progress.bytes_total)}{speed}"
+    elif ready:
+        word = "ready"
+        text = f"{progress.model} is loaded on {', '.join(replica.name for replica in ready)}."
+    elif progress.stage == "failed" and progress.reason:
+        word, text = "failed", progress.reason
+    bar = f'<div class="bar"><i style="width:{full:.1f}%"></i></div>'
+    return f'<div class="model-state" data-state="{word}"><p title="{escape(text)}">{escape(text)}</p>{bar}</div>'
+
+
+def model_report(progress: Progress) -> str:
+    """What each loaded model runs on and with; nothing while none is loaded."""
+    return "".join(
+        f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{replica.state}</em></h4>'
+        + (f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else "")
+        + '<dl class="capabilities">'
+        + "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
+        + "</dl>"
+        for replica in progress.replicas
+    )
 
 
 @dataclass(frozen=True)
@@ -165,39 +203,80 @@ class SettingsTab:
 
 def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
     """Draw the tab and wire it."""
-    filled = gr.Textbox("", visible=False)
+    fresh, filled, wrong = (gr.Textbox("", visible="hidden") for _ in range(3))
     controls: dict[str, gr.components.Component] = {}
-    note = gr.HTML(apply_default_css=False, render=False)
-    with gr.Row(elem_id="settings-bar"):
-        gr.HTML('<p class="hint">Settings are used by the next job and kept for the next start.</p>')
-        reset = gr.Button("Reset to defaults", size="sm", min_width=140, scale=0)
-        save = gr.Button("Save settings", variant="primary", size="sm", min_width=140, scale=0, elem_id="save-settings")
-    with gr.Row(elem_id="settings-columns"):
-        for titles in (("Model", "Application"), ("Captions", "Frames"), ("Generation",)):
-            with gr.Column(min_width=260):
-                for title in titles:
-                    with gr.Column(elem_classes="card"):
-                        gr.HTML(f"<h3>{title}</h3>", apply_default_css=False)
-                        for name in grouped_fields()[title]:
-                            controls[name] = draw_control(name)
-                            if name == "model":
-                                note.render()
-        with gr.Column(min_width=260, elem_classes="card"):
-            gr.HTML("<h3>Loaded model</h3>", apply_default_css=False)
-            report = gr.HTML(apply_default_css=False, elem_id="report")
-            with gr.Row(elem_id="load-row"):
-                load = gr.Button("Load model", size="sm", elem_id="load-model")
-                unload = gr.Button("Unload", size="sm", interactive=False)
+    note = gr.HTML(apply_default_css=False, elem_id="model-note", render=False)
+    state = gr.HTML(apply_default_css=False, elem_id="model-state", render=False)
+    report = gr.HTML(apply_default_css=False, elem_id="model-report", render=False)
+    load = gr.Button("Load model", size="sm", scale=0, min_width=110, elem_id="load-model", render=False)
+    unload = gr.Button("Unload", size="sm", scale=0, min_width=90, interactive=False, render=False)
+    devices = ["auto", "cpu", *(f"cuda:{index}" for index in range(len(nvidia_gpus())))]
+    with gr.Column(elem_id="settings"):
+        with gr.Row(elem_id="settings-bar"):
+            gr.HTML('<p><b class="state">Everything is saved</b> Settings are shared by all browsers and kept.</p>')
+            discard = gr.Button("Discard", size="sm", scale=0, min_width=90, elem_id="discard-settings")
+            reset = confirm_button("Reset", RESET_QUESTION, "Reset", elem_id="reset-settings")
+            save = gr.Button("Save", variant="primary", size="sm", scale=0, min_width=110, elem_id="save-settings")
+        with gr.Row(elem_id="settings-columns"):
+            for titles in COLUMNS:
+                with gr.Column(min_width=420):
+                    for title in titles:
+                        with gr.Column(elem_classes="card"):
+                            _heading(title, [load, unload] if title == "Model" else [], state)
+                            for name in grouped_fields()[title]:
+                                controls[name] = _field(name, devices)
+                                if name == "model":
+                                    note.render()
+                    if "Model" in titles:
+                        with gr.Column(elem_id="loaded-model", elem_classes="card"):
+                            gr.HTML("<h3>Loaded model</h3>", apply_default_css=False)
+                            report.render()
     ordered = [controls[name] for name in FIELDS]
-    gr.on([controls["model"].change], form.describe_model, controls["model"], note, **PLUMBING)
-    saving = [
-        save.click(form.save, ordered, None, **ACTION),
-        reset.click(form.reset, None, None, **ACTION),
-        load.click(form.load, ordered, None, **ACTION),
-    ]
-    tab.select(form.fill, filled, [*ordered, filled], **PLUMBING)
-    for done in saving:
-        done.success(form.fill, None, [*ordered, filled], **PLUMBING)
-    return SettingsTab(
-        ordered, filled, [report, load, unload], [*saving, unload.click(form.unload, None, None, **ACTION)]
+    described = [note, *(controls[name] for name in SAMPLING)]
+    sources = [controls["model"], controls["quantization"]]
+    gr.on(
+        [source.change for source in sources],
+        form.describe_model,
+        sources,
+        described,
+        trigger_mode="always_last",
+        **PLUMBING,
     )
+    merging = {"fn": None, "inputs": [fresh, filled, *ordered], "outputs": [filled, *ordered], "js": script("merge")}
+    complaining = {"fn": None, "inputs": [wrong, *ordered], "outputs": None, "js": script("complain")}
+    gr.on([fresh.change, tab.select], **merging, trigger_mode="multiple", **PLUMBING)
+    tab.select(form.names, None, controls["prompt_name"], **PLUMBING)
+    gr.on(
+        [c.change for c in ordered],
+        None,
+        [filled, *ordered],
+        None,
+        js=script("mark"),
+        trigger_mode="multiple",
+        **PLUMBING,
+    )
+    discard.click(None, [filled, *ordered], ordered, js=script("discard"), **PLUMBING)
+    saving = [button.click(form.save, [filled, *ordered], [fresh, wrong], **ACTION) for button in (save, load)]
+    merged = [done.success(**merging, **PLUMBING).then(**complaining, **PLUMBING) for done in saving]
+    back = reset.confirm(form.reset, None, [fresh, filled], **ACTION).success(**merging, **PLUMBING)
+    loading = merged[1].then(form.load, wrong, None, **ACTION)
+    refreshing = [merged[0], loading, back, unload.click(form.unload, None, None, **ACTION)]
+    return SettingsTab(ordered, filled, [fresh, state, report, load, unload], refreshing)
+
+
+def _heading(title: str, buttons: Sequence[gr.Button], state: gr.HTML) -> None:
+    if not buttons:
+        gr.HTML(f"<h3>{title}</h3>", apply_default_css=False)
+        return
+    with gr.Row(elem_classes="heading"):
+        gr.HTML(f"<h3>{title}</h3>", apply_default_css=False)
+        for button in buttons:
+            button.render()
+    state.render()
+
+
+def _field(name: str, devices: Sequence[str]) -> gr.components.Component:
+    classes = ["field", "wide"] if name in WIDE else ["field"]
+    with gr.Row(elem_id=f"field-{name}", elem_classes=classes):
+        gr.HTML(describe(name), apply_default_css=False)
+        return draw_control(name, devices)

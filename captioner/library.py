@@ -1,0 +1,362 @@
+"""The open folder: every file's state, kept true by the events of jobs and by edits, and what changed since a revision.
+
+Any number of viewers ask with a revision of their own; nothing is kept for them here.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from captioner import events as facts
+from captioner.captions import CaptionStore, caption_key
+from captioner.errors import CaptionerError, JobError
+from captioner.events import EventLog
+from captioner.media import discover
+from captioner.values import MediaItem
+
+State = Literal["pending", "done", "failed", "edited"]
+STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
+PREVIEW_LENGTH = 160
+KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
+READ_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Counts:
+    total: int = 0
+    done: int = 0  # captioned, edited ones too
+    pending: int = 0
+    failed: int = 0
+    edited: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file as a viewer sees it. `id` names it for as long as the folder stays open."""
+
+    id: str  # "<scan>-<index>"
+    index: int
+    item: MediaItem
+    state: State
+    text: str
+    problem: str = ""  # why it failed or cannot be read
+    tokens: int | None = None  # written so far, while it runs
+
+
+@dataclass(frozen=True)
+class Changes:
+    """rows None: too much has changed, fetch the listing."""
+
+    scan: str
+    revision: int
+    rows: tuple[dict, ...] | None
+    running: dict[int, int]  # index -> tokens so far
+
+
+class Library:
+    """Shared by all viewers; any thread may call."""
+
+    def __init__(self, events: EventLog, captions: CaptionStore) -> None:
+        self._events, self._captions = events, captions
+        self._lock = threading.RLock()
+        self._number = int(time.time() * 10)  # in ids; a tab left open over a restart names no other file by an old id
+        self._cursor = self._revision = 0
+        self.folder: Path | None = None
+        self.recursive = False
+        self.warnings: tuple[str, ...] = ()
+        self._forget(())
+
+    @property
+    def items(self) -> tuple[MediaItem, ...]:
+        return self._items
+
+    @property
+    def scan(self) -> str:
+        return f"{self._number:x}"
+
+    def open(self, folder: Path, recursive: bool) -> int:
+        """Scan a folder and show it instead; returns how many files it holds. Raises FolderError."""
+        folder = folder.expanduser().absolute()
+        found = discover(folder, recursive)
+        with self._lock:
+            self._cursor = self._events.snapshot().cursor
+            self._number += 1
+            self.folder, self.recursive, self.warnings = folder, recursive, found.warnings
+            self._forget(found.items)
+            self._find_captions()
+        return len(found.items)
+
+    def listing(self) -> dict:
+        """All files as columns of equal length, for a list of 50,000 to travel as one small document.
+
+        state: index into STATES. duration_s: 0 while it is not known. length: of the caption in characters.
+        """
+        with self._lock:
+            self._catch_up()
+            items = self._items
+            if not self._reading:
+                self._reading = True
+                threading.Thread(target=self._read_texts, args=(self._number,), name="captions", daemon=True).start()
+            return {
+                "scan": self.scan,
+                "revision": self._revision,
+                "folder": str(self.folder or ""),
+                "names": [item.name for item in items],
+                "kinds": [int(item.kind == "video") for item in items],
+                "sizes": [item.size_bytes for item in items],
+                "times": [int(item.modified_s) for item in items],
+                "states": [STATES.index(self._state(i)) for i in range(len(items))],
+                "durations": [self._durations.get(i, 0) for i in range(len(items))],
+                "lengths": [len(self._texts.get(i, "")) for i in range(len(items))],
+            }
+
+    def since(self, scan: str, revision: int) -> Changes:
+        """What changed after a viewer's revision, each file once."""
+        with self._lock:
+            self._catch_up()
+            lost = self._changed[0][0] - 1 if len(self._changed) == KEPT_CHANGES else 0
+            known = scan == self.scan and revision >= max(lost, self._oldest)
+            rows = None
+            if known:
+                touched = dict.fromkeys(index for number, index in self._changed if number > revision)
+                rows = tuple(self.row(index) for index in touched)
+            return Changes(self.scan, self._revision, rows, dict(self._running))
+
+    def row(self, index: int) -> dict:
+        """One file's line for a viewer: short texts, numbers."""
+        with self._lock:
+            text = self._texts.get(index) if index in self._texts else self._text(index)
+            return {
+                "index": index,
+                "state": STATES.index(self._state(index)),
+                "duration": self._durations.get(index, 0),
+                "length": len(text),
+                "preview": text[:PREVIEW_LENGTH],
+                "problem": self._failures.get(index) or self._problems.get(index, ""),
+            }
+
+    def counts(self) -> Counts:
+        with self._lock:
+            self._catch_up()
+            total, failed = len(self._items), len(self._failures)
+            done = len(self._captioned - self._failures.keys())
+            edited = len((self._edited & self._captioned) - self._failures.keys())
+            return Counts(total, done, total - done - failed, failed, edited)
+
+    def find(self, entry_id: str) -> Entry | None:
+        """The file of this id; None for one of a folder that was open before."""
+        with self._lock:
+            index = self._parse(entry_id)
+            if index is None:
+                return None
+            self._catch_up()
+            problem = self._failures.get(index) or self._problems.get(index, "")
+            text, state = self._text(index), self._state(index)
+            return Entry(
+                self.entry_id(index), index, self._items[index], state, text, problem, self._running.get(index)
+            )
+
+    def entry_id(self, index: int) -> str:
+        return f"{self.scan}-{index}"
+
+    def names(self, indices: Iterable[int]) -> list[str]:
+        """Names by index, unknown ones left out."""
+        with self._lock:
+            return [self._items[i].name for i in indices if 0 <= i < len(self._items)]
+
+    def with_state(self, *states: State) -> list[str]:
+        """Names of all files in one of these states."""
+        with self._lock:
+            self._catch_up()
+            return [item.name for i, item in enumerate(self._items) if self._state(i) in states]
+
+    def search(self, words: str) -> list[int]:
+        """Indices of the files whose name or caption holds all the words, whatever their case."""
+        wanted = words.casefold().split()
+        with self._lock:
+            self._catch_up()
+            haystacks = (f"{item.name}\n{self._texts.get(i, '')}".casefold() for i, item in enumerate(self._items))
+            return [i for i, text in enumerate(haystacks) if all(word in text for word in wanted)]
+
+    def save(self, entry_id: str, text: str, expected: str | None = None) -> str:
+        """Write a caption by hand; returns it as it stands in the file.
+
+        expected: what the editor started from; raises CaptionError when the file holds something else by now.
+        """
+        with self._lock:
+            index = self._index(entry_id)
+            path = self._items[index].caption_path
+            if expected is not None and self._captions.read(path) != expected:
+                self._texts[index] = self._captions.read(path)
+                self._touch(index)
+                raise JobError("the caption was changed meanwhile; look at the new text before you save")
+            saved = self._captions.save(path, text)
+            self._set_text(index, saved, edited=True)
+            return saved
+
+    def delete(self, entry_id: str) -> bool:
+        """Delete a caption file; its text stays in the history. False when there was none."""
+        with self._lock:
+            index = self._index(entry_id)
+            deleted = self._captions.delete(self._items[index].caption_path)
+            self._set_text(index, "", edited=False)
+            return deleted
+
+    def restore(self, entry_id: str, history_id: int) -> str:
+        """Put an earlier text back; returns it."""
+        with self._lock:
+            index = self._index(entry_id)
+            text = self._captions.restore(self._items[index].caption_path, history_id)
+            self._set_text(index, text, edited=True)
+            return text
+
+    def note(self, index: int, scan: str, duration_s: float = 0.0, problem: str = "") -> None:
+        """Keep what reading a file has shown."""
+        with self._lock:
+            if scan != self.scan or not 0 <= index < len(self._items):
+                return
+            if problem and self._problems.get(index) != problem:
+                self._problems[index] = problem
+                self._touch(index)
+            if duration_s and self._durations.get(index) != round(duration_s, 1):
+                self._durations[index] = round(duration_s, 1)
+                self._touch(index)
+
+    def _forget(self, items: tuple[MediaItem, ...]) -> None:
+        self._items = items
+        self._by_name = {item.name: i for i, item in enumerate(items)}
+        self._captioned: set[int] = set()
+        self._edited: set[int] = set()
+        self._running: dict[int, int] = {}
+        self._failures: dict[int, str] = {}
+        self._problems: dict[int, str] = {}
+        self._durations: dict[int, float] = {}
+        self._texts: dict[int, str] = {}
+        self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, index)
+        self._oldest = self._revision  # a viewer of before has to fetch the list
+        self._reading = False  # every caption, for search and previews: once somebody looks at the list
+
+    def _find_captions(self) -> None:
+        """A caption file counts if it is there and not empty; a blank one is noticed when it is read."""
+        self._texts.clear()
+        self._captioned = {i for i, item in enumerate(self._items) if item.has_caption and _size(item)}
+        edited = self._captions.edited_in(self.folder) if self.folder else set()
+        self._edited = (
+            {i for i in self._captioned if caption_key(self._items[i].caption_path) in edited} if edited else set()
+        )
+
+    def _read_texts(self, number: int) -> None:
+        """In a thread of its own: read every caption, for search and previews, a few at a time."""
+        for start in range(0, len(self._items), READ_AT_ONCE):
+            with self._lock:
+                if number != self._number:
+                    return
+                for index in range(start, min(start + READ_AT_ONCE, len(self._items))):
+                    self._text(index)
+            time.sleep(0.002)
+        with self._lock:
+            if number == self._number and self._texts:  # lengths are known now
+                self._revision += 1
+                self._oldest = self._revision
+
+    def _index(self, entry_id: str) -> int:
+        index = self._parse(entry_id)
+        if index is None:
+            raise JobError("the folder of this file is no longer open; open it again")
+        self._catch_up()  # what a job wrote before is not to look newer than the edit to come
+        return index
+
+    def _parse(self, entry_id: str) -> int | None:
+        scan, _, index = entry_id.partition("-")
+        known = scan == self.scan and index.isascii() and index.isdecimal() and int(index) < len(self._items)
+        return int(index) if known else None
+
+    def _state(self, index: int) -> State:
+        if index in self._failures:
+            return "failed"
+        if index not in self._captioned:
+            return "pending"
+        return "edited" if index in self._edited else "done"
+
+    def _text(self, index: int) -> str:
+        if index not in self._captioned:
+            return ""
+        if index not in self._texts:
+            try:
+                self._texts[index] = self._captions.read(self._items[index].caption_path)
+            except CaptionerError as error:
+                self._problems[index] = str(error)
+                self._texts[index] = ""
+                return ""
+            if not self._texts[index]:
+                self._captioned.discard(index)
+                self._touch(index)
+        return self._texts[index]
+
+    def _set_text(self, index: int, text: str, edited: bool) -> None:
+        self._texts[index] = text
+        self._failures.pop(index, None)
+        (self._captioned.add if text else self._captioned.discard)(index)
+        (self._edited.add if edited and text else self._edited.discard)(index)
+        self._touch(index)
+
+    def _touch(self, index: int) -> None:
+        self._revision += 1
+        self._changed.append((self._revision, index))
+
+    def _catch_up(self) -> None:
+        """Apply the events since the last call."""
+        news = self._events.since(self._cursor)
+        if news and news[0].number > self._cursor + 1:  # nobody looked for so long that events are gone
+            self._items = tuple(item._replace(has_caption=item.caption_path.is_file()) for item in self._items)
+            self._find_captions()
+            self._changed.clear()
+            self._number += 1
+        for event in news:
+            self._cursor = event.number
+            if isinstance(event, facts.JobEnded):
+                self._running.clear()
+            elif isinstance(event, facts.ItemEvent):
+                index = self._by_name.get(event.item)
+                if index is not None and self._items[index].path == event.path:
+                    self._apply(index, event)
+
+    def _apply(self, index: int, event: facts.ItemEvent) -> None:
+        if isinstance(event, facts.ItemStarted | facts.ItemProgress):
+            self._running[index] = getattr(event, "tokens", 0)
+            return
+        self._running.pop(index, None)
+        if isinstance(event, facts.ItemFailed):
+            self._failures[index] = event.reason
+            self._touch(index)
+        elif isinstance(event, facts.ItemDone):
+            self._problems.pop(index, None)
+            self._set_text(index, event.caption, edited=False)
+        elif index not in self._captioned:  # skipped, so somebody else has written a caption
+            self._captioned.add(index)
+            self._texts.pop(index, None)
+            self._touch(index)
+
+
+def _size(item: MediaItem) -> int:
+    try:
+        return os.stat(os.path.join(item.folder, item.caption_name)).st_size  # noqa: PTH116, PTH118 - 50,000 times
+    except OSError:
+        return 0
+
+
+def parse_ranges(text: str, limit: int) -> Sequence[int]:
+    """ "0-4,7" -> [0, 1, 2, 3, 4, 7], only below `limit`; what is no number is left out."""
+    indices: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first.isascii() and first.isdecimal() and (not last or (last.isascii() and last.isdecimal())):
+            indices += range(int(first), min(int(last or first) + 1, limit))
+        if len(indices) >= limit:  # each at most once, from anyone who plays fair
+            break
+    return [index for index in indices if index < limit]

@@ -1,0 +1,272 @@
+// The caption panel. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `entry`, the file
+// that was opened, `fresh`, the same as it stands now, and `saved`, what became of a text. An edit that is not saved
+// lives here and in sessionStorage.
+const $ = selector => element.querySelector(selector);
+const root = (window.gradio_config?.root || '').replace(/\/$/, '');
+const api = path => `${root}/gradio_api/vcs/${path}`;
+const box = $('textarea'), stage = $('.cp-stage'), sheet = $('.cp-sheet'), conflict = $('.cp-conflict');
+const WIDTH = { least: 300, most: 900, usual: 400 };
+const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g;
+let entry = { id: '' }, base = ''; // the opened file; the text that the edit began with
+let theirs = null; // what the file holds now, when it is neither the base nor ours
+const drafts = JSON.parse(sessionStorage.getItem('vcs-drafts') || '{}');
+
+const keyOf = file => `${file.folder}\n${file.name}`;
+const dirty = () => box.value !== base;
+const edit = () => (entry.id && dirty() ? { ...address(entry), text: box.value, expected: base } : null);
+const address = file => ({ id: file.id, folder: file.folder, name: file.name });
+
+function keepDraft() {
+  if (entry.id && dirty()) drafts[keyOf(entry)] = { text: box.value, base };
+  else delete drafts[keyOf(entry)];
+  sessionStorage.setItem('vcs-drafts', JSON.stringify(drafts));
+}
+
+// ---- what Python says ----
+function opened() {
+  if (!props.entry.id || keyOf(props.entry) === keyOf(entry)) return;
+  show(props.entry);
+  if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it stands below
+}
+
+// A pulse may be late and speak of the file that was open before.
+function refreshed() {
+  const { fresh } = props;
+  if (keyOf(fresh) !== keyOf(entry)) return;
+  if (fresh.id) follow(fresh);
+  else lose();
+}
+
+function saved() {
+  const { name, sent, text } = props.saved;
+  if (name === undefined) return;
+  const key = keyOf(props.saved);
+  if (drafts[key]?.text === sent) delete drafts[key];
+  if (key === keyOf(entry)) {
+    if (box.value === sent) box.value = text;
+    base = text;
+    count();
+  }
+  keepDraft();
+}
+
+function show(fresh) {
+  const left = edit();
+  if (left) { keepDraft(); trigger('save', left); }
+  const draft = drafts[keyOf(fresh)];
+  entry = fresh;
+  base = draft ? draft.base : fresh.text;
+  box.value = draft ? draft.text : fresh.text;
+  $('.cp-empty').hidden = true;
+  $('.cp-open').hidden = false;
+  showMedia();
+  confirmDelete(false);
+  sheet.open = false;
+  $('.cp-open').scrollTop = 0;
+  follow(fresh);
+}
+
+// The same file anew: an edit stays, and a text that somebody else wrote meanwhile is shown beside it.
+function follow(fresh) {
+  const replaced = fresh.id !== entry.id || fresh.version !== entry.version;
+  entry = fresh;
+  props.value = JSON.stringify(address(entry));
+  if (!dirty()) base = box.value = fresh.text;
+  else if (fresh.text === box.value) base = fresh.text;
+  theirs = dirty() && fresh.text !== base ? fresh.text : null;
+  if (replaced) showMedia();
+  showTexts();
+  count();
+  keepDraft();
+}
+
+function lose() {
+  if (!entry.id) return;
+  if (dirty()) {
+    $('.cp-problem').hidden = false;
+    $('.cp-problem').textContent = 'The folder of this file was closed. Your text is kept until you open it again.';
+    return;
+  }
+  entry = { id: '' };
+  base = box.value = props.value = '';
+  stage.replaceChildren();
+  $('.cp-empty').hidden = false;
+  $('.cp-open').hidden = true;
+}
+
+function showMedia() {
+  const source = api(`media/${entry.id}`), poster = api(`thumb/${entry.id}.jpg?v=${entry.version}`);
+  if (entry.kind === 'image') {
+    stage.replaceChildren(Object.assign(document.createElement('img'), { src: source, alt: '', decoding: 'async' }));
+    return;
+  }
+  const video = document.createElement('video');
+  Object.assign(video, { controls: true, loop: true, playsInline: true, preload: 'metadata', poster, src: source });
+  video.addEventListener('error', () => {
+    const text = document.createElement('p');
+    text.textContent = 'This browser cannot play the file; the model may still read it.';
+    stage.replaceChildren(Object.assign(document.createElement('img'), { src: poster, alt: '' }), text);
+  });
+  stage.replaceChildren(video);
+}
+
+function showTexts() {
+  const [name, facts] = $('.cp-title').children, problem = $('.cp-problem');
+  name.textContent = name.title = entry.name;
+  facts.textContent = entry.facts;
+  problem.hidden = !entry.problem;
+  problem.textContent = entry.problem;
+  stage.classList.toggle('running', entry.tokens !== null);
+  stage.dataset.run = entry.tokens ? `Captioning: ${entry.tokens} tokens` : 'Reading frames';
+  // Both are made and escaped in Python.
+  for (const [part, html] of [[$('.cp-about'), entry.about], [$('.cp-history'), entry.history]]) {
+    if (part.made === html) continue;
+    part.innerHTML = part.made = html;
+    for (const time of part.querySelectorAll('time')) {
+      const style = { dateStyle: 'medium', timeStyle: 'short' };
+      time.textContent = new Date(time.dataset.s * 1000).toLocaleString([], style);
+    }
+  }
+  if (sheet.open) showSheet();
+}
+
+function showSheet() {
+  const source = api(`sheet/${entry.id}.jpg?p=${encodeURIComponent(entry.plan)}`), img = sheet.querySelector('img');
+  if (img.getAttribute('src') !== source) img.src = source;
+}
+
+function count() {
+  const text = box.value, cjk = text.match(CJK)?.length ?? 0;
+  const words = text.replace(CJK, ' ').split(/\s+/).filter(Boolean).length + cjk;
+  const plural = (n, noun) => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+  const tokens = Math.ceil(words * 1.3), characters = plural([...text].length, 'character');
+  $('.cp-count').textContent = `${plural(words, 'word')} · ${characters} · about ${plural(tokens, 'token')}`;
+  $('.cp-dirty').textContent = dirty() ? 'Not saved' : '';
+  $('[data-act=save]').disabled = !dirty();
+  $('[data-act=undo]').disabled = !dirty() && !entry.undo;
+  $('[data-act=undo]').title = dirty() ? 'Undo the changes that are not saved' : 'Put the earlier text back';
+  $('[data-act=delete]').disabled = !entry.text && !dirty();
+  $('[data-act=history]').disabled = !entry.undo;
+  $('[data-act=again]').disabled = entry.tokens !== null;
+  if (!entry.undo) showHistory(false);
+  if (conflict.hidden && theirs !== null) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
+  conflict.hidden = theirs === null;
+  conflict.querySelector('p').textContent = theirs || 'Nothing: the caption was deleted.';
+}
+
+// ---- what the user does ----
+function save() {
+  if (edit()) trigger('save', { ...address(entry), text: box.value, expected: base });
+}
+
+// So that Ctrl+Z in the box brings back what was there.
+function write(text) {
+  box.focus();
+  box.select();
+  if (!document.execCommand('insertText', false, text)) box.value = text;
+  count();
+}
+
+function undo() {
+  if (dirty()) { write(base); keepDraft(); return; }
+  trigger('restore', { ...address(entry), history: entry.undo });
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(box.value);
+  } catch { // a page without HTTPS has no clipboard
+    box.select();
+    document.execCommand('copy');
+  }
+  const button = $('[data-act=copy]');
+  button.classList.add('did');
+  setTimeout(() => button.classList.remove('did'), 1200);
+}
+
+function showHistory(open) {
+  $('.cp-history').hidden = !open;
+  $('[data-act=history]').setAttribute('aria-expanded', open);
+}
+
+function confirmDelete(asking) {
+  $('.cp-confirm').hidden = !asking;
+  if (!asking) return;
+  $('.cp-confirm').scrollIntoView({ block: 'nearest' });
+  $('[data-act=delete-yes]').focus({ preventScroll: true });
+}
+
+const actions = {
+  save, undo, copy,
+  history: () => showHistory($('.cp-history').hidden),
+  again: () => trigger('again', { ...address(entry), edit: edit() }),
+  delete: () => confirmDelete(true),
+  'delete-no': () => confirmDelete(false),
+  'delete-yes'() {
+    const left = edit();
+    confirmDelete(false);
+    base = box.value = entry.text;
+    keepDraft();
+    trigger('remove', { ...address(entry), edit: left });
+  },
+  theirs() { const text = theirs; theirs = null; base = text; write(text); keepDraft(); },
+  mine() { base = theirs; theirs = null; count(); keepDraft(); box.focus(); },
+};
+
+element.addEventListener('click', event => {
+  const button = event.target.closest('button');
+  if (!button) return;
+  const { act, step, history } = button.dataset;
+  if (act) actions[act]();
+  else if (step) move(Number(step));
+  else if (history) trigger('restore', { ...address(entry), history: Number(history), edit: edit() });
+});
+box.addEventListener('input', () => { count(); keepDraft(); });
+box.addEventListener('keydown', event => {
+  if (event.key === 'Escape') document.querySelector('#grid .vg-view')?.focus();
+});
+sheet.addEventListener('toggle', () => { if (sheet.open) showSheet(); });
+
+const move = by => document.querySelector('#grid [data-vg]')?.vg.step(by);
+
+document.addEventListener('keydown', event => {
+  if (!element.offsetParent || !entry.id) return; // another tab
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.key.toLowerCase() === 's' && (event.ctrlKey || event.metaKey) && !event.altKey) save();
+  else if (event.altKey && by) move(by);
+  else return;
+  event.preventDefault();
+});
+
+// ---- its width ----
+function setWidth(width) {
+  const most = Math.min(WIDTH.most, innerWidth - 380);
+  const chosen = Math.round(Math.max(WIDTH.least, Math.min(most, width)));
+  document.documentElement.style.setProperty('--panel-width', `${chosen}px`);
+  return chosen;
+}
+const keepWidth = width => localStorage.setItem('vcs-panel-width', setWidth(width));
+const drag = $('.cp-drag');
+drag.addEventListener('pointerdown', event => {
+  const from = element.offsetWidth, start = event.clientX;
+  const follow = moved => keepWidth(from + start - moved.clientX);
+  drag.setPointerCapture(event.pointerId);
+  drag.addEventListener('pointermove', follow);
+  drag.addEventListener('pointerup', () => drag.removeEventListener('pointermove', follow), { once: true });
+  event.preventDefault();
+});
+drag.addEventListener('dblclick', () => keepWidth(WIDTH.usual));
+drag.addEventListener('keydown', event => {
+  const by = { ArrowLeft: 24, ArrowRight: -24 }[event.key];
+  if (!by || event.altKey) return;
+  keepWidth(element.offsetWidth + by);
+  event.preventDefault();
+});
+
+watch('saved', saved);
+watch('entry', opened);
+watch('fresh', refreshed);
+element.dataset.cp = '';
+element.cp = { edit };
+setWidth(Number(localStorage.getItem('vcs-panel-width')) || Math.min(WIDTH.usual, innerWidth * 0.32));
+count();

@@ -1,0 +1,182 @@
+"""The open folder: states by events and edits, what changed since a revision, search, ids that outlive nothing."""
+
+import time
+from pathlib import Path
+
+import pytest
+from media_maker import make_picture
+
+from captioner import events as facts
+from captioner.captions import CaptionStore
+from captioner.database import Database
+from captioner.errors import FolderError, JobError
+from captioner.events import EventLog
+from captioner.library import KEPT_CHANGES, STATES, Counts, Library, parse_ranges
+
+
+@pytest.fixture
+def events() -> EventLog:
+    return EventLog()
+
+
+@pytest.fixture
+def store(tmp_path):
+    database = Database(tmp_path / "captioner.sqlite")
+    yield CaptionStore(database, tmp_path / "scratch")
+    database.close()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Four pictures: a has a caption, b a blank one, c and d none."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for name in "abcd":
+        make_picture(folder / f"{name}.png")
+    (folder / "a.txt").write_text("A red Ball.")
+    (folder / "b.txt").write_text("  \n")
+    return folder
+
+
+@pytest.fixture
+def library(events, store, folder) -> Library:
+    library = Library(events, store)
+    assert library.open(folder, recursive=False) == 4
+    return library
+
+
+def states(library: Library) -> list[str]:
+    return [STATES[number] for number in library.listing()["states"]]
+
+
+def about(library: Library, index: int) -> dict:
+    item = library.items[index]
+    return {"job": 1, "item": item.name, "path": item.path}
+
+
+def read_all(library: Library) -> None:
+    """Look at every file, so that blank captions are noticed."""
+    for index in range(len(library.items)):
+        library.row(index)
+
+
+def test_states_follow_the_events_of_a_job(library, events):
+    read_all(library)
+    assert states(library) == ["done", "pending", "pending", "pending"]
+    events.append(facts.ItemStarted(**about(library, 2), replica="cpu"))
+    events.append(facts.ItemProgress(**about(library, 2), tokens=7))
+    assert library.since(library.scan, 10**9).running == {2: 7}
+    assert library.find(library.entry_id(2)).tokens == 7
+    events.append(facts.ItemDone(**about(library, 2), caption="New.", tokens=9, seconds=1.0, replica="cpu"))
+    events.append(facts.ItemFailed(**about(library, 3), reason="it is broken"))
+    assert states(library) == ["done", "pending", "done", "failed"]
+    assert library.counts() == Counts(total=4, done=2, pending=1, failed=1, edited=0)
+    entry = library.find(library.entry_id(3))
+    assert (entry.problem, entry.tokens) == ("it is broken", None)
+    assert library.with_state("pending", "failed") == ["b.png", "d.png"]
+
+
+def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
+    read_all(library)
+    start = library.listing()["revision"]
+    for caption in ("one", "two"):
+        events.append(facts.ItemDone(**about(library, 2), caption=caption, tokens=1, seconds=1.0, replica="cpu"))
+    library.save(library.entry_id(1), "By hand.")
+    changes = library.since(library.scan, start)
+    assert [(row["index"], row["preview"]) for row in changes.rows] == [(2, "two"), (1, "By hand.")]
+    assert library.since(library.scan, changes.revision).rows == ()
+
+
+def test_viewer_of_another_scan_or_far_behind_is_told_to_start_over(library, folder):
+    before, revision = library.scan, library.since(library.scan, 0).revision
+    library.open(folder, recursive=False)
+    assert library.since(before, revision).rows is None
+    for number in range(KEPT_CHANGES + 10):
+        library.note(number % 4, library.scan, duration_s=number + 1)
+    assert library.since(library.scan, 0).rows is None
+
+
+def test_ids_of_a_folder_that_was_open_before_name_nothing(library, tmp_path):
+    old = library.entry_id(0)
+    (tmp_path / "other").mkdir()
+    library.open(tmp_path / "other", recursive=False)
+    assert library.find(old) is None
+    with pytest.raises(JobError, match="no longer open"):
+        library.save(old, "x")
+    for bad in (
+        "",
+        "x",
+        library.scan,
+        f"{library.scan}-",
+        f"{library.scan}-0",
+        f"{library.scan}--1",
+        f"{library.scan}-²",
+    ):
+        assert library.find(bad) is None
+
+
+def test_folder_that_cannot_be_opened_leaves_the_old_one(library, folder):
+    with pytest.raises(FolderError):
+        library.open(folder / "missing", recursive=False)
+    assert (library.folder, len(library.items)) == (folder, 4)
+
+
+def test_edit_is_marked_and_survives_opening_again(library, folder):
+    assert library.save(library.entry_id(2), " Mine.\n") == "Mine."
+    assert states(library)[2] == "edited"
+    assert library.counts().edited == 1
+    library.open(folder, recursive=False)
+    assert states(library)[2] == "edited"
+
+
+def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_shows_the_new_one(library, folder):
+    (folder / "a.txt").write_text("Somebody else's.")
+    with pytest.raises(JobError, match="changed meanwhile"):
+        library.save(library.entry_id(0), "Mine.", expected="A red Ball.")
+    assert library.find(library.entry_id(0)).text == "Somebody else's."
+    assert (folder / "a.txt").read_text() == "Somebody else's."
+    assert library.save(library.entry_id(0), "Mine.", expected="Somebody else's.") == "Mine."
+
+
+def test_delete_and_restore(library, store, folder):
+    entry_id = library.entry_id(0)
+    assert library.delete(entry_id)
+    assert not (folder / "a.txt").exists()
+    assert states(library)[0] == "pending"
+    (entry,) = store.history(library.items[0].caption_path)
+    assert library.restore(entry_id, entry.id) == "A red Ball."
+    assert (folder / "a.txt").read_text() == "A red Ball."
+
+
+def test_search_looks_into_names_and_captions_whatever_their_case(library):
+    read_all(library)
+    assert library.search("red ball") == [0]
+    assert library.search("BALL red") == [0]
+    assert library.search("c.png") == [2]
+    assert library.search(".png") == [0, 1, 2, 3]
+    assert library.search("red c.png") == []
+
+
+def test_every_caption_is_read_once_somebody_looks_at_the_list(library):
+    library.listing()
+    deadline = time.monotonic() + 10
+    while library.listing()["lengths"][0] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert library.listing()["lengths"] == [len("A red Ball."), 0, 0, 0]
+
+
+def test_listing_has_one_entry_a_file_in_every_column(library, folder):
+    listing = library.listing()
+    columns = [value for value in listing.values() if isinstance(value, list)]
+    assert {len(column) for column in columns} == {4}
+    assert listing["names"] == ["a.png", "b.png", "c.png", "d.png"]
+    assert listing["folder"] == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [("", []), ("3", [3]), ("0-2,5", [0, 1, 2, 5]), ("8-99", [8, 9]), ("x,1,-,2-1,²", [1]), ("0-", [0])],
+)
+def test_ranges(text, indices):
+    assert list(parse_ranges(text, 10)) == indices

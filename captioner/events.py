@@ -43,6 +43,7 @@ class JobStarted(Event):
     job: int
     total: int
     model: str
+    saves: bool = True  # False: a try, which changes no caption
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,7 +135,8 @@ class JobRunner:
         self._close_pool()
 
     def _run_job(self, number: int, job: Job, stop: threading.Event) -> None:
-        self._log.append(facts.JobStarted(job=number, total=len(job.items), model=job.model.name))
+        about = {"total": len(job.items), "model": job.model.name, "saves": job.save}
+        self._log.append(facts.JobStarted(job=number, **about))
         run = _Run(number, job, stop, self._log, self._store, self._pool, self._ready)
         try:
             run.run()

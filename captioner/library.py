@@ -66,6 +66,7 @@ class Library:
         self._lock = threading.RLock()
         self._number = int(time.time() * 10)  # in ids; a tab left open over a restart names no other file by an old id
         self._cursor = self._revision = 0
+        self._trying = False  # the job that runs changes no caption
         self.folder: Path | None = None
         self.recursive = False
         self.warnings: tuple[str, ...] = ()
@@ -319,9 +320,11 @@ class Library:
             self._number += 1
         for event in news:
             self._cursor = event.number
-            if isinstance(event, facts.JobEnded):
+            if isinstance(event, facts.JobStarted):
+                self._trying = not event.saves
+            elif isinstance(event, facts.JobEnded):
                 self._running.clear()
-            elif isinstance(event, facts.ItemEvent):
+            elif isinstance(event, facts.ItemEvent) and not self._trying:
                 index = self._by_name.get(event.item)
                 if index is not None and self._items[index].path == event.path:
                     self._apply(index, event)

@@ -76,6 +76,17 @@ def test_states_follow_the_events_of_a_job(library, events):
     assert library.with_state("pending", "failed") == ["b.png", "d.png"]
 
 
+def test_a_try_changes_no_state(library, events):
+    events.append(facts.JobStarted(job=1, total=2, model="M", saves=False))
+    events.append(facts.ItemTried(**about(library, 2), caption="Tried.", tokens=1, seconds=1.0))
+    events.append(facts.ItemFailed(**about(library, 3), reason="it is broken"))
+    read_all(library)
+    assert states(library) == ["done", "pending", "pending", "pending"]
+    events.append(facts.JobStarted(job=2, total=1, model="M"))
+    events.append(facts.ItemFailed(**about(library, 3), reason="it is broken"))
+    assert states(library)[3] == "failed"
+
+
 def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
     read_all(library)
     start = library.listing()["revision"]

@@ -187,8 +187,8 @@ class _Run:
     loads_told: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time of the last ReplicaLoad
 
     def run(self) -> None:
-        self._skip_captioned()
-        if self.job.items and not self.pending:
+        self.pending.extend(self.job.items)
+        if self.job.items and not self._find_next():
             return
         folder = self.job.model.find(self._on_bytes)
         self._on_bytes(0, 0)
@@ -206,20 +206,21 @@ class _Run:
     def end(self, outcome: facts.JobOutcome, reason: str = "") -> facts.JobEnded:
         return facts.JobEnded(job=self.number, outcome=outcome, reason=reason, **self.counts)
 
-    def _skip_captioned(self) -> None:
-        if not self.job.save:
-            self.pending.extend(self.job.items)
-            return
-        for item in self.job.items:
+    def _find_next(self) -> bool:
+        """Whether an item is left that needs a caption; it is the first of `pending` then.
+
+        Asked for one item at a time, so that a job over 50,000 captioned files starts at once.
+        """
+        while self.pending and not self.stop.is_set():
+            item = self.pending[0]
             try:
-                needed = self.store.needs_caption(item, self.job.existing)
+                if not self.job.save or self.store.needs_caption(item, self.job.existing):
+                    return True
+                self._skip(item)
             except CaptionerError as error:
                 self._fail(item, str(error))
-                continue
-            if needed:
-                self.pending.append(item)
-            else:
-                self._skip(item)
+            self.pending.popleft()
+        return False
 
     def _on_bytes(self, done: int, total: int) -> None:
         if self.stop.is_set():
@@ -243,7 +244,7 @@ class _Run:
             if replica.name in self.ready
         }
         replicas = {replica.name: replica for replica in self.pool.replicas}
-        while self.pending and room and max(room.values()) > 0:
+        while room and max(room.values()) > 0 and self._find_next():
             name = max(room, key=room.__getitem__)
             room[name] -= 1
             self._submit(self.pending.popleft(), replicas[name])

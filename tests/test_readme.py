@@ -16,11 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def example(holding: str) -> str:
+    """The README's Python code that holds this text."""
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if holding in code]
+    return code
+
+
 def test_python_example_captions_a_folder(tmp_path):
     from captioner.demo.clips import write_samples
 
     write_samples(tmp_path / "clips", num_clips=1, num_stills=1)
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = example("from captioner.services")
     (tmp_path / "example.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "example.py"],
@@ -32,6 +38,24 @@ def test_python_example_captions_a_folder(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("{'event': 'JobEnded'")
+    assert len(list((tmp_path / "clips").glob("*.txt"))) == 2
+
+
+def test_example_for_other_programs_runs_against_the_page(tmp_path, capsys):
+    from captioner.demo.clips import write_samples
+    from captioner.services import Services
+    from captioner.ui.launch import launch
+    from captioner.ui.layout import build
+
+    write_samples(tmp_path / "clips", num_clips=1, num_stills=1)
+    with Services(tmp_path / "state", {"model": "demo"}) as services:
+        blocks, page = build(services)
+        address = launch(blocks, page)
+        code = example("gradio_client").replace("http://127.0.0.1:7860", address).replace("/data", str(tmp_path))
+        exec(compile(code, "README.md", "exec"), {})
+        blocks.close(verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("clip 01.mp4 A ") for line in lines)
     assert len(list((tmp_path / "clips").glob("*.txt"))) == 2
 
 

@@ -25,6 +25,21 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     _add_folder(benches)
     _add_replicas(benches)
     _add_feed(benches)
+    _add_page(benches)
+
+
+def _add_page(benches: argparse._SubParsersAction) -> None:
+    parser = add_command(benches, "page", _run_page, "the page with many files and viewers, in a real Chromium")
+    parser.add_argument("--files", type=_at_least_1, default=50_000, help="default %(default)s")
+    parser.add_argument("--viewers", type=_at_least_1, default=20, help="default %(default)s")
+    _add_json(parser)
+
+
+def _run_page(args: argparse.Namespace) -> int:
+    from captioner.bench.page import bench_page
+
+    bench_page(args.files, args.viewers, args.json)
+    return 0
 
 
 def _add_sample(benches: argparse._SubParsersAction) -> None:
@@ -121,7 +136,9 @@ def _run_engine(args: argparse.Namespace) -> int:
 
 
 def _add_folder(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "folder", _run_folder, "scanning a folder of clips and probing them")
+    parser = add_command(
+        benches, "folder", _run_folder, "scanning, probing and thumbnails of a folder of clips"
+    )
     parser.add_argument("--files", type=_at_least_1, default=2000, help="default %(default)s")
     parser.add_argument("--repeats", type=_at_least_1, default=5, help="default %(default)s")
     _add_json(parser)

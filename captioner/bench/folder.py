@@ -1,5 +1,6 @@
-"""`bench folder`: what opening a folder costs: the scan, and probing each clip, in one thread."""
+"""`bench folder`: what opening a folder costs: the scan, probing and thumbnails, in one thread."""
 
+import itertools
 import os
 import shutil
 import statistics
@@ -12,6 +13,7 @@ from captioner.bench.report import Report
 from captioner.bench.timing import alternate
 from captioner.errors import CaptionerError
 from captioner.media import discover, probe
+from captioner.thumbnails import Thumbnails
 from captioner.values import MediaItem
 
 RECIPES = (
@@ -31,8 +33,16 @@ def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False)
         if len(items) != num_files:
             raise CaptionerError(f"the scan found {len(items)} of {num_files} files")
         report = Report(("what", "ms", "files_per_s"), as_json)
-        runs = (lambda: discover(root, recursive=True), lambda: _probe_all(items))
-        for what, seconds in zip(("discover", "probe"), alternate(runs, repeats, time.perf_counter), strict=True):
+        caches = (Path(name) / f"thumbnails {number}" for number in itertools.count())
+        kept = Thumbnails(Path(name) / "thumbnails")
+        runs = {
+            "discover": lambda: discover(root, recursive=True),
+            "probe": lambda: [probe(item.path, item.kind) for item in items],
+            "thumbnails": lambda: _ask_all(Thumbnails(next(caches)), items),
+            "thumbnails again": lambda: _ask_all(kept, items),
+        }
+        _ask_all(kept, items)
+        for what, seconds in zip(runs, alternate(tuple(runs.values()), repeats, time.perf_counter), strict=True):
             median = statistics.median(seconds)
             report.add(what, round(1000 * median, 1), round(num_files / median))
         report.end(num_files=num_files, num_captions=num_files // 2, repeats=repeats, threads=1)
@@ -59,6 +69,6 @@ def link(source: Path, path: Path) -> None:
         shutil.copyfile(source, path)
 
 
-def _probe_all(items: tuple[MediaItem, ...]) -> None:
+def _ask_all(thumbnails: Thumbnails, items: tuple[MediaItem, ...]) -> None:
     for item in items:
-        probe(item.path, item.kind)
+        thumbnails.get(item)

@@ -158,10 +158,12 @@ async function load() {
   try {
     const answer = await fetch(api('list.json'), { credentials: 'same-origin' });
     if (!answer.ok) throw new Error(answer.statusText);
-    const name = list.names[opened], sameFolder = list.folder;
+    const name = list.names[opened], before = { folder: list.folder, scan: list.scan };
     setListing(await answer.json());
-    opened = sameFolder === list.folder && name !== undefined ? list.names.indexOf(name) : -1;
-    active = anchor = opened;
+    if (before.scan !== list.scan) { // else all numbers are what they were
+      opened = before.folder === list.folder && name !== undefined ? list.names.indexOf(name) : -1;
+      active = anchor = opened;
+    }
     broken = false;
     refresh();
     if (view.query) search();

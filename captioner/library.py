@@ -66,6 +66,7 @@ class Library:
         self._lock = threading.RLock()
         self._number = int(time.time() * 10)  # in ids; a tab left open over a restart names no other file by an old id
         self._cursor = self._revision = 0
+        self._counted: tuple[tuple[int, int], Counts] = ((0, -1), Counts())
         self._trying = False  # the job that runs changes no caption
         self.folder: Path | None = None
         self.recursive = False
@@ -144,10 +145,13 @@ class Library:
     def counts(self) -> Counts:
         with self._lock:
             self._catch_up()
-            total, failed = len(self._items), len(self._failures)
-            done = len(self._captioned - self._failures.keys())
-            edited = len((self._edited & self._captioned) - self._failures.keys())
-            return Counts(total, done, total - done - failed, failed, edited)
+            if self._counted[0] != (self._number, self._revision):  # else every viewer would count 50,000 each second
+                total, failed = len(self._items), len(self._failures)
+                done = len(self._captioned - self._failures.keys())
+                edited = len((self._edited & self._captioned) - self._failures.keys())
+                counts = Counts(total, done, total - done - failed, failed, edited)
+                self._counted = ((self._number, self._revision), counts)
+            return self._counted[1]
 
     def find(self, entry_id: str) -> Entry | None:
         """The file of this id; None for one of a folder that was open before."""

@@ -1,5 +1,6 @@
 """The open folder: states by events and edits, what changed since a revision, search, ids that outlive nothing."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -55,9 +56,10 @@ def about(library: Library, index: int) -> dict:
 
 
 def read_all(library: Library) -> None:
-    """Look at every file, so that blank captions are noticed."""
-    for index in range(len(library.items)):
-        library.row(index)
+    """Wait until the thread that reads all captions is through: then nothing changes any more by itself."""
+    library.listing()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "captions"]:
+        thread.join()
 
 
 def test_states_follow_the_events_of_a_job(library, events):

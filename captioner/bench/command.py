@@ -136,9 +136,7 @@ def _run_engine(args: argparse.Namespace) -> int:
 
 
 def _add_folder(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(
-        benches, "folder", _run_folder, "scanning, probing and thumbnails of a folder of clips"
-    )
+    parser = add_command(benches, "folder", _run_folder, "scanning, probing and thumbnails of a folder of clips")
     parser.add_argument("--files", type=_at_least_1, default=2000, help="default %(default)s")
     parser.add_argument("--repeats", type=_at_least_1, default=5, help="default %(default)s")
     _add_json(parser)

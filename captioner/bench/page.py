@@ -144,7 +144,7 @@ def _measure_start(page: Any, report: Report) -> None:
     """With the model loaded already: from the click to the first clip that runs, and one tile's update."""
     page.get_by_role("tab", name="Settings").click()
     page.locator("#load-model").click()
-    page.wait_for_selector("#model-state:has-text('ready')", timeout=1000 * START_TIMEOUT_S)
+    page.wait_for_selector("#model-state [data-state=ready]", timeout=1000 * START_TIMEOUT_S)
     page.get_by_role("tab", name="Gallery").click()
     page.evaluate(f"{GRID}.select('all')")
     start = time.perf_counter()

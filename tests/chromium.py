@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 TIMEOUT_MS = 20_000
-STUCK_S = 400.0  # Playwright waits for ever for a page whose script does not come back
+STUCK_S = 200.0  # Playwright waits for ever for a page whose script does not come back
 
 
 @contextlib.contextmanager

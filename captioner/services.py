@@ -11,11 +11,12 @@ from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database
 from captioner.devices import check_quantization, expand_devices
+from captioner.dispatch import Job, Model
 from captioner.engine.download import find_model
 from captioner.errors import CaptionError, JobError, PromptError
 from captioner.events import EventLog
 from captioner.files import state_folder
-from captioner.jobs import Job, JobRunner, Model
+from captioner.jobs import JobRunner
 from captioner.library import Library
 from captioner.plan import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
 from captioner.presets import Preset, check_quantizable, choose_preset

@@ -7,8 +7,9 @@ import pytest
 from captioner import events as facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
+from captioner.dispatch import Job, Model
 from captioner.events import EventLog
-from captioner.jobs import Job, JobRunner, Model
+from captioner.jobs import JobRunner
 from captioner.media import discover
 from captioner.replicas.base import Finished, Load, Ready
 from captioner.replicas.pool import ReplicaPool

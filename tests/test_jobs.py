@@ -12,9 +12,10 @@ from captioner import events as facts
 from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database
+from captioner.dispatch import Job, Model
 from captioner.errors import JobError, ModelError
 from captioner.events import EventLog
-from captioner.jobs import Job, JobRunner, Model
+from captioner.jobs import JobRunner
 from captioner.media import discover
 from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready
 from captioner.replicas.pool import ReplicaPool

@@ -12,8 +12,9 @@ import pytest
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.demo.clips import write_samples
+from captioner.dispatch import Job, Model
 from captioner.events import EventLog, ItemFailed, ItemProgress, ReplicaChanged
-from captioner.jobs import Job, JobRunner, Model
+from captioner.jobs import JobRunner
 from captioner.media import discover
 from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
 from captioner.replicas.process import ProcessReplica

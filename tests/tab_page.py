@@ -8,7 +8,7 @@ import gradio as gr
 from captioner.services import Services
 from captioner.ui.routes import media_routes
 from captioner.ui.settings_tab import SettingsForm, settings_tab
-from captioner.ui.wiring import PLUMBING, only_changed
+from captioner.ui.wiring import PLUMBING, keep_up_to_date
 
 
 @contextlib.contextmanager
@@ -40,16 +40,12 @@ def draw_settings(services: Services) -> Callable[[gr.Blocks, gr.Tab], None]:
     """The Settings tab, kept up to date as the page does it."""
     form = SettingsForm(services)
 
-    def pulse(cursor: str) -> list:
-        return only_changed(cursor, form.render(services.events.snapshot()))
+    def render() -> list:
+        return form.render(services.events.snapshot())
 
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
-        cursor = gr.Textbox("", visible=False)
         settings = settings_tab(form, tab)
-        outputs = [cursor, *settings.outputs]
-        gr.on([blocks.load, gr.Timer(0.3).tick], pulse, cursor, outputs, **PLUMBING)
-        for event in settings.refreshing:
-            event.then(pulse, cursor, outputs, **PLUMBING)
+        keep_up_to_date([blocks.load, gr.Timer(0.3).tick], settings.refreshing, render, [], settings.outputs)
         blocks.load(form.fill, None, [*settings.controls, settings.filled], **PLUMBING)
 
     return draw

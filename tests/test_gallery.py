@@ -22,7 +22,7 @@ from captioner.ui.gallery import CSS, Gallery, anywhere, counts_line, gallery_ta
 from captioner.ui.grid import grid_changes, selected_names
 from captioner.ui.panel import history_list
 from captioner.ui.routes import media_routes
-from captioner.ui.wiring import PLUMBING, only_changed
+from captioner.ui.wiring import keep_up_to_date
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -250,16 +250,12 @@ def served(services: Services) -> Iterator[str]:
     """The address of a page with this tab alone, and a pulse twice a second."""
     gallery = Gallery(services)
 
-    def pulse(cursor: str, seen: str, opened: str) -> list:
-        return only_changed(cursor, gallery.render(services.events.snapshot(), seen, opened))
+    def render(seen: str, opened: str) -> list:
+        return gallery.render(services.events.snapshot(), seen, opened)
 
     with gr.Blocks(analytics_enabled=False, fill_width=True) as blocks:
-        cursor = gr.Textbox("", visible=False)
         tab = gallery_tab(gallery)
-        inputs, outputs = [cursor, *tab.inputs], [cursor, *tab.outputs]
-        gr.on([blocks.load, gr.Timer(0.5).tick], pulse, inputs, outputs, **PLUMBING)
-        for done in tab.refreshing:
-            done.then(pulse, inputs, outputs, **PLUMBING)
+        keep_up_to_date([blocks.load, gr.Timer(0.5).tick], tab.refreshing, render, tab.inputs, tab.outputs)
     blocks.queue(default_concurrency_limit=None)
     routes = media_routes(services).routes
     options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False, "run_history": False, "footer_links": []}

@@ -1,5 +1,7 @@
 """The page as a whole: its pulse, its endpoints, who may ask, and hostile names in every place of a real browser."""
 
+import json
+
 import gradio as gr
 import httpx
 import numpy as np
@@ -39,11 +41,12 @@ def page(services, tmp_path) -> layout.Page:
 
 
 def test_only_what_changed_is_sent():
-    cursor, *first = only_changed("", ["a", gr.update(value=1)])
-    assert first == ["a", gr.update(value=1)]
-    cursor, *second = only_changed(cursor, ["a", gr.update(value=2)])
-    assert second == [gr.skip(), gr.update(value=2)]
-    assert only_changed("of another version", ["a"])[1] == "a"
+    first = json.loads(only_changed("", ["a", gr.update(value=1)]))
+    assert first["values"] == {"0": "a", "1": gr.update(value=1)}
+    second = json.loads(only_changed(first["cursor"], ["a", gr.update(value=2)]))
+    assert second["values"] == {"1": gr.update(value=2)}
+    assert only_changed(second["cursor"], ["a", gr.update(value=2)]) == ""
+    assert json.loads(only_changed("of another version", ["a"]))["values"] == {"0": "a"}
 
 
 def test_errors_become_toasts_with_their_message_escaped():
@@ -71,14 +74,11 @@ def test_a_demo_model_and_a_missing_cuda_are_noticed():
     assert "built without CUDA" in views.notices(False, True)
 
 
-def test_a_pulse_without_news_sends_nothing(page):
-    cursor, *first = page.pulse("", 0, "", "")
-    assert gr.skip() not in first[:3]
-    seen = first[4]
-    cursor, *_ = page.pulse(cursor, 0, seen, "")  # from now on it knows the list
-    again, *second = page.pulse(cursor, 0, seen, "")
-    assert again == cursor
-    assert second == [gr.skip()] * len(first)
+def test_what_the_page_shows_is_news_once(page):
+    seen = page.render(0, "", "")[4]
+    first = json.loads(only_changed("", page.render(0, seen, "")))  # it knows the list already
+    assert len(first["values"]) == len(page.render(0, seen, ""))
+    assert only_changed(first["cursor"], page.render(0, seen, "")) == ""
 
 
 def test_a_bad_folder_is_an_error_at_once(services, tmp_path):

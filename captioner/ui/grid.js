@@ -4,7 +4,7 @@ const $ = selector => element.querySelector(selector);
 const port = $('.vg-view'), canvas = $('.vg-canvas'), empty = $('.vg-empty'), searchBox = $('.vg-search input');
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
 const api = path => `${root}/gradio_api/vcs/${path}`;
-const GAP = 12, INFO = 72, OVERSCAN = 2, SETTLE_MS = 60, HOVER_MS = 150, SEARCH_MS = 150;
+const GAP = 12, INFO = 72, OVERSCAN = 1, SETTLE_MS = 60, HOVER_MS = 150, SEARCH_MS = 80;
 const EMPTY = {
   folder: ['No folder is open', 'Type the path of a folder of videos and images above, or look for one.',
     'Browse folders'],

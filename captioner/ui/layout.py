@@ -18,7 +18,7 @@ from captioner.ui.prompts_tab import PromptDesk, prompts_tab
 from captioner.ui.run import run_card
 from captioner.ui.settings_tab import SettingsForm, settings_tab
 from captioner.ui.transfer import Transfer, Uploads, upload_controls
-from captioner.ui.wiring import PLUMBING, only_changed
+from captioner.ui.wiring import PLUMBING, keep_up_to_date
 
 TITLE = "Video Caption Suite"
 PULSE_S = 2.5 if "SPACE_ID" in os.environ else 1.0  # a Space limits how often a page may ask
@@ -40,17 +40,16 @@ class Page:
         self.readings = machine.Readings()
         self._cuda_missing = cuda_missing()
 
-    def pulse(self, cursor: str, dismissed: float, seen: str, opened: str) -> list[Any]:
-        """Everything that moves, for one browser; only what it does not show yet. Runs every second in each."""
+    def render(self, dismissed: float, seen: str, opened: str) -> list[Any]:
+        """Everything that moves, for one browser. Runs every second in each."""
         snapshot = self.services.events.snapshot()
-        values = [
+        return [
             progress.strip(snapshot),
             progress.card(snapshot, time.time(), int(dismissed or 0)),
             views.notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
         ]
-        return only_changed(cursor, values)
 
     def resources(self) -> str:
         return machine.view(self.readings.latest())
@@ -67,7 +66,6 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
     page = Page(services, folder, remote)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first, for a name that is taken gets a number
-        cursor = gr.Textbox("", visible="hidden")
         with gr.Row(elem_id="header"):
             gr.HTML(f"<h1>{html.escape(TITLE)}</h1>", apply_default_css=False, elem_id="title")
             strip = gr.HTML(apply_default_css=False, elem_id="strip")
@@ -82,11 +80,13 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
                 settings = settings_tab(page.form, tab)
             with gr.Tab("Prompts") as tab:
                 prompts = prompts_tab(page.desk, tab)
-        inputs = [cursor, run.dismissed, *gallery.inputs]
-        outputs = [cursor, strip, run.html, notices, *gallery.outputs, *settings.outputs]
-        gr.on([blocks.load, gr.Timer(PULSE_S).tick], page.pulse, inputs, outputs, **PLUMBING)
-        for event in (*run.refreshing, *gallery.refreshing, *settings.refreshing, *uploading):
-            event.then(page.pulse, inputs, outputs, **PLUMBING)
+        keep_up_to_date(
+            [blocks.load, gr.Timer(PULSE_S).tick],
+            [*run.refreshing, *gallery.refreshing, *settings.refreshing, *uploading],
+            page.render,
+            [run.dismissed, *gallery.inputs],
+            [strip, run.html, notices, *gallery.outputs, *settings.outputs],
+        )
         gr.on([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip, **PLUMBING)
         blocks.load(page.form.fill, None, [*settings.controls, settings.filled], **PLUMBING)
         blocks.load(page.desk.choose, prompts.chosen, prompts.outputs, **PLUMBING)

@@ -1,36 +1,32 @@
 """The caption files beside the media, and in the database all they ever held and how they were made."""
 
-import contextlib
-import errno
-import hashlib
-import json
 import logging
-import os
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import Row
-from typing import Literal
 
+from captioner.changes import Change, ChangeLog, read_bytes
 from captioner.cleanup import Decoration, clean, decorate, is_blank, one_line
-from captioner.database import Database
+from captioner.database import Database, path_text, text_path
 from captioner.errors import CaptionError, StateError
-from captioner.files import write_atomic
-from captioner.values import Caption, ExistingPolicy, GenerationOptions, MediaItem
+from captioner.provenance import Made, Outcome, Provenance, insert_made, provenance
+from captioner.states import CaptionStates, digest
+from captioner.undo import CHANGED_AT_ONCE, Undone, undo_operation
+from captioner.values import Caption, ExistingPolicy, MediaItem
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["written", "kept"]
+HAS_CAPTION, APPROVED, ELSEWHERE = "has a caption", "approved", "changed elsewhere"  # why a job leaves a text alone
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write` did: `text` stands in the file now; "kept" means it is what somebody else put there meanwhile."""
+    """What `write` did: `text` stands in the file now; "kept" means it stood there before, and stays for `reason`."""
 
     text: str
     outcome: Outcome
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,211 +37,223 @@ class HistoryEntry:
     text: str
     data: bytes  # the same, byte for byte
     replaced_at_s: float  # POSIX time
-    origin: str  # what replaced it: "job", "hand", "delete", "restore", or as given to `save`
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """One caption that a model made. `caption.text` is the cleaned and decorated text, without what a policy put
-    beside it."""
-
-    caption: Caption
-    media_path: Path
-    caption_path: Path
-    outcome: Outcome
-    created_at_s: float  # POSIX time
-    job: str
+    origin: str  # what replaced it: "job", "hand", "delete", "restore", "bulk", "undo", or as given to `save`
 
 
 class CaptionStore:
     """Reads and writes caption files, one line of UTF-8 without BOM or line end: most trainers use the file as it is.
 
-    Every non-blank content that is replaced or deleted is first committed to the database, so nothing that anyone
-    wrote is lost. Files are replaced whole, by way of `scratch` where that is on the same filesystem; a symbolic link
-    is replaced by a file and what it pointed to stays. Any thread may call; changes are made one at a time.
-    Methods raise CaptionError with one line when a caption file cannot be used and StateError when the database cannot.
+    Every content that is replaced or deleted is first committed to the database, so nothing that anyone wrote is lost.
+    Files are replaced whole, by way of `scratch` where that is on the same filesystem; a symbolic link is replaced by
+    a file and what it pointed to stays. Any thread may call; changes are made one at a time. An `operation` is a
+    number of captioner.operations. Methods raise CaptionError with one line when a caption file cannot be used and
+    StateError when the database cannot.
     """
 
     def __init__(self, database: Database, scratch: Path) -> None:
         self._database = database
-        self._scratch = scratch
-        self._lock = threading.Lock()
+        self._log = ChangeLog(database, scratch)
+        self.states = CaptionStates(database)
         try:
             scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"cannot create the folder {scratch}: {error.strerror}") from None
+
+    def settle(self, operation: int | None = None) -> dict[Path, bool]:
+        """What became of the changes that were under way when the program ended: made whole, or never made.
+
+        To be called before anything else is written. Without an operation it also ends bulk edits and undos that were
+        cut short, and removes the temporary files of killed writes.
+        """
+        if operation is None:
+            self._database.execute(
+                "UPDATE operations SET state = 'stopped', reason = 'the program ended', ended_at_s = ? "
+                "WHERE state = 'running' AND kind != 'job'",
+                (time.time(),),
+            )
+        return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
         """The text of the file without outer spaces; "" when there is no file or nothing to see in it.
 
         Never fails on odd bytes: a BOM is understood, other undecodable bytes become U+FFFD.
         """
-        return _decode(self._read_bytes(caption_path))
+        return _decode(read_bytes(caption_path))
 
-    def needs_caption(self, item: MediaItem, policy: ExistingPolicy) -> bool:
-        """Whether a model should caption the item; under "skip" only if it has no or a blank caption file now."""
-        return policy != "skip" or not self.read(item.caption_path)
+    def look(self, caption_path: Path, ours: bytes | None) -> tuple[str, bool]:
+        """The text, and whether it was changed elsewhere. ours: the digest of what we wrote; None if we never did."""
+        data = read_bytes(caption_path)
+        return _decode(data), _elsewhere(data, ours)
+
+    def needs_caption(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> str:
+        """ "" if a model should caption the item now, else why not: HAS_CAPTION, APPROVED or ELSEWHERE."""
+        return self._obstacle(item.caption_path, read_bytes(item.caption_path), policy, consent)
 
     def write(
         self,
         item: MediaItem,
         caption: Caption,
         policy: ExistingPolicy,
-        job: str = "",
+        operation: int | None = None,
         decoration: Decoration = Decoration(),
+        consent: bool = False,
     ) -> Written:
         """Put a model's caption, cleaned and decorated, into the item's file by the policy, which is checked again now.
 
         Under "skip" a text that appeared meanwhile is kept. "prefix" and "append" put the new text before and after
-        the old one. An empty output raises CaptionError and leaves the file alone.
+        the old one. An approved text is always kept, one that was changed elsewhere unless the user gave consent for
+        this very file. An empty output raises CaptionError and leaves the file alone.
         """
         text = clean(caption.text)
         if not text:
             raise CaptionError(f"{item.name}: the model returned an empty caption")
-        text = decorate(text, decoration)
+        made = Made(item, caption, decorate(text, decoration), operation)
         path = item.caption_path
-        with self._lock:
-            old = self._read_bytes(path)
+        with self._log.lock:
+            old = read_bytes(path)
             existing = one_line(_decode(old))
-            if existing and policy == "skip":
-                written = Written(existing, "kept")
-            else:
-                written = Written(_join(text, existing, policy), "written")
-                self._replace(path, old, written.text.encode(), "job")
-        self._record(item, caption, text, written.outcome, job)
-        return written
+            if reason := self._obstacle(path, old, policy, consent):
+                self._record_kept(made)
+                return Written(existing, "kept", reason)
+            new = _join(made.text, existing, policy)
+            self._put(Change(path, old, new.encode(), "job", operation, made))
+        return Written(new, "written")
 
-    def save(self, caption_path: Path, text: str, origin: str = "hand") -> str:
+    def save(self, caption_path: Path, text: str, origin: str = "hand", operation: int | None = None) -> str:
         """Put a text written by hand into the file, as one line and otherwise unchanged; return it.
 
         A blank text leaves an empty file, which counts as missing.
         """
         text = "" if is_blank(text) else one_line(text)
-        with self._lock:
-            self._replace(caption_path, self._read_bytes(caption_path), text.encode(), origin)
+        with self._log.lock:
+            self._put(Change(caption_path, read_bytes(caption_path), text.encode(), origin, operation))
         return text
 
-    def delete(self, caption_path: Path) -> bool:
+    def delete(self, caption_path: Path, origin: str = "delete", operation: int | None = None) -> bool:
         """Delete the file, keeping its text in the history. False if there was none."""
-        with self._lock:
-            old = self._read_bytes(caption_path)
-            if old is None:
-                return False
-            with self._remembering(caption_path, old, "delete"):
-                caption_path.unlink(missing_ok=True)
-        return True
+        with self._log.lock:
+            old = read_bytes(caption_path)
+            if old is not None:
+                self._put(Change(caption_path, old, None, origin, operation))
+        return old is not None
 
     def restore(self, caption_path: Path, entry_id: int) -> str:
         """Put a text of this file's history back, byte for byte; what stands there goes into the history."""
         entry = next((entry for entry in self.history(caption_path) if entry.id == entry_id), None)
         if entry is None:
             raise CaptionError(f"{caption_path} has no earlier text number {entry_id}")
-        with self._lock:
-            self._replace(caption_path, self._read_bytes(caption_path), entry.data, "restore")
+        with self._log.lock:
+            self._put(Change(caption_path, read_bytes(caption_path), entry.data, "restore"))
         return entry.text
+
+    def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
+        """Put `edit` of its text, one line, into each file that has one; None deletes the file.
+
+        Says what became of each: "changed", "same", or why it was left alone. What `edit` raises ends the rest.
+        """
+        results: dict[Path, str] = {}
+        paths = list(dict.fromkeys(paths))
+        for start in range(0, len(paths), CHANGED_AT_ONCE):
+            with self._log.lock:
+                planned = {path: self._edited(path, edit, operation) for path in paths[start : start + CHANGED_AT_ONCE]}
+                changes = [change for change in planned.values() if isinstance(change, Change)]
+                problems = self._log.make(changes)
+            results |= planned
+            for change, problem in zip(changes, problems, strict=True):
+                results[change.path] = str(problem) if problem else "changed"
+        return results
+
+    def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str] | str:
+        """What `rewrite` would do: the text before and after ("" for none), or "same", or why it would not."""
+        change = self._edited(caption_path, edit, None)
+        return change if isinstance(change, str) else (_decode(change.before), _decode(change.after))
+
+    def undo(self, operation: int) -> Undone:
+        """Put every file that the operation changed back, byte for byte; files that it made are deleted.
+
+        A file that holds something else by now, or was approved, is kept. What is as before already counts as neither,
+        so that a second undo does nothing. Is an operation of kind "undo" itself: to undo that is to redo this one.
+        Raises JobError for an unknown number.
+        """
+        return undo_operation(self._database, self._log, self.states, operation)
+
+    def changed_by(self, operation: int) -> list[Path]:
+        """The caption files that an operation changed."""
+        sql = "SELECT DISTINCT caption_path FROM caption_changes WHERE operation = ? AND made = 1"
+        return [text_path(row["caption_path"]) for row in self._database.rows(sql, (operation,))]
+
+    def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:
+        """Lock captions as they stand against jobs and bulk edits, or unlock them; returns how many.
+
+        Files without a text are left out.
+        """
+        if not on:
+            return self.states.unapprove(list(caption_paths))
+        with self._log.lock:
+            found = {path: read_bytes(path) for path in caption_paths}
+            texts = {path: data for path, data in found.items() if data and _decode(data)}
+            self.states.approve(texts)
+        return len(texts)
 
     def history(self, caption_path: Path) -> list[HistoryEntry]:
         """All earlier texts of the file, the latest first."""
         rows = self._database.rows(
-            "SELECT id, data, replaced_at_s, origin FROM caption_history WHERE caption_path = ? ORDER BY id DESC",
-            (caption_key(caption_path),),
+            "SELECT id, before, changed_at_s, origin FROM caption_changes "
+            "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
+            (path_text(caption_path),),
         )
-        return [
-            HistoryEntry(row["id"], _decode(row["data"]), row["data"], row["replaced_at_s"], row["origin"])
+        entries = [
+            HistoryEntry(row["id"], _decode(row["before"]), row["before"], row["changed_at_s"], row["origin"])
             for row in rows
         ]
-
-    def edited_in(self, folder: Path) -> set[str]:
-        """Paths of the caption files under a folder whose present text was written by hand, as far as we wrote it."""
-        start = caption_key(folder).rstrip(os.sep) + os.sep
-        rows = self._database.rows(
-            "SELECT caption_path FROM caption_state WHERE caption_path >= ? AND caption_path < ? AND origin != 'job'",
-            (start, start[:-1] + chr(ord(os.sep) + 1)),
-        )
-        return {row["caption_path"] for row in rows}
+        return [entry for entry in entries if entry.text]
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
         """Every model caption made for the file, kept ones included, the latest first."""
-        sql = "SELECT * FROM captions_made WHERE caption_path = ? ORDER BY id DESC"
-        return [_provenance(row) for row in self._database.rows(sql, (caption_key(caption_path),))]
+        sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
+        return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
 
-    def _read_bytes(self, path: Path) -> bytes | None:
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
+    def _obstacle(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> str:
+        if not _decode(data):
+            return ""
+        if self.states.is_approved(path):
+            return APPROVED
+        if policy == "skip":
+            return HAS_CAPTION
+        return ELSEWHERE if not consent and _elsewhere(data, self.states.digest_of(path)) else ""
 
-    def _replace(self, path: Path, old: bytes | None, new: bytes, origin: str) -> None:
-        if old == new:
+    def _put(self, change: Change) -> None:
+        if change.before == change.after:
+            self._log.note(change)
             return
-        with self._remembering(path, old, origin):
-            write_atomic(path, new, self._scratch)
-        self._note_state(path, new, origin)
+        [problem] = self._log.make([change])
+        if problem:
+            raise problem
 
-    def _note_state(self, path: Path, data: bytes, origin: str) -> None:
-        """Who wrote what stands in the file now. The caption itself is safe already, so a failure is only logged."""
+    def _edited(self, path: Path, edit: Callable[[str], str | None], operation: int | None) -> Change | str:
         try:
-            self._database.execute(
-                "INSERT INTO caption_state (caption_path, origin, digest, changed_at_s) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (caption_path) DO UPDATE SET origin = excluded.origin, digest = excluded.digest, "
-                "changed_at_s = excluded.changed_at_s",
-                (caption_key(path), origin, hashlib.sha256(data).digest(), time.time()),
-            )
+            old = read_bytes(path)
+        except CaptionError as error:
+            return str(error)
+        text = _decode(old)
+        if not text:
+            return "no caption"
+        if self.states.is_approved(path):
+            return APPROVED
+        new = edit(text)
+        if new == text:
+            return "same"
+        if new is not None and is_blank(new):
+            return "would be empty"
+        return Change(path, old, None if new is None else new.encode(), "bulk", operation)
+
+    def _record_kept(self, made: Made) -> None:
+        """A failure is only logged: to fail the item now would have it captioned again."""
+        try:
+            with self._database.transaction() as connection:
+                insert_made(connection, made, "kept")
         except StateError as error:
-            log.warning("who wrote %s is not recorded: %s", path, error)
-
-    @contextlib.contextmanager
-    def _remembering(self, path: Path, old: bytes | None, origin: str) -> Iterator[None]:
-        """Commit the old content to the history, then run the block; if that raises, the file still holds it."""
-        entry_id = 0
-        if old is not None and not is_blank(_decode(old)):
-            entry_id = self._database.execute(
-                "INSERT INTO caption_history (caption_path, data, replaced_at_s, origin) VALUES (?, ?, ?, ?)",
-                (caption_key(path), old, time.time(), origin),
-            )
-        try:
-            yield
-        except OSError as error:
-            if entry_id:
-                self._database.execute("DELETE FROM caption_history WHERE id = ?", (entry_id,))
-            raise CaptionError(f"cannot write the caption {path}: {error.strerror}{_advice(error)}") from None
-
-    def _record(self, item: MediaItem, caption: Caption, text: str, outcome: Outcome, job: str) -> None:
-        options = asdict(caption.options)
-        values = {
-            "media_path": caption_key(item.path),
-            "caption_path": caption_key(item.caption_path),
-            "text": text,
-            "outcome": outcome,
-            "model": caption.model,
-            "prompt": caption.prompt,
-            "seed": options.pop("seed"),
-            "options_json": json.dumps(options),
-            "frame_times_json": json.dumps([round(float(time_s), 4) for time_s in caption.frame_times_s]),
-            "seconds": caption.seconds,
-            "num_prompt_tokens": caption.num_prompt_tokens,
-            "num_tokens": caption.num_tokens,
-            "device": caption.device,
-            "finish_reason": caption.finish_reason,
-            "warning": caption.warning,
-            "created_at_s": time.time(),
-            "job": job,
-        }
-        marks = ", ".join("?" * len(values))
-        try:
-            self._database.execute(
-                f"INSERT INTO captions_made ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
-            )
-        except StateError as error:
-            # The caption is in its file: to fail the item now would have it made again.
-            log.warning("how %s was captioned is not recorded: %s", item.name, error)
-
-
-def caption_key(path: Path) -> str:
-    """In the database. Names that are no text keep their bytes as \\x escapes, which SQLite can hold."""
-    return str(path.absolute()).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            log.warning("how %s was captioned is not recorded: %s", made.item.name, error)
 
 
 def _decode(data: bytes | None) -> str:
@@ -255,33 +263,11 @@ def _decode(data: bytes | None) -> str:
     return "" if is_blank(text) else text
 
 
+def _elsewhere(data: bytes | None, ours: bytes | None) -> bool:
+    return ours is not None and bool(_decode(data)) and digest(data or b"") != ours
+
+
 def _join(text: str, existing: str, policy: ExistingPolicy) -> str:
     if not existing or policy not in ("prefix", "append"):
         return text
     return f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"
-
-
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "; make the folder writable or copy it to where you may write"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space"
-    return ""
-
-
-def _provenance(row: Row) -> Provenance:
-    caption = Caption(
-        text=row["text"],
-        model=row["model"],
-        prompt=row["prompt"],
-        options=GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"]),
-        frame_times_s=tuple(json.loads(row["frame_times_json"])),
-        num_prompt_tokens=row["num_prompt_tokens"],
-        num_tokens=row["num_tokens"],
-        seconds=row["seconds"],
-        device=row["device"],
-        warning=row["warning"],
-        finish_reason=row["finish_reason"],
-    )
-    path = Path(row["caption_path"])
-    return Provenance(caption, Path(row["media_path"]), path, row["outcome"], row["created_at_s"], row["job"])

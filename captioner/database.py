@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from captioner.errors import StateError
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 15.0
+_ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 # Script n brings a file from version n to n + 1. A script that was released never changes; append a new one.
 # Statements end with ";" at the end of a line. Times are POSIX seconds.
@@ -70,6 +73,58 @@ MIGRATIONS: tuple[str, ...] = (
         origin TEXT NOT NULL,
         digest BLOB NOT NULL,
         changed_at_s REAL NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE operations (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        title TEXT NOT NULL,
+        folder TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        total INTEGER NOT NULL,
+        request_json TEXT NOT NULL,
+        created_at_s REAL NOT NULL,
+        ended_at_s REAL,
+        undone_at_s REAL
+    );
+    CREATE TABLE job_items (
+        operation INTEGER NOT NULL REFERENCES operations (id),
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        item_json TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        replica TEXT NOT NULL DEFAULT '',
+        losses INTEGER NOT NULL DEFAULT 0,
+        started_at_s REAL,
+        ended_at_s REAL,
+        PRIMARY KEY (operation, position)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_items_name ON job_items (operation, name);
+    CREATE TABLE caption_changes (
+        id INTEGER PRIMARY KEY,
+        caption_path TEXT NOT NULL,
+        before BLOB,
+        after BLOB,
+        origin TEXT NOT NULL,
+        operation INTEGER REFERENCES operations (id),
+        made INTEGER NOT NULL,
+        changed_at_s REAL NOT NULL,
+        state_origin TEXT,
+        state_digest BLOB
+    );
+    CREATE INDEX caption_changes_path ON caption_changes (caption_path, id);
+    CREATE INDEX caption_changes_operation ON caption_changes (operation) WHERE operation IS NOT NULL;
+    CREATE INDEX caption_changes_unmade ON caption_changes (id) WHERE made = 0;
+    INSERT INTO caption_changes (id, caption_path, before, origin, made, changed_at_s)
+        SELECT id, caption_path, data, origin, 1, replaced_at_s FROM caption_history;
+    DROP TABLE caption_history;
+    CREATE TABLE caption_approvals (
+        caption_path TEXT PRIMARY KEY,
+        digest BLOB NOT NULL,
+        approved_at_s REAL NOT NULL
     );
     """,
 )
@@ -158,3 +213,16 @@ class Database:
             raise
         except sqlite3.DatabaseError as error:
             raise StateError(f"{self.path} is damaged ({error}); move it away to start with a new one") from error
+
+
+def path_text(path: Path) -> str:
+    """What stands for a path in the database. Names that are no text keep their bytes as \\x escapes."""
+    return str(path.absolute()).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def text_path(text: str) -> Path:
+    """The reverse of `path_text`. A name with a backslash and such digits of its own is known by being there."""
+    path = Path(text)
+    if os.name == "nt" or "\\x" not in text or os.path.lexists(path):
+        return path
+    return Path(_ESCAPED_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text))

@@ -3,24 +3,22 @@
 Any number of viewers ask with a revision of their own; nothing is kept for them here.
 """
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from captioner import events as facts
-from captioner.captions import CaptionStore, caption_key
-from captioner.errors import CaptionerError, JobError
+from captioner.captions import ELSEWHERE, CaptionStore
+from captioner.errors import JobError
 from captioner.events import EventLog
+from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, FileStates, State
 from captioner.media import discover
+from captioner.roots import EVERYWHERE, Roots
 from captioner.values import MediaItem
 
-State = Literal["pending", "done", "failed", "edited"]
-STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
 PREVIEW_LENGTH = 160
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 READ_AT_ONCE = 200
@@ -33,6 +31,8 @@ class Counts:
     pending: int = 0
     failed: int = 0
     edited: int = 0
+    approved: int = 0
+    elsewhere: int = 0  # captions that hold something else than we last wrote there, as far as they were read
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Entry:
     text: str
     problem: str = ""  # why it failed or cannot be read
     tokens: int | None = None  # written so far, while it runs
+    approved: bool = False  # no job touches its caption
+    elsewhere: bool = False  # its caption holds something else than we last wrote there
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Changes:
 class Library:
     """Shared by all viewers; any thread may call."""
 
-    def __init__(self, events: EventLog, captions: CaptionStore) -> None:
-        self._events, self._captions = events, captions
+    def __init__(self, events: EventLog, captions: CaptionStore, roots: Roots = EVERYWHERE) -> None:
+        self._events, self._captions, self._roots = events, captions, roots
         self._lock = threading.RLock()
         self._number = int(time.time() * 10)  # in ids; a tab left open over a restart names no other file by an old id
         self._cursor = self._revision = 0
@@ -78,29 +80,33 @@ class Library:
         return self._items
 
     @property
+    def captions(self) -> CaptionStore:
+        return self._captions
+
+    @property
     def scan(self) -> str:
         return f"{self._number:x}"
 
     def open(self, folder: Path, recursive: bool) -> int:
         """Scan a folder and show it instead; returns how many files it holds. Raises FolderError."""
-        folder = folder.expanduser().absolute()
-        found = discover(folder, recursive)
+        folder = self._roots.resolve(folder)
+        found = discover(folder, recursive, self._roots.leads_out)
         with self._lock:
             self._cursor = self._events.snapshot().cursor
             self._number += 1
             self.folder, self.recursive, self.warnings = folder, recursive, found.warnings
             self._forget(found.items)
-            self._find_captions()
         return len(found.items)
 
     def listing(self) -> dict:
         """All files as columns of equal length, for a list of 50,000 to travel as one small document.
 
-        state: index into STATES. duration_s: 0 while it is not known. length: of the caption in characters.
+        states: index into STATES. flags: sum of APPROVED_FLAG and ELSEWHERE_FLAG, the latter once the captions are
+        read. durations: seconds, 0 while not known. lengths: of the captions in characters.
         """
         with self._lock:
             self._catch_up()
-            items = self._items
+            items, files = self._items, self._files
             if not self._reading:
                 self._reading = True
                 threading.Thread(target=self._read_texts, args=(self._number,), name="captions", daemon=True).start()
@@ -112,9 +118,10 @@ class Library:
                 "kinds": [int(item.kind == "video") for item in items],
                 "sizes": [item.size_bytes for item in items],
                 "times": [int(item.modified_s) for item in items],
-                "states": [STATES.index(self._state(i)) for i in range(len(items))],
-                "durations": [self._durations.get(i, 0) for i in range(len(items))],
-                "lengths": [len(self._texts.get(i, "")) for i in range(len(items))],
+                "states": [STATES.index(files.state(i)) for i in range(len(items))],
+                "flags": [files.flags(i) for i in range(len(items))],
+                "durations": [files.durations.get(i, 0) for i in range(len(items))],
+                "lengths": [len(files.texts.get(i, "")) for i in range(len(items))],
             }
 
     def since(self, scan: str, revision: int) -> Changes:
@@ -127,29 +134,32 @@ class Library:
             if known:
                 touched = dict.fromkeys(index for number, index in self._changed if number > revision)
                 rows = tuple(self.row(index) for index in touched)
-            return Changes(self.scan, self._revision, rows, dict(self._running))
+            return Changes(self.scan, self._revision, rows, dict(self._files.running))
 
     def row(self, index: int) -> dict:
         """One file's line for a viewer: short texts, numbers."""
         with self._lock:
-            text = self._texts.get(index) if index in self._texts else self._text(index)
+            files = self._files
+            text = files.text(index)
             return {
                 "index": index,
-                "state": STATES.index(self._state(index)),
-                "duration": self._durations.get(index, 0),
+                "state": STATES.index(files.state(index)),
+                "flags": files.flags(index),
+                "duration": files.durations.get(index, 0),
                 "length": len(text),
                 "preview": text[:PREVIEW_LENGTH],
-                "problem": self._failures.get(index) or self._problems.get(index, ""),
+                "problem": files.problem(index),
             }
 
     def counts(self) -> Counts:
         with self._lock:
             self._catch_up()
             if self._counted[0] != (self._number, self._revision):  # else every viewer would count 50,000 each second
-                total, failed = len(self._items), len(self._failures)
-                done = len(self._captioned - self._failures.keys())
-                edited = len((self._edited & self._captioned) - self._failures.keys())
-                counts = Counts(total, done, total - done - failed, failed, edited)
+                files, total, failed = self._files, len(self._items), len(self._files.failures)
+                done = len(files.captioned - files.failures.keys())
+                edited = len((files.edited & files.captioned) - files.failures.keys())
+                flagged = (len(marked & files.captioned) for marked in (files.approved, files.elsewhere))
+                counts = Counts(total, done, total - done - failed, failed, edited, *flagged)
                 self._counted = ((self._number, self._revision), counts)
             return self._counted[1]
 
@@ -160,11 +170,12 @@ class Library:
             if index is None:
                 return None
             self._catch_up()
-            problem = self._failures.get(index) or self._problems.get(index, "")
-            text, state = self._text(index), self._state(index)
-            return Entry(
-                self.entry_id(index), index, self._items[index], state, text, problem, self._running.get(index)
-            )
+            files = self._files
+            text, state = files.text(index), files.state(index)
+            flags, tokens = files.flags(index), files.running.get(index)
+            approved, elsewhere = bool(flags & APPROVED_FLAG), bool(flags & ELSEWHERE_FLAG)
+            about = (self._items[index], state, text, files.problem(index), tokens, approved, elsewhere)
+            return Entry(self.entry_id(index), index, *about)
 
     def entry_id(self, index: int) -> str:
         return f"{self.scan}-{index}"
@@ -178,14 +189,15 @@ class Library:
         """Names of all files in one of these states."""
         with self._lock:
             self._catch_up()
-            return [item.name for i, item in enumerate(self._items) if self._state(i) in states]
+            return [item.name for i, item in enumerate(self._items) if self._files.state(i) in states]
 
     def search(self, words: str) -> list[int]:
         """Indices of the files whose name or caption holds all the words, whatever their case."""
         wanted = words.casefold().split()
         with self._lock:
             self._catch_up()
-            haystacks = (f"{item.name}\n{self._texts.get(i, '')}".casefold() for i, item in enumerate(self._items))
+            texts = self._files.texts
+            haystacks = (f"{item.name}\n{texts.get(i, '')}".casefold() for i, item in enumerate(self._items))
             return [i for i, text in enumerate(haystacks) if all(word in text for word in wanted)]
 
     def save(self, entry_id: str, text: str, expected: str | None = None) -> str:
@@ -197,11 +209,10 @@ class Library:
             index = self._index(entry_id)
             path = self._items[index].caption_path
             if expected is not None and self._captions.read(path) != expected:
-                self._texts[index] = self._captions.read(path)
-                self._touch(index)
+                self._files.look_again(index)
                 raise JobError("the caption was changed meanwhile; look at the new text before you save")
             saved = self._captions.save(path, text)
-            self._set_text(index, saved, edited=True)
+            self._files.set_text(index, saved, edited=True)
             return saved
 
     def delete(self, entry_id: str) -> bool:
@@ -209,7 +220,7 @@ class Library:
         with self._lock:
             index = self._index(entry_id)
             deleted = self._captions.delete(self._items[index].caption_path)
-            self._set_text(index, "", edited=False)
+            self._files.set_text(index, "", edited=False)
             return deleted
 
     def restore(self, entry_id: str, history_id: int) -> str:
@@ -217,55 +228,70 @@ class Library:
         with self._lock:
             index = self._index(entry_id)
             text = self._captions.restore(self._items[index].caption_path, history_id)
-            self._set_text(index, text, edited=True)
+            self._files.set_text(index, text, edited=True)
             return text
+
+    def approve(self, names: Iterable[str], on: bool = True) -> int:
+        """Lock the captions of these files against jobs and bulk edits as they stand, or unlock them; returns how many.
+
+        Files without a caption are left out.
+        """
+        paths = [item.caption_path for item in self.with_names(names)]
+        done = self._captions.approve(paths, on)
+        self.refresh(paths)
+        return done
+
+    def with_names(self, names: Iterable[str]) -> list[MediaItem]:
+        """The files of these names that are there, in the order of the folder."""
+        with self._lock:
+            return [self._items[i] for i in sorted({self._by_name[name] for name in names if name in self._by_name})]
+
+    def refresh(self, caption_paths: Sequence[Path]) -> None:
+        """Look at these captions again, after something other than a job or the methods here has changed them."""
+        with self._lock:
+            self._catch_up()
+            files, indices = self._files, self._files.indices(caption_paths)
+            files.find_marks()
+        for start in range(0, len(indices), READ_AT_ONCE):
+            with self._lock:
+                if files is self._files:
+                    for index in indices[start : start + READ_AT_ONCE]:
+                        files.look_again(index)
 
     def note(self, index: int, scan: str, duration_s: float = 0.0, problem: str = "") -> None:
         """Keep what reading a file has shown."""
         with self._lock:
             if scan != self.scan or not 0 <= index < len(self._items):
                 return
-            if problem and self._problems.get(index) != problem:
-                self._problems[index] = problem
+            if problem and self._files.problems.get(index) != problem:
+                self._files.problems[index] = problem
                 self._touch(index)
-            if duration_s and self._durations.get(index) != round(duration_s, 1):
-                self._durations[index] = round(duration_s, 1)
+            if duration_s and self._files.durations.get(index) != round(duration_s, 1):
+                self._files.durations[index] = round(duration_s, 1)
                 self._touch(index)
 
     def _forget(self, items: tuple[MediaItem, ...]) -> None:
         self._items = items
         self._by_name = {item.name: i for i, item in enumerate(items)}
-        self._captioned: set[int] = set()
-        self._edited: set[int] = set()
-        self._running: dict[int, int] = {}
-        self._failures: dict[int, str] = {}
-        self._problems: dict[int, str] = {}
-        self._durations: dict[int, float] = {}
-        self._texts: dict[int, str] = {}
         self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, index)
         self._oldest = self._revision  # a viewer of before has to fetch the list
         self._reading = False  # every caption, for search and previews: once somebody looks at the list
-
-    def _find_captions(self) -> None:
-        """A caption file counts if it is there and not empty; a blank one is noticed when it is read."""
-        self._texts.clear()
-        self._captioned = {i for i, item in enumerate(self._items) if item.has_caption and _size(item)}
-        edited = self._captions.edited_in(self.folder) if self.folder else set()
-        self._edited = (
-            {i for i in self._captioned if caption_key(self._items[i].caption_path) in edited} if edited else set()
-        )
+        self._files = FileStates(self.folder, items, self._captions, self._touch)
 
     def _read_texts(self, number: int) -> None:
-        """In a thread of its own: read every caption, for search and previews, a few at a time."""
+        """In a thread of its own: read every caption, for search, previews and flags, a few at a time."""
+        files = self._files
+        digests = files.digests()
         for start in range(0, len(self._items), READ_AT_ONCE):
             with self._lock:
                 if number != self._number:
                     return
                 for index in range(start, min(start + READ_AT_ONCE, len(self._items))):
-                    self._text(index)
+                    if index in files.captioned and index not in files.texts:
+                        files.read(index, digests.get(index))
             time.sleep(0.002)
         with self._lock:
-            if number == self._number and self._texts:  # lengths are known now
+            if number == self._number and files.texts:  # lengths are known now
                 self._revision += 1
                 self._oldest = self._revision
 
@@ -281,35 +307,6 @@ class Library:
         known = scan == self.scan and index.isascii() and index.isdecimal() and int(index) < len(self._items)
         return int(index) if known else None
 
-    def _state(self, index: int) -> State:
-        if index in self._failures:
-            return "failed"
-        if index not in self._captioned:
-            return "pending"
-        return "edited" if index in self._edited else "done"
-
-    def _text(self, index: int) -> str:
-        if index not in self._captioned:
-            return ""
-        if index not in self._texts:
-            try:
-                self._texts[index] = self._captions.read(self._items[index].caption_path)
-            except CaptionerError as error:
-                self._problems[index] = str(error)
-                self._texts[index] = ""
-                return ""
-            if not self._texts[index]:
-                self._captioned.discard(index)
-                self._touch(index)
-        return self._texts[index]
-
-    def _set_text(self, index: int, text: str, edited: bool) -> None:
-        self._texts[index] = text
-        self._failures.pop(index, None)
-        (self._captioned.add if text else self._captioned.discard)(index)
-        (self._edited.add if edited and text else self._edited.discard)(index)
-        self._touch(index)
-
     def _touch(self, index: int) -> None:
         self._revision += 1
         self._changed.append((self._revision, index))
@@ -319,7 +316,7 @@ class Library:
         news = self._events.since(self._cursor)
         if news and news[0].number > self._cursor + 1:  # nobody looked for so long that events are gone
             self._items = tuple(item._replace(has_caption=item.caption_path.is_file()) for item in self._items)
-            self._find_captions()
+            self._files.find_captions(self._items)
             self._changed.clear()
             self._number += 1
         for event in news:
@@ -327,34 +324,26 @@ class Library:
             if isinstance(event, facts.JobStarted):
                 self._trying = not event.saves
             elif isinstance(event, facts.JobEnded):
-                self._running.clear()
+                self._files.running.clear()
             elif isinstance(event, facts.ItemEvent) and not self._trying:
                 index = self._by_name.get(event.item)
                 if index is not None and self._items[index].path == event.path:
                     self._apply(index, event)
 
     def _apply(self, index: int, event: facts.ItemEvent) -> None:
+        files = self._files
         if isinstance(event, facts.ItemStarted | facts.ItemProgress):
-            self._running[index] = getattr(event, "tokens", 0)
+            files.running[index] = getattr(event, "tokens", 0)
             return
-        self._running.pop(index, None)
+        files.running.pop(index, None)
         if isinstance(event, facts.ItemFailed):
-            self._failures[index] = event.reason
+            files.failures[index] = event.reason
             self._touch(index)
         elif isinstance(event, facts.ItemDone):
-            self._problems.pop(index, None)
-            self._set_text(index, event.caption, edited=False)
-        elif index not in self._captioned:  # skipped, so somebody else has written a caption
-            self._captioned.add(index)
-            self._texts.pop(index, None)
-            self._touch(index)
-
-
-def _size(item: MediaItem) -> int:
-    try:
-        return os.stat(os.path.join(item.folder, item.caption_name)).st_size  # noqa: PTH116, PTH118 - 50,000 times
-    except OSError:
-        return 0
+            files.problems.pop(index, None)
+            files.set_text(index, event.caption, edited=False)
+        elif isinstance(event, facts.ItemSkipped) and (index not in files.captioned or event.reason == ELSEWHERE):
+            files.forget_text(index)
 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:

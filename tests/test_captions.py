@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import captioner.captions
+import captioner.changes
 from captioner.captions import CaptionStore, Written
 from captioner.database import Database
 from captioner.errors import CaptionError, StateError
 from captioner.files import write_atomic
+from captioner.operations import begin_operation
 from captioner.values import Caption, ExistingPolicy, GenerationOptions, MediaItem
 
 OPTIONS = GenerationOptions(max_new_tokens=64, temperature=0.7, top_p=0.8, top_k=20, seed=5)
@@ -48,6 +49,13 @@ def store(tmp_path: Path, database: Database) -> CaptionStore:
 
 
 @pytest.fixture
+def job(database: Database, media: Path) -> int:
+    """The number of an operation."""
+    with database.transaction() as connection:
+        return begin_operation(connection, "job", "Caption 1 file", media, 1)
+
+
+@pytest.fixture
 def item(media: Path) -> MediaItem:
     return MediaItem(media, "a.mp4", "a.mp4", "video", 5, 0.0, "a.txt", False)
 
@@ -73,12 +81,13 @@ def test_caption_is_one_line_of_utf8_and_nothing_else_is_in_the_folder(store: Ca
     ],
 )
 def test_policy_decides_what_happens_to_a_caption(
-    store: CaptionStore, item: MediaItem, policy: ExistingPolicy, expected: str, outcome: str
+    store: CaptionStore, item: MediaItem, job: int, policy: ExistingPolicy, expected: str, outcome: str
 ) -> None:
     old = "\ufeffOld,\r\nby hand. \n".encode()
     item.caption_path.write_bytes(old)
-    assert store.needs_caption(item, policy) is (policy != "skip")
-    assert store.write(item, CAPTION, policy, "job 1") == Written(expected, outcome)
+    reason = "has a caption" if policy == "skip" else ""
+    assert store.needs_caption(item, policy) == reason
+    assert store.write(item, CAPTION, policy, job) == Written(expected, outcome, reason)
     if outcome == "kept":
         assert item.caption_path.read_bytes() == old
         assert store.history(item.caption_path) == []
@@ -87,7 +96,7 @@ def test_policy_decides_what_happens_to_a_caption(
         [entry] = store.history(item.caption_path)
         assert (entry.data, entry.text, entry.origin) == (old, "Old,\r\nby hand.", "job")
     [made] = store.provenance(item.caption_path)
-    assert (made.outcome, made.caption.text, made.job) == (outcome, "A red ball.", "job 1")
+    assert (made.outcome, made.caption.text, made.job) == (outcome, "A red ball.", str(job))
 
 
 @pytest.mark.parametrize(
@@ -100,15 +109,15 @@ def test_missing_and_blank_captions_are_written_under_every_policy(
     if content is not None:
         item.caption_path.write_bytes(content)
     assert store.read(item.caption_path) == ""
-    assert store.needs_caption(item, policy)
+    assert store.needs_caption(item, policy) == ""
     assert store.write(item, CAPTION, policy) == Written("A red ball.", "written")
     assert store.history(item.caption_path) == []
 
 
 def test_need_is_read_from_the_disk_and_not_from_the_scan(store: CaptionStore, item: MediaItem) -> None:
-    assert store.needs_caption(item._replace(has_caption=True), "skip")
+    assert store.needs_caption(item._replace(has_caption=True), "skip") == ""
     item.caption_path.write_text("x")
-    assert not store.needs_caption(item._replace(has_caption=False), "skip")
+    assert store.needs_caption(item._replace(has_caption=False), "skip") == "has a caption"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,7 @@ def test_odd_bytes_are_read_and_kept_in_the_history_byte_for_byte(
 ) -> None:
     item.caption_path.write_bytes(content)
     assert store.read(item.caption_path) == text
-    assert not store.needs_caption(item, "skip")
+    assert store.needs_caption(item, "skip") == "has a caption"
     store.write(item, CAPTION, "overwrite")
     assert store.history(item.caption_path)[0].data == content
 
@@ -186,12 +195,12 @@ def test_text_by_hand_becomes_one_line_and_stays_as_typed(
     assert store.provenance(item.caption_path) == []
 
 
-def test_provenance_holds_how_a_caption_was_made(store: CaptionStore, item: MediaItem) -> None:
-    store.write(item, CAPTION, "skip", "job 7")
+def test_provenance_holds_how_a_caption_was_made(store: CaptionStore, item: MediaItem, job: int) -> None:
+    store.write(item, CAPTION, "skip", job)
     [made] = store.provenance(item.caption_path)
     assert made.caption == CAPTION
     assert (made.media_path, made.caption_path) == (item.path, item.caption_path)
-    assert (made.outcome, made.job) == ("written", "job 7")
+    assert (made.outcome, made.job) == ("written", str(job))
     assert made.created_at_s > 1.7e9
 
 
@@ -217,17 +226,17 @@ def test_history_is_committed_before_the_file_changes(
     store: CaptionStore, item: MediaItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item.caption_path.write_bytes(b"old")
-    seen: list[bytes] = []
+    seen: list[tuple] = []
 
     def spy(path: Path, data: bytes, scratch: Path | None = None) -> None:
         other = Database(tmp_path / "captioner.sqlite")
-        seen.extend(row["data"] for row in other.rows("SELECT data FROM caption_history"))
+        seen.extend(tuple(row) for row in other.rows("SELECT before, after, made FROM caption_changes"))
         other.close()
         write_atomic(path, data, scratch)
 
-    monkeypatch.setattr(captioner.captions, "write_atomic", spy)
+    monkeypatch.setattr(captioner.changes, "write_atomic", spy)
     store.write(item, CAPTION, "overwrite")
-    assert seen == [b"old"]
+    assert seen == [(b"old", b"A red ball.", 0)]
 
 
 def test_file_stays_when_its_text_cannot_be_remembered(
@@ -240,28 +249,38 @@ def test_file_stays_when_its_text_cannot_be_remembered(
     assert item.caption_path.read_bytes() == b"old"
 
 
-def test_caption_stands_even_if_its_making_cannot_be_recorded(
-    store: CaptionStore, item: MediaItem, database: Database, caplog: pytest.LogCaptureFixture
+def test_caption_stands_even_if_the_database_fails_once_it_is_written(
+    store: CaptionStore,
+    item: MediaItem,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    database.close()
+    def write_and_close(path: Path, data: bytes, scratch: Path | None = None) -> None:
+        write_atomic(path, data, scratch)
+        database.close()
+
+    monkeypatch.setattr(captioner.changes, "write_atomic", write_and_close)
     assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
-    assert store.read(item.caption_path) == "A red ball."
     assert [record.getMessage() for record in caplog.records] == [
-        f"who wrote {item.caption_path} is not recorded: the database {database.path} is closed",
-        f"how a.mp4 was captioned is not recorded: the database {database.path} is closed",
+        f"the change of {item.caption_path} is noted at the next start: the database {database.path} is closed"
     ]
+    again = CaptionStore(Database(database.path), item.folder)
+    assert again.history(item.caption_path) == again.provenance(item.caption_path) == []
+    assert again.settle() == {item.caption_path: True}
+    assert [made.caption for made in again.provenance(item.caption_path)] == [CAPTION]
 
 
 def test_captions_last_written_by_hand_are_known_per_folder(store: CaptionStore, item: MediaItem) -> None:
     folder = item.caption_path.parent
     store.write(item, CAPTION, "skip")
-    assert store.edited_in(folder) == set()
+    assert store.states.edited_in(folder) == set()
     store.save(item.caption_path, "By hand.")
-    assert store.edited_in(folder) == {str(item.caption_path)}
-    assert store.edited_in(folder.parent) == {str(item.caption_path)}
-    assert store.edited_in(folder / "deeper") == set()
+    assert store.states.edited_in(folder) == {str(item.caption_path)}
+    assert store.states.edited_in(folder.parent) == {str(item.caption_path)}
+    assert store.states.edited_in(folder / "deeper") == set()
     store.write(item, CAPTION, "overwrite")
-    assert store.edited_in(folder) == set()
+    assert store.states.edited_in(folder) == set()
 
 
 @pytest.mark.parametrize(
@@ -281,7 +300,7 @@ def test_failed_write_is_one_line_and_keeps_the_old_text(
     def fail(path: Path, data: bytes, scratch: Path | None = None) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(captioner.captions, "write_atomic", fail)
+    monkeypatch.setattr(captioner.changes, "write_atomic", fail)
     for action in (
         lambda: store.write(item, CAPTION, "overwrite"),
         lambda: store.save(item.caption_path, "new"),
@@ -361,3 +380,96 @@ def test_relative_and_absolute_paths_are_the_same_caption(
     store.save(item.caption_path, "two")
     assert [entry.text for entry in store.history(Path("a.txt"))] == ["one"]
     assert store.history(Path("a.txt")) == store.history(item.caption_path)
+
+
+@pytest.mark.parametrize("policy", ["skip", "overwrite", "prefix", "append"])
+@pytest.mark.parametrize("consent", [False, True])
+def test_approved_caption_is_never_touched_by_a_job(
+    store: CaptionStore, item: MediaItem, policy: ExistingPolicy, consent: bool
+) -> None:
+    item.caption_path.write_bytes(b"Approved.\r\n")
+    assert store.approve([item.caption_path]) == 1
+    assert store.needs_caption(item, policy, consent) == "approved"
+    assert store.write(item, CAPTION, policy, consent=consent) == Written("Approved.", "kept", "approved")
+    assert item.caption_path.read_bytes() == b"Approved.\r\n"
+    assert store.approve([item.caption_path], on=False) == 1
+    assert store.approve([item.caption_path], on=False) == 0
+    assert store.write(item, CAPTION, "overwrite").outcome == "written"
+
+
+def test_only_a_text_can_be_approved_and_only_as_long_as_it_stands(store: CaptionStore, item: MediaItem) -> None:
+    path = item.caption_path
+    assert store.approve([path]) == 0
+    path.write_bytes(b" \n")
+    assert store.approve([path]) == 0
+    store.save(path, "one")
+    assert store.approve([path]) == 1
+    assert store.states.approved_in(item.folder) == {str(path)}
+    store.save(path, "two")
+    assert store.needs_caption(item, "overwrite") == "approved"
+    path.unlink()
+    assert store.needs_caption(item, "overwrite") == ""
+    store.save(path, "three")
+    store.delete(path)
+    assert store.states.approved_in(item.folder) == set()
+
+
+@pytest.mark.parametrize("policy", ["overwrite", "prefix", "append"])
+def test_text_changed_elsewhere_is_replaced_by_a_job_only_with_consent(
+    store: CaptionStore, item: MediaItem, policy: ExistingPolicy
+) -> None:
+    store.write(item, CAPTION, "skip")
+    item.caption_path.write_bytes(b"Better.")
+    assert store.needs_caption(item, policy) == "changed elsewhere"
+    assert store.write(item, CAPTION, policy) == Written("Better.", "kept", "changed elsewhere")
+    assert item.caption_path.read_bytes() == b"Better."
+    assert store.needs_caption(item, policy, consent=True) == ""
+    assert store.write(item, CAPTION, policy, consent=True).outcome == "written"
+    assert store.history(item.caption_path)[0].data == b"Better."
+    assert store.needs_caption(item, policy) == ""
+
+
+def test_caption_that_we_never_wrote_is_not_changed_elsewhere(store: CaptionStore, item: MediaItem) -> None:
+    item.caption_path.write_bytes(b"by a stranger")
+    assert store.needs_caption(item, "overwrite") == ""
+    store.write(item, CAPTION, "overwrite")
+    store.delete(item.caption_path)
+    item.caption_path.write_bytes(b"by a stranger")
+    assert store.needs_caption(item, "overwrite") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_text_emptied_elsewhere_is_missing(store: CaptionStore, item: MediaItem, content: bytes) -> None:
+    store.write(item, CAPTION, "skip")
+    item.caption_path.write_bytes(content)
+    assert store.write(item, CAPTION, "skip").outcome == "written"
+
+
+@pytest.mark.parametrize("text", ["Better.", "Better still."])
+def test_edit_by_hand_makes_a_text_ours_again(store: CaptionStore, item: MediaItem, text: str) -> None:
+    store.write(item, CAPTION, "skip")
+    item.caption_path.write_bytes(b"Better.")
+    store.save(item.caption_path, text)
+    assert store.needs_caption(item, "overwrite") == ""
+    assert store.states.edited_in(item.folder) == {str(item.caption_path)}
+
+
+def test_approval_of_a_text_changed_elsewhere_is_of_what_stands_there(store: CaptionStore, item: MediaItem) -> None:
+    store.write(item, CAPTION, "skip")
+    item.caption_path.write_bytes(b"Better.")
+    assert store.look(item.caption_path, store.states.digest_of(item.caption_path)) == ("Better.", True)
+    store.approve([item.caption_path])
+    assert store.look(item.caption_path, store.states.digest_of(item.caption_path)) == ("Better.", False)
+    store.approve([item.caption_path], on=False)
+    assert store.needs_caption(item, "overwrite") == ""
+    assert store.states.edited_in(item.folder) == {str(item.caption_path)}
+
+
+def test_caption_costs_two_transactions(
+    store: CaptionStore, item: MediaItem, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item.caption_path.write_bytes(b"old")
+    count, transaction = [], database.transaction
+    monkeypatch.setattr(database, "transaction", lambda: count.append(1) or transaction())
+    store.write(item, CAPTION, "overwrite")
+    assert len(count) == 2

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -6,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from captioner.database import MIGRATIONS, Database
+from captioner.captions import CaptionStore
+from captioner.database import MIGRATIONS, Database, path_text, text_path
 from captioner.errors import StateError
+from captioner.states import digest
 
-INSERT = "INSERT INTO caption_history (caption_path, data, replaced_at_s, origin) VALUES (?, ?, ?, ?)"
-COUNT = "SELECT count(*) AS n FROM caption_history"
+INSERT = "INSERT INTO caption_state (caption_path, digest, changed_at_s, origin) VALUES (?, ?, ?, ?)"
+COUNT = "SELECT count(*) AS n FROM caption_state"
 
 
 @pytest.fixture
@@ -21,7 +24,15 @@ def path(tmp_path: Path) -> Path:
 def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
     database = Database(path)
     tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"caption_history", "captions_made", "caption_state", "runs"}
+    assert tables == {
+        "caption_approvals",
+        "caption_changes",
+        "caption_state",
+        "captions_made",
+        "job_items",
+        "operations",
+        "runs",
+    }
     assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
     assert database.rows("PRAGMA journal_mode")[0][0] == "wal"
     assert database.rows("PRAGMA foreign_keys")[0][0] == 1
@@ -33,8 +44,8 @@ def test_rows_survive_closing_and_opening(path: Path) -> None:
     database = Database(path)
     assert database.execute(INSERT, ("/a.txt", b"\xff\x00", 1.5, "hand")) == 1
     database.close()
-    row = Database(path).rows("SELECT * FROM caption_history")[0]
-    assert tuple(row) == (1, "/a.txt", b"\xff\x00", 1.5, "hand")
+    row = Database(path).rows("SELECT * FROM caption_state")[0]
+    assert tuple(row) == ("/a.txt", "hand", b"\xff\x00", 1.5)
 
 
 def test_older_file_gets_only_the_missing_migrations(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +61,35 @@ def test_older_file_gets_only_the_missing_migrations(path: Path, monkeypatch: py
         assert database.rows(COUNT)[0]["n"] == 1
         assert database.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS) + 1
         database.close()
+
+
+def test_history_of_the_older_schema_is_carried_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("captioner.database.MIGRATIONS", MIGRATIONS[:3])
+        database = Database(path)
+        sql = "INSERT INTO caption_history (caption_path, data, replaced_at_s, origin) VALUES (?, ?, ?, ?)"
+        database.execute(sql, ("/a.txt", b"Gr\xfcn\r\n", 1.0, "job"))
+        database.execute(sql, ("/a.txt", b"two", 2.0, "hand"))
+        database.execute(sql, ("/b.txt", b"x", 3.0, "delete"))
+        database.execute(INSERT, ("/a.txt", digest(b"three"), 2.0, "hand"))
+        database.close()
+    store = CaptionStore(Database(path), path.parent)
+    entries = [(entry.id, entry.data, entry.replaced_at_s, entry.origin) for entry in store.history(Path("/a.txt"))]
+    assert entries == [(2, b"two", 2.0, "hand"), (1, b"Gr\xfcn\r\n", 1.0, "job")]
+    assert [entry.origin for entry in store.history(Path("/b.txt"))] == ["delete"]
+    assert store.states.digests_in(Path("/")) == {"/a.txt": digest(b"three")}
+    assert store.settle() == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there all names are text")
+def test_path_that_is_no_text_comes_back_from_the_database(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn \xe2\x82.txt"))
+    assert text_path(path_text(odd)) == odd
+    plain = tmp_path / "grün.txt"
+    assert text_path(path_text(plain)) == plain
+    spelled = tmp_path / "gr\\xfcn.txt"
+    spelled.touch()
+    assert text_path(path_text(spelled)) == spelled
 
 
 def test_failed_migration_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +131,7 @@ def test_file_that_was_cut_short_is_refused(path: Path) -> None:
     database.close()
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(StateError, match="is damaged"):
-        Database(path).rows("SELECT * FROM caption_history")
+        Database(path).rows("SELECT * FROM caption_state")
 
 
 def test_path_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
@@ -136,16 +176,16 @@ def test_several_threads_lose_no_row(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert database.rows("SELECT count(DISTINCT caption_path) AS n FROM caption_history")[0]["n"] == 200
+    assert database.rows("SELECT count(DISTINCT caption_path) AS n FROM caption_state")[0]["n"] == 200
 
 
 def test_several_processes_share_a_new_file(path: Path) -> None:
     script = (
         "import sys, pathlib; from captioner.database import Database\n"
         "database = Database(pathlib.Path(sys.argv[1]))\n"
-        f"for number in range(20): database.execute({INSERT!r}, (str(number), b'x', 1.0, 'hand'))\n"
+        f"for number in range(20): database.execute({INSERT!r}, (sys.argv[2] + str(number), b'x', 1.0, 'hand'))\n"
     )
     root = Path(__file__).parent.parent
-    processes = [subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=root) for _ in range(3)]
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(path), name], cwd=root) for name in "abc"]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert Database(path).rows(COUNT)[0]["n"] == 60

@@ -12,7 +12,9 @@ from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.errors import FolderError, JobError
 from captioner.events import EventLog
+from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG
 from captioner.library import KEPT_CHANGES, STATES, Counts, Library, parse_ranges
+from captioner.operations import begin_operation
 
 
 @pytest.fixture
@@ -149,6 +151,93 @@ def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_shows_the_new_one(
     assert library.find(library.entry_id(0)).text == "Somebody else's."
     assert (folder / "a.txt").read_text() == "Somebody else's."
     assert library.save(library.entry_id(0), "Mine.", expected="Somebody else's.") == "Mine."
+
+
+def flags(library: Library) -> list[int]:
+    return library.listing()["flags"]
+
+
+def test_flags_of_approved_captions_and_those_changed_elsewhere(library, folder):
+    read_all(library)
+    assert flags(library) == [0, 0, 0, 0]
+    for index in (2, 3):
+        library.save(library.entry_id(index), "Mine.")
+    (folder / "d.txt").write_text("Somebody else's.")
+    assert library.approve(["a.png", "b.png", "d.png"]) == 2
+    library.open(folder, recursive=False)
+    (folder / "c.txt").write_text("Somebody else's.")
+    read_all(library)
+    assert flags(library) == [APPROVED_FLAG, 0, ELSEWHERE_FLAG, APPROVED_FLAG]
+    assert [library.row(index)["flags"] for index in range(4)] == flags(library)
+    assert (library.counts().approved, library.counts().elsewhere) == (2, 1)
+    entries = [library.find(library.entry_id(index)) for index in range(4)]
+    assert [(entry.approved, entry.elsewhere) for entry in entries] == [
+        (True, False), (False, False), (False, True), (True, False),
+    ]  # fmt: skip
+
+
+def test_flags_follow_edits_and_viewers_hear_of_them(library, folder):
+    read_all(library)
+    library.save(library.entry_id(2), "Mine.")
+    (folder / "c.txt").write_text("Somebody else's.")
+    library.refresh([folder / "c.txt", folder / "elsewhere.txt"])
+    assert flags(library)[2] == ELSEWHERE_FLAG
+    start = library.listing()["revision"]
+    library.save(library.entry_id(2), "Mine again.")
+    assert [(row["index"], row["flags"]) for row in library.since(library.scan, start).rows] == [(2, 0)]
+    assert library.approve(["c.png"]) == 1
+    library.save(library.entry_id(2), "Still approved.")
+    assert flags(library)[2] == APPROVED_FLAG
+    library.approve(["c.png"], on=False)
+    assert flags(library)[2] == 0
+    library.approve(["c.png"])
+    library.delete(library.entry_id(2))
+    assert flags(library)[2] == 0
+
+
+def test_flags_follow_the_events_of_a_job(library, events, folder):
+    library.save(library.entry_id(2), "Mine.")
+    read_all(library)
+    (folder / "c.txt").write_text("Somebody else's.")
+    events.append(facts.ItemSkipped(**about(library, 2), reason="changed elsewhere"))
+    assert library.find(library.entry_id(2)).text == "Somebody else's."
+    assert flags(library)[2] == ELSEWHERE_FLAG
+    events.append(facts.ItemDone(**about(library, 2), caption="New.", tokens=1, seconds=1.0, replica="cpu"))
+    assert flags(library)[2] == 0
+
+
+def test_text_that_is_read_while_a_job_writes_is_not_taken_for_changed_elsewhere(library, store, folder):
+    """The digests are asked for before the files are read."""
+    library.save(library.entry_id(2), "Old.")
+    library.open(folder, recursive=False)
+    digests = store.states.digests_in(folder)
+    store.save(folder / "c.txt", "New.")
+    store.states.digests_in = lambda _: digests
+    read_all(library)
+    assert library.find(library.entry_id(2)).text == "New."
+    assert flags(library)[2] == 0
+
+
+def test_captions_are_shown_while_the_database_cannot_be_used(library, store):
+    store._database.close()
+    read_all(library)
+    assert library.find(library.entry_id(0)).text == "A red Ball."
+    assert flags(library) == [0, 0, 0, 0]
+
+
+def test_undo_shows_at_once(library, store, folder):
+    with store._database.transaction() as connection:
+        operation = begin_operation(connection, "bulk", "Edit", folder, 2)
+    paths = [folder / "a.txt", folder / "c.txt"]
+    read_all(library)
+    store.save(paths[1], "Made.", "bulk", operation)
+    store.rewrite(paths, lambda text: f"{text} More.", operation)
+    library.refresh(paths)
+    assert states(library) == ["edited", "pending", "edited", "pending"]
+    store.undo(operation)
+    library.refresh(store.changed_by(operation))
+    assert states(library) == ["done", "pending", "pending", "pending"]
+    assert library.find(library.entry_id(0)).text == "A red Ball."
 
 
 def test_delete_and_restore(library, store, folder):

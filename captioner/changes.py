@@ -1,0 +1,204 @@
+"""Every change to a caption file, and the one way to make it: a crash at any moment costs neither text."""
+
+import contextlib
+import errno
+import json
+import logging
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.database import Database, path_text, text_path
+from captioner.errors import CaptionError, StateError
+from captioner.files import flush_folder, write_atomic
+from captioner.provenance import Made, decide_made, insert_made
+from captioner.states import Stamp, digest, follow_approval, put_stamp, stamp_of
+
+log = logging.getLogger(__name__)
+
+# As `write_atomic` names them.
+_TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One caption file replaced, made or deleted."""
+
+    path: Path
+    before: bytes | None  # None: there was no file
+    after: bytes | None  # None: it is deleted
+    origin: str  # "job", "hand", "delete", "restore", "bulk", "undo", or as given to `save`
+    operation: int | None = None  # a number of captioner.operations
+    made: Made | None = None  # how a model made it
+
+
+class ChangeLog:
+    """The table caption_changes. `lock` is held from reading a file until the change that follows is made."""
+
+    def __init__(self, database: Database, scratch: Path) -> None:
+        self._database, self._scratch = database, scratch
+        self.lock = threading.RLock()
+
+    def make(self, changes: Sequence[Change]) -> list[CaptionError | None]:
+        """Make the changes; returns for each why it was not made, or None. Two transactions for all of them.
+
+        First the texts before and after are committed, then each file is replaced whole, then it is noted that this
+        was done. What stands between the first and the last when the program ends is what `settle` looks at. A file
+        that no longer holds `before` is left alone. Raises StateError with no file touched; a failure of the last
+        step is only logged, since the captions are safe and the next `settle` completes it.
+        """
+        if not changes:
+            return []
+        with self.lock:
+            with self._database.transaction() as connection:
+                rows = [_insert(connection, change) for change in changes]
+            problems = [self._replace(change) for change in changes]
+            for folder in {change.path.parent for change in changes}:
+                flush_folder(folder)
+            try:
+                with self._database.transaction() as connection:
+                    for row, change, problem in zip(rows, changes, problems, strict=True):
+                        (_forget if problem else _finish)(connection, row, change)
+            except StateError as error:
+                what = changes[0].path if len(changes) == 1 else f"{len(changes)} captions"
+                log.warning("the change of %s is noted at the next start: %s", what, error)
+        return problems
+
+    def note(self, change: Change) -> None:
+        """The file holds already what was to be written: it is ours now, if it was not. A failure is only logged."""
+        key, data = path_text(change.path), change.after or b""
+        try:
+            with self._database.transaction() as connection:
+                stamp = stamp_of(connection, key)
+                if stamp is None or stamp.digest != digest(data):
+                    put_stamp(connection, key, Stamp(change.origin, digest(data)))
+                if change.made:
+                    insert_made(connection, change.made, "written")
+        except StateError as error:
+            log.warning("who wrote %s is not recorded: %s", change.path, error)
+
+    def settle(self, operation: int | None = None) -> dict[Path, bool]:
+        """Complete or forget every change that was under way when the program ended; says which were made.
+
+        A change whose file cannot be read now, as on a drive that is not there, waits for the next time and is not in
+        the answer. Removes the temporary files of such changes, and of all killed writes if no operation is given.
+        Raises StateError.
+        """
+        with self.lock:
+            rows = self._database.rows(
+                "SELECT * FROM caption_changes WHERE made = 0 AND (?1 IS NULL OR operation = ?1) ORDER BY id",
+                (operation,),
+            )
+            changes = {row["id"]: _from_row(row) for row in rows}
+            for folder in {change.path.parent for change in changes.values()}:
+                _remove_temporaries(folder, tuple(f".{change.path.name[:80]}." for change in changes.values()))
+            if operation is None:
+                _remove_temporaries(self._scratch, (".",))
+            settled = {change.path: self._settle_one(row, change) for row, change in changes.items()}
+        return {path: made for path, made in settled.items() if made is not None}
+
+    def _settle_one(self, row: int, change: Change) -> bool | None:
+        """None: it cannot be told now."""
+        if not change.path.parent.is_dir():
+            return None
+        try:
+            now = read_bytes(change.path)
+        except CaptionError as error:
+            log.warning("whether a caption was written is looked at again at the next start: %s", error)
+            return None
+        with self._database.transaction() as connection:
+            if now == change.after:
+                _finish(connection, row, change)
+            elif now == change.before or not change.before:
+                _forget(connection, row, change)
+            else:  # changed by others since: whether ours was made or not, the text before it is kept
+                decide_made(connection, path_text(change.path), was_made=False)
+                connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
+        return now == change.after
+
+    def _replace(self, change: Change) -> CaptionError | None:
+        path = change.path
+        try:
+            if read_bytes(path) != change.before:
+                return CaptionError(f"the caption {path} was changed by another program just now; try again")
+            if change.after is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_atomic(path, change.after, self._scratch)
+        except CaptionError as error:
+            return error
+        except OSError as error:
+            return CaptionError(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
+        return None
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """None when there is no file. Raises CaptionError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
+
+
+def _insert(connection: sqlite3.Connection, change: Change) -> int:
+    key = path_text(change.path)
+    stamp = stamp_of(connection, key)
+    if change.made:
+        insert_made(connection, change.made, "pending")
+    cursor = connection.execute(
+        "INSERT INTO caption_changes (caption_path, before, after, origin, operation, made, changed_at_s, "
+        "state_origin, state_digest) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)",
+        (key, change.before, change.after, change.origin, change.operation, time.time())
+        + ((stamp.origin, stamp.digest) if stamp else (None, None)),
+    )
+    return cursor.lastrowid or 0
+
+
+def _finish(connection: sqlite3.Connection, row: int, change: Change) -> None:
+    key = path_text(change.path)
+    put_stamp(connection, key, _stamp_after(connection, key, change))
+    follow_approval(connection, key, change.after)
+    decide_made(connection, key, was_made=True)
+    connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
+
+
+def _forget(connection: sqlite3.Connection, row: int, change: Change) -> None:
+    decide_made(connection, path_text(change.path), was_made=False)
+    connection.execute("DELETE FROM caption_changes WHERE id = ?", (row,))
+
+
+def _stamp_after(connection: sqlite3.Connection, key: str, change: Change) -> Stamp | None:
+    """An undo also brings back who wrote what stood there before."""
+    if change.origin != "undo":
+        return None if change.after is None else Stamp(change.origin, digest(change.after))
+    sql = "SELECT request_json FROM operations WHERE id = ?"
+    undone = json.loads(connection.execute(sql, (change.operation,)).fetchone()["request_json"])["undoes"]
+    # The plus keeps SQLite from looking through all changes of the operation.
+    sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
+    first = connection.execute(sql, (key, undone)).fetchone()
+    return None if first["state_origin"] is None else Stamp(first["state_origin"], first["state_digest"])
+
+
+def _from_row(row: sqlite3.Row) -> Change:
+    return Change(text_path(row["caption_path"]), row["before"], row["after"], row["origin"], row["operation"])
+
+
+def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(starts) and _TEMPORARY.fullmatch(path.name):
+                path.unlink()
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; make the folder writable or copy it to where you may write"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space"
+    return ""

@@ -1,66 +1,30 @@
 """One job while it runs: items to replicas, their answers to captions on disk and events."""
 
-import itertools
 import logging
 import math
 import queue
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from captioner import events as facts
+from captioner.backlog import MAX_LOSSES, Backlog
 from captioner.captions import CaptionStore
-from captioner.cleanup import Decoration, clean, decorate
-from captioner.errors import CaptionerError, ModelError
+from captioner.cleanup import clean, decorate
+from captioner.errors import CaptionError, ModelError, StateError
 from captioner.events import EventLog
-from captioner.prompts import expand
+from captioner.job import Job, Recorder
+from captioner.ledger import Ledger
 from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, Replica, ReplicaEvent, TokensSoFar
 from captioner.replicas.pool import ReplicaPool
 from captioner.runs import Meter
-from captioner.values import (
-    Caption,
-    CaptionRequest,
-    ExistingPolicy,
-    GenerationOptions,
-    MediaItem,
-    ModelSpec,
-    SamplePlan,
-)
+from captioner.values import Caption, MediaItem
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
 LOAD_INTERVAL_S = 0.9  # between two ReplicaLoad of one replica, which tells its load twice a second
-MAX_LOSSES = 2  # an item in flight at this many losses of a replica is not tried again
-
-FindModel = Callable[[Callable[[int, int], None]], Path]  # on_bytes(done, total) -> folder of the model's files
-
-
-@dataclass(frozen=True)
-class Model:
-    """What to load: a name for people, how to find the files, one spec a replica."""
-
-    name: str
-    find: FindModel
-    specs: tuple[ModelSpec, ...]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to caption and how; a copy of the settings at the moment of the start."""
-
-    items: tuple[MediaItem, ...]
-    model: Model
-    prompt: str  # its variables are filled in for each item when its turn comes
-    plan: SamplePlan = field(default_factory=SamplePlan)
-    options: GenerationOptions = field(default_factory=GenerationOptions)
-    existing: ExistingPolicy = "skip"
-    decoration: Decoration = field(default_factory=Decoration)
-    save: bool = True  # False: a try; captions become events, and nothing is kept of them
 
 
 class Stopped(Exception):
@@ -71,12 +35,15 @@ class Stopped(Exception):
 class _InFlight:
     item: MediaItem
     replica: Replica
-    started: bool = False
+    alone: bool
+    num_tokens: int = 0
 
 
 @dataclass
 class Run:
-    """One job while it runs; nothing of it outlives the job."""
+    """One job while it runs; nothing of it outlives the job. A StateError ends it, for no caption is replaced unless
+    the old text is kept; what has no caption by then is neither done nor failed.
+    """
 
     number: int
     job: Job
@@ -85,17 +52,31 @@ class Run:
     store: CaptionStore
     pool: ReplicaPool
     ready: set[str]  # names of replicas whose model is loaded
-    pending: deque[MediaItem] = field(default_factory=deque)
+    recorder: Recorder | None = None
+    losses: dict[str, int] = field(default_factory=dict)  # item name -> replicas that it may have cost before
     flight: dict[int, _InFlight] = field(default_factory=dict)
-    losses: dict[str, int] = field(default_factory=dict)  # item name -> replicas lost while it was in flight
-    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "skipped": 0, "failed": 0})
     lost_reason: str = ""
+    broken: bool = False  # the state folder cannot be written, so neither can captions
+    ending: bool = False
     meter: Meter = field(default_factory=Meter)
     loads_told: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time of the last ReplicaLoad
 
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.job.items, self.losses)
+        self.ledger = Ledger(self.number, self.log, self.recorder)
+
     def run(self) -> None:
-        self.pending.extend(self.job.items)
-        if self.job.items and not self._find_next():
+        """Raises ModelError, StateError, and Stopped during a download."""
+        try:
+            self._run()
+        except StateError:
+            self.broken = True
+            raise
+        finally:
+            self._cancel_rest()
+
+    def _run(self) -> None:
+        if self.job.items and not self._any_left():
             return
         folder = self.job.model.find(self._on_bytes)
         self._on_bytes(0, 0)
@@ -103,31 +84,42 @@ class Run:
         for name in ended:
             self.ready.discard(name)
             self.log.append(facts.ReplicaChanged(replica=name, state="closed"))
-        for replica in started:
-            self.log.append(facts.ReplicaChanged(replica=replica.name, state="starting"))
+        self._tell_started(started)
+        self._handle_events(timeout_s=0)  # one may have died since the last job
         while self._unfinished() and not self.stop.is_set():
+            self._tell_started(self.pool.restart_due())
             self._fill()
             self._handle_events(timeout_s=0.1)
-        self._cancel_rest()
 
     def end(self, outcome: facts.JobOutcome, reason: str = "") -> facts.JobEnded:
-        return facts.JobEnded(job=self.number, outcome=outcome, reason=reason, **self.counts)
+        return facts.JobEnded(job=self.number, outcome=outcome, reason=reason, **self.ledger.counts)
 
-    def _find_next(self) -> bool:
-        """Whether an item is left that needs a caption; it is the first of `pending` then.
+    def _any_left(self) -> bool:
+        return self._find_next(self.backlog.together) or self._find_next(self.backlog.alone)
+
+    def _find_next(self, waiting: deque[MediaItem]) -> bool:
+        """Whether an item is left that needs a caption; it is the first of `waiting` then.
 
         Asked for one item at a time, so that a job over 50,000 captioned files starts at once.
         """
-        while self.pending and not self.stop.is_set():
-            item = self.pending[0]
+        while waiting and not self.stop.is_set():
+            item = waiting[0]
             try:
-                if not self.job.save or self.store.needs_caption(item, self.job.existing):
+                reason = self.job.save and self.store.needs_caption(item, self.job.existing, self.job.consent)
+                if reason:
+                    self.ledger.skipped(item, reason)
+                elif self.backlog.is_poison(item):
+                    self.ledger.failed(item, f"it has cost {MAX_LOSSES} replicas before, so it is left out")
+                else:
                     return True
-                self._skip(item)
-            except CaptionerError as error:
-                self._fail(item, str(error))
-            self.pending.popleft()
+            except CaptionError as error:
+                self.ledger.failed(item, str(error))
+            waiting.popleft()
         return False
+
+    def _tell_started(self, replicas: list[Replica]) -> None:
+        for replica in replicas:
+            self.log.append(facts.ReplicaChanged(replica=replica.name, state="starting"))
 
     def _on_bytes(self, done: int, total: int) -> None:
         if self.stop.is_set():
@@ -136,48 +128,41 @@ class Run:
 
     def _unfinished(self) -> bool:
         if self.job.items:
-            return bool(self.pending or self.flight)
-        return any(replica.name not in self.ready for replica in self.pool.replicas)
+            return bool(self.backlog or self.flight)
+        return self.pool.restarting or any(replica.name not in self.ready for replica in self.pool.replicas)
 
     def _fill(self) -> None:
-        """One item after the other to whichever replica has the most room.
+        """One item after the other to whichever replica has the most room; when all have run, the suspects.
 
         None gets more than its even share of what is left: those that are still loading will want the rest.
         """
-        share = -(-(len(self.pending) + len(self.flight)) // max(1, len(self.pool.replicas)))
-        room = {
-            replica.name: min(replica.capacity, share) - sum(f.replica is replica for f in self.flight.values())
-            for replica in self.pool.replicas
-            if replica.name in self.ready
-        }
-        replicas = {replica.name: replica for replica in self.pool.replicas}
-        while room and max(room.values()) > 0 and self._find_next():
+        waiting, replicas = self.backlog.together, {replica.name: replica for replica in self.pool.replicas}
+        share = -(-(len(waiting) + len(self.flight)) // max(1, len(replicas)))
+        room = {name: min(replicas[name].capacity, share) for name in replicas if name in self.ready}
+        for flight in self.flight.values():
+            if flight.replica.name in room:
+                room[flight.replica.name] -= room[flight.replica.name] if flight.alone else 1
+        while room and max(room.values()) > 0 and self._find_next(waiting):
             name = max(room, key=room.__getitem__)
             room[name] -= 1
-            self._submit(self.pending.popleft(), replicas[name])
+            self._submit(waiting.popleft(), replicas[name])
+        busy = {flight.replica.name for flight in self.flight.values()}
+        idle = [name for name in room if name not in busy]
+        for name in idle if not waiting else []:
+            elsewhere = self.pool.num_expected > 1
+            if self.backlog.suspect_for(name, elsewhere) and self._find_next(self.backlog.alone):
+                self._submit(self.backlog.alone.popleft(), replicas[name], alone=True)
 
-    def _submit(self, item: MediaItem, replica: Replica) -> None:
+    def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
-            prompt = self._prompt(item)
-        except CaptionerError as error:  # the caption that it asks for cannot be read
-            self._fail(item, str(error))
+            request = self.job.request(item, self.store.read)
+        except CaptionError as error:  # the caption that it asks for cannot be read
+            self.ledger.failed(item, str(error))
             return
-        request_id = _next_request_id()
-        seed = (self.job.options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
-        options = replace(self.job.options, seed=seed)
-        self.flight[request_id] = _InFlight(item, replica)
+        self.flight[request.id] = _InFlight(item, replica, alone)
         self.meter.start()
-        self.log.append(facts.ItemStarted(**self._about(item), replica=replica.name))
-        replica.submit(CaptionRequest(request_id, item.path, item.kind, self.job.plan, prompt, options))
-
-    def _prompt(self, item: MediaItem) -> str:
-        return expand(
-            self.job.prompt,
-            name=Path(item.filename).stem,
-            folder=item.folder.name,
-            trigger=self.job.decoration.trigger,
-            existing=lambda: self.store.read(item.caption_path),
-        )
+        self.ledger.started(item, replica.name)
+        replica.submit(request)
 
     def _handle_events(self, timeout_s: float) -> None:
         try:
@@ -198,15 +183,16 @@ class Run:
             case Load():
                 self._tell_load(replica.name, event)
             case Lost():
-                self._on_lost(replica, event.reason)
+                self._on_lost(replica, event)
             case TokensSoFar():
                 for request_id, tokens in event.tokens.items():
-                    if request_id in self.flight:
-                        about = self._about(self.flight[request_id].item)
-                        self.log.append(facts.ItemProgress(**about, tokens=tokens))
+                    flight = self.flight.get(request_id)
+                    if flight:
+                        flight.num_tokens = tokens
+                        self.ledger.progress(flight.item, tokens)
             case Finished() | Failed() | Cancelled():
                 flight = self.flight.pop(event.id, None)
-                if flight is not None:
+                if flight is not None and not self.broken:
                     self._on_answer(flight, event)
 
     def _tell_load(self, replica: str, load: Load) -> None:
@@ -226,9 +212,12 @@ class Run:
 
     def _on_answer(self, flight: _InFlight, answer: Finished | Failed | Cancelled) -> None:
         if isinstance(answer, Cancelled):
+            self.backlog.put_back([flight.item])
+            self.ledger.given_back(flight.item, self.losses.get(flight.item.name, 0))
             return
+        self.pool.answered(flight.replica)
         if isinstance(answer, Failed):
-            self._fail(flight.item, answer.reason)
+            self.ledger.failed(flight.item, answer.reason)
             return
         caption = answer.caption
         if not self.job.save:
@@ -237,88 +226,60 @@ class Run:
         self.meter.add(caption)
         try:
             job = self.job
-            written = self.store.write(flight.item, caption, job.existing, f"job {self.number}", job.decoration)
-        except CaptionerError as error:
-            self._fail(flight.item, str(error))
+            operation = self.number if self.recorder else None
+            written = self.store.write(flight.item, caption, job.existing, operation, job.decoration, job.consent)
+        except CaptionError as error:
+            self.ledger.failed(flight.item, str(error))
             return
         if written.outcome == "kept":
-            self._skip(flight.item)
+            self.ledger.skipped(flight.item, written.reason)
             return
-        self.counts["done"] += 1
-        self.log.append(
-            facts.ItemDone(
-                **self._about(flight.item),
-                caption=written.text,
-                tokens=caption.num_tokens,
-                seconds=round(caption.seconds, 3),
-                replica=flight.replica.name,
-                warning=caption.warning,
-            )
-        )
+        self.ledger.done(flight.item, written, caption, flight.replica.name)
 
     def _on_tried(self, item: MediaItem, caption: Caption) -> None:
         text = clean(caption.text)
         if not text:
-            self._fail(item, "the model returned an empty caption")
+            self.ledger.failed(item, "the model returned an empty caption")
             return
-        self.counts["done"] += 1
-        self.log.append(
-            facts.ItemTried(
-                **self._about(item),
-                caption=decorate(text, self.job.decoration),
-                tokens=caption.num_tokens,
-                seconds=round(caption.seconds, 3),
-            )
-        )
+        self.ledger.tried(item, decorate(text, self.job.decoration), caption)
 
-    def _on_lost(self, replica: Replica, reason: str) -> None:
-        """Give the replica's work back; fail only what was in flight at too many losses, or all when none is left."""
+    def _on_lost(self, replica: Replica, lost: Lost) -> None:
+        """Give its work back, and fail what cost two replicas; all that is left, when no replica will come back."""
         self.ready.discard(replica.name)
-        self.pool.drop(replica)
-        self.lost_reason = f"{replica.name}: {reason}"
-        self.log.append(facts.ReplicaChanged(replica=replica.name, state="lost", detail=reason))
-        returned = [request_id for request_id, f in self.flight.items() if f.replica is replica]
-        for request_id in reversed(returned):
-            item = self.flight.pop(request_id).item
-            self.losses[item.name] = self.losses.get(item.name, 0) + 1
-            if self.losses[item.name] >= MAX_LOSSES:
-                self._fail(item, f"the replica was lost {MAX_LOSSES} times while it ran; last: {reason}")
+        self.log.append(facts.ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))
+        flights = [flight for flight in self.flight.values() if flight.replica is replica]
+        self.flight = {i: flight for i, flight in self.flight.items() if flight.replica is not replica}
+        poison = []
+        if not self.ending:
+            with_tokens = {flight.item.name for flight in flights if flight.num_tokens}
+            poison = self.backlog.charge(replica.name, [flight.item for flight in flights], with_tokens)
+        for flight in flights:
+            if flight.item in poison:
+                self.ledger.failed(
+                    flight.item, f"it cost {MAX_LOSSES} replicas, so it is left out; the last: {lost.reason}"
+                )
             else:
-                self.pending.appendleft(item)
-        if self.pool.replicas or self.stop.is_set():
-            self.lost_reason = ""
+                self.ledger.given_back(flight.item, self.losses.get(flight.item.name, 0))
+        self.pool.lost(replica, lost.final, blameless=bool(poison))
+        if self.ending or self.pool.replicas or self.pool.restarting:
             return
+        self.lost_reason = f"{replica.name}: {lost.reason}"
         if not self.job.items:
             raise ModelError(self.lost_reason)
-        while self.pending:
-            self._fail(self.pending.popleft(), f"no replica is left; the last one was lost: {reason}")
+        for item in self.backlog.clear():  # not told to the recorder: there is nothing wrong with them
+            self.ledger.unreached(item, f"no replica is left; the last one was lost: {lost.reason}")
 
     def _cancel_rest(self) -> None:
+        self.ending = True
+        self.backlog.clear()
         for request_id, flight in self.flight.items():
             flight.replica.cancel(request_id)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        self.pending.clear()
-        while self.flight and time.monotonic() < deadline:
+        while self.flight and time.monotonic() < deadline and not self.pool.closing.is_set():
             self._handle_events(timeout_s=0.1)
-            self.pending.clear()
+            self.backlog.clear()
+        if self.pool.closing.is_set():
+            return  # all replicas are about to be ended
         for replica in {f.replica.name: f.replica for f in self.flight.values()}.values():
             log.warning("replica %s did not answer; it is ended", replica.name)
-            self._on_lost(replica, "it did not answer a stop")
-
-    def _skip(self, item: MediaItem) -> None:
-        self.counts["skipped"] += 1
-        self.log.append(facts.ItemSkipped(**self._about(item)))
-
-    def _fail(self, item: MediaItem, reason: str) -> None:
-        self.counts["failed"] += 1
-        self.log.append(facts.ItemFailed(**self._about(item), reason=reason))
-
-    def _about(self, item: MediaItem) -> dict:
-        return {"job": self.number, "item": item.name, "path": item.path}
-
-
-_request_ids = itertools.count(1)
-
-
-def _next_request_id() -> int:
-    return next(_request_ids)
+            self._on_lost(replica, Lost("it did not answer a stop"))

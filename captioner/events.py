@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from captioner.redaction import redact
+
 JobOutcome = Literal["done", "stopped", "failed"]
 ReplicaState = Literal["starting", "ready", "lost", "closed"]
 
@@ -108,8 +110,15 @@ class ItemTried(ItemEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ItemGivenBack(ItemEvent):
+    """Its replica was lost or restarts; it waits again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ItemSkipped(ItemEvent):
-    """Left alone under the policy `skip`: it has a caption already."""
+    """Left alone, such as for having a caption already."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +163,7 @@ class Progress:
     skipped: int = 0
     failed: int = 0
     queued_jobs: int = 0
+    queue: tuple[tuple[int, int], ...] = ()  # of these jobs (number, files), in their order
     tokens: int = 0
     tokens_per_s: float = 0.0
     started_s: float = 0.0
@@ -175,6 +185,12 @@ class Progress:
         return self.done + self.skipped + self.failed
 
 
+def _cleaned(event: Event) -> dict[str, str]:
+    """What it quotes of errors of other libraries, without secrets."""
+    texts = {name: getattr(event, name, "") for name in ("reason", "detail", "warning")}
+    return {name: redact(text) for name, text in texts.items() if text}
+
+
 class EventLog:
     """Appends, numbers and keeps the newest events; folds all of them into one Progress. Thread-safe."""
 
@@ -187,7 +203,7 @@ class EventLog:
     def append(self, event: Event) -> Event:
         """Number, time and keep an event; wake the followers."""
         with self._changed:
-            event = replace(event, number=self._state.cursor + 1, time_s=time.time())
+            event = replace(event, number=self._state.cursor + 1, time_s=time.time(), **_cleaned(event))
             self._events.append(event)
             self._state.add(event)
             self._changed.notify_all()
@@ -254,6 +270,7 @@ class _State:
         self._progress = Progress()
         self._running: dict[str, int] = {}
         self._where: dict[str, str] = {}  # item -> replica
+        self._queue: dict[int, int] = {}  # job -> its files
         self._replicas: dict[str, ReplicaProgress] = {}
         self._failures: deque[tuple[str, str]] = deque(maxlen=KEPT_FAILURES)
         self._rate, self._download = _Rate(), _Rate()
@@ -263,6 +280,7 @@ class _State:
         self.cursor = event.number
         match event:
             case JobQueued():
+                self._queue[event.job] = event.total
                 self._set(queued_jobs=self._progress.queued_jobs + 1)
             case JobStarted():
                 self._start(event)
@@ -284,6 +302,8 @@ class _State:
             case ItemDone() | ItemTried():
                 self._tokens(event.time_s, event.tokens - self._running.get(event.item, 0))
                 self._leave(event.item, done=self._progress.done + 1)
+            case ItemGivenBack():
+                self._leave(event.item)
             case ItemSkipped():
                 self._leave(event.item, skipped=self._progress.skipped + 1)
             case ItemFailed():
@@ -305,6 +325,7 @@ class _State:
             cursor=self.cursor,
             running=tuple(self._running.items()),
             replicas=tuple(replicas),
+            queue=tuple(self._queue.items()),
             failures=tuple(self._failures),
             tokens_per_s=self._tokens_per_s(now_s),
             bytes_per_s=self._download.per_s(now_s) if self._progress.bytes_total else 0.0,
@@ -320,6 +341,7 @@ class _State:
         self._failures.clear()
         self._rate, self._download = _Rate(), _Rate()
         self._captioning_since = 0.0
+        self._queue.pop(event.job, None)
         queued = max(0, self._progress.queued_jobs - 1)
         self._progress = Progress(
             job=event.job,

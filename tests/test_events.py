@@ -7,8 +7,8 @@ import pytest
 from captioner import events as facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
-from captioner.dispatch import Job, Model
 from captioner.events import EventLog
+from captioner.job import Job, Model
 from captioner.jobs import JobRunner
 from captioner.media import discover
 from captioner.replicas.base import Finished, Load, Ready
@@ -100,6 +100,7 @@ def test_event_as_json_names_its_kind():
         "job": 1,
         "item": "a.mp4",
         "path": "/x/a.mp4",
+        "reason": "",
     }
 
 

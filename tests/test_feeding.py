@@ -1,9 +1,11 @@
 """The decode threads in front of an engine: bounded, whatever the folder holds; and clips that need fewer frames."""
 
+import contextlib
 import gc
 import os
 import queue
 import threading
+import time
 import weakref
 from multiprocessing import Pipe
 from pathlib import Path
@@ -16,6 +18,7 @@ from media_maker import make_video
 from captioner.demo.clips import write_samples
 from captioner.engine.core import EngineCore, EngineOptions
 from captioner.engine.prepare import Preparer
+from captioner.replicas import feeding
 from captioner.replicas.base import Failed, Finished, Load, Lost, Ready
 from captioner.replicas.feeding import Feeder, with_fewer_frames
 from captioner.replicas.worker import Worker
@@ -115,6 +118,39 @@ def test_cancelled_request_that_waits_is_never_decoded(tiny_model, tmp_path):
         feeder.on_delivered(ids[-1])
         feeder.refill(0)
     assert ids == [0, 1]
+    feeder.close()
+
+
+def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropped(tiny_model, tmp_path, monkeypatch):
+    write_samples(tmp_path, num_clips=2, num_stills=0)
+    released, read = threading.Event(), feeding.sample
+
+    def sample(path, plan, kind):
+        if path.stem == "clip 01":
+            released.wait(60)
+        return read(path, plan, kind)
+
+    monkeypatch.setattr(feeding, "sample", sample)
+    inbox = queue.Queue()
+    feeder = Feeder(Preparer(tiny_model.processor), num_threads=1, depth=2, deliver=inbox.put, timeout_s=3)
+    for number, path in enumerate(sorted(tmp_path.iterdir())):
+        feeder.submit(request(number, path))
+    feeder.refill(0)
+    decoded = []
+    while len(decoded) < 2:
+        feeder.give_up_overdue()
+        with contextlib.suppress(queue.Empty):
+            decoded.append(inbox.get(timeout=0.1))
+            feeder.on_delivered(decoded[-1].id)
+    assert [(d.id, d.error) for d in decoded] == [
+        (0, "decoding took longer than 3 s; the file may be damaged"),
+        (1, ""),
+    ]
+    assert (feeder.num_stuck, feeder.more_coming) == (1, False)
+    released.set()
+    while feeder.num_stuck:
+        time.sleep(0.01)
+    assert inbox.empty()
     feeder.close()
 
 

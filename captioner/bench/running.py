@@ -9,9 +9,9 @@ from pathlib import Path
 from captioner import events as facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
-from captioner.dispatch import Job, Model
 from captioner.errors import CaptionerError
 from captioner.events import EventLog
+from captioner.job import Job, Model
 from captioner.jobs import JobRunner
 from captioner.media import discover
 from captioner.replicas.pool import ReplicaPool, StartReplica

@@ -12,6 +12,7 @@ class Ready:
 
     report: CapabilityReport
     capacity: int  # requests it wants in flight from now on
+    max_silence_s: float = 600.0  # with requests and without a word for longer, it hangs
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Failed:
 
 @dataclass(frozen=True)
 class Cancelled:
+    """Ended early because it was asked to; else given back by a replica that cannot go on, to run elsewhere."""
+
     id: int
 
 
@@ -45,11 +48,12 @@ class Lost:
     """The replica is gone; whatever was submitted and is unanswered has to run elsewhere. Always its last event."""
 
     reason: str
+    final: bool = False  # the model cannot be loaded; starting another replica would only say so again
 
 
 @dataclass(frozen=True)
 class Load:
-    """How busy it is; about twice a second while it works, and when it runs out of work."""
+    """How busy it is; about twice a second while it has requests, steps that take longer apart, and when it is done."""
 
     slots: int
     running: int
@@ -57,6 +61,12 @@ class Load:
     decoding: int
     starved_s: float  # since the start: the engine had requests and no input while a decode thread was idle
     up_s: float  # seconds since the start
+    queued: int = 0  # not yet decoded
+    num_received: int = 0  # requests since the start
+
+    @property
+    def idle(self) -> bool:
+        return not (self.running or self.waiting or self.decoding or self.queued)
 
 
 ReplicaEvent = Ready | TokensSoFar | Load | Finished | Failed | Cancelled | Lost

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 PROGRESS_INTERVAL_S = 0.1
 LOAD_INTERVAL_S = 0.5
 MAX_DECODE_THREADS = 8
+DECODE_TIMEOUT_S = 120.0  # for the frames of one clip; those of hours of video in 4K take a slow core seconds
+MAX_STUCK_THREADS = 4  # each may hold a core and the memory of a clip, until the process ends
+MAX_SILENCE_S, MAX_SILENCE_CPU_S = 600.0, 3600.0  # of the longest step: compiling; long prompts on a slow CPU
 
 
 def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
@@ -37,13 +40,21 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
         loaded = load(folder, spec)
         core = choose_core(loaded.model, spec)
     except CaptionerError as error:
-        connection.send(Lost(str(error)))
+        connection.send(Lost(str(error), final=True))
+        return
+    except Exception as error:  # as below: of the device or the model
+        log.exception("the model could not be loaded")
+        connection.send(Lost(one_line(error)))
         return
     if loaded.model.device.type != "cpu":
         torch.set_num_threads(1)  # the decode threads are the ones that need the cores
     with contextlib.suppress(BrokenPipeError):
         Worker(connection, spec, loaded, core, num_threads).run()
     os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly end
+
+
+class _Tick:
+    """Nothing arrived for LOAD_INTERVAL_S."""
 
 
 @dataclass
@@ -68,9 +79,10 @@ class Worker:
         preparer = Preparer(loaded.processor, core.layout, pin=loaded.model.device.type == "cuda")
         decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
         depth = core.num_slots // 2 + 2
-        self._feeder = Feeder(preparer, decoders, depth, self._inbox.put)
+        self._feeder = Feeder(preparer, decoders, depth, self._inbox.put, DECODE_TIMEOUT_S)
         self._capacity = core.num_slots + depth + decoders
         self._flights: dict[int, _Flight] = {}
+        self._num_received = 0
         self._progress: dict[int, int] = {}
         self._progress_sent_s = self._load_sent_s = 0.0
         self._started_s, self._starved_s = time.monotonic(), 0.0
@@ -79,7 +91,8 @@ class Worker:
         """Until the near end says None or is gone, or the engine is beyond repair."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         report = CapabilityReport(self._loaded.report.device, self._loaded.report.rows + self._core.rows())
-        self._connection.send(Ready(report, self._capacity))
+        on_cpu = self._loaded.model.device.type == "cpu"
+        self._connection.send(Ready(report, self._capacity, MAX_SILENCE_CPU_S if on_cpu else MAX_SILENCE_S))
         try:
             while self._take_messages():
                 if self._core.ready(self._feeder.more_coming):
@@ -100,6 +113,10 @@ class Worker:
     def _take_messages(self) -> bool:
         """Handle all that has arrived; wait when there is nothing else to do. False at the end."""
         while True:
+            self._feeder.give_up_overdue()
+            if self._feeder.num_stuck > MAX_STUCK_THREADS:
+                self._give_back()
+                return False
             self._feeder.refill(self._core.num_waiting)
             try:
                 message = self._inbox.get(block=False)
@@ -110,7 +127,10 @@ class Worker:
             match message:
                 case None:
                     return False
+                case _Tick():
+                    self._send_load()
                 case CaptionRequest():
+                    self._num_received += 1
                     self._flights[message.id] = _Flight(message, time.monotonic())
                     self._feeder.submit(message)
                 case Decoded():
@@ -118,16 +138,25 @@ class Worker:
                 case request_id:
                     self._cancel(request_id)
 
-    def _wait(self) -> CaptionRequest | int | Decoded | None:
+    def _wait(self) -> CaptionRequest | int | Decoded | _Tick | None:
         """For the next message. Time in which a decode thread idles as well is what a faster feed could save."""
         if not self._flights:
             self._send_load()
         starving = bool(self._flights) and self._feeder.has_idle_thread
         waiting_since_s = time.monotonic()
-        message = self._inbox.get()
+        try:
+            message = self._inbox.get(timeout=LOAD_INTERVAL_S if self._flights else None)
+        except queue.Empty:
+            message = _Tick()
         if starving:
             self._starved_s += time.monotonic() - waiting_since_s
         return message
+
+    def _give_back(self) -> None:
+        """All requests, unharmed, and then this process: too many of its threads never return."""
+        for request_id in self._flights:
+            self._connection.send(Cancelled(request_id))
+        self._connection.send(Lost(f"{self._feeder.num_stuck} of its decode threads are stuck in files"))
 
     def _on_decoded(self, decoded: Decoded) -> None:
         self._feeder.on_delivered(decoded.id)
@@ -209,6 +238,15 @@ class Worker:
 
     def _send_load(self) -> None:
         core, now_s = self._core, time.monotonic()
-        load = (core.num_slots, core.num_running, core.num_waiting, self._feeder.num_decoding)
-        self._connection.send(Load(*load, starved_s=self._starved_s, up_s=now_s - self._started_s))
+        load = Load(
+            slots=core.num_slots,
+            running=core.num_running,
+            waiting=core.num_waiting,
+            decoding=self._feeder.num_decoding,
+            queued=self._feeder.num_queued,
+            num_received=self._num_received,
+            starved_s=self._starved_s,
+            up_s=now_s - self._started_s,
+        )
+        self._connection.send(load)
         self._load_sent_s = now_s

@@ -1,0 +1,92 @@
+"""A real worker process that does harm on files whose names say so, such as "segfault 1.png".
+
+In the decoder: exit, segfault, stick (never comes back). In the engine: hang, cuda (the device is gone), memory (too
+little on the device), drop (no answer), stranger (an answer under another id). Everything else is captioned.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from captioner.replicas.process import ProcessReplica, enter
+from captioner.values import ModelSpec
+
+DECODE_TIMEOUT_S = 3.0
+MAX_SILENCE_S = 8.0
+
+
+class FaultyReplica(ProcessReplica):
+    """Forked off a server that has imported torch: it starts in a fraction of a second."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["captioner.replicas.worker", "torch._dynamo", "transformers.models.qwen3_vl.modeling_qwen3_vl"]
+    )
+
+    @staticmethod
+    def enter(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
+        _die_on_start(folder)
+        _install_faults()
+        enter(connection, spec, folder, num_threads)
+
+
+def _die_on_start(folder: Path) -> None:
+    """As often as the file says."""
+    counter = folder / "deaths to come"
+    if counter.exists() and (left := int(counter.read_text())):
+        counter.write_text(str(left - 1))
+        os._exit(7)
+
+
+def _install_faults() -> None:
+    import torch
+
+    from captioner.engine import core
+    from captioner.replicas import feeding, worker
+
+    worker.DECODE_TIMEOUT_S, worker.MAX_SILENCE_CPU_S = DECODE_TIMEOUT_S, MAX_SILENCE_S
+    faults: dict[int, str] = {}  # of requests in the engine
+    sample, forward, submit = feeding.sample, core.EngineCore._forward, core.EngineCore.submit
+
+    def decode(feeder, request):
+        faults[request.id] = request.path.name.split()[0]
+        return original_decode(feeder, request)
+
+    def faulty_sample(path, plan, kind):
+        match path.name.split()[0]:
+            case "exit":
+                os._exit(3)
+            case "segfault":
+                ctypes.string_at(0)
+            case "stick":
+                time.sleep(3600)
+        return sample(path, plan, kind)
+
+    def faulty_forward(self, new, rows):
+        for running in new:
+            match faults[running.request.id]:
+                case "hang":
+                    time.sleep(3600)
+                case "cuda":
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                case "memory":
+                    raise torch.OutOfMemoryError("full")
+        return forward(self, new, rows)
+
+    def faulty_submit(self, request):
+        if faults[request.id] != "drop":
+            submit(self, request)
+
+    def faulty_on_step(self, event):
+        if event.finish_reason and faults[event.id] == "stranger":
+            self._flights[-event.id] = self._flights.pop(event.id)
+            event = core.StepEvent(-event.id, event.num_tokens, event.tokens, event.finish_reason)
+        on_step(self, event)
+
+    original_decode, on_step = feeding.Feeder._decode, worker.Worker._on_step
+    feeding.Feeder._decode, feeding.sample = decode, faulty_sample
+    core.EngineCore._forward, core.EngineCore.submit = faulty_forward, faulty_submit
+    worker.Worker._on_step = faulty_on_step

@@ -5,6 +5,7 @@ Exit status: 0 all done, 1 some items failed, 2 could not run, 130 stopped with 
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,8 @@ from tqdm import tqdm
 
 from captioner import events as facts
 from captioner.bench.command import add_bench
-from captioner.command import STOPPED_BY_USER, add_command, new_parser, run_command
+from captioner.bulk_command import add_bulk
+from captioner.command import STOPPED_BY_USER, add_command, given_roots, new_parser, run_command
 from captioner.demo.clips import write_samples
 from captioner.errors import CaptionerError, MediaError
 from captioner.frames import sample
@@ -26,6 +28,8 @@ from captioner.services import Services
 from captioner.settings import Settings
 from captioner.sheet import contact_sheet
 from captioner.values import QUANTIZED_BYTES, SamplePlan
+
+SETTINGS_OF_A_RESUME = ("offline", "models_folder")  # may differ from those of the job
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     text = "write a caption beside every video and image of a folder"
     caption = add_command(commands, "caption", caption_folder, text)
     caption.add_argument("--json", action="store_true", help="print one event a line as JSON")
-    _setting_options(caption)
+    text = "go on with the last job that was cut short (in this folder, if one is given), as it was asked for"
+    caption.add_argument("--resume", action="store_true", help=text)
+    _setting_options(caption, folder="?")
 
     plan = add_command(commands, "plan", plan_folder, "say what captioning a folder would take, and caption nothing")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
@@ -67,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     settings = add_command(commands, "settings", show_settings, "show the settings, or change some")
     settings.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="settings to change and keep")
 
+    add_bulk(commands)
     add_bench(commands)
 
     demo = add_command(commands, "demo", write_demo, "write the sample clips that the demo model knows")
@@ -74,9 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _setting_options(parser: argparse.ArgumentParser) -> None:
-    """The folder and an option for every other setting."""
-    parser.add_argument("folder", type=Path, help=Settings.model_fields["folder"].description)
+def _setting_options(parser: argparse.ArgumentParser, folder: str | None = None) -> None:
+    """The folder and an option for every other setting. folder: argparse's `nargs` of it."""
+    parser.add_argument("folder", type=Path, nargs=folder, help=Settings.model_fields["folder"].description)
     for name, field in Settings.model_fields.items():
         if name != "folder":
             _setting_option(parser, name, field)
@@ -97,21 +104,20 @@ def _setting_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo
 
 
 def caption_folder(args: argparse.Namespace) -> int:
-    with Services(args.state, _given_settings(args)) as services:
-        found = services.open_folder(args.folder, services.settings.recursive)
-        for warning in found.warnings:
-            print(f"note: {warning}", file=sys.stderr)
-        if not found.items:
-            print(f"no videos or images in {args.folder}", file=sys.stderr)
+    if args.folder is None and not args.resume:
+        raise CaptionerError("give the folder to caption, or --resume to go on with the last job")
+    with Services(args.state, _given_settings(args), given_roots(args)) as services:
+        services.claim()
+        number = _resume(services, args) if args.resume else _start(services, args.folder)
+        if number is None:
             return 0
-        number = services.start()
         watch = _print_json if args.json else _draw_progress
         try:
             ended = watch(services, number)
         except KeyboardInterrupt:
             services.jobs.stop()
             list(services.jobs.follow(number))
-            print("stopped; run the same command again to go on", file=sys.stderr)
+            print(_after_stop(services, number, args.state), file=sys.stderr)
             return STOPPED_BY_USER
         progress = services.events.snapshot()
     if ended.outcome == "failed" and not ended.done:
@@ -120,6 +126,39 @@ def caption_folder(args: argparse.Namespace) -> int:
         seconds = progress.ended_s - progress.started_s
         print(f"{ended.done} captioned, {ended.skipped} had a caption, {ended.failed} failed, in {seconds:.0f} s")
     return 1 if ended.failed or ended.outcome == "failed" else 0
+
+
+def _start(services: Services, folder: Path) -> int | None:
+    """The number of the new job; None if there is nothing in the folder."""
+    found = services.open_folder(folder, services.settings.recursive)
+    for warning in found.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    if not found.items:
+        print(f"no videos or images in {folder}", file=sys.stderr)
+        return None
+    return services.start()
+
+
+def _resume(services: Services, args: argparse.Namespace) -> int | None:
+    """The number of the job that goes on with the last one cut short; None if there is none."""
+    given = [name for name in _given_settings(args) if name not in (*SETTINGS_OF_A_RESUME, "folder")]
+    if given:
+        raise CaptionerError(f"--resume goes on as the job was asked for; leave out --{given[0].replace('_', '-')}")
+    folder = args.folder and services.roots.resolve(args.folder)
+    job = next((job for job in services.unfinished() if folder in (None, job.folder)), None)
+    if job is None:
+        print(f"no job is unfinished{f' in {folder}' if folder else ''}", file=sys.stderr)
+        return None
+    print(f"going on with job {job.operation}, {job.left:,} of {job.total:,} files left: {job.folder}", file=sys.stderr)
+    return services.resume(job.operation)
+
+
+def _after_stop(services: Services, number: int, state: Path | None) -> str:
+    left = next((job.left for job in services.unfinished() if job.operation == number), 0)
+    if not left:
+        return f"stopped; nothing is left of job {number}"
+    command = f"python -m captioner{f' --state {shlex.quote(str(state))}' if state else ''} caption --resume"
+    return f"stopped with {left:,} files of job {number} left; go on with: {command}"
 
 
 def _print_json(services: Services, number: int) -> facts.JobEnded:
@@ -132,10 +171,12 @@ def _print_json(services: Services, number: int) -> facts.JobEnded:
 def _draw_progress(services: Services, number: int) -> facts.JobEnded:
     """A bar on a terminal, on standard error; elsewhere only notes and failures."""
     event = None
-    bar = tqdm(total=len(services.library.items), unit="item", disable=None, dynamic_ncols=True, smoothing=0.1)
+    bar = tqdm(unit="item", disable=None, dynamic_ncols=True, smoothing=0.1)
     with bar:
         for event in services.jobs.follow(number):
             match event:
+                case facts.JobStarted():
+                    bar.reset(event.total)
                 case facts.ModelLoading(bytes_total=total) if total:
                     bar.set_description_str(f"downloading {event.bytes_done / 1e9:.1f} of {total / 1e9:.1f} GB")
                 case facts.ModelLoading():
@@ -159,7 +200,7 @@ def _draw_progress(services: Services, number: int) -> facts.JobEnded:
 
 
 def plan_folder(args: argparse.Namespace) -> int:
-    with Services(args.state, _given_settings(args)) as services:
+    with Services(args.state, _given_settings(args), given_roots(args)) as services:
         services.open_folder(args.folder, services.settings.recursive)
         plan = services.plan()
     if args.json:
@@ -175,7 +216,8 @@ def plan_folder(args: argparse.Namespace) -> int:
 
 
 def list_folder(args: argparse.Namespace) -> int:
-    found = discover(args.folder, args.recursive)
+    roots = given_roots(args)
+    found = discover(roots.resolve(args.folder), args.recursive, roots.leads_out)
     for item in found.items:
         if args.json:
             row = item._asdict() | {"folder": str(item.folder)}

@@ -7,6 +7,8 @@ import shutil
 import threading
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from captioner.errors import StateError
 
 APP_FOLDER = Path(__file__).resolve().parent.parent
@@ -27,6 +29,23 @@ def state_folder(given: Path | None = None) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StateError(f"cannot write to the state folder {folder}; choose another with --state")
     return folder
+
+
+def claim_folder(folder: Path) -> BaseFileLock:
+    """Make this process the one that runs jobs on a state folder, until `release()` or its end, however it ends.
+
+    Raises StateError while another one is.
+    """
+    lock = FileLock(folder / "in-use.lock", timeout=0, thread_local=False)
+    try:
+        return lock.acquire().lock
+    except Timeout:
+        raise StateError(
+            f"another Video Caption Suite is at work on the state folder {folder}; "
+            "end that one first, or give this one a folder of its own with --state"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise StateError(f"cannot lock the state folder {folder}: {error}; choose another with --state") from None
 
 
 def write_atomic(path: Path, data: bytes, scratch: Path | None = None) -> None:
@@ -57,3 +76,13 @@ def _write_via(folder: Path, path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Have names that were given or removed outlast a power cut. Not every system and filesystem can do this."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

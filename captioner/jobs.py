@@ -4,13 +4,15 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from captioner import events as facts
 from captioner.captions import CaptionStore
-from captioner.dispatch import Job, Model, Run, Stopped
-from captioner.errors import CaptionerError, JobError
+from captioner.dispatch import Run, Stopped
+from captioner.errors import CaptionerError, JobError, StateError
 from captioner.events import EventLog
+from captioner.job import Job, Model
+from captioner.journal import Journal
 from captioner.replicas.pool import ReplicaPool
 from captioner.runs import RunStore
 
@@ -26,26 +28,32 @@ class JobRunner:
         store: CaptionStore,
         pool: ReplicaPool | None = None,
         runs: RunStore | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        """`runs`: where to keep how fast each job was, if anywhere."""
-        self._log, self._store, self._pool, self._runs = event_log, store, pool or ReplicaPool(), runs
+        """`runs`: where to keep how fast each job was, `journal`: what becomes of its items; if anywhere."""
+        self._log, self._store, self._pool = event_log, store, pool or ReplicaPool()
+        self._runs, self._journal = runs, journal
         self._ready: set[str] = set()
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(-1, -1)  # of what is in no journal; the others have positive numbers
         self._stops: dict[int, threading.Event] = {}
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
-    def start(self, job: Job) -> int:
-        """Queue a job and return its number. Raises JobError when it has no items."""
+    def start(self, job: Job, begin: Callable[[], int] | None = None, losses: Mapping[str, int] | None = None) -> int:
+        """Queue a job and return its number. Raises JobError when it has no items, and what `begin` raises.
+
+        begin: writes the job into the journal and returns its number there. losses: how many replicas each item has
+        cost before.
+        """
         if not job.items:
             raise JobError("nothing to caption: no item is selected, or the folder holds no media")
-        return self._enqueue(job)
+        return self._enqueue(job, begin() if begin else next(self._ids), losses or {})
 
     def load(self, model: Model) -> int:
         """Queue the loading of a model, as a job without items."""
-        return self._enqueue(Job((), model, ""))
+        return self._enqueue(Job((), model, ""), next(self._ids), {})
 
     def unload(self) -> None:
         """End all replicas once the queued jobs are done."""
@@ -67,16 +75,17 @@ class JobRunner:
 
     def close(self) -> None:
         """Stop everything and end the replicas. Returns when no process is left."""
+        self._pool.closing.set()
         self.stop()
         self._work.put(None)
         self._thread.join()
 
-    def _enqueue(self, job: Job) -> int:
-        number, stop = next(self._ids), threading.Event()
+    def _enqueue(self, job: Job, number: int, losses: Mapping[str, int]) -> int:
+        stop = threading.Event()
         with self._lock:
             self._stops[number] = stop
         self._log.append(facts.JobQueued(job=number, total=len(job.items)))
-        self._work.put(lambda: self._run_job(number, job, stop))
+        self._work.put(lambda: self._run_job(number, job, stop, losses))
         return number
 
     def _run(self) -> None:
@@ -84,10 +93,12 @@ class JobRunner:
             work()
         self._close_pool()
 
-    def _run_job(self, number: int, job: Job, stop: threading.Event) -> None:
+    def _run_job(self, number: int, job: Job, stop: threading.Event, losses: Mapping[str, int]) -> None:
         about = {"total": len(job.items), "model": job.model.name, "saves": job.save}
         self._log.append(facts.JobStarted(job=number, **about))
-        run = Run(number, job, stop, self._log, self._store, self._pool, self._ready)
+        recorder = self._journal.recorder(number) if self._journal and number > 0 else None
+        owned = (self._log, self._store, self._pool, self._ready)
+        run = Run(number, job, stop, *owned, recorder=recorder, losses=dict(losses))
         try:
             run.run()
             ended = run.end("stopped" if stop.is_set() else "failed" if run.lost_reason else "done", run.lost_reason)
@@ -100,9 +111,17 @@ class JobRunner:
             ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
         if self._runs and job.save:  # before the event: whoever hears it may plan the next job
             self._runs.record(job.model.specs, job.plan, run.meter)
+        if recorder:
+            self._end_in_journal(ended)
         with self._lock:
             del self._stops[number]
         self._log.append(ended)
+
+    def _end_in_journal(self, ended: facts.JobEnded) -> None:
+        try:
+            self._journal.end(ended.job, ended.outcome, ended.reason)
+        except StateError as error:  # the captions are safe; the next start finds out what became of the rest
+            log.warning("the end of job %d is not recorded: %s", ended.job, error)
 
     def _close_pool(self) -> None:
         self._ready.clear()

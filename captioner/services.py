@@ -2,27 +2,32 @@
 
 import logging
 import os
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from captioner.captions import CaptionStore
+from captioner.bulk import BulkDone, BulkEdit, bulk_edit
+from captioner.captions import CaptionStore, Undone
 from captioner.cleanup import Decoration
 from captioner.database import Database
 from captioner.devices import check_quantization, expand_devices
-from captioner.dispatch import Job, Model
 from captioner.engine.download import find_model
 from captioner.errors import CaptionError, JobError, PromptError
 from captioner.events import EventLog
-from captioner.files import state_folder
+from captioner.files import claim_folder, state_folder
+from captioner.job import FindModel, Job, Model
 from captioner.jobs import JobRunner
+from captioner.journal import Journal, Unfinished
 from captioner.library import Library
 from captioner.plan import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
 from captioner.presets import Preset, check_quantizable, choose_preset
 from captioner.prompts import PromptLibrary
 from captioner.resources import nvidia_gpus
+from captioner.roots import EVERYWHERE, Roots
 from captioner.runs import RunStore
+from captioner.sandbox import Sandbox
 from captioner.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
 from captioner.values import ExistingPolicy, MediaItem, ModelSpec
 
@@ -32,8 +37,13 @@ log = logging.getLogger(__name__)
 class Services:
     """Use as a context manager, or call close(). Safe to use from several threads."""
 
-    def __init__(self, state: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
-        """`overrides` are settings from the command line. Raises StateError and SettingsError."""
+    def __init__(
+        self, state: Path | None = None, overrides: Mapping[str, Any] | None = None, roots: Roots = EVERYWHERE
+    ) -> None:
+        """`overrides` are settings from the command line; roots: the folders that may be used.
+
+        Raises StateError and SettingsError.
+        """
         self.folder = state_folder(state)
         self._settings_store = SettingsStore(self.folder / "settings.json")
         self._settings = resolve(self._settings_store.read(), os.environ, overrides or {})
@@ -42,8 +52,12 @@ class Services:
         self.captions = CaptionStore(self.database, scratch=self.folder)
         self.events = EventLog()
         self.runs = RunStore(self.database)
-        self.jobs = JobRunner(self.events, self.captions, runs=self.runs)
-        self.library = Library(self.events, self.captions)
+        self.sandbox = Sandbox()
+        self.journal = Journal(self.database, self.captions, self._find)
+        self.jobs = JobRunner(self.events, self.captions, runs=self.runs, journal=self.journal)
+        self._claiming, self._claimed = threading.Lock(), None
+        self.roots = roots
+        self.library = Library(self.events, self.captions, roots)
 
     def __enter__(self) -> "Services":
         return self
@@ -53,9 +67,30 @@ class Services:
 
     def close(self) -> None:
         """Stop what runs and end every process. Captions on disk stay as they are."""
+        self.sandbox.close()
         self.jobs.close()
         self.events.close()
         self.database.close()
+        if self._claimed:
+            self._claimed.release()
+
+    def claim(self) -> None:
+        """Be the one program that changes captions and runs jobs on this state folder; settle what the last one left.
+
+        Done by `start` and the like by itself; to be called at the start by a program that will run jobs, to know at
+        once. Raises StateError while another program is at work.
+        """
+        with self._claiming:
+            if self._claimed:
+                return
+            claimed = claim_folder(self.folder)
+            try:
+                self.captions.settle()
+                self.journal.settle()
+            except BaseException:
+                claimed.release()
+                raise
+            self._claimed = claimed
 
     @property
     def settings(self) -> Settings:
@@ -64,14 +99,23 @@ class Services:
     def change_settings(self, changes: Mapping[str, Any]) -> Settings:
         """Check and keep new values; write down these and no value of the environment or the command line.
 
-        Raises SettingsError and then changes nothing.
+        Raises SettingsError and then changes nothing; FolderError for a folder that may not be used.
         """
+        self._check_paths(changes)
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
         changed = resolve({}, {}, {**current, **changes})
         others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
         self._settings_store.save(resolve(others, {}, changes))
         self._settings = changed
         return changed
+
+    def _check_paths(self, changes: Mapping[str, Any]) -> None:
+        """Downloads are written to a folder, and a model may be read from one; what is set already may stay."""
+        folder = changes.get("models_folder")
+        if self.roots.confined and folder and str(folder) != str(self._settings.models_folder):
+            self.roots.resolve(str(folder))
+        if self.roots.confined and changes.get("model"):
+            self.preset(str(changes["model"]))
 
     def reset_settings(self) -> Settings:
         """Back to the defaults, but for the folder."""
@@ -85,22 +129,77 @@ class Services:
         return self.library
 
     def preset(self, name: str = "") -> Preset:
-        """The model of this name, or the chosen one; for "auto" what fits the largest GPU. Raises ModelError."""
+        """The model of this name, or the chosen one; for "auto" what fits the largest GPU.
+
+        Raises ModelError, and FolderError for a folder that may not be used.
+        """
         totals = [gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes]
-        return choose_preset(name or self._settings.model, max(totals, default=None))
+        preset = choose_preset(name or self._settings.model, max(totals, default=None))
+        if name and name != self._settings.model and Path(preset.source).is_absolute():
+            self.roots.resolve(preset.source)
+        return preset
 
     def prompt_text(self) -> str:
         """The prompt that a job started now would use. Raises PromptError."""
         return self._settings.prompt or self.prompts.get(self._settings.prompt_name).text
 
-    def start(self, names: Collection[str] | None = None, existing: ExistingPolicy | None = None) -> int:
+    def start(
+        self, names: Collection[str] | None = None, existing: ExistingPolicy | None = None, consent: bool = False
+    ) -> int:
         """Caption the items of the current folder with these names, or all. Returns the job's number.
 
-        existing: what to do with captions that are there, for this job alone; None as the settings say.
+        existing: what to do with captions that are there, for this job alone; None as the settings say. consent: the
+        user chose these very files, also those whose captions were changed elsewhere.
         Raises JobError, PromptError, ModelError.
         """
-        job = self._job(names)
-        return self.jobs.start(replace(job, existing=existing) if existing else job)
+        job = replace(self._job(names), consent=consent)
+        if existing:
+            job = replace(job, existing=existing)
+        self.claim()
+        folder, recursive = self.library.folder, self.library.recursive
+        return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive))
+
+    def unfinished(self) -> list[Unfinished]:
+        """Jobs with files left, after a crash, a stop or a failure, the newest first; of allowed folders only."""
+        return [job for job in self.journal.unfinished() if self.roots.allows(job.folder)]
+
+    def resume(self, operation: int | None = None) -> int:
+        """Go on with an unfinished job as it was asked for, or with the newest; returns the new job's number.
+
+        Captions what is left and nothing else. Raises JobError, FolderError, StateError.
+        """
+        self.claim()
+        if operation is None:
+            operation = next((job.operation for job in self.unfinished()), None)
+        if operation is None:
+            raise JobError("no job is unfinished; there is nothing to go on with")
+        folder, recursive = self.journal.place(operation)
+        self.roots.resolve(folder)
+        job, losses = self.journal.reopen(operation)
+        return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive, operation, losses), losses)
+
+    def undo(self, operation: int) -> Undone:
+        """Put back all captions that an operation changed, byte for byte; tells which were changed since and stay.
+
+        Raises JobError, FolderError, StateError.
+        """
+        self.claim()
+        if self.journal.is_active(operation):
+            raise JobError(f"job {operation} is running; stop it before you undo it")
+        for folder in {path.parent for path in self.captions.changed_by(operation)}:
+            if folder.exists():
+                self.roots.resolve(folder)
+        undone = self.captions.undo(operation)
+        self.library.refresh(self.captions.changed_by(operation))
+        return undone
+
+    def bulk_edit(self, names: Collection[str], edit: BulkEdit) -> BulkDone:
+        """Edit the captions of these files of the open folder, as one operation that `undo` undoes.
+
+        Raises JobError, StateError.
+        """
+        self.claim()
+        return bulk_edit(self.database, self.library, names, edit)
 
     def try_prompt(self, name: str, text: str) -> int:
         """Caption one item of the current folder with this prompt and save nothing; the caption comes as ItemTried.
@@ -123,7 +222,7 @@ class Services:
         items = [item for item in job.items if self._needs_caption(item, job.existing)]
         measured = self.runs.throughput(job.model.specs, job.plan)
         left_alone = len(job.items) - len(items)
-        return plan_run(items, left_alone, job.plan, job.prompt, job.options, measured, budget_s)
+        return plan_run(items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe)
 
     def load(self) -> int:
         """Load the chosen model without captioning anything. Returns the job's number.
@@ -140,7 +239,7 @@ class Services:
 
     def _needs_caption(self, item: MediaItem, existing: ExistingPolicy) -> bool:
         try:
-            return self.captions.needs_caption(item, existing)
+            return not self.captions.needs_caption(item, existing)
         except CaptionError:  # its caption file cannot be read, so it will fail
             return False
 
@@ -179,6 +278,10 @@ class Services:
         )
         return Model(
             name=preset.title,
-            find=lambda on_bytes: find_model(preset.source, settings.offline, settings.models_folder, on_bytes),
+            find=self._find(preset.source),
             specs=tuple(replace(spec, device=device) for device in devices),
         )
+
+    def _find(self, source: str) -> FindModel:
+        settings = self._settings
+        return lambda on_bytes: find_model(source, settings.offline, settings.models_folder, on_bytes)

@@ -41,9 +41,9 @@ def samples(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def first_run(samples):
+def first_run(samples, tmp_path_factory):
     """The folder after one run with one bad file, and what the run said."""
-    return run("caption", samples, "--model", "demo", "--json")
+    return run("--state", tmp_path_factory.mktemp("state"), "caption", samples, "--model", "demo", "--json")
 
 
 def test_every_readable_file_gets_its_caption_and_the_broken_one_a_reason(samples, first_run):

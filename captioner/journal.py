@@ -1,0 +1,285 @@
+"""The journal of jobs: what each was asked for and what became of each item, so that one that was cut short goes on."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from sqlite3 import Row
+from typing import TypeVar
+
+from captioner.captions import CaptionStore
+from captioner.cleanup import Decoration
+from captioner.database import Database, path_text
+from captioner.errors import JobError
+from captioner.events import JobOutcome
+from captioner.job import FindModel, Job, Model
+from captioner.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
+from captioner.recorder import JobRecorder, storable
+from captioner.redaction import redact
+from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
+
+KEPT_UNFINISHED = 10  # older ones are not offered any more
+
+T = TypeVar("T")
+
+_LEFT = "state IN ('waiting', 'running')"
+_OFFERED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A job that ended, or was ended, before all of its items had their turn."""
+
+    operation: int
+    title: str
+    folder: Path
+    left: int  # items
+    total: int
+    created_at_s: float  # POSIX time
+    state: str  # "interrupted" by the end of its process, "stopped" or "failed"
+    reason: str
+
+
+class Journal:
+    """Any thread may call. All methods raise StateError when the database cannot be used.
+
+    An item whose caption stands is done, whether or not the journal heard of it: the change of the caption names its
+    job, and is committed in one step with its outcome. So outcomes can be written some at a time, and a process that
+    is killed in between loses none.
+    """
+
+    def __init__(self, database: Database, captions: CaptionStore, find: Callable[[str], FindModel]) -> None:
+        """find: of a model's source, how to find its files now."""
+        self._database, self._captions, self._find = database, captions, find
+        self._recorders: dict[int, JobRecorder] = {}
+        self._left: dict[int, int] = {}  # operation -> items left, of those that have ended
+        self._infos: dict[tuple, OperationInfo] = {}  # of those that will not change
+
+    def settle(self) -> None:
+        """At the start of the one program that runs jobs: what still says that it runs was cut short."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE operations SET state = 'interrupted', reason = 'the program ended while it ran', "
+                "ended_at_s = ? WHERE state = 'running' AND kind = 'job'",
+                (time.time(),),
+            )
+        self._reconcile_all()
+        self._database.execute(  # it ended with all done but for this note
+            "UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
+            f"AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id AND {_LEFT})"
+        )
+
+    def begin(
+        self,
+        job: Job,
+        folder: Path,
+        recursive: bool,
+        resumes: int | None = None,
+        losses: Mapping[str, int] | None = None,
+    ) -> int:
+        """Write down a job with all of its items, before anything is done; returns its number.
+
+        resumes: the job that it goes on with, which is then offered no more. Raises JobError when that was taken
+        up by another one already.
+        """
+        request = {
+            "folder": str(folder),
+            "recursive": recursive,
+            "resumes": resumes,
+            "model": {"name": job.model.name, "specs": [asdict(spec) for spec in job.model.specs]},
+            "prompt": job.prompt,
+            "plan": asdict(job.plan),
+            "options": asdict(job.options),
+            "existing": job.existing,
+            "decoration": list(job.decoration),
+            "consent": job.consent,
+            **self._newest(),
+        }
+        losses, encode = losses or {}, json.JSONEncoder(separators=(",", ":")).encode
+        rows = [
+            (i, storable(item.name), encode(item[2:]), losses.get(item.name, 0)) for i, item in enumerate(job.items)
+        ]
+        count = f"{len(rows):,} file{'' if len(rows) == 1 else 's'}"
+        title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
+        with self._database.transaction() as connection:
+            if resumes is not None:
+                taken = connection.execute(
+                    f"UPDATE operations AS o SET state = 'resumed' WHERE id = ? AND {_OFFERED}", (resumes,)
+                )
+                if not taken.rowcount:
+                    raise JobError(f"job {resumes} is not unfinished any more; it runs again or was done by another")
+            operation = begin_operation(connection, "job", title, folder, len(rows), request)
+            connection.executemany(
+                "INSERT INTO job_items (operation, position, name, item_json, losses, state) "
+                f"VALUES ({operation}, ?, ?, ?, ?, 'waiting')",
+                rows,
+            )
+        self._recorders[operation] = JobRecorder(self._database, operation)
+        return operation
+
+    def recorder(self, operation: int) -> JobRecorder:
+        """Of a job that this process has begun and not ended."""
+        return self._recorders[operation]
+
+    def is_active(self, operation: int) -> bool:
+        """Whether this process runs it or is about to."""
+        return operation in self._recorders
+
+    def end(self, operation: int, outcome: JobOutcome, reason: str = "") -> None:
+        recorder = self._recorders.pop(operation)
+        recorder.flush()
+        with self._database.transaction() as connection:
+            end_operation(connection, operation, outcome, redact(reason))
+        self._reconcile_all()
+
+    def unfinished(self) -> list[Unfinished]:
+        """Jobs with items left that no process runs, the newest first: after a crash, a stop or a failure."""
+        found = []
+        for row in self._offered():
+            if left := self._num_left(row["id"]):
+                about = json.loads(row["request_json"])
+                values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
+                found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
+        return found
+
+    def reopen(self, operation: int) -> tuple[Job, dict[str, int]]:
+        """The same job over what is left of it, and how many replicas each of these items has cost already.
+
+        Raises JobError when it is not unfinished.
+        """
+        row = next((row for row in self._offered() if row["id"] == operation), None)
+        if row is None:
+            request_of(self._database, operation)  # tells an unknown number apart
+            raise JobError(f"job {operation} is not unfinished: it runs, is done, was resumed, or is too long ago")
+        about = json.loads(row["request_json"])
+        self._reconcile(operation, about)
+        losses = {}
+        items = []
+        for item, row in self._items_left(operation, about):
+            items.append(item)
+            if row["losses"]:
+                losses[item.name] = row["losses"]
+        if not items:
+            raise JobError(f"nothing is left of job {operation}: all of its files have been captioned since")
+        specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
+        job = Job(
+            items=tuple(items),
+            model=Model(about["model"]["name"], self._find(specs[0].source), specs),
+            prompt=about["prompt"],
+            plan=_build(SamplePlan, about["plan"]),
+            options=_build(GenerationOptions, about["options"]),
+            existing=about["existing"],
+            decoration=Decoration(*about["decoration"]),
+            consent=about["consent"],
+        )
+        return job, losses
+
+    def place(self, operation: int) -> tuple[Path, bool]:
+        """(the folder of a job, whether its subfolders were included). Raises JobError for an unknown number."""
+        about = request_of(self._database, operation)
+        return Path(about["folder"]), about["recursive"]
+
+    def dismiss(self, operation: int) -> None:
+        """Offer it no more. Its captions stay as they are."""
+        self._database.execute(
+            f"UPDATE operations AS o SET state = 'dismissed' WHERE id = ? AND {_OFFERED}", (operation,)
+        )
+
+    def recent(self, limit: int = 50) -> list[OperationInfo]:
+        """Jobs, bulk edits and undos, the latest first."""
+        sql = "SELECT id, state, undone_at_s FROM operations ORDER BY id DESC LIMIT ?"
+        return [self._info(*row) for row in self._database.rows(sql, (limit,))]
+
+    def _info(self, operation: int, state: str, undone_at_s: float | None) -> OperationInfo:
+        """The items of what has ended for good are counted once: a job may have 50,000."""
+        key = (operation, state, undone_at_s)
+        if key in self._infos:
+            return self._infos[key]
+        info = operation_info(self._database, operation)
+        if state in ("done", "resumed", "dismissed"):
+            self._infos[key] = info
+        return info
+
+    def _offered(self) -> list[Row]:
+        sql = f"SELECT o.* FROM operations o WHERE {_OFFERED} ORDER BY o.id DESC LIMIT ?"
+        return self._database.rows(sql, (KEPT_UNFINISHED,))
+
+    def _num_left(self, operation: int) -> int:
+        if operation not in self._left:
+            (row,) = self._database.rows(
+                f"SELECT count(*) AS num FROM job_items WHERE operation = ? AND {_LEFT}", (operation,)
+            )
+            self._left[operation] = row["num"]
+        return self._left[operation]
+
+    def _items_left(self, operation: int, about: dict) -> list[tuple[MediaItem, Row]]:
+        root, folders = Path(about["folder"]), {}
+        found = []
+        rows = self._database.rows(
+            f"SELECT position, item_json, losses FROM job_items WHERE operation = ? AND {_LEFT} ORDER BY position",
+            (operation,),
+        )
+        for row in rows:
+            fields = json.loads(row["item_json"])
+            parent, _, filename = fields[0].rpartition("/")
+            if parent not in folders:
+                folders[parent] = root / parent
+            found.append((MediaItem(folders[parent], filename, *fields), row))
+        return found
+
+    def _reconcile_all(self) -> None:
+        for row in self._offered():
+            if self._num_left(row["id"]):
+                self._reconcile(row["id"], json.loads(row["request_json"]))
+
+    def _reconcile(self, operation: int, about: dict) -> None:
+        """Give an outcome to the items whose captions were written since the job began, by itself or by anything."""
+        touched = self._touched_since(operation, about)
+        if not touched:
+            return
+        news = []
+        for item, row in self._items_left(operation, about):
+            key = path_text(item.caption_path)
+            if key in touched:
+                news.append((*touched[key], operation, row["position"]))
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE job_items SET state = ?, reason = ?, ended_at_s = ? WHERE operation = ? AND position = ?", news
+            )
+        self._left.pop(operation, None)
+
+    def _touched_since(self, operation: int, about: dict) -> dict[str, tuple[str, str, float]]:
+        """Key of a caption -> (state, reason, POSIX time) of the item that it belongs to."""
+        touched = {}
+        rows = self._database.rows(
+            "SELECT caption_path, operation, changed_at_s FROM caption_changes WHERE id > ? AND made = 1",
+            (about["newest_change"],),
+        )
+        for row in rows:
+            own = row["operation"] == operation
+            outcome = ("done", "") if own else ("skipped", "its caption was changed since")
+            if own or row["caption_path"] not in touched:
+                touched[row["caption_path"]] = (*outcome, row["changed_at_s"])
+        rows = self._database.rows(  # also where the new text was that of the file already, so that nothing changed
+            "SELECT caption_path, outcome, job, created_at_s FROM captions_made WHERE id > ? AND outcome != 'pending'",
+            (about["newest_made"],),
+        )
+        for row in rows:
+            own = row["job"] == str(operation) and row["outcome"] == "written"
+            outcome = ("done", "") if own else ("skipped", "it was captioned since")
+            touched.setdefault(row["caption_path"], (*outcome, row["created_at_s"]))
+        return touched
+
+    def _newest(self) -> dict[str, int]:
+        """What a caption changed or made from now on has a greater number than."""
+        (row,) = self._database.rows(
+            "SELECT (SELECT coalesce(max(id), 0) FROM caption_changes) AS newest_change, "
+            "(SELECT coalesce(max(id), 0) FROM captions_made) AS newest_made"
+        )
+        return dict(row)
+
+
+def _build(kind: type[T], values: dict) -> T:
+    """A dataclass from what another version of the program may have written down."""
+    return kind(**{name: values[name] for name in kind.__dataclass_fields__ if name in values})

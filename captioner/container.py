@@ -5,6 +5,7 @@ a damaged stream may then wait for ever.
 """
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,30 @@ from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
 
-# Four times 8K, and above the 100-megapixel cameras. More is a damaged header, or fills the memory of a small machine:
-# a frame of this size takes 450 MB as RGB, and several clips are decoded at once.
-MAX_PIXELS = 150_000_000
+# Twice 8K. More is a damaged header, or fills the memory of a small machine: a decoder may keep 17 frames, and several
+# clips are decoded at once.
+MAX_PIXELS = 70_000_000
 
 # Longer than any film. More is a recording whose frames would be minutes apart, or a file with damaged time stamps.
 MAX_DURATION_S = 6 * 3600.0
 
+# 6 hours at 90 frames a second; their times take some 80 MB.
+MAX_FRAMES = 2_000_000
+
+# A seek takes time with the square of the packets that an edit list leaves out: 0.1 s for these, 2 s for 100,000.
+MAX_LEFT_OUT = 20_000
+
+# A film with all its languages has some 50. Each costs a decoder, opened to find out what it is.
+MAX_STREAMS = 100
+
+# For opening, and for one packet: more is a reader that found nothing in gigabytes of noise, or a disk that is gone.
+READ_TIMEOUT_S = 20.0
+
+# The demuxers of the supported extensions, whichever of them the file has: those that read one file and nothing else.
+# Playlists (HLS, DASH), lists (concat), image sequences, subtitles and streams described by a text (SDP) are none.
+DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
+
+TOO_MANY_FRAMES = f"has over {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
 NOT_A_VIDEO = "not a readable video (damaged, cut off, or another kind of file)"
 
 Clock = Literal["pts", "dts", "count"]  # what tells a frame's time
@@ -55,28 +73,40 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
     try:
         stream = _choose_stream(container)
         _check_size(stream)
+        if len(stream.index_entries) > MAX_FRAMES:
+            raise MediaError(TOO_MANY_FRAMES)
     except MediaError:
         container.close()
         raise
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may grow later than in the header
     stream.codec_context.thread_type = "SLICE"
     stream.codec_context.thread_count = 1
     return container, stream
 
 
 def _open(path: Path) -> InputContainer:
-    """A tag that is not UTF-8 must not fail, and a playlist in disguise must not reach the network."""
+    """A tag that is not UTF-8 must not fail, and no file may make FFmpeg read another one, or from the network."""
     name = str(path.absolute())  # an absolute name is never taken for a protocol such as "concat:"
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": DEMUXERS,
+        "enable_drefs": "0",  # a MOV may say that its frames are in another file
+        "max_streams": str(MAX_STREAMS),
+        "max_pixels": str(MAX_PIXELS),  # for the decoders that look at the first frames while it is opened
+    }
     try:
-        return av.open(name, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        return av.open(name, options=options, metadata_errors="replace", timeout=READ_TIMEOUT_S)
+    except av.error.ExitError:
+        raise MediaError(f"takes over {READ_TIMEOUT_S:.0f} s to open; it may be damaged, or its disk slow") from None
+    except MemoryError:  # FFmpeg's answer to too many streams as well
+        raise MediaError(f"has over {MAX_STREAMS} streams, or needs too much memory; convert it first") from None
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno != errno.EPERM:  # which some demuxers say of damage
             raise MediaError(f"cannot be opened: {error.strerror}") from None
         raise MediaError(NOT_A_VIDEO) from None
-    except (OSError, ValueError) as error:
-        raise MediaError(f"cannot be opened: {error}") from None
 
 
 def _choose_stream(container: InputContainer) -> VideoStream:
@@ -102,9 +132,18 @@ def _check_size(stream: VideoStream) -> None:
         )
 
 
+def may_seek(stream: VideoStream) -> bool:
+    """Whether a seek takes no senseless time."""
+    entries = stream.index_entries
+    return len(entries) <= MAX_LEFT_OUT or sum(entry.is_discard for entry in entries) <= MAX_LEFT_OUT
+
+
 def packets_to_end(container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
-    """The packets from here on that hold data, then None to flush the decoder. One that breaks off just ends there."""
-    with contextlib.suppress(av.error.FFmpegError):
+    """The packets from here on that hold data, then None to flush the decoder. One that breaks off just ends there.
+
+    PyAV raises IndexError at the end of a file in which a stream showed up late; by then all packets were given.
+    """
+    with contextlib.suppress(av.error.FFmpegError, IndexError):
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
@@ -124,7 +163,7 @@ def clock_of(container: InputContainer) -> Clock:
 
 
 def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
-    """Read all packets, about 10 ms for each 10 MB. Raises MediaError if there is none."""
+    """Read all packets, about 10 ms for each 10 MB. Raises MediaError if there is none, or too many."""
     times: list[int] = []
     keyframes: list[int] = []
     num_packets = 0
@@ -140,6 +179,8 @@ def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
             continue
         tick = packet.dts if clock == "dts" else packet.pts
         num_packets += 1
+        if num_packets > MAX_FRAMES:
+            raise MediaError(TOO_MANY_FRAMES)
         if tick is not None:
             times.append(tick)
             if packet.is_keyframe:

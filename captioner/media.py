@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,8 @@ def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
         raise MediaError("no such file; it was moved or deleted") from None
     except OSError as error:
         raise MediaError(f"cannot be opened: {error.strerror}") from None
+    except ValueError:  # a NUL in it
+        raise MediaError("cannot be opened: its name is none that a file can have") from None
     if not stat.S_ISREG(status.st_mode):
         raise MediaError("is a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     if not status.st_size:
@@ -75,11 +77,17 @@ def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
         return MediaInfo(width, height, timeline.duration_ms / 1000, timeline.fps, len(timeline.starts_ms), 0, codec)
 
 
-def discover(folder: Path, recursive: bool = False) -> Discovery:
+def nowhere(_: Path) -> bool:
+    return False
+
+
+def discover(folder: Path, recursive: bool = False, leads_out: Callable[[Path], bool] = nowhere) -> Discovery:
     """Find the media files of a folder, with size, time and caption state, in one pass that opens no file.
 
     Hidden files and folders are left out, and links to folders are not followed. A caption is `<stem>.txt`; of several
-    files with the same stem only the first one's, and `<filename>.txt` for the others. Raises FolderError.
+    files with the same stem only the first one's, and `<filename>.txt` for the others. leads_out: of a link to a file,
+    whether it leads where nothing may be read; such files, and those with such captions, are left out.
+    Raises FolderError.
     """
     folder = folder.expanduser().absolute()
     items: list[MediaItem] = []
@@ -88,7 +96,7 @@ def discover(folder: Path, recursive: bool = False) -> Discovery:
     while pending:
         current, prefix = pending.pop()
         try:
-            subfolders = _scan_folder(current, prefix, items, warnings)
+            subfolders = _scan_folder(current, prefix, items, warnings, leads_out)
         except OSError as error:
             if not prefix:
                 raise FolderError(_folder_message(folder, error)) from None
@@ -107,17 +115,23 @@ def _folder_message(folder: Path, error: OSError) -> str:
     return f"cannot read the folder {folder}: {error.strerror}"
 
 
-def _scan_folder(folder: Path, prefix: str, items: list[MediaItem], warnings: list[str]) -> list[str]:
+def _scan_folder(
+    folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], leads_out: Callable[[Path], bool]
+) -> list[str]:
     """Add the folder's media files to `items`; returns the names of its subfolders in natural order. Raises OSError.
 
     Plain tuples, since what is done for each of perhaps 50,000 files must cost little more than to ask its size.
     """
     with _listing(folder) as entries:
-        found, texts, subfolders = _sort_out(entries, prefix, warnings)
+        found, texts, subfolders, links = _sort_out(entries, prefix, warnings)
+    outside = {name for name in links if leads_out(folder / name)}
     found = _in_natural_order(found)
     captions = _caption_names(found, prefix, warnings)
     present = set(_folded(texts))
     for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
+        if outside and (link := _first_of(outside, filename, caption)):
+            warnings.append(f"{prefix}{filename}: {link} is a link out of the folders that may be opened; skipped")
+            continue
         fields = (
             folder,
             filename,
@@ -134,11 +148,12 @@ def _scan_folder(folder: Path, prefix: str, items: list[MediaItem], warnings: li
 
 def _sort_out(
     entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
-) -> tuple[list[_Found], list[str], list[str]]:
-    """(media files, names of text files, names of subfolders), in no order."""
+) -> tuple[list[_Found], list[str], list[str], list[str]]:
+    """(media files, names of text files, names of subfolders, names of links to files), in no order."""
     found: list[_Found] = []
     texts: list[str] = []
     subfolders: list[str] = []
+    links: list[str] = []
     for entry in entries:
         filename = entry.name
         if filename[0] == ".":
@@ -151,13 +166,20 @@ def _sort_out(
                     subfolders.append(filename)
                 elif role in ("video", "image") and entry.is_symlink():
                     entry.stat()  # raises if it leads nowhere
-            elif role == "text":
-                texts.append(filename)
             elif stem:
-                found.append((stem, filename, role, entry.stat()))
+                if entry.is_symlink():
+                    links.append(filename)
+                if role == "text":
+                    texts.append(filename)
+                else:
+                    found.append((stem, filename, role, entry.stat()))
         except OSError as error:
             warnings.append(f"{prefix}{filename}: cannot be read ({error.strerror}); skipped")
-    return found, texts, subfolders
+    return found, texts, subfolders, links
+
+
+def _first_of(names: set[str], *wanted: str) -> str:
+    return next((name for name in wanted if name in names), "")
 
 
 @contextlib.contextmanager

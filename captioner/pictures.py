@@ -1,18 +1,29 @@
 """Stills and animated pictures, read with Pillow: upright RGB at a given size, and the times of an animation."""
 
 import contextlib
+import os
 import struct
-import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from captioner.container import MAX_PIXELS
 from captioner.errors import MediaError
+
+# Above the 100-megapixel cameras. More is a damaged header, or fills the memory of a small machine: Pillow takes 600 MB
+# for a picture of this size, and twice that to convert it. Pillow itself raises an error at the double of its limit,
+# also where a picture turns out larger than it said at first.
+MAX_PIXELS = 150_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+
+# Those of the supported extensions, whichever of them the file has. Pillow knows further ones that run other programs,
+# such as Ghostscript, or are hardly ever tried with damaged files.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 
 # Formats whose further frames are an animation; those of TIFF and MPO are pages and views.
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
@@ -23,9 +34,13 @@ MIN_FRAME_MS = 11
 
 # 2,000 frames of 1080p, half a minute of work. More is a small file that claims to be huge, or should be a video.
 MAX_ANIMATION_PIXELS = 4_000_000_000
+MAX_ANIMATION_FRAMES = 20_000
 
 # What Pillow raises for damaged files.
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError, struct.error)
+DAMAGE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError,
+    AssertionError, struct.error, zlib.error,
+)  # fmt: skip
 
 # How to set upright a picture with this EXIF orientation.
 TURNS = {
@@ -66,7 +81,9 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     """
     too_large = f"over the limit of {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if not image.width * image.height:
+                raise MediaError("a picture without pixels")
             if image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"a picture of {image.width}x{image.height} is {too_large}")
             yield image
@@ -74,10 +91,16 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise MediaError(f"a picture {too_large}") from None
     except UnidentifiedImageError:
         raise MediaError("not a readable picture (damaged, cut off, or another kind of file)") from None
+    except MemoryError:
+        raise MediaError("needs more memory to decode than there is; make it smaller first") from None
     except DAMAGE as error:
-        raise MediaError(
-            f"damaged or cut off ({str(error).splitlines()[0] if str(error) else 'no reason given'})"
-        ) from None
+        raise MediaError(f"damaged or cut off ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """In one line; the operating system's without the path, which they end with."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or ["no reason given"])[0][:200]
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:
@@ -92,15 +115,37 @@ def read_timeline(image: Image.Image) -> Timeline:
     """
     if image.format not in ANIMATED_FORMATS:
         return Timeline([0], 0, 0)
-    try:
-        num_frames = getattr(image, "n_frames", 1)
-    except DAMAGE:  # somewhere behind the first frame: read on until it shows
-        num_frames = sys.maxsize
-    else:
-        if image.width * image.height * num_frames > MAX_ANIMATION_PIXELS:
-            raise MediaError(f"{num_frames} frames of {image.width}x{image.height} are too much; make a video of it")
+    most = min(MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS // (image.width * image.height))
+    num_frames = _count_gif_frames(image.fp, most) if image.format == "GIF" else getattr(image, "n_frames", 1)
+    if num_frames > max(1, most):
+        count = f"over {most:,}" if image.format == "GIF" else f"{num_frames:,}"
+        raise MediaError(f"{count} frames of {image.width}x{image.height} are too much; make a video of it")
     first = 1 if num_frames > 2 and image.info.get("default_image") else 0
     return _read_times(image, first, num_frames) if num_frames - first > 1 else Timeline([0], 0, 0)
+
+
+def _count_gif_frames(file: IO[bytes], most: int) -> int:
+    """Up to the first damage, and to `most` + 1. Pillow's n_frames has no end to that. Leaves the file as it was."""
+    before = file.tell()
+    file.seek(10)
+    _skip_palette(file, file.read(3)[0])
+    num_frames = 0
+    while num_frames <= most and (mark := file.read(1)) not in (b"", b";"):
+        if mark == b",":
+            num_frames += 1
+            _skip_palette(file, (file.read(9) or b"\0")[-1])
+        elif mark != b"!":
+            continue  # what lies between blocks is passed over, as by all readers
+        file.read(1)  # the label, or how many bits the first code of the picture has
+        while (size := file.read(1)) not in (b"", b"\0"):
+            file.seek(size[0], os.SEEK_CUR)
+    file.seek(before)
+    return num_frames
+
+
+def _skip_palette(file: IO[bytes], flags: int) -> None:
+    if flags & 0x80:
+        file.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
 
 
 def _read_times(image: Image.Image, first: int, num_frames: int) -> Timeline:
@@ -150,10 +195,16 @@ def _plain(image: Image.Image) -> Image.Image:
     """As L, RGB or RGBA. Plain convert() would cut 16 bits to white, and show what hides under transparency."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):  # no fixed range: spread what is there
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        low, high = values.min(), values.max()
-        return Image.fromarray(((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8))
+    if image.mode in ("I", "F"):  # no fixed range: spread what is there, in place, for a large one fills the memory
+        values = np.array(image, dtype=np.float32)
+        np.nan_to_num(values, copy=False)
+        np.clip(values, -1e30, 1e30, out=values)
+        low, high = float(values.min()), float(values.max())
+        values -= low
+        values *= 255 / max(high - low, 1e-9)
+        return Image.fromarray(values.astype(np.uint8))
+    if image.mode == "RGBA":
+        return image
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB") else image.convert("RGB")

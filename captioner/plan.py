@@ -7,14 +7,17 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from captioner.errors import MediaError
 from captioner.frames import SIZE_STEP, fit_size, frame_count
 from captioner.media import probe
 from captioner.runs import Throughput
-from captioner.values import GenerationOptions, MediaInfo, MediaItem, SamplePlan
+from captioner.values import GenerationOptions, MediaInfo, MediaItem, MediaKind, SamplePlan
+
+Examine = Callable[[Path, MediaKind], MediaInfo]
 
 # Files to open at most, and for how long: the rest is taken to be like them.
 MAX_PROBES = 200
@@ -104,13 +107,14 @@ def plan_run(
     options: GenerationOptions,
     throughput: Throughput | None,
     budget_s: float = PROBE_BUDGET_S,
+    examine: Examine = probe,
 ) -> RunPlan:
-    """Plan to caption `items`. Opens up to MAX_PROBES of them, for about `budget_s` seconds; no file stops it.
+    """Plan to caption `items`. Examines up to MAX_PROBES of them, for about `budget_s` seconds; no file stops it.
 
     The time counts a token read as much as one written. That is right while prompts and captions are as long as when
     it was measured; a GPU reads faster than it writes, so with longer prompts it will take less.
     """
-    found, num_probed = look(items, plan, budget_s)
+    found, num_probed = look(items, plan, budget_s, examine)
     num_readable = len(items) * len(found) / num_probed if num_probed else 0
     share = num_readable / len(found) if found else 0
     visual = [tokens.visual for tokens in found]
@@ -134,7 +138,9 @@ def plan_run(
     )
 
 
-def look(items: Sequence[MediaItem], plan: SamplePlan, budget_s: float) -> tuple[list[FileTokens], int]:
+def look(
+    items: Sequence[MediaItem], plan: SamplePlan, budget_s: float, examine: Examine
+) -> tuple[list[FileTokens], int]:
     """(tokens of the files that could be read, how many were tried), the first one however long it takes.
 
     One file out of each of MAX_PROBES equal stretches, by lot: names often repeat in a rhythm. The same each time.
@@ -149,7 +155,7 @@ def look(items: Sequence[MediaItem], plan: SamplePlan, budget_s: float) -> tuple
             break
         tried += 1
         try:
-            found.append(file_tokens(probe(items[number].path, items[number].kind), plan))
+            found.append(file_tokens(examine(items[number].path, items[number].kind), plan))
         except MediaError:
             continue
     return found, tried

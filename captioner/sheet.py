@@ -1,15 +1,30 @@
 """Frames -> one picture of all of them, so that a person sees what the model sees."""
 
+import io
 import math
 
 from PIL import Image, ImageDraw, ImageFont
 
-from captioner.values import Frames
+from captioner.frames import sample
+from captioner.values import Frames, MediaItem, SamplePlan
 
 GAP = 6  # pixels between frames and around them
 BACKGROUND = (24, 24, 27)
 LABEL_COLOUR = (244, 244, 245)
 SHAPE = 1.6  # width to height of the whole sheet, about that of a screen
+MAX_PIXELS = 16_000_000
+
+
+def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
+    """A JPEG of the frames that the plan takes; they are made smaller where all together would be too large.
+
+    Raises MediaError.
+    """
+    side = min(plan.frame_size, int((MAX_PIXELS / plan.max_frames) ** 0.5))
+    smaller = SamplePlan(plan.max_frames, plan.fps, plan.min_frames, max(32, side))
+    buffer = io.BytesIO()
+    contact_sheet(sample(item.path, smaller, item.kind)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def contact_sheet(frames: Frames, columns: int | None = None) -> Image.Image:

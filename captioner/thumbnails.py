@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from captioner import pictures
-from captioner.container import identity, open_container
+from captioner.container import MAX_DURATION_S, identity, may_seek, open_container
 from captioner.errors import MediaError
 from captioner.media import check_file, probe
 from captioner.values import MediaItem
@@ -55,14 +56,15 @@ class Thumbnail:
 class Thumbnails:
     """Thumbnails by file, size and time of change, kept in a folder. Any thread may call.
 
-    At most WORKERS are made at once, each by the thread that asks; further threads wait. One is made once, however many
-    ask. The folder takes up to `max_bytes` and WRITES_TO_PRUNE thumbnails more; those not used for longest go first. It
-    may be deleted at any time, and be shared with other processes. Where it cannot be written, the last MAX_IN_MEMORY
-    thumbnails are kept in memory. Broken files are remembered in memory, for FAILURE_S.
+    `make` makes one, such as make_thumbnail, or Sandbox.thumbnail in another process. It is called by the thread that
+    asks, WORKERS times at once at most; further threads wait. One is made once, however many ask. The folder takes up
+    to `max_bytes` and WRITES_TO_PRUNE thumbnails more; those not used for longest go first. It may be deleted at any
+    time, and be shared with other processes. Where it cannot be written, the last MAX_IN_MEMORY thumbnails are kept in
+    memory. Broken files are remembered in memory, for FAILURE_S.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, make: Callable[[MediaItem], Thumbnail], max_bytes: int = MAX_BYTES) -> None:
+        self._folder, self._make, self._max_bytes = folder, make, max_bytes
         self._workers = threading.Semaphore(WORKERS)
         self._lock = threading.Lock()
         self._being_made: dict[str, Future[Thumbnail]] = {}
@@ -89,7 +91,7 @@ class Thumbnails:
             making = self._being_made.setdefault(key, Future())
         if is_ours:
             try:
-                making.set_result(self.find(item) or self._make(key, item))
+                making.set_result(self.find(item) or self._make_and_keep(key, item))
             except BaseException as error:  # whatever it is, who waits for this thumbnail must hear of it
                 making.set_exception(error)
             finally:
@@ -110,10 +112,10 @@ class Thumbnails:
             with contextlib.suppress(OSError):  # another process was first
                 Path(path).unlink()
 
-    def _make(self, key: str, item: MediaItem) -> Thumbnail:
+    def _make_and_keep(self, key: str, item: MediaItem) -> Thumbnail:
         try:
             with self._workers:
-                thumbnail = make_thumbnail(item)
+                thumbnail = self._make(item)
         except MediaError as error:
             if item.path.exists():  # else its disk may come back
                 with self._lock:
@@ -173,8 +175,8 @@ def _video(path: Path) -> tuple[np.ndarray, float]:
     try:
         aspect = _aspect(stream)
         duration_s = _stated_duration(container, stream) or probe(path, "video").duration_s
-        pixels = _best_keyframe(container, stream, duration_s, aspect)
-    except (av.error.FFmpegError, ValueError):
+        pixels = _best_keyframe(container, stream, duration_s, aspect) if may_seek(stream) else None
+    except (av.error.FFmpegError, ValueError, OverflowError):  # the last of a senseless duration
         pixels = None
     finally:
         container.close()
@@ -189,10 +191,9 @@ def _video(path: Path) -> tuple[np.ndarray, float]:
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> float:
-    """In seconds; 0 if none is stated. What `probe` gives is surer, but it reads the whole file."""
-    if stream.duration:
-        return max(0.0, float(stream.duration * stream.time_base))
-    return max(0.0, (container.duration or 0) / av.time_base)
+    """In seconds; 0 if none is stated, or a senseless one. What `probe` gives is surer, but it reads the whole file."""
+    stated = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+    return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 
 
 def _best_keyframe(

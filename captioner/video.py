@@ -22,6 +22,7 @@ from captioner.container import (
     PacketIndex,
     clock_of,
     identity,
+    may_seek,
     open_container,
     packets_to_end,
     read_index,
@@ -48,11 +49,12 @@ class VideoFile:
         self._read_until = -math.inf
         self._open()
         try:
+            self._may_seek = may_seek(self._stream)
             index = read_index(self._container, self._stream)
             self.time_base = self._stream.time_base
             self.times = index.times
             self.keyframes = index.keyframes
-            self.exact = index.exact  # times and keyframes can be relied on for seeking
+            self.exact = index.exact and self._may_seek  # times and keyframes can be relied on for seeking
             self._first_duration = index.first_duration
             if not index.exact and self._clock != "dts":
                 self.times = [tick for tick, _ in self.frames()]
@@ -197,7 +199,8 @@ class VideoFile:
             if frames:
                 break
         else:
-            errors = f" ({self.num_errors} decoder errors)" if self.num_errors else ""
+            plural = "" if self.num_errors == 1 else "s"
+            errors = f" ({self.num_errors} decoder error{plural})" if self.num_errors else ""
             raise MediaError(f"no frame could be decoded{errors}")
         self.first_frame = frames[0]
         self.opening = frames, packets
@@ -211,11 +214,12 @@ class VideoFile:
     def _restart(self, index: PacketIndex) -> Iterator[Packet | None]:
         """All packets again. Where a seek really lands on the first one, it saves the 10 ms of opening anew."""
         start = [tick for tick in index.first_packet[:2] if tick is not None]
-        with contextlib.suppress(av.error.FFmpegError):
-            packets = self.seek(min(start, default=0))
-            packet = next(packets)
-            if packet is not None and identity(packet) == index.first_packet:
-                return itertools.chain([packet], packets)
+        if self._may_seek:
+            with contextlib.suppress(av.error.FFmpegError):
+                packets = self.seek(min(start, default=0))
+                packet = next(packets)
+                if packet is not None and identity(packet) == index.first_packet:
+                    return itertools.chain([packet], packets)
         self.close()
         self._open()
         return packets_to_end(self._container, self._stream)

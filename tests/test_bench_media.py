@@ -20,7 +20,14 @@ def test_discovery_prints_one_json_object(capsys):
 def test_folder_prints_scan_probe_and_thumbnails(capsys):
     bench_folder(num_files=12, repeats=1, as_json=True)
     report = json.loads(capsys.readouterr().out)
-    assert [row["what"] for row in report["rows"]] == ["discover", "probe", "thumbnails", "thumbnails again"]
+    assert [row["what"] for row in report["rows"]] == [
+        "discover",
+        "probe, unconfined",
+        "probe",
+        "thumbnails, unconfined",
+        "thumbnails",
+        "thumbnails again",
+    ]
     assert all(row["ms"] > 0 and row["files_per_s"] > 0 for row in report["rows"])
     assert (report["num_files"], report["num_captions"]) == (12, 6)
 

@@ -136,7 +136,7 @@ def test_time_is_the_work_over_the_measured_speed(folder):
     assert plan.num_new_tokens == 82
 
 
-def test_large_folder_is_judged_by_a_sample_spread_over_it(monkeypatch, tmp_path):
+def test_large_folder_is_judged_by_a_sample_spread_over_it(tmp_path):
     """Half of the files are twice as long, and every tenth is broken."""
     items = [discover_one(tmp_path, number) for number in range(50_000)]
     opened = []
@@ -148,8 +148,7 @@ def test_large_folder_is_judged_by_a_sample_spread_over_it(monkeypatch, tmp_path
             raise MediaError("broken")
         return info(320, 320, 400 if number < 25_000 else 800)
 
-    monkeypatch.setattr(planning, "probe", look)
-    plan = plan_run(items, 0, SamplePlan(64, 2.0, 8, 320), "", OPTIONS, None)
+    plan = plan_run(items, 0, SamplePlan(64, 2.0, 8, 320), "", OPTIONS, None, examine=look)
     assert [number // 250 for number in sorted(opened)] == list(range(200))
     assert opened != sorted(opened)
     assert plan.num_probed == 200
@@ -168,11 +167,11 @@ def test_sample_ends_when_its_time_is_up(monkeypatch, tmp_path):
     items = [discover_one(tmp_path, number) for number in range(1000)]
     clock = iter(range(10_000))
     monkeypatch.setattr(planning.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(planning, "probe", lambda path, kind: info(320, 320, 400))
-    plan = plan_run(items, 0, PLAN, "", OPTIONS, None, budget_s=5)
+    known = info(320, 320, 400)
+    plan = plan_run(items, 0, PLAN, "", OPTIONS, None, 5, lambda path, kind: known)
     assert plan.num_probed == 6
     assert plan.num_visual_tokens == 1000 * 1600
-    plan = plan_run(items, 0, PLAN, "", OPTIONS, None, budget_s=0)
+    plan = plan_run(items, 0, PLAN, "", OPTIONS, None, 0, lambda path, kind: known)
     assert plan.num_probed == 1
 
 

@@ -1,5 +1,9 @@
-"""`bench folder`: what opening a folder costs: the scan, probing and thumbnails, in one thread."""
+"""`bench folder`: what opening a folder costs: the scan, probing and thumbnails, in one thread.
 
+The app reads media in a sandbox, a process apart; the same in its own process shows what that costs.
+"""
+
+import contextlib
 import itertools
 import os
 import shutil
@@ -13,7 +17,8 @@ from captioner.bench.report import Report
 from captioner.bench.timing import alternate
 from captioner.errors import CaptionerError
 from captioner.media import discover, probe
-from captioner.thumbnails import Thumbnails
+from captioner.sandbox import Sandbox
+from captioner.thumbnails import Thumbnails, make_thumbnail
 from captioner.values import MediaItem
 
 RECIPES = (
@@ -26,19 +31,22 @@ FILES_A_FOLDER = 100
 
 def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False) -> None:
     """Print milliseconds and files a second over a folder of real clips, half of them with captions."""
-    with tempfile.TemporaryDirectory(prefix="bench-folder-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-folder-") as name, contextlib.ExitStack() as stack:
         root = Path(name) / "media"
         make_folder(root, num_files, Path(name))
         items = discover(root, recursive=True).items
         if len(items) != num_files:
             raise CaptionerError(f"the scan found {len(items)} of {num_files} files")
         report = Report(("what", "ms", "files_per_s"), as_json)
+        sandbox = stack.enter_context(contextlib.closing(Sandbox()))
         caches = (Path(name) / f"thumbnails {number}" for number in itertools.count())
-        kept = Thumbnails(Path(name) / "thumbnails")
+        kept = Thumbnails(Path(name) / "thumbnails", make_thumbnail)
         runs = {
             "discover": lambda: discover(root, recursive=True),
-            "probe": lambda: [probe(item.path, item.kind) for item in items],
-            "thumbnails": lambda: _ask_all(Thumbnails(next(caches)), items),
+            "probe, unconfined": lambda: [probe(item.path, item.kind) for item in items],
+            "probe": lambda: [sandbox.probe(item.path, item.kind) for item in items],
+            "thumbnails, unconfined": lambda: _ask_all(Thumbnails(next(caches), make_thumbnail), items),
+            "thumbnails": lambda: _ask_all(Thumbnails(next(caches), sandbox.thumbnail), items),
             "thumbnails again": lambda: _ask_all(kept, items),
         }
         _ask_all(kept, items)

@@ -1,0 +1,49 @@
+"""A short run of tests/fuzz.py; `python -m tests.fuzz` is the long one."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from captioner.media import KINDS
+from tests import damaged_media, fuzz
+
+
+def test_damaged_files_cost_themselves_alone(tmp_path):
+    figures = fuzz.fuzz(200, 1, tmp_path)
+    assert figures.bad == []
+    assert figures.num_intact + figures.num_refused == 200
+    assert figures.num_refused > 50
+    assert figures.worker_bytes < fuzz.MEMORY_BYTES + 200_000_000
+
+
+def test_every_supported_type_is_among_the_seeds(tmp_path):
+    made = damaged_media.make_seeds(tmp_path)
+    assert {path.suffix[1:] for path in made} == set(KINDS)
+    assert len(made) >= len(damaged_media.VIDEOS) + len(damaged_media.PICTURES) + len(damaged_media.ANIMATIONS) - 3
+
+
+@pytest.mark.parametrize("rule", damaged_media.RULES, ids=lambda rule: rule.__name__)
+def test_each_rule_does_damage(rule):
+    data = bytes(range(256)) * 20
+    changed = {bytes(rule(bytearray(data), b"other" * 100, random.Random(number))) for number in range(20)}
+    assert len(changed - {data}) > 5
+
+
+def test_same_seed_gives_the_same_file():
+    one, two = (damaged_media.damage(bytes(3000), b"other" * 9, random.Random("7 1")) for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("file is empty", ""),
+        ("two\nlines", "not one line of text"),
+        ("cannot open /media/clip.mp4", "repeats the path"),
+        ("cannot be read (TypeError: x)", "not foreseen"),
+        ("UNEXPECTED KeyError: 'facts'", "not foreseen"),
+    ],
+)
+def test_what_must_not_be_said_is_found(reason, fault):
+    assert fuzz._fault(reason, Path("/media/clip.mp4")) == fault

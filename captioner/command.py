@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captioner.errors import CaptionerError
+from captioner.redaction import hide_secrets
+from captioner.roots import EVERYWHERE, Roots
 
 STOPPED_BY_USER = 130
 
@@ -18,6 +20,8 @@ def new_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction]:
     """The program's parser with the options of every command, and where to add commands."""
     parser = argparse.ArgumentParser(prog="captioner", description="Caption folders of videos and images.")
     parser.add_argument("--state", type=Path, help="folder for settings, prompts and history (CAPTIONER_STATE)")
+    text = "folder that may be read, too; for links in FOLDER that lead there. May be given often"
+    parser.add_argument("--root", action="append", type=Path, default=[], metavar="DIR", help=text)
     parser.add_argument("--verbose", action="store_true", help="log what happens")
     return parser, parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -30,9 +34,18 @@ def add_command(
     return parser
 
 
+def given_roots(args: argparse.Namespace) -> Roots:
+    """What a command may read: the user's home folder, FOLDER and each --root. Raises FolderError.
+
+    Without a FOLDER everything, for then it goes on with something that was asked for before.
+    """
+    return Roots.local([args.folder, *args.root]) if args.folder else EVERYWHERE
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Run the parsed command; errors become one line and an exit status."""
     logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s")
+    hide_secrets()
     sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr.reconfigure(errors="backslashreplace")
     try:

@@ -1,8 +1,13 @@
 """Every error that a user sees, as one tree. A message is shown as it is: what happened, to which file, what to do."""
 
+from captioner.redaction import redact
+
 
 class CaptionerError(Exception):
     """Base class. The CLI prints `error: <message>` and exits with 2; the page shows the message as a toast."""
+
+    def __str__(self) -> str:
+        return redact(super().__str__())  # as those of the Hub's library, which are quoted, may hold a token
 
 
 class FolderError(CaptionerError):

@@ -1,5 +1,6 @@
 """Model presets: where a model comes from, what it needs, and the sampling its makers recommend."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,15 +142,17 @@ def find_preset(name: str) -> Preset:
     for preset in PRESETS:
         if wanted.lower() in (preset.key, preset.source.lower()):
             return preset
-    folder = Path(wanted).expanduser()
-    if wanted and (folder / "config.json").is_file():
+    folder = Path(os.path.expanduser(wanted))  # noqa: PTH111 - what comes is any text; these raise nothing
+    if wanted and os.path.isfile(folder / "config.json"):  # noqa: PTH113
         return Preset(key=wanted, title=folder.resolve().name, source=str(folder.absolute()), notes="A local folder.")
-    if wanted and folder.is_dir():
+    if wanted and os.path.isdir(folder):  # noqa: PTH112
         raise ModelError(f"{folder} is no model folder: it has no config.json")
     if _HUB_ID.fullmatch(wanted):
         return Preset(key=wanted, title=wanted.split("/")[1], source=wanted, notes="From the Hugging Face Hub.")
     keys = ", ".join(preset.key for preset in PRESETS)
-    raise ModelError(f"unknown model {name!r}: give one of {keys}, a Hub id such as owner/name, or a model folder")
+    raise ModelError(
+        f"unknown model {name[:200]!r}: give one of {keys}, a Hub id such as owner/name, or a model folder"
+    )
 
 
 def default_preset(vram_gb: float | None) -> Preset:

@@ -22,6 +22,7 @@ from PIL import Image
 from captioner import thumbnails
 from captioner.media import KINDS
 from captioner.services import Services
+from captioner.sheet import make_sheet
 from captioner.thumbnails import make_thumbnail
 from captioner.ui import routes
 from captioner.ui.routes import CONTENT_TYPES, MAX_ROWS, PREFIX, _indices, current_plan, media_routes, to_ranges
@@ -215,7 +216,7 @@ class TestThumbnails:
             time.sleep(0.1)
             return make_thumbnail(item)
 
-        monkeypatch.setattr(thumbnails, "make_thumbnail", make_slowly)
+        monkeypatch.setattr(services.sandbox, "thumbnail", make_slowly)
         with serve(services) as address, ThreadPoolExecutor(16) as pool:
             url = f"{address}{PREFIX.removeprefix('/')}/thumb/{id_of(services, 'a.mp4')}.jpg"
             answers = list(pool.map(httpx.get, [url] * 16))
@@ -309,7 +310,7 @@ class TestSheet:
     def test_many_large_frames_are_made_smaller(self, services, folder):
         make_video(folder / "a.mp4", 64, size=(640, 640), options={"preset": "ultrafast"})
         plan = SamplePlan(max_frames=64, fps=30, frame_size=640)
-        width, height = jpeg_size(routes.make_sheet(services.library.items[0], plan))
+        width, height = jpeg_size(make_sheet(services.library.items[0], plan))
         assert 12_000_000 < width * height < 18_000_000
 
 
@@ -433,7 +434,7 @@ def test_the_page_goes_on_while_thumbnails_wait(services, tmp_path, monkeypatch)
         may_end.wait()
         return make_thumbnail(item)
 
-    monkeypatch.setattr(thumbnails, "make_thumbnail", make_when_allowed)
+    monkeypatch.setattr(services.sandbox, "thumbnail", make_when_allowed)
     with serve(services) as address, ThreadPoolExecutor(100) as pool:
         root = f"{address}{PREFIX[1:]}"
         urls = [f"{root}/thumb/{services.library.entry_id(index)}.jpg" for index in range(100)]
@@ -463,7 +464,7 @@ def test_who_has_gone_away_is_passed_over(services, tmp_path, monkeypatch):
         may_end.wait()
         return make_thumbnail(item)
 
-    monkeypatch.setattr(thumbnails, "make_thumbnail", make_when_allowed)
+    monkeypatch.setattr(services.sandbox, "thumbnail", make_when_allowed)
     with serve(services) as address, ThreadPoolExecutor() as pool, httpx.Client(timeout=60) as client:
         urls = [f"{address}{PREFIX[1:]}/thumb/{services.library.entry_id(index)}.jpg" for index in range(12)]
         try:

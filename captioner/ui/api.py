@@ -6,7 +6,6 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
@@ -42,9 +41,7 @@ class Api:
         Returns:
             The folder, the number of files in each state, and notes on files that could not be read.
         """
-        if not folder.strip():
-            raise JobError("give the path of a folder")
-        self._services.open_folder(Path(folder.strip()), recursive)
+        self._services.open_folder(self._services.roots.resolve(folder.strip()), recursive)
         opened = {"folder": self._library.folder, "recursive": self._library.recursive}
         self._services.change_settings(opened)
         warnings = [as_text(warning) for warning in self._library.warnings]

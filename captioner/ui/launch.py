@@ -1,66 +1,66 @@
-"""Serve the page: Gradio's own server with our routes in it."""
+"""Serve the page: Gradio's own server with our routes in it and the guard before them all."""
 
 import os
-from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from captioner.errors import CaptionerError
 from captioner.ui.api import check_mcp
+from captioner.ui.guard import HUB, Guard
 from captioner.ui.layout import Page
+from captioner.ui.options import Access
 from captioner.ui.routes import media_routes
 from captioner.ui.theme import CSS, THEME
 
-LOOPBACK = ("127.0.0.1", "localhost")
-
-
-def is_remote(host: str | None) -> bool:
-    """Whether browsers on other machines can reach a page served at `host`; None is Gradio's choice."""
-    return (host or os.environ.get("GRADIO_SERVER_NAME") or LOOPBACK[0]) not in LOOPBACK
+PROMPTS_BYTES = 1_000_000  # of an imported file
+FORM_BYTES = 100_000  # what a form of uploads holds besides the files
 
 
 def launch(
     blocks: gr.Blocks,
     page: Page,
-    host: str | None = None,
+    access: Access | None = None,
     port: int | None = None,
     open_browser: bool = False,
-    login: tuple[str, str] | None = None,
     mcp: bool = False,
 ) -> str:
-    """Serve the page from threads of its own; returns its address. host, port: Gradio's own choice if None.
+    """Serve the page from threads of its own; returns its address. access: this machine alone if None.
 
-    login: (name, password) that every browser has to give. Raises CaptionerError, as for a port that is taken.
+    port: the first free one from 7860 if None. Raises CaptionerError, as for a port that is taken.
     """
-    if mcp and login:
-        raise CaptionerError("--mcp cannot stand behind a login; leave one of them out")
+    access = access or Access(page.services.roots)
+    if access.exposed and not access.login:
+        raise CaptionerError("a page that others can reach needs a login; give one with --login NAME:PASSWORD")
     if mcp:
         check_mcp()
-    host = host or os.environ.get("GRADIO_SERVER_NAME")
-    app_kwargs: dict[str, Any] = {"routes": media_routes(page.services).routes}
-    if not is_remote(host):  # else another site could reach it under a name of its own (DNS rebinding)
-        app_kwargs["middleware"] = [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))]
+    limits = page.uploads.limits if page.uploads else None
+    guard = Middleware(
+        Guard,
+        loopback=not access.exposed,
+        framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
+        max_upload_bytes=FORM_BYTES + (limits.max_total_bytes if limits else PROMPTS_BYTES),
+    )
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
-        _, address, _ = blocks.launch(
-            server_name=host,
+        _, address, link = blocks.launch(
+            server_name=access.host,
             server_port=port,
+            share=access.share,  # else a variable or a notebook could choose
             inbrowser=open_browser,
             prevent_thread_lock=True,
             quiet=True,
-            auth=login,
+            auth=access.login,
             mcp_server=mcp,
-            app_kwargs=app_kwargs,
-            allowed_paths=[],
-            max_file_size=page.uploads.limits.max_file_bytes if page.uploads else "1mb",  # of a prompts file
+            app_kwargs={"routes": media_routes(page.services).routes, "middleware": [guard]},
+            max_file_size=limits.max_file_bytes if limits else PROMPTS_BYTES,
+            num_workers=0,  # of Gradio's for files, which would not stand behind the guard
             ssr_mode=False,
             run_history=False,
             footer_links=[],
             enable_monitoring=False,
             state_session_capacity=200,
-            show_error=True,
+            show_error=not access.exposed,  # of what no message was written for
             theme=THEME,
             css_paths=CSS,
         )
@@ -68,4 +68,7 @@ def launch(
         raise CaptionerError(f"cannot serve the page: {error}") from None
     if mcp and blocks.mcp_error:
         raise CaptionerError(f"the MCP tools cannot be served: {str(blocks.mcp_error).splitlines()[0]}")
-    return address
+    if access.share and not link:
+        raise CaptionerError("no public link could be made, for the reason above; leave out --share, or use --listen")
+    blocks.share = False  # else the page would take its scripts from another site
+    return link or address

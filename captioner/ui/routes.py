@@ -10,7 +10,6 @@ galleries being scrolled can keep the pulse waiting.
 import functools
 import gzip
 import hashlib
-import io
 import logging
 import tempfile
 import threading
@@ -27,12 +26,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from captioner import thumbnails
 from captioner.errors import CaptionerError, CaptionError, MediaError
-from captioner.frames import sample
 from captioner.library import Entry, parse_ranges
 from captioner.media import check_file
 from captioner.services import Services
 from captioner.settings import sampling_plan
-from captioner.sheet import contact_sheet
 from captioner.thumbnails import Thumbnail, Thumbnails
 from captioner.ui.serving import GuardedRoute, Workers, has_version, json_answer, require_login, to_json
 from captioner.values import MediaItem, SamplePlan
@@ -43,7 +40,6 @@ PREFIX = "/gradio_api/vcs"  # below Gradio's own prefix, which every proxy in fr
 MAX_ROWS = 400
 KEPT_LIST_S = 1.0
 SHEET_WORKERS, KEPT_SHEETS = 2, 20  # some 300 KB each
-MAX_SHEET_PIXELS = 16_000_000
 ZIP_IN_MEMORY = 8_000_000  # bytes; a larger one goes through a temporary file
 CHUNK_BYTES = 256 * 1024
 
@@ -83,7 +79,8 @@ def media_routes(services: Services) -> APIRouter:
 class _Answers:
     def __init__(self, services: Services) -> None:
         self._services, self._library = services, services.library
-        self._thumbnails = Thumbnails(services.folder / "thumbnails")
+        self._thumbnails = Thumbnails(services.folder / "thumbnails", services.sandbox.thumbnail)
+        self._make_sheet = functools.lru_cache(KEPT_SHEETS)(services.sandbox.sheet)
         self._makers, self._decoders, self._packers = Workers(thumbnails.WORKERS), Workers(SHEET_WORKERS), Workers(1)
         self._list_lock = threading.Lock()
         self._list = ("", 0.0, ("", b"", b""))  # scan, until when, what
@@ -176,13 +173,13 @@ class _Answers:
         if has_version(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         try:
-            return Response(make_sheet(entry.item, plan), media_type="image/jpeg", headers=headers)
+            return Response(self._make_sheet(entry.item, plan), media_type="image/jpeg", headers=headers)
         except MediaError as error:
             return self._broken(entry, error)
 
     def _entry(self, entry_id: str) -> Entry:
         entry = self._library.find(entry_id)
-        if entry is None:
+        if entry is None or self._services.roots.leads_out(entry.item.path):  # it may be a link by now
             raise HTTPException(404, NO_SUCH_FILE)
         return entry
 
@@ -231,19 +228,6 @@ def current_plan(services: Services) -> SamplePlan:
         return sampling_plan(services.settings, services.preset())
     except CaptionerError:  # an unknown model, which is said beside the setting
         return SamplePlan()
-
-
-@functools.lru_cache(KEPT_SHEETS)
-def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
-    """A JPEG of the frames that the plan takes; they are made smaller where all together would be too large.
-
-    Raises MediaError.
-    """
-    side = min(plan.frame_size, int((MAX_SHEET_PIXELS / plan.max_frames) ** 0.5))
-    smaller = SamplePlan(plan.max_frames, plan.fps, plan.min_frames, max(32, side))
-    buffer = io.BytesIO()
-    contact_sheet(sample(item.path, smaller, item.kind)).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 def to_ranges(indices: Sequence[int]) -> str:

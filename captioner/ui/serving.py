@@ -24,21 +24,25 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
-async def require_login(request: Request) -> None:
-    """401 for whom Gradio would not let in either; the same check as its own `login_check`, which cannot be imported.
+async def is_let_in(request: Request) -> bool:
+    """Whether Gradio would let him in; the same check as its own `login_check`, which cannot be imported.
 
-    Its attributes are undocumented: a Gradio that lacks them answers 500 here, never without a login.
+    Its attributes are undocumented: with a Gradio that lacks them everything fails, and nothing goes without a login.
     """
     app = request.app
     if app.auth is None and app.auth_dependency is None:
-        return
+        return True
     if app.auth_dependency is not None:
         user = app.auth_dependency(request)
         user = await user if inspect.isawaitable(user) else user
     else:
         names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
         user = app.tokens.get(next((request.cookies[name] for name in names if name in request.cookies), None))
-    if user is None:
+    return user is not None
+
+
+async def require_login(request: Request) -> None:
+    if not await is_let_in(request):
         raise HTTPException(401, "log in first")
 
 

@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from captioner.media import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_fil
 from captioner.services import Services
 from captioner.ui.views import escape, plural, size
 from captioner.ui.wiring import ACTION, shown
+from captioner.values import MediaInfo
 
 MAX_FILE_BYTES = 500_000_000  # also for launch(max_file_size=...), where uploads are offered
 MAX_NAME_BYTES = 180  # of the 255 that a name may have, so that ".txt" or a number fits behind it
@@ -55,9 +56,12 @@ class Received:
 class Uploads:
     """The folder of this run. Any thread may call."""
 
-    def __init__(self, parent: Path, limits: Limits = Limits()) -> None:
-        """`parent` holds the folders of all runs; this run's is made when the first file comes."""
-        self.limits = limits
+    def __init__(self, parent: Path, limits: Limits = Limits(), examine: Callable[[Path], MediaInfo] = probe) -> None:
+        """`parent` holds the folders of all runs; this run's is made when the first file comes.
+
+        examine: raises MediaError for what is no media.
+        """
+        self.limits, self._examine = limits, examine
         self.folder: Path | None = None
         self._parent = parent
         self._lock = threading.Lock()
@@ -84,7 +88,7 @@ class Uploads:
             with contextlib.suppress(OSError):
                 file.unlink()
         try:
-            probe(target)
+            self._examine(target)
         except MediaError:
             target.unlink(missing_ok=True)
             raise

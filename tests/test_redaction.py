@@ -1,0 +1,150 @@
+"""Secrets: in no log, error, event, settings file or page, whatever a library says about them."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from test_app import command, running_app
+
+from captioner import redaction
+from captioner.errors import ModelError
+from captioner.events import EventLog, ItemFailed, JobEnded, ReplicaChanged
+from captioner.redaction import HIDDEN, hide_secrets, redact, secret_values
+
+ROOT = Path(__file__).resolve().parents[1]
+TOKEN = "hf_" + "AbCdEfGh12345678" * 2
+KEY = "a key of no known shape 4711"
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("OTHER_API_KEY", KEY)
+    monkeypatch.setattr(redaction, "_values", lambda: secret_values(os.environ))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"401 for {TOKEN}",
+        f"Authorization: Bearer {TOKEN}",
+        "authorization: bearer eyJhbGciOi.J9.abc-_x",
+        "Authorization: Basic bWU6c2VjcmV0cw==",
+        "https://me:s3cret@huggingface.co/x",
+        "https://cdn.example/x?X-Amz-Credential=abc%2Fd&X-Amz-Signature=abcdef0123&y=1",
+        "https://cdn.example/x?Policy=abcd&Signature=abcd~x&Key-Pair-Id=abcd",
+        "https://x.hf.space/?__sign=eyJhb.GciOi",
+        f"the key was {KEY}, it seems",
+    ],
+)
+def test_secrets_are_hidden(secrets, text):
+    hidden = redact(text)
+    assert HIDDEN in hidden
+    for part in (TOKEN, KEY, "eyJ", "bWU6", "s3cret", "abc"):
+        assert part not in hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no such folder: /data/tokens and keys/secret_cat.mp4", "A cat that holds a token.", "hf_transfer is missing",
+        "https://huggingface.co/Qwen/Qwen3-VL-8B?revision=main", "4,096 tokens", "clip?x=1&y=2", "",
+    ],
+)  # fmt: skip
+def test_other_text_stays(secrets, text):
+    assert redact(text) == text
+
+
+def test_variables_that_are_called_a_secret_are_found():
+    environment = {
+        "HF_TOKEN": "1" * 8, "MY_SECRET_X": "22222222", "A_PASSWORD": "3" * 9, "AWS_SECRET_ACCESS_KEY": "4" * 8,
+        "CAPTIONER_LOGIN": "me:a long password", "SHORT_TOKEN": "1234567", "TOKENIZERS_PARALLELISM": "falsefalse",
+        "HOME": "/home/someone", "PASSWORDS_OF": "no secret",
+    }  # fmt: skip
+    assert set(secret_values(environment)) == {
+        "1" * 8, "22222222", "3" * 9, "4" * 8, "me:a long password", "a long password"
+    }  # fmt: skip
+
+
+def test_the_saved_token_is_known(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(f"{TOKEN[3:]}\n")
+    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert redaction._saved_token() == TOKEN[3:]
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "gone"))
+    assert redaction._saved_token() == ""
+
+
+def test_errors_and_events_hold_none(secrets):
+    assert str(ModelError(f"the download failed: 403 for {TOKEN}")) == f"the download failed: 403 for {HIDDEN}"
+    log = EventLog()
+    failed = log.append(ItemFailed(job=1, item="a.mp4", path=Path("a.mp4"), reason=f"RuntimeError: {KEY}"))
+    assert failed.reason == f"RuntimeError: {HIDDEN}"
+    log.append(ReplicaChanged(replica="cpu", state="lost", detail=f"ValueError: {TOKEN}"))
+    log.append(JobEnded(job=1, outcome="failed", done=0, failed=1, skipped=0, reason=f"lost: {TOKEN}"))
+    told = repr(log.since(0)) + repr(log.snapshot())
+    assert TOKEN not in told
+    assert KEY not in told
+
+
+def test_logs_hold_none_in_message_arguments_and_traceback(secrets):
+    stream = io.StringIO()
+    root, handler = logging.getLogger(), logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root.addHandler(handler)
+    before = [each.formatter for each in root.handlers]
+    try:
+        hide_secrets()
+        hide_secrets()
+        try:
+            raise ValueError(f"in the traceback: {TOKEN}")
+        except ValueError:
+            logging.getLogger("huggingface_hub").exception("as an argument: %s; %s", {"token": KEY}, b"x")
+    finally:
+        for each, formatter in zip(root.handlers, before, strict=True):
+            each.setFormatter(formatter)
+        root.removeHandler(handler)
+    text = stream.getvalue()
+    assert text.startswith(f"ERROR as an argument: {{'token': '{HIDDEN}'}}; b'x'\nTraceback")
+    assert f"ValueError: in the traceback: {HIDDEN}" in text
+    assert TOKEN not in text
+
+
+def test_nothing_that_the_app_shows_or_keeps_holds_a_secret(tmp_path, monkeypatch):
+    """The environment of a real app, its page, its output, and all files that it leaves."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("CAPTIONER_LOGIN", "me:the password of the page")
+    state = tmp_path / "state"
+    with running_app("--demo", "--state", state) as (app, address), httpx.Client(base_url=address) as client:
+        client.post("/login", data={"username": "me", "password": "the password of the page"})
+        config = client.get("/config").json()
+        texts = [client.get(path).text for path in ("/", "/config", "/gradio_api/info", "/gradio_api/vcs/list.json")]
+        for number, dependency in enumerate(config["dependencies"]):
+            if dependency.get("api_name") in ("status", "models", "list"):
+                texts.append(client.post("/gradio_api/run/predict", json={"data": [], "fn_index": number}).text)
+        assert '"demo"' in texts[-1] + texts[1]
+        app.terminate()
+        app.wait(timeout=30)
+        texts += [app.stdout.read(), app.stderr.read()]
+    out = subprocess.run(
+        [sys.executable, "-m", "captioner", "--state", str(state), "settings", "max_frames=16"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    texts += [out.stdout, *(path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file())]
+    for secret in (TOKEN, KEY, "the password of the page"):
+        assert not [text[:200] for text in texts if secret in text]
+
+
+def test_the_command_line_hides_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    ended = subprocess.run(command(f"/no/{TOKEN}", "--state", tmp_path), capture_output=True, text=True, timeout=60)
+    assert ended.stderr == f"error: no such folder: /no/{HIDDEN}\n"
+    cli = [sys.executable, "-m", "captioner", "list", f"/no/{TOKEN}"]
+    ended = subprocess.run(cli, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.stderr == f"error: no such folder: /no/{HIDDEN}\n"

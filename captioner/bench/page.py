@@ -97,7 +97,7 @@ def _measure_use(page: Any, report: Report) -> None:
 
 def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report: Report) -> None:
     """Viewers as the server sees them: each asks for the pulse once a second. A page is drawn on its own machine."""
-    pulse = _pulse_request(address)
+    pulse = pulse_request(address)
     idle = _processor_seconds(app, WATCH_S / 2) / (WATCH_S / 2)
     stop, answered = threading.Event(), []
     threads = [
@@ -114,7 +114,7 @@ def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report
     report.add("answer with viewers", round(statistics.median(answered), 3), "s", 0.2)
 
 
-def _pulse_request(address: str) -> Callable[[int], dict]:
+def pulse_request(address: str) -> Callable[[int], dict]:
     """Of a viewer by its number: the body of the request that its page sends every second."""
     config = httpx.get(f"{address}config").json()
     found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")

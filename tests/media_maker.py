@@ -1,6 +1,8 @@
 """Makes small media files for tests. Every frame shows its own number, so that no two are alike."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +26,22 @@ def numbered_picture(number: int, width: int = 96, height: int = 64) -> np.ndarr
     return picture
 
 
+@contextlib.contextmanager
+def _same_priority() -> Iterator[None]:
+    """As root, the AV1 encoder gives the thread that calls it real-time priority and leaves it at that.
+
+    Whatever that thread starts from then on, a browser say, can keep everything else from running.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def make_video(
     path: Path,
     num_frames: int = 60,
@@ -43,7 +61,10 @@ def make_video(
     keyframe_every: int = 12,
 ) -> Path:
     """Encode numbered pictures. times: of the frames, in ticks of `time_base`; one frame after the other if None."""
-    with av.open(path, "w", format=container_format, options=dict(container_options or {})) as container:
+    with (
+        _same_priority(),
+        av.open(path, "w", format=container_format, options=dict(container_options or {})) as container,
+    ):
         stream = container.add_stream(codec, rate=Fraction(fps), options=dict(options or {}))
         stream.width, stream.height = size
         stream.pix_fmt = pixels

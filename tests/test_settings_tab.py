@@ -217,7 +217,6 @@ def test_a_wrong_value_is_said_beside_its_field_and_the_others_keep_their_text(s
 
 
 @pytest.mark.browser
-@pytest.mark.skip(reason="Chromium's page froze in one of about twenty runs of it, for a reason not found yet")
 def test_what_is_typed_is_not_overwritten_when_another_browser_saves(services, address):
     with open_browser(address) as (page, expect):
         other = page.context.browser.new_context().new_page()

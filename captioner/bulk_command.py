@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner.command import add_command
+from captioner.command import add_command, given_roots
 from captioner.errors import CaptionerError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def edit_captions(args: argparse.Namespace) -> int:
 
     names = ("find", "replace", "regex", "match_case", "prefix", "suffix", "trim_openers", "delete")
     edit = BulkEdit(**{name: getattr(args, name) for name in names})
-    with Services(args.state) as services:
+    with Services(args.state, None, given_roots(args)) as services:
         library = services.open_folder(args.folder, args.recursive)
         chosen = _chosen(library, args.names)
         seen = preview(library, chosen, edit, SHOWN)
@@ -82,7 +82,7 @@ def approve_captions(args: argparse.Namespace) -> int:
 
     if bool(args.names) == args.all:
         raise CaptionerError("name the files whose captions to approve, or give --all")
-    with Services(args.state) as services:
+    with Services(args.state, None, given_roots(args)) as services:
         library = services.open_folder(args.folder, args.recursive)
         chosen = _chosen(library, args.names)
         done = library.approve(chosen, not args.off)

@@ -69,7 +69,7 @@ def test_exactly_these_endpoints_are_public(client):
 def test_folder_is_opened_for_everybody(call, services, folder):
     assert call("open_folder", f"  {folder} ", recursive=True) == {
         "folder": str(folder),
-        "files": {"total": 4, "done": 1, "pending": 3, "failed": 0, "edited": 0},
+        "files": {"total": 4, "done": 1, "pending": 3, "failed": 0, "edited": 0, "approved": 0, "elsewhere": 0},
         "recursive": True,
         "warnings": [],
     }
@@ -140,7 +140,15 @@ def test_job_is_started_watched_and_started_again(call, folder):
     assert [(failure["name"], failure["reason"][:22]) for failure in status["failures"]] == [
         ("d.png", "not a readable picture")
     ]
-    assert status["files"] == {"total": 4, "done": 2, "pending": 1, "failed": 1, "edited": 0}
+    assert status["files"] == {
+        "total": 4,
+        "done": 2,
+        "pending": 1,
+        "failed": 1,
+        "edited": 0,
+        "approved": 0,
+        "elsewhere": 0,
+    }
     assert (folder / "b.txt").read_text() == call("get_caption", "b.png")["caption"] != ""
     assert not (folder / "c.txt").exists()
     call("start", ["a.png"], "overwrite")

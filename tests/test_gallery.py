@@ -16,9 +16,10 @@ from captioner.demo.clips import write_samples
 from captioner.errors import FolderError
 from captioner.library import Counts
 from captioner.recent import KEPT_FOLDERS, RecentFolders
+from captioner.roots import EVERYWHERE, Roots
 from captioner.services import Services
 from captioner.ui.browse import browse, decode_path, encode_path
-from captioner.ui.gallery import CSS, Gallery, anywhere, counts_line, gallery_tab
+from captioner.ui.gallery import CSS, Gallery, counts_line, gallery_tab
 from captioner.ui.grid import grid_changes, selected_names
 from captioner.ui.panel import history_list
 from captioner.ui.routes import media_routes
@@ -83,27 +84,25 @@ class TestBrowse:
         for name in ("b", "A", ".hidden", "c"):
             (tmp_path / name).mkdir()
         (tmp_path / "file.txt").write_text("")
-        found = browse(tmp_path, anywhere)
-        assert (found.path, found.parent, found.names) == (tmp_path, tmp_path.parent, ("A", "b", "c"))
+        found = browse(tmp_path, EVERYWHERE)
+        assert (found.path, found.parent) == (tmp_path, tmp_path.parent)
+        assert [folder.name for folder in found.folders] == ["A", "b", "c"]
 
     def test_no_link_leads_out_of_the_allowed_folders(self, tmp_path):
         inside, outside = tmp_path / "inside", tmp_path / "outside"
         inside.mkdir()
         outside.mkdir()
         (inside / "link").symlink_to(outside)
-
-        def allowed(path: Path) -> bool:
-            return path.is_relative_to(inside)
-
-        assert browse(inside, allowed).parent is None
+        roots = Roots([inside])
+        assert browse(inside, roots).parent is None
         for path in (inside / "link", inside / "..", outside):
             with pytest.raises(FolderError, match="outside of the folders that may be opened"):
-                browse(path, allowed)
+                browse(path, roots)
 
     @pytest.mark.parametrize(("name", "message"), [("gone", "no such folder"), ("a\0b", "no such folder")])
     def test_what_is_no_folder_is_said(self, tmp_path, name, message):
         with pytest.raises(FolderError, match=message):
-            browse(tmp_path / name, anywhere)
+            browse(tmp_path / name, EVERYWHERE)
 
     def test_a_name_of_odd_bytes_travels_there_and_back(self):
         path = Path(os.fsdecode(b"/media/\xff %41 \xc3\xa4"))
@@ -191,12 +190,22 @@ class TestGallery:
         assert (services.settings.folder, services.settings.recursive) == (folder, True)
         assert gallery.recent.paths() == [folder]
 
-    def test_a_folder_that_is_not_allowed_stays_closed(self, services, folder):
-        gallery = Gallery(services, allowed=lambda path: False)
+    def test_a_folder_that_is_not_allowed_stays_closed(self, tmp_path, folder):
+        (tmp_path / "other").mkdir()
+        roots = Roots([tmp_path / "other"])
+        with Services(tmp_path / "confined", {"model": "demo"}, roots) as services:
+            self._check_closed(services, folder)
+
+    def _check_closed(self, services, folder):
+        gallery = Gallery(services)
+        gallery.recent.add(folder)
         with pytest.raises(gr.Error, match="outside of the folders"):
             gallery.open_folder(event(typed=str(folder), key="", recursive=False, edit=None))
         assert services.library.folder is None
-        assert "outside" in gallery.browse(event(typed=str(folder), key=""))["listing"]["problem"]
+        listing = gallery.browse(event(typed=str(folder), key=""))["listing"]
+        assert listing["problem"].startswith("outside of the folders that may be opened: ")
+        assert [found["name"] for found in listing["folders"]] == [str(folder.parent / "other")]
+        assert gallery._bar(Counts())["recent"] == []
 
     def test_browsing_a_path_half_typed_shows_the_part_that_is_there(self, gallery, folder):
         listing = gallery.browse(event(typed=str(folder / "gone" / "x"), key=""))["listing"]

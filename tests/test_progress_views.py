@@ -12,7 +12,7 @@ from captioner.events import Progress, ReplicaProgress
 from captioner.resources import Gpu, Resources
 from captioner.services import Services
 from captioner.ui import machine, progress
-from captioner.ui.progress import Step
+from captioner.ui.progress import Step, Surroundings
 from captioner.ui.run import RunButtons, run_card
 from captioner.ui.views import escape
 from captioner.ui.wiring import PLUMBING
@@ -70,12 +70,19 @@ def test_running_job_tells_its_numbers():
     card = progress.card(RUNNING, now_s=1300)
     for part in (
         'data-phase="running"', "Captioning", "437<small> / 1,240</small>", "58,314", "<dd>812</dd>", "5:00", "5:47",
-        "2 more jobs wait", "40%", "width:35.24%", "width:4.92%", "width:0.16%", "3 of 16 slots busy", "3/16",
+        "40%", "width:35.24%", "width:4.92%", "width:0.16%", "3 of 16 slots busy", "3/16",
         "working", "b.mp4 (30 tokens) · c.mp4 (1 token) · a.mp4", "bad.mp4", "file is empty", "and 1 more", "attention",
     ):  # fmt: skip
         assert part in card
     strip = progress.strip(RUNNING)
     assert [part in strip for part in ("Captioning", "500 of 1,240", "812 tokens/s", "5:47 left")] == [True] * 4
+
+
+def test_jobs_that_wait_are_listed():
+    lines = (f"240 files of {HOSTILE[0]}", "loading of a model")
+    card = progress.card(RUNNING, 1300, around=Surroundings(queue=lines))
+    assert [escape(line) in card for line in lines] == [True, True]
+    assert "Next" not in progress.card(RUNNING, 1300)
 
 
 def test_time_left_is_not_guessed_from_failures_alone():
@@ -208,7 +215,7 @@ class TestRetry:
 def test_popover_stays_open_while_numbers_change_and_buttons_are_heard(services):
     with gr.Blocks() as blocks:
         chip = gr.HTML(apply_default_css=False)
-        card = run_card(services)
+        card = run_card(RunButtons(services))
 
         def pulse(dismissed: int) -> tuple[str, str]:
             used = replace(RESOURCES, cpu_percent=time.monotonic() % 100)

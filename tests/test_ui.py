@@ -13,6 +13,7 @@ from captioner.errors import CaptionerError, FolderError
 from captioner.services import Services
 from captioner.ui import layout, views
 from captioner.ui.launch import launch
+from captioner.ui.options import Access
 from captioner.ui.wiring import only_changed, shown
 
 HOSTILE = [
@@ -121,7 +122,7 @@ def test_only_this_machines_own_names_are_served(hostile):
 def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
     make_picture(tmp_path / "a.png")
     blocks, page = layout.build(services, tmp_path)
-    address = launch(blocks, page, login=("me", "a long password"))
+    address = launch(blocks, page, Access(services.roots, login=("me", "a long password")))
     try:
         entry = services.library.entry_id(0)
         routes = (

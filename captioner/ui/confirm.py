@@ -1,6 +1,7 @@
-"""A button that asks before it acts, in the page's own dialog."""
+"""A button that asks before it acts, and questions with several answers, in the page's own dialog."""
 
 import html
+from pathlib import Path
 
 import gradio as gr
 
@@ -26,3 +27,16 @@ def confirm_button(label: str, question: str, yes: str, *, elem_id: str, danger:
         f'<button type="button" class="yes plain danger">{html.escape(yes)}</button></div></div>'
     )
     return gr.HTML("", html_template=template, js_on_load=_JS, apply_default_css=False, about="", elem_id=elem_id)
+
+
+def question(elem_id: str) -> gr.HTML:
+    """A dialog that something else opens; see question.js. Fires `answer` with the chosen `id` and the `data`."""
+    return gr.HTML(
+        "",
+        html_template='<div popover class="question"><h4></h4><p class="about"></p><div class="answers"></div></div>',
+        js_on_load=Path(__file__).with_name("question.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes="aside",
+        asked={},
+    )

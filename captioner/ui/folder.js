@@ -40,6 +40,7 @@ function showBar() {
 function showListing() {
   const { listing } = props, list = $('.fb-list'), problem = $('.fb-problem');
   $('.fb-here b').textContent = $('.fb-here b').title = listing.place;
+  $('[data-act=take]').disabled = !listing.key;
   problem.hidden = !listing.problem;
   problem.textContent = listing.problem;
   const look = key => () => trigger('browse', { key, typed: '' });

@@ -1,9 +1,10 @@
 """The Gallery tab: the folder bar, the grid of its files, and the panel of the opened one."""
 
+import itertools
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import gradio as gr
 
 from captioner.errors import CaptionerError, JobError
 from captioner.events import Progress
+from captioner.filestates import ELSEWHERE_FLAG
 from captioner.library import Counts
 from captioner.recent import RecentFolders
 from captioner.services import Services
 from captioner.ui import grid as media
-from captioner.ui.browse import browse, check_allowed, decode_path, encode_path
+from captioner.ui.browse import TOP, browse, decode_path, encode_path, nearest, top
+from captioner.ui.confirm import question
 from captioner.ui.panel import Panel, panel, plain
 from captioner.ui.views import escape, plural
 from captioner.ui.wiring import ACTION, PLUMBING, shown
@@ -30,63 +33,92 @@ PLAN_BUDGET_S = 1.0
 KEPT_PLANS = 8
 
 
-def anywhere(_: Path) -> bool:
-    return True
-
-
 class Gallery:
     """The handlers. Any thread may call."""
 
-    def __init__(self, services: Services, allowed: Callable[[Path], bool] = anywhere) -> None:
-        """`allowed` says of a resolved path whether it may be looked into and opened."""
-        self._services, self._allowed = services, allowed
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self.panel = Panel(services)
         self.recent = RecentFolders(services.folder / "recent.json")
         if services.library.folder:
             self.recent.add(services.library.folder)
         self._starting, self._planning = threading.Lock(), threading.Lock()
+        self._numbers = itertools.count(1)
         self._plans: OrderedDict[str, str] = OrderedDict()  # the newest last
 
     @shown
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
         """Open what was typed or chosen; returns properties of the panel. An edit is saved first."""
         saved = self.panel.keep(event.edit)
-        folder = _chosen(event)
-        if folder is None:
-            raise JobError("give the path of a folder")
-        check_allowed(folder, self._allowed)
-        self._services.open_folder(folder, bool(event.recursive))
-        folder = self._services.library.folder
-        self._services.change_settings({"folder": str(folder), "recursive": bool(event.recursive)})
-        self.recent.add(folder)
+        self.enter(self._services.roots.resolve(_chosen(event) or ""), bool(event.recursive))
         return gr.update(saved=saved) if saved else gr.skip()
+
+    def enter(self, folder: Path, recursive: bool) -> None:
+        """Open a folder and keep it for the next start. Raises FolderError."""
+        self._services.open_folder(folder, recursive)
+        self._services.change_settings({"folder": str(folder), "recursive": recursive})
+        self.recent.add(folder)
 
     @shown
     def browse(self, event: gr.EventData) -> dict[str, Any]:
         """Look into a folder, which stays closed; returns properties of the folder bar."""
-        path = _chosen(event) or self._services.library.folder or Path.home()
-        while not path.is_dir() and path.parent != path:  # of a path half typed, the part that is there
-            path = path.parent
+        roots, problem = self._services.roots, ""
+        path = _chosen(event) or self._services.library.folder
         try:
-            found = browse(path, self._allowed)
+            found = top(roots) if event.key == TOP or not path else browse(nearest(path, roots), roots)
         except CaptionerError as error:
-            at = {"place": plain(path), "key": encode_path(path), "parent": encode_path(path.parent)}
-            return gr.update(listing={**at, "folders": [], "problem": plain(error)})
-        folders = [{"name": plain(name), "key": encode_path(found.path / name)} for name in found.names]
-        parent = encode_path(found.parent) if found.parent else ""
-        at = {"place": plain(found.path), "key": encode_path(found.path), "parent": parent}
-        return gr.update(listing={**at, "folders": folders, "problem": ""})
+            found, problem = top(roots), plain(error)
+        above = TOP if found.path and len(roots.folders) > 1 else ""
+        listing = {
+            "place": plain(found.path or "Folders that may be opened"),
+            "key": encode_path(found.path) if found.path else "",
+            "parent": encode_path(found.parent) if found.parent else above,
+            "folders": [
+                {"name": plain(folder.name if found.path else folder), "key": encode_path(folder)}
+                for folder in found.folders
+            ],
+        }
+        return gr.update(listing={**listing, "problem": problem})
 
     @shown
-    def start(self, selection: str) -> None:
-        """Caption what is selected, or with no selection what has no caption; `selection` is the grid's value."""
-        names = self._names(selection)
+    def start(self, selection: str) -> dict[str, Any]:
+        """Caption what is selected, or with no selection what has no caption; `selection` is the grid's value.
+
+        Where that would replace captions that were changed elsewhere, it returns the question whether it may.
+        """
+        names, changed = self._names(selection), self._num_elsewhere(selection)
+        if changed and self._services.settings.existing != "skip":
+            return gr.update(asked=consent_question(changed, selection, next(self._numbers)))
+        self._start(names)
+        return gr.skip()
+
+    @shown
+    def start_with_answer(self, event: gr.EventData) -> None:
+        self._start(self._names(event.data), **({"consent": True} if event.id == "all" else {}))
+
+    @shown
+    def approve(self, event: gr.EventData) -> None:
+        names = media.selected_names(self._services.library, event.files)
+        if names is None:
+            raise JobError("the folder has been read again; select the files once more")
+        done = self._services.library.approve(names, bool(event.on))
+        gr.Info(f"{plural(done, 'caption')} {'approved' if event.on else 'may be changed again'}.", duration=3)
+
+    def _start(self, names: list[str], **options: bool) -> None:
         if not names:
             raise JobError("there is nothing to caption")
         with self._starting:
             if is_busy(self._services.events.snapshot()):
                 raise JobError("a job is running already; wait for it or stop it")
-            self._services.start(names)
+            self._services.start(names, **options)
+
+    def _num_elsewhere(self, selection: str) -> int:
+        """How many of the selected captions were changed elsewhere."""
+        library = self._services.library
+        if not library.counts().elsewhere:
+            return 0
+        indices = media.selected_indices(library, selection) or ()
+        return sum(bool(library.row(index)["flags"] & ELSEWHERE_FLAG) for index in indices)
 
     def _names(self, selection: str) -> list[str]:
         library = self._services.library
@@ -148,7 +180,7 @@ class Gallery:
     def _bar(self, counts: Counts) -> dict[str, Any]:
         library = self._services.library
         folder = library.folder
-        recent = [path for path in self.recent.paths() if path != folder]
+        recent = [path for path in self.recent.paths() if path != folder and self._services.roots.allows(path)]
         return {
             "folder": plain(folder or ""),
             "key": encode_path(folder) if folder else "",
@@ -160,6 +192,19 @@ class Gallery:
 
 def is_busy(progress: Progress) -> bool:
     return progress.active or progress.queued_jobs > 0
+
+
+def consent_question(num_changed: int, selection: str, number: int) -> dict[str, Any]:
+    """For `confirm.question`."""
+    one = num_changed == 1
+    return {
+        "number": number,
+        "title": f"{plural(num_changed, 'caption')} {'was' if one else 'were'} changed elsewhere",
+        "about": "Another program or person has changed them since they were written here. May this run caption them "
+        "too? The present texts stay in the history.",
+        "answers": [["all", "Caption them too", True], ["rest", "Leave them alone", False]],
+        "data": selection,
+    }
 
 
 def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
@@ -179,9 +224,9 @@ def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
 def _chosen(event: gr.EventData) -> Path | None:
     """The folder of an event of the folder bar: named by us, or typed by a person."""
     if event.key:
-        return decode_path(event.key)
+        return decode_path(str(event.key))
     text = str(event.typed).strip()
-    return Path(text).expanduser() if text else None
+    return Path(text) if text else None
 
 
 @dataclass(frozen=True)
@@ -215,16 +260,20 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     gr.on([plan_key.change, grid.change], gallery.plan, [plan_key, grid], tooltip, **latest)
     tooltip.change(None, tooltip, None, js=TOOLTIP_JS, **PLUMBING)
     grid.open(gallery.panel.open, None, side, **latest)
+    asked = question("start-question")
     bar.browse(gallery.browse, None, bar, **latest)
     several = {**ACTION, "trigger_mode": "multiple"}
     acting = [
         bar.open(gallery.open_folder, None, side, **ACTION),
-        start.click(gallery.start, grid, None, **ACTION),
+        start.click(gallery.start, grid, asked, **ACTION),
+        asked.answer(gallery.start_with_answer, None, None, **ACTION),
+        grid.approve(gallery.approve, None, None, **ACTION),
         stop.click(gallery.stop, None, None, **ACTION),
         side.save(gallery.panel.save, None, side, **several),
         side.restore(gallery.panel.restore, None, side, **ACTION),
         side.remove(gallery.panel.remove, None, side, **ACTION),
         side.again(gallery.panel.again, None, side, **ACTION),
+        side.approve(gallery.panel.approve, None, side, **ACTION),
     ]
     return GalleryTab(grid, start, stop, [seen, side], [grid, seen, bar, side, stop, plan_key], acting)
 

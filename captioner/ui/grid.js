@@ -27,9 +27,10 @@ function newTile() {
   tile.className = 'vg-tile';
   tile.setAttribute('role', 'option');
   tile.innerHTML = '<div class="vg-pic"><img alt="" decoding="async" draggable="false"><i class="vg-check"></i>' +
-    '<i class="vg-badge"></i><span class="vg-time"></span></div><b></b><p></p>';
-  const [pic, name, text] = tile.children, [img, , badge, time] = pic.children;
-  return Object.assign(tile, { parts: { pic, img, badge, time, name, text } });
+    '<i class="vg-badge"></i><i class="vg-lock" title="Approved"></i><span class="vg-time"></span>' +
+    '<span class="vg-else"></span></div><b></b><p></p>';
+  const [pic, name, text] = tile.children, [img, , badge, , time, elsewhere] = pic.children;
+  return Object.assign(tile, { parts: { pic, img, badge, time, elsewhere, name, text } });
 }
 
 function clock(seconds) {
@@ -39,7 +40,8 @@ function clock(seconds) {
 }
 
 function paint(tile, i) {
-  const { img, badge, time, name, text } = tile.parts, state = STATES[list.states[i]], row = list.rows.get(i);
+  const { img, badge, time, elsewhere, name, text } = tile.parts;
+  const state = STATES[list.states[i]], row = list.rows.get(i);
   if (tile.dataset.id !== `${list.scan}-${i}`) {
     img.removeAttribute('src'); // else the picture of another file shows until this one's is here
     unhover(tile);
@@ -47,7 +49,10 @@ function paint(tile, i) {
     tile.id = `vg-${i}`;
     name.textContent = name.title = list.names[i];
   }
+  const approved = inState(i, 'approved'), changed = inState(i, 'elsewhere') ? 'Changed elsewhere' : '';
   tile.dataset.state = state;
+  tile.classList.toggle('approved', approved);
+  elsewhere.textContent = elsewhere.title = changed;
   tile.setAttribute('aria-selected', Boolean(list.selected[i]));
   tile.setAttribute('aria-posinset', list.place[i] + 1);
   tile.setAttribute('aria-setsize', list.shown.length);
@@ -59,7 +64,8 @@ function paint(tile, i) {
   text.className = problem ? 'bad' : row?.preview ? '' : 'none';
   text.textContent = problem || row?.preview || (state === 'pending' ? 'No caption yet' : '');
   text.title = problem;
-  tile.setAttribute('aria-label', [list.names[i], state, problem].filter(Boolean).join(', '));
+  const label = [list.names[i], state, approved && 'approved', changed, problem];
+  tile.setAttribute('aria-label', label.filter(Boolean).join(', '));
   paintRun(tile, list.running.get(i));
 }
 
@@ -140,8 +146,15 @@ async function settle() {
   const address = api(`rows.json?scan=${scan}&ids=${ids}`);
   const answer = await fetch(address, { credentials: 'same-origin' }).catch(() => null);
   if (!answer?.ok || scan !== list.scan) return;
-  for (const row of (await answer.json()).rows) if (!list.rows.has(row.index)) applyRow(row);
-  repaint();
+  take((await answer.json()).rows.filter(row => !list.rows.has(row.index)));
+}
+
+// News of some files, which may change what is shown and how many there are of everything.
+function take(rows) {
+  const marks = view.state in FLAGS ? 'flags' : 'states', before = view.state === 'all' ? null : list[marks].slice();
+  rows.forEach(applyRow);
+  if (before?.some((mark, i) => mark !== list[marks][i])) refresh();
+  else { repaint(); publish(); }
 }
 
 function reveal(i) {
@@ -183,12 +196,9 @@ function sync() {
   const started = performance.now();
   const behind = props.revision > list.revision && (props.base < 0 || props.base > list.revision);
   if (props.scan && (props.scan !== list.scan || behind)) { load(); return; }
-  const before = view.state === 'all' ? null : list.states.slice();
-  for (const row of props.changes) applyRow(row);
   list.revision = Math.max(list.revision, props.revision);
   list.running = new Map(Object.entries(props.running).map(([i, tokens]) => [Number(i), tokens]));
-  if (before?.some((state, i) => state !== list.states[i])) refresh();
-  else { repaint(); publish(); }
+  take(props.changes);
   timing.apply = performance.now() - started;
 }
 
@@ -221,7 +231,8 @@ function publish() {
   const value = JSON.stringify({ scan: list.scan, selected, total: list.numSelected });
   if (props.value !== value) props.value = value;
   const [pending, done, failed, edited] = counts.states;
-  const shownCounts = { all: list.count, pending, done: done + edited, failed, edited };
+  const { approved, elsewhere, locked, captioned } = counts;
+  const shownCounts = { all: list.count, pending, done: done + edited, failed, edited, approved, elsewhere };
   for (const button of element.querySelectorAll('[data-state][aria-pressed]')) {
     button.querySelector('i').textContent = number(shownCounts[button.dataset.state]);
     button.setAttribute('aria-pressed', button.dataset.state === view.state);
@@ -237,6 +248,13 @@ function publish() {
   const some = selected && selected.length < 6000; // longer ones do not fit into an address
   $('.vg-zip').title = some ? `Download the captions of ${number(list.numSelected)} selected` : 'Download all captions';
   $('.vg-zip').href = api(`captions.zip?scan=${list.scan}${some ? `&ids=${selected}` : ''}`);
+  const approve = $('.vg-approve'), off = captioned > 0 && locked === captioned;
+  approve.disabled = !captioned;
+  approve.dataset.off = off ? '1' : '';
+  approve.lastElementChild.textContent = off ? 'Unapprove' : 'Approve';
+  approve.title = !captioned ? 'Select captions to approve them (A)'
+    : off ? 'Let runs and bulk edits change them again (A)'
+    : 'Lock the selected captions: no run and no bulk edit touches them (A)';
   const [text] = startText(props.existing, counts);
   if (document.querySelector('#start')?.textContent.trim() !== text || element.dataset.busy !== String(props.busy)) {
     element.dataset.busy = props.busy;

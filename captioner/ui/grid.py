@@ -4,6 +4,7 @@ Python sees the selection as its value, sends what changed as properties, and he
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def media_grid() -> gr.HTML:
 
     value: JSON text {"scan": "...", "selected": "0-4,7", "total": 6}, the user's selection;
     scan, revision, base, changes, running: as `grid_changes` gives them; busy, existing: what the start button goes by;
-    events: `open` with EventData.id, `change` of the selection, `relabel` when the start button should be set anew.
+    events: `open` with EventData.id, `change` of the selection, `relabel` when the start button should be set anew,
+    `approve` with `files`, a selection like the value, and `on`.
 
     A function, as Gradio writes a .pyi file beside every module with a subclass.
     """
@@ -61,12 +63,18 @@ def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:
 
 def selected_names(library: Library, value: str) -> list[str] | None:
     """The names behind the grid's value; [] for no selection, None when it is of a folder that is no longer open."""
+    indices = selected_indices(library, value)
+    return None if indices is None else library.names(indices)
+
+
+def selected_indices(library: Library, value: str) -> Sequence[int] | None:
+    """As `selected_names`, by their place in the list."""
     selection = json.loads(value or "{}")
     if not selection.get("total"):
         return []
     if selection.get("scan") != library.scan:
         return None
-    return library.names(parse_ranges(str(selection.get("selected", "")), len(library.items)))
+    return parse_ranges(str(selection.get("selected", "")), len(library.items))
 
 
 def _sendable(row: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,22 @@ function select(which) {
   publish();
 }
 
+// Approve captions, or take that back: those of these files, or of the selected ones.
+function approve(i, on) {
+  const selected = i === undefined ? asRanges(each => list.selected[each]) : String(i);
+  trigger('approve', { files: JSON.stringify({ scan: list.scan, selected, total: 1 }), on });
+}
+
+function editCaptions() {
+  const number = n => n.toLocaleString('en'), chosen = new Uint8Array(list.count);
+  for (const i of list.shown) chosen[i] = 1;
+  const { numSelected, shown, count } = list, total = numSelected || shown.length;
+  const selected = asRanges(i => (numSelected ? list.selected : chosen)[i]);
+  const [all, which] = numSelected ? ['', 'selected '] : shown.length < count ? ['', 'shown '] : ['all ', ''];
+  const scope = `In ${all}${number(total)} ${which}file${total === 1 ? '' : 's'}`;
+  document.querySelector('#bulk [data-bulk]')?.bulk.open(JSON.stringify({ scan: list.scan, selected, total }), scope);
+}
+
 function filter(changes) {
   Object.assign(view, changes);
   if ('query' in changes) {
@@ -145,6 +161,8 @@ port.addEventListener('keydown', event => {
   } else if (event.key === ' ' && list.place[active] >= 0) toggle(active);
   else if (event.key === 'Enter' && list.place[active] >= 0) open(active);
   else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) select('all');
+  else if (event.key === 'a' && list.selected[active]) $('.vg-approve').click();
+  else if (event.key === 'a' && list.place[active] >= 0) approve(active, !inState(active, 'approved'));
   else if (event.key === 'Escape') port.blur();
   else return;
   event.preventDefault();
@@ -162,6 +180,9 @@ element.addEventListener('click', event => {
   else if (which) select(which);
   else if (act === 'direction') sort(view.key, !view.descending);
   else if (act === 'help') help(empty.dataset.why);
+  else if (act === 'approve') approve(undefined, !button.dataset.off);
+  else if (act === 'edit') editCaptions();
+  else if (act === 'operations') document.querySelector('#history [data-history]')?.history.open();
 });
 
 function help(why) {
@@ -199,7 +220,8 @@ function fit() {
   panes.style.setProperty('--panes-top', `${Math.round(panes.getBoundingClientRect().top + scrollY)}px`);
 }
 const fitting = new ResizeObserver(fit);
-for (const watched of [document.body, element]) fitting.observe(watched);
+const above = document.querySelectorAll('#run, #notices');
+for (const watched of [document.body, element, ...above]) fitting.observe(watched);
 
 watch(['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'], sync);
 element.dataset.vg = '';

@@ -1,10 +1,11 @@
 // The files of the open folder as columns, and which of them are shown and selected. No DOM here; see grid.js.
 const STATES = ['pending', 'done', 'failed', 'edited'];
 const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3];
+const FLAGS = { approved: 1, elsewhere: 2 }; // bits
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 const list = {
   scan: '', revision: -1, folder: '', count: 0,
-  names: [], kinds: [], sizes: [], times: [], states: [], durations: [], lengths: [],
+  names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
   rows: new Map(), // index -> {preview, problem}
   running: new Map(), // index -> tokens so far
   selected: new Uint8Array(0), numSelected: 0,
@@ -24,7 +25,8 @@ function setListing(data) {
   list.rows.clear();
   Object.assign(list, {
     scan: data.scan, revision: data.revision, folder: data.folder, count, names: data.names,
-    kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), lengths: Uint32Array.from(data.lengths),
+    kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
+    lengths: Uint32Array.from(data.lengths),
     sizes: Float64Array.from(data.sizes), times: Float64Array.from(data.times),
     durations: Float32Array.from(data.durations),
   });
@@ -40,6 +42,7 @@ function applyRow(row) {
   const i = row.index;
   if (i >= list.count) return;
   list.states[i] = row.state;
+  list.flags[i] = row.flags;
   list.durations[i] = row.duration;
   list.lengths[i] = row.length;
   list.rows.delete(i);
@@ -47,8 +50,12 @@ function applyRow(row) {
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 
-const inState = (state, wanted) =>
-  wanted === 'all' || (wanted === 'done' ? state === DONE || state === EDITED : state === STATES.indexOf(wanted));
+function inState(i, wanted) {
+  if (wanted in FLAGS) return Boolean(list.flags[i] & FLAGS[wanted]);
+  const state = list.states[i];
+  if (wanted === 'done') return state === DONE || state === EDITED;
+  return wanted === 'all' || state === STATES.indexOf(wanted);
+}
 
 function words(query) {
   return query.toLowerCase().split(' ').filter(Boolean);
@@ -57,7 +64,7 @@ function words(query) {
 function arrange() {
   const wanted = words(view.query), hits = [];
   for (let i = 0; i < list.count; i++) {
-    if (!inState(list.states[i], view.state)) continue;
+    if (!inState(i, view.state)) continue;
     if (view.kind !== 'all' && list.kinds[i] !== Number(view.kind === 'video')) continue;
     if (wanted.length && !view.found?.[i]) {
       const name = list.names[i].toLowerCase();
@@ -84,7 +91,7 @@ function setSelected(index, on) {
 function selectWhere(which) {
   list.selected.fill(0);
   list.numSelected = 0;
-  if (which !== 'none') for (const i of list.shown) if (inState(list.states[i], which)) setSelected(i, true);
+  if (which !== 'none') for (const i of list.shown) if (inState(i, which)) setSelected(i, true);
 }
 
 function selectRange(from, to) {
@@ -114,20 +121,23 @@ function fromRanges(text) {
   return found;
 }
 
-// How many files are in each state and of each kind, and of the selected ones how many have a caption.
+// How many files are in each state, with each flag and of each kind, and of the selected ones how many have a caption
+// and how many of these are approved.
 function tally() {
-  const states = [0, 0, 0, 0];
-  let videos = 0, captioned = 0;
+  const states = [0, 0, 0, 0], flags = [0, 0, 0, 0];
+  let videos = 0, captioned = 0, locked = 0;
   for (let i = 0; i < list.count; i++) {
     states[list.states[i]]++;
+    flags[list.flags[i]]++;
     videos += list.kinds[i];
-    captioned += list.selected[i] && inState(list.states[i], 'done');
+    captioned += list.selected[i] && inState(i, 'done');
+    locked += list.selected[i] && list.flags[i] & FLAGS.approved;
   }
-  return { states, videos, captioned };
+  return { states, approved: flags[1] + flags[3], elsewhere: flags[2] + flags[3], videos, captioned, locked };
 }
 
 // What the start button would do: [its text, whether there is anything to do].
-function startText(existing, { states, captioned }) {
+function startText(existing, { states, captioned, locked }) {
   const all = list.numSelected, number = count => count.toLocaleString('en');
   if (!list.count) return ['Caption', false];
   if (all && existing === 'skip') {
@@ -135,7 +145,11 @@ function startText(existing, { states, captioned }) {
     if (!left) return [all === 1 ? 'Has a caption' : 'All have captions', false];
     return [captioned ? `Caption ${number(left)} of ${number(all)} selected` : `Caption ${number(all)} selected`, true];
   }
-  if (all) return [`Caption ${number(all)} selected` + (captioned ? ` (${existing} ${number(captioned)})` : ''), true];
+  if (all && all === locked) return [all === 1 ? 'Is approved' : 'All are approved', false];
+  if (all) {
+    const some = locked ? `${number(all - locked)} of ${number(all)}` : number(all), old = captioned - locked;
+    return [`Caption ${some} selected` + (old ? ` (${existing} ${number(old)})` : ''), true];
+  }
   if (states[PENDING]) return [`Caption ${number(states[PENDING])} pending`, true];
   if (states[FAILED]) return [`Retry ${number(states[FAILED])} failed`, true];
   return ['Nothing pending', false];

@@ -13,9 +13,11 @@ from captioner.errors import CaptionerError
 from captioner.services import Services
 from captioner.ui import machine, progress, views
 from captioner.ui.api import public_api
+from captioner.ui.bulk import Bulk, bulk_dialog
 from captioner.ui.gallery import Gallery, gallery_tab
+from captioner.ui.history import History, history_dialog
 from captioner.ui.prompts_tab import PromptDesk, prompts_tab
-from captioner.ui.run import run_card
+from captioner.ui.run import RunButtons, run_card
 from captioner.ui.settings_tab import SettingsForm, settings_tab
 from captioner.ui.transfer import Transfer, Uploads, upload_controls
 from captioner.ui.wiring import PLUMBING, keep_up_to_date
@@ -36,7 +38,14 @@ class Page:
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
         self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services)
-        self.desk, self.uploads = PromptDesk(services), Uploads(services.folder / "uploads") if remote else None
+        self.run = RunButtons(services, self.gallery.enter)
+        self.history, self.bulk = History(services, self.gallery.enter), Bulk(services)
+        self.desk, self.uploads = PromptDesk(services), None
+        if remote:
+            uploads = services.folder / "uploads"
+            uploads.mkdir(exist_ok=True)
+            services.roots.add(uploads)
+            self.uploads = Uploads(uploads, examine=services.sandbox.probe)
         self.readings = machine.Readings()
         self._cuda_missing = cuda_missing()
 
@@ -45,7 +54,7 @@ class Page:
         snapshot = self.services.events.snapshot()
         return [
             progress.strip(snapshot),
-            progress.card(snapshot, time.time(), int(dismissed or 0)),
+            progress.card(snapshot, time.time(), int(dismissed or 0), self.run.surroundings(snapshot)),
             views.notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
@@ -73,8 +82,9 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
         notices = gr.HTML(apply_default_css=False, elem_id="notices")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Gallery"):
-                run = run_card(services)
+                run = run_card(page.run)
                 gallery = gallery_tab(page.gallery)
+                operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
                 uploading = _upload_row(page) if page.uploads else []
             with gr.Tab("Settings") as tab:
                 settings = settings_tab(page.form, tab)
@@ -82,7 +92,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
                 prompts = prompts_tab(page.desk, tab)
         keep_up_to_date(
             [blocks.load, gr.Timer(PULSE_S).tick],
-            [*run.refreshing, *gallery.refreshing, *settings.refreshing, *uploading],
+            [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploading],
             page.render,
             [run.dismissed, *gallery.inputs],
             [strip, run.html, notices, *gallery.outputs, *settings.outputs],

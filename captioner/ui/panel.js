@@ -5,7 +5,6 @@ const $ = selector => element.querySelector(selector);
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
 const api = path => `${root}/gradio_api/vcs/${path}`;
 const box = $('textarea'), stage = $('.cp-stage'), sheet = $('.cp-sheet'), conflict = $('.cp-conflict');
-const WIDTH = { least: 300, most: 900, usual: 400 };
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g;
 let entry = { id: '' }, base = ''; // the opened file; the text that the edit began with
 let theirs = null; // what the file holds now, when it is neither the base nor ours
@@ -61,6 +60,7 @@ function show(fresh) {
   $('.cp-open').hidden = false;
   showMedia();
   confirmDelete(false);
+  reveal($('.cp-consent'), false);
   sheet.open = false;
   $('.cp-open').scrollTop = 0;
   follow(fresh);
@@ -116,6 +116,8 @@ function showTexts() {
   facts.textContent = entry.facts;
   problem.hidden = !entry.problem;
   problem.textContent = entry.problem;
+  $('.cp-note').hidden = !entry.elsewhere;
+  if (!entry.elsewhere) $('.cp-consent').hidden = true;
   stage.classList.toggle('running', entry.tokens !== null);
   stage.dataset.run = entry.tokens ? `Captioning: ${entry.tokens} tokens` : 'Reading frames';
   // Both are made and escaped in Python.
@@ -147,7 +149,14 @@ function count() {
   $('[data-act=undo]').title = dirty() ? 'Undo the changes that are not saved' : 'Put the earlier text back';
   $('[data-act=delete]').disabled = !entry.text && !dirty();
   $('[data-act=history]').disabled = !entry.undo;
-  $('[data-act=again]').disabled = entry.tokens !== null;
+  $('[data-act=again]').disabled = entry.tokens !== null || entry.approved;
+  $('[data-act=again]').title = entry.approved ? 'An approved caption stays as it is; take the approval back first'
+    : 'Caption this file anew with the current prompt; the old text stays in the history';
+  const approve = $('[data-act=approve]');
+  approve.disabled = !entry.approved && !box.value.trim();
+  approve.setAttribute('aria-pressed', Boolean(entry.approved));
+  approve.title = entry.approved ? 'Approved: no run and no bulk edit touches it. Take that back (Ctrl+Enter)'
+    : 'Approve: lock it against runs and bulk edits (Ctrl+Enter)';
   if (!entry.undo) showHistory(false);
   if (conflict.hidden && theirs !== null) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
   conflict.hidden = theirs === null;
@@ -190,16 +199,33 @@ function showHistory(open) {
 }
 
 function confirmDelete(asking) {
-  $('.cp-confirm').hidden = !asking;
+  reveal($('.cp-confirm'), asking);
+}
+
+function reveal(question, asking) {
+  question.hidden = !asking;
   if (!asking) return;
-  $('.cp-confirm').scrollIntoView({ block: 'nearest' });
-  $('[data-act=delete-yes]').focus({ preventScroll: true });
+  question.scrollIntoView({ block: 'nearest' });
+  question.querySelector('button').focus({ preventScroll: true });
+}
+
+function again(consent) {
+  reveal($('.cp-consent'), false);
+  trigger('again', { ...address(entry), consent, edit: edit() });
+}
+
+function approve() {
+  if ($('[data-act=approve]').disabled) return;
+  trigger('approve', { ...address(entry), on: !entry.approved, edit: edit() });
 }
 
 const actions = {
   save, undo, copy,
   history: () => showHistory($('.cp-history').hidden),
-  again: () => trigger('again', { ...address(entry), edit: edit() }),
+  approve,
+  again: () => (entry.elsewhere ? reveal($('.cp-consent'), true) : again(false)),
+  'again-yes': () => again(true),
+  'again-no': () => reveal($('.cp-consent'), false),
   delete: () => confirmDelete(true),
   'delete-no': () => confirmDelete(false),
   'delete-yes'() {
@@ -233,33 +259,9 @@ document.addEventListener('keydown', event => {
   if (!element.offsetParent || !entry.id) return; // another tab
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (event.key.toLowerCase() === 's' && (event.ctrlKey || event.metaKey) && !event.altKey) save();
+  else if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) approve();
   else if (event.altKey && by) move(by);
   else return;
-  event.preventDefault();
-});
-
-// ---- its width ----
-function setWidth(width) {
-  const most = Math.min(WIDTH.most, innerWidth - 380);
-  const chosen = Math.round(Math.max(WIDTH.least, Math.min(most, width)));
-  document.documentElement.style.setProperty('--panel-width', `${chosen}px`);
-  return chosen;
-}
-const keepWidth = width => localStorage.setItem('vcs-panel-width', setWidth(width));
-const drag = $('.cp-drag');
-drag.addEventListener('pointerdown', event => {
-  const from = element.offsetWidth, start = event.clientX;
-  const follow = moved => keepWidth(from + start - moved.clientX);
-  drag.setPointerCapture(event.pointerId);
-  drag.addEventListener('pointermove', follow);
-  drag.addEventListener('pointerup', () => drag.removeEventListener('pointermove', follow), { once: true });
-  event.preventDefault();
-});
-drag.addEventListener('dblclick', () => keepWidth(WIDTH.usual));
-drag.addEventListener('keydown', event => {
-  const by = { ArrowLeft: 24, ArrowRight: -24 }[event.key];
-  if (!by || event.altKey) return;
-  keepWidth(element.offsetWidth + by);
   event.preventDefault();
 });
 
@@ -268,5 +270,4 @@ watch('entry', opened);
 watch('fresh', refreshed);
 element.dataset.cp = '';
 element.cp = { edit };
-setWidth(Number(localStorage.getItem('vcs-panel-width')) || Math.min(WIDTH.usual, innerWidth * 0.32));
 count();

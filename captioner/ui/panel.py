@@ -26,6 +26,8 @@ REPLACED_BY = {
     "hand": "an edit",
     "delete": "nothing: deleted",
     "restore": "an earlier text",
+    "bulk": "a bulk edit",
+    "undo": "an undo",
 }
 
 
@@ -80,13 +82,21 @@ class Panel:
 
     @shown
     def again(self, event: gr.EventData) -> dict[str, Any]:
-        """Have the model write a new caption, whatever there is."""
+        """Have the model write a new caption, whatever there is. One that was changed elsewhere needs `consent`."""
         saved = self.keep(event.edit)
         entry = self._find(_data(event))
         busy = self._services.events.snapshot().active
-        self._services.start([entry.item.name], existing="overwrite")
+        self._services.start([entry.item.name], existing="overwrite", consent=bool(event.consent))
         if busy:
             gr.Info("It is captioned when the running job has ended.", duration=4)
+        return self._answer(entry.id, saved)
+
+    @shown
+    def approve(self, event: gr.EventData) -> dict[str, Any]:
+        """Lock the caption against runs and bulk edits, or unlock it; an edit is saved first."""
+        saved = self.keep(event.edit)
+        entry = self._find(_data(event))
+        self._services.library.approve([entry.item.name], bool(event.on))
         return self._answer(entry.id, saved)
 
     def keep(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -117,6 +127,8 @@ class Panel:
             "text": entry.text,
             "problem": plain(problem),
             "tokens": entry.tokens,
+            "approved": entry.approved,
+            "elsewhere": entry.elsewhere,
             "facts": facts(entry, library.row(entry.index)["duration"]),
             "undo": history[0].id if history else 0,
             "history": history_list(history),
@@ -160,12 +172,12 @@ def panel() -> gr.HTML:
     value: JSON text of Opened, or "" while nothing is open; entry: `Panel.describe` of what was opened;
     fresh: the same of what is open, now, or an Opened with no id when its folder is closed;
     saved: what became of a text that was sent to be saved;
-    events: `save`, `restore`, `remove`, `again`, all with the file and perhaps an edit as EventData.
+    events: `save`, `restore`, `remove`, `again`, `approve`, all with the file and perhaps an edit as EventData.
     """
     return gr.HTML(
         "",
         html_template=(HERE / "panel.html").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "panel.js").read_text(encoding="utf-8"),
+        js_on_load="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("panel.js", "panel_width.js")),
         apply_default_css=False,
         elem_id="panel",
         entry={"id": ""},
@@ -186,7 +198,7 @@ def plan_key(services: Services) -> str:
 def facts(entry: Entry, duration_s: float) -> str:
     """Such as "video · 1.2 MB · 0:03"; plain text."""
     parts = [entry.item.kind, size(entry.item.size_bytes), *([clock(duration_s)] if duration_s else [])]
-    return " · ".join([*parts, entry.state])
+    return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
 
 
 def history_list(history: Sequence[HistoryEntry]) -> str:

@@ -1,10 +1,11 @@
 """The run as everybody sees it: a strip for the header and a card. Pure: a snapshot -> HTML, escaped here."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from captioner.events import Progress, ReplicaProgress
+from captioner.events import Progress
+from captioner.journal import Unfinished
+from captioner.ui import run_lists
 from captioner.ui.views import clock, escape, plural, size
 
 Phase = Literal["idle", "queued", "downloading", "loading", "running", "done", "stopped", "failed"]
@@ -20,9 +21,6 @@ NAMES: dict[Phase, str] = {
     "failed": "Failed",
 }
 ENDED = ("done", "stopped", "failed")
-REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
-ITEMS_SHOWN = 3  # of those that a replica works on
-FAILURES_SHOWN = 50
 FULL_RING = 100.0
 
 
@@ -31,6 +29,15 @@ class Step:
     name: str
     state: Literal["todo", "now", "done"]
     count: int | None = None  # files in it
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the card says besides the run itself."""
+
+    undone: bool | None = None  # the run that the card shows; None: it changed nothing, or cannot be undone
+    unfinished: tuple[Unfinished, ...] = ()  # the newest first
+    queue: tuple[str, ...] = ()  # a line for each job that waits
 
 
 def phase(progress: Progress) -> Phase:
@@ -103,19 +110,41 @@ def strip(progress: Progress) -> str:
     )
 
 
-def card(progress: Progress, now_s: float, dismissed: int = 0) -> str:
-    """The run in full. `dismissed`: the number of a finished job that the viewer does not want to see any more."""
+def card(progress: Progress, now_s: float, dismissed: int = 0, around: Surroundings = Surroundings()) -> str:
+    """The run in full, or the offer to go on with one. dismissed: the number of a finished job that the viewer does
+    not want to see any more.
+    """
     now = phase(progress)
     if now == "idle" or (now in ENDED and progress.job == dismissed):
+        offers = [job for job in around.unfinished if job.operation != dismissed]
+        if offers:
+            return offer(offers[0], len(offers) - 1)
         text = "A model is loaded." if progress.replicas else "No run yet. Select files and press Start."
         return f'<section class="run" data-phase="idle"><p>{text}</p></section>'
     bad = " data-bad" if progress.failed else ""
     return (
         f'<section class="run" data-phase="{now}"{bad} data-job="{progress.job}"><div class="run-top">{_ring(progress)}'
-        f'<div class="run-head">{_title(progress)}{_middle(progress)}{_bar(progress)}</div>'
-        f"{_numbers(progress, now_s)}</div>"
-        f'<div class="run-bottom">{_list(_replicas_title(progress), _replicas(progress))}'
-        f"{_list(_failures_title(progress), _failures(progress))}</div></section>"
+        f'<div class="run-head">{_title(progress, around)}{_middle(progress, around)}{_bar(progress)}</div>'
+        f"{_numbers(progress, now_s)}</div>{run_lists.bottom(progress, around.queue)}</section>"
+    )
+
+
+def offer(job: Unfinished, num_more: int = 0) -> str:
+    """A run of before that has files left."""
+    folder, verb = (
+        escape(job.folder),
+        {"interrupted": "was interrupted", "stopped": "was stopped"}.get(job.state, "failed"),
+    )
+    isare = "is" if job.left == 1 else "are"
+    more = f'<span class="run-more">{plural(num_more, "more run")} in History</span>' if num_more else ""
+    why = f' title="{escape(job.reason)}"' if job.reason else ""
+    return (
+        f'<section class="run" data-phase="offer" data-job="{job.operation}" aria-label="A run that can go on">'
+        f'<svg class="run-mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M5 3.2v9.6L12.6 8z"/></svg>'
+        f"<p{why}><b>A run {verb}:</b> {job.left:,} of {plural(job.total, 'file')} of "
+        f'<b title="{folder}">{escape(job.folder.name or job.folder)}</b> {isare} left.{more}</p>'
+        f'<div class="run-buttons">{_button("resume", job.operation, "Resume")}'
+        f"{_button('drop', job.operation, 'Dismiss')}</div></section>"
     )
 
 
@@ -143,43 +172,53 @@ def _ring(progress: Progress) -> str:
     )
 
 
-def _title(progress: Progress) -> str:
-    waiting = plural(progress.queued_jobs, "more job") + (" waits" if progress.queued_jobs == 1 else " wait")
-    chip = f'<span class="run-chip">{waiting}</span>' if progress.queued_jobs and progress.active else ""
-    model = f"<span>{escape(progress.model)}</span>" if phase(progress) in ("running", *ENDED) else ""
-    return f'<div class="run-title"><b>{escape(headline(progress))}</b>{model}{chip}{_buttons(progress)}</div>'
-
-
-def _buttons(progress: Progress) -> str:
-    if phase(progress) not in ENDED:
-        return ""
-    retry = (
-        f'<button type="button" data-run="retry" data-job="{progress.job}">Retry {progress.failed:,} failed</button>'
-    )
-    dismiss = f'data-run="dismiss" data-job="{progress.job}" title="Dismiss" aria-label="Dismiss"'
-    return f'<div class="run-buttons">{retry * bool(progress.failed)}<button type="button" {dismiss}>×</button></div>'
-
-
-def _middle(progress: Progress) -> str:
-    """The line below the title: steps, what a download has brought, or how the run ended and what to do now."""
+def _title(progress: Progress, around: Surroundings) -> str:
     now = phase(progress)
-    if now in ENDED:
-        return _ending(progress)
-    if now == "downloading":
-        parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
-        return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
+    model = f'<span class="run-model">{escape(progress.model)}</span>' if now in ("running", *ENDED) else ""
+    aside = _buttons(progress, around) if now in ENDED else "" if now == "downloading" else _steps(progress)
+    return f'<div class="run-title"><b>{escape(headline(progress))}</b>{model}{aside}</div>'
+
+
+def _buttons(progress: Progress, around: Surroundings) -> str:
+    job, parts = progress.job, []
+    if any(job == unfinished.operation for unfinished in around.unfinished):
+        parts.append(_button("resume", job, "Resume"))
+    if progress.failed:
+        parts.append(_button("retry", job, f"Retry {progress.failed:,} failed"))
+    if around.undone is not None:
+        parts.append(_button("redo", job, "Redo") if around.undone else _button("undo", job, "Undo this run"))
+    dismiss = f'data-run="dismiss" data-job="{job}" title="Dismiss" aria-label="Dismiss"'
+    return f'<div class="run-buttons">{"".join(parts)}<button type="button" {dismiss}>×</button></div>'
+
+
+def _button(act: str, job: int, label: str) -> str:
+    return f'<button type="button" data-run="{act}" data-job="{job}">{label}</button>'
+
+
+def _steps(progress: Progress) -> str:
     rows = "".join(
         f'<li data-state="{step.state}">{step.name}'
         + ("" if step.count is None else f"<i>{step.count if step.count else ''}</i>")
         + "</li>"
         for step in steps(progress)
     )
-    return f'<ol class="run-middle run-steps">{rows}</ol>'
+    return f'<ol class="run-steps">{rows}</ol>'
 
 
-def _ending(progress: Progress) -> str:
-    parts = [progress.reason, summary(progress) if progress.finished else ""]
-    text = escape(". ".join(part for part in parts if part))
+def _middle(progress: Progress, around: Surroundings) -> str:
+    """The line below the title, if there is one: what a download has brought, or how the run ended and what to do."""
+    now = phase(progress)
+    if now in ENDED:
+        return _ending(progress, around)
+    if now == "downloading":
+        parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
+        return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
+    return ""
+
+
+def _ending(progress: Progress, around: Surroundings) -> str:
+    parts = ["The run was undone"] * bool(around.undone) + [progress.reason] * bool(progress.reason)
+    text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
     return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
 
 
@@ -227,70 +266,3 @@ def _numbers(progress: Progress, now_s: float) -> str:
     bad = {"failed"} if progress.failed else set()
     rows = (f"<div{' data-bad' if k in bad else ''}><dt>{k}</dt><dd>{v}</dd></div>" for k, v in cells.items())
     return f'<dl class="run-numbers">{"".join(rows)}</dl>'
-
-
-def _list(title: str, rows: str) -> str:
-    return f'<div class="run-list"><h4>{title}</h4><ul>{rows}</ul></div>'
-
-
-def _replicas_title(progress: Progress) -> str:
-    slots = sum(replica.slots for replica in progress.replicas)
-    if not slots:
-        return "Replicas"
-    busy = sum(replica.running for replica in progress.replicas)
-    return f"Replicas<span>{busy:,} of {plural(slots, 'slot')} busy</span>"
-
-
-def _replicas(progress: Progress) -> str:
-    tokens = dict(progress.running)
-    rows = "".join(_replica(number, replica, tokens) for number, replica in enumerate(progress.replicas))
-    return rows or '<li class="run-none">None is loaded.</li>'
-
-
-def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> str:
-    state = "working" if replica.state == "ready" and replica.items else REPLICA_STATES[replica.state]
-    full = 100 * replica.running / replica.slots if replica.slots else 0.0
-    slots = f"{replica.running}/{replica.slots}" if replica.slots else ""
-    work = escape(replica.detail or _work(replica.items, tokens))
-    return (
-        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.name)}</b>'
-        f'<em>{state}</em><span class="run-slots" title="busy slots"><i style="width:{full:.1f}%"></i></span>'
-        f'<span class="run-of">{slots}</span><span class="run-work" title="{work}">{work}</span>'
-        f"{_report(number, replica)}</li>"
-    )
-
-
-def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
-    """What a replica does, in words: those with most tokens first."""
-    items = sorted(items, key=lambda name: -tokens.get(name, 0))
-    parts = [f"{name} ({plural(tokens[name], 'token')})" if tokens.get(name) else name for name in items[:ITEMS_SHOWN]]
-    if len(items) > ITEMS_SHOWN:
-        parts.append(f"{len(items) - ITEMS_SHOWN} more")
-    return " · ".join(parts)
-
-
-def _report(number: int, replica: ReplicaProgress) -> str:
-    """A popover: unlike a <details> it stays open while the page is updated around it, and nothing moves."""
-    if not replica.report:
-        return ""
-    name, key = escape(replica.name), f"run-report-{number}"
-    rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
-    return (
-        f'<button type="button" class="run-link" popovertarget="{key}">Report</button>'
-        f'<div popover id="{key}" class="run-popover"><h4>{name}</h4><dl>{rows}</dl></div>'
-    )
-
-
-def _failures_title(progress: Progress) -> str:
-    return f"Failed<span>{progress.failed:,}</span>" if progress.failed else "Failed"
-
-
-def _failures(progress: Progress) -> str:
-    rows = "".join(
-        f'<li class="run-failure" title="{escape(f"{name}: {reason}")}"><b>{escape(name)}</b>'
-        f"<span>{escape(reason)}</span></li>"
-        for name, reason in progress.failures[:FAILURES_SHOWN]
-    )
-    more = progress.failed - min(len(progress.failures), FAILURES_SHOWN)
-    rows += f'<li class="run-none">and {more:,} more</li>' if more > 0 and rows else ""
-    return rows or '<li class="run-none">Nothing has failed.</li>'

@@ -7,7 +7,7 @@ import gradio as gr
 HERE = Path(__file__).parent
 CSS = [
     HERE / f"{name}.css"
-    for name in ("app", "progress", "machine", "grid", "gallery", "transfer", "settings", "prompts")
+    for name in ("app", "progress", "machine", "grid", "gallery", "history", "bulk", "transfer", "settings", "prompts")
 ]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 THEME = gr.themes.Base(

@@ -83,7 +83,7 @@ def keep_up_to_date(
 
 
 def _as_sent(output: gr.components.Component, value: Any) -> Any:
-    """As Gradio's server would send it: properties of a gr.HTML's own stand apart from those that all components have."""
+    """As Gradio's server would send it: a gr.HTML's own properties stand apart from those of all components."""
     if not isinstance(output, gr.HTML) or not isinstance(value, dict):
         return value
     known = {name: v for name, v in value.items() if name in ("__type__", "value", "visible")}

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +13,7 @@ import gradio as gr
 import pytest
 from chromium import open_browser
 from PIL import Image
-from test_app import MODEL_TIMEOUT_MS, running_app
+from test_app import MODEL_TIMEOUT_MS, ROOT, running_app
 
 from captioner.bulk import BulkEdit
 from captioner.captions import Undone
@@ -177,12 +180,15 @@ def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
     for path in list(folder.iterdir()):
         for number in range(10):
             os.link(path, folder / f"copy {number:02} of {path.name}")
-    with running_app(folder, "--state", state) as (app, address), open_browser(address) as (page, expect):
-        page.locator("#start").click()
-        expect(page.locator(".vg-tile[data-state=done]").first).to_be_visible(timeout=MODEL_TIMEOUT_MS)
-        os.killpg(app.pid, signal.SIGKILL)
-        app.wait()
-        page.goto("about:blank")
+    command = [sys.executable, "-m", "captioner", "--state", str(state), "caption", str(folder)]
+    captioner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    until_s = time.monotonic() + MODEL_TIMEOUT_MS / 1000
+    while not any(folder.glob("*.txt")):
+        assert captioner.poll() is None
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    os.killpg(captioner.pid, signal.SIGKILL)
+    captioner.wait()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
     with running_app("--state", state, "--root", tmp_path) as (_, address), open_browser(address) as (page, expect):
         offer = page.locator(".run[data-phase=offer]")

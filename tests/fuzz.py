@@ -130,7 +130,11 @@ def _fault(reason: str, path: Path) -> str:
 
 
 def _peaks() -> tuple[int, int]:
-    """(of this process, of the largest worker that has ended), in bytes; 0 where the system does not say."""
+    """(of this process, of the largest worker that has ended), in bytes; 0 where the system does not say.
+
+    getrusage() reports for a process started by a larger one the peak of that one, so Linux is asked for the peak of the
+    memory that this program has had since it was loaded (VmHWM in proc(5)).
+    """
     try:
         import resource
     except ImportError:
@@ -138,6 +142,9 @@ def _peaks() -> tuple[int, int]:
     unit = 1 if sys.platform == "darwin" else 1024
     users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own, children = (resource.getrusage(who).ru_maxrss * unit for who in users)
+    status = Path("/proc/self/status")
+    if status.exists():
+        own = 1024 * next(int(line.split()[1]) for line in status.open() if line.startswith("VmHWM:"))
     return own, children
 
 

@@ -6,7 +6,9 @@ the viewers take from it, not that two programs share a core. Ends with status 1
 """
 
 import argparse
+import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -57,7 +59,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         folder = Path(name) / "media"
-        write_samples(folder, num_clips=args.files * 3 // 4, num_stills=args.files // 4)
+        make_media(folder, Path(name) / "samples", args.files)
         with Services(Path(name) / "state", {"model": "demo", "existing": "overwrite"}) as services:
             blocks, page = build(services, folder)
             address = launch(blocks, page)
@@ -70,6 +72,14 @@ def main() -> int:
     print(f"an answer took {seen['median_s']:.3f} s in the median, {seen['worst_s']:.3f} s at worst")
     print(f"memory of the app {windows.memory_mb[0]:.0f} -> {windows.memory_mb[-1]:.0f} MB, grown {windows.growth:.1%}")
     return int(windows.slowdown > MAX_SLOWDOWN or windows.growth > MAX_GROWTH or bool(seen["problems"]))
+
+
+def make_media(folder: Path, samples: Path, count: int) -> None:
+    """Links to the sample clips and stills, over and over."""
+    originals = [sample.path for sample in write_samples(samples)]
+    folder.mkdir()
+    for number, original in zip(range(count), itertools.cycle(originals), strict=False):
+        os.link(original, folder / f"{number:04} {original.name}")
 
 
 def measure(services: Services, address: str, num_viewers: int, seconds: float) -> tuple[Windows, dict]:

@@ -1,7 +1,7 @@
 """The prompt that a model sees, recorded for the oldest and the newest supported transformers.
 
 A release that lays out frames or times differently changes every caption: it shows here. To record one anew:
-python tests/test_golden.py
+PYTHONPATH=. python tests/test_golden.py
 """
 
 import json

@@ -1,6 +1,6 @@
 """Qwen3-VL's own modules, unmodified, run over many requests packed into one sequence.
 
-The one place that knows how transformers' Qwen3-VL is put together (5.17 to 5.23 are alike in all that is used).
+The one place that knows how transformers' Qwen3-VL is put together (5.17 to 5.24 are alike in all that is used).
 """
 
 import itertools
@@ -130,7 +130,6 @@ class PackedModel:
             inputs_embeds=embeds,
             position_ids=positions[:, None],
             attention_mask=None,
-            past_key_values=None,
             use_cache=False,
             visual_pos_masks=visual_mask,
             deepstack_visual_embeds=deepstack,

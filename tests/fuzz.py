@@ -132,8 +132,8 @@ def _fault(reason: str, path: Path) -> str:
 def _peaks() -> tuple[int, int]:
     """(of this process, of the largest worker that has ended), in bytes; 0 where the system does not say.
 
-    getrusage() reports for a process started by a larger one the peak of that one, so Linux is asked for the peak of the
-    memory that this program has had since it was loaded (VmHWM in proc(5)).
+    getrusage() reports for a process started by a larger one the peak of that one, so Linux is asked for the peak of
+    the memory that this program has had since it was loaded (VmHWM in proc(5)).
     """
     try:
         import resource

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import re
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from captioner.provenance import Made, decide_made, insert_made
 from captioner.states import Stamp, digest, follow_approval, put_stamp, stamp_of
 
 log = logging.getLogger(__name__)
+
+MAX_CAPTION_BYTES = 1_000_000  # hundreds of pages; what is longer is something else that bears the name
 
 # As `write_atomic` names them.
 _TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")
@@ -125,6 +129,8 @@ class ChangeLog:
         try:
             if read_bytes(path) != change.before:
                 return CaptionError(f"the caption {path} was changed by another program just now; try again")
+            if len(change.after or b"") > MAX_CAPTION_BYTES:
+                return CaptionError(f"cannot write the caption {path}: {_too_long(len(change.after))}")
             if change.after is None:
                 path.unlink(missing_ok=True)
             else:
@@ -137,13 +143,28 @@ class ChangeLog:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """None when there is no file. Raises CaptionError."""
+    """None when there is no file. Raises CaptionError, also for a pipe or device, and more than MAX_CAPTION_BYTES."""
     try:
-        return path.read_bytes()
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CaptionError(f"cannot read the caption {path}: not a regular file")
+            if status.st_size > MAX_CAPTION_BYTES:
+                raise CaptionError(f"cannot read the caption {path}: {_too_long(status.st_size)}")
+            return file.readall()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """To open a pipe would wait for somebody to write into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _too_long(num_bytes: int) -> str:
+    return f"{num_bytes:,} bytes is longer than any caption"
 
 
 def _insert(connection: sqlite3.Connection, change: Change) -> int:

@@ -211,6 +211,8 @@ class Database:
             raise StateError(f"the database {self.path} is closed") from error
         except sqlite3.IntegrityError:
             raise
+        except sqlite3.DataError as error:
+            raise StateError(f"cannot store this in the database {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StateError(f"{self.path} is damaged ({error}); move it away to start with a new one") from error
 

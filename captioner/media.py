@@ -149,7 +149,7 @@ def _scan_folder(
 def _sort_out(
     entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
 ) -> tuple[list[_Found], list[str], list[str], list[str]]:
-    """(media files, names of text files, names of subfolders, names of links to files), in no order."""
+    """(media files, names of text files, names of subfolders, names of links), in no order."""
     found: list[_Found] = []
     texts: list[str] = []
     subfolders: list[str] = []
@@ -161,14 +161,14 @@ def _sort_out(
         stem, _, extension = filename.rpartition(".")
         role = _ROLES.get(extension) or _ROLES.get(extension.lower())
         try:
+            if role and entry.is_symlink():  # to whatever: a caption is read by its name alone
+                links.append(filename)
             if role is None or not entry.is_file():
                 if entry.is_dir(follow_symlinks=False):
                     subfolders.append(filename)
                 elif role in ("video", "image") and entry.is_symlink():
                     entry.stat()  # raises if it leads nowhere
             elif stem:
-                if entry.is_symlink():
-                    links.append(filename)
                 if role == "text":
                     texts.append(filename)
                 else:

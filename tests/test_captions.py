@@ -8,6 +8,7 @@ import pytest
 
 import captioner.changes
 from captioner.captions import CaptionStore, Written
+from captioner.changes import MAX_CAPTION_BYTES
 from captioner.database import Database
 from captioner.errors import CaptionError, StateError
 from captioner.files import write_atomic
@@ -333,6 +334,35 @@ def test_folder_in_the_way_is_one_line(store: CaptionStore, item: MediaItem) -> 
         with pytest.raises(CaptionError) as caught:
             action()
         assert str(caught.value) == f"cannot read the caption {item.caption_path}: {os.strerror(errno.EISDIR)}"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in folders")
+def test_caption_that_is_no_regular_file_is_one_line_at_once(store: CaptionStore, item: MediaItem) -> None:
+    os.mkfifo(item.caption_path)
+    for device in (None, "/dev/zero"):
+        if device:
+            item.caption_path.unlink()
+            item.caption_path.symlink_to(device)
+        with pytest.raises(CaptionError, match=r"^cannot read the caption .*a\.txt: not a regular file$"):
+            store.needs_caption(item, "skip")
+
+
+def test_caption_longer_than_any_caption_is_one_line(store: CaptionStore, item: MediaItem) -> None:
+    item.caption_path.write_bytes(b"x" * MAX_CAPTION_BYTES)
+    assert store.write(item, replace(CAPTION, text="y"), "overwrite") == Written("y", "written")
+    with item.caption_path.open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(CaptionError, match=r"a\.txt: 3,221,225,472 bytes is longer than any caption$"):
+        store.write(item, CAPTION, "overwrite", consent=True)
+    assert item.caption_path.stat().st_size == 3 << 30
+
+
+def test_text_is_not_made_longer_than_can_be_read_again(store: CaptionStore, item: MediaItem) -> None:
+    store.save(item.caption_path, "x" * MAX_CAPTION_BYTES)
+    with pytest.raises(CaptionError, match=r"^cannot write the caption .*a\.txt: 1,000,002 bytes is longer than any"):
+        store.save(item.caption_path, "x" * MAX_CAPTION_BYTES + " y")
+    assert store.read(item.caption_path) == "x" * MAX_CAPTION_BYTES
+    assert store.history(item.caption_path) == []
 
 
 def test_folder_that_vanished_is_one_line(store: CaptionStore, item: MediaItem, tmp_path: Path) -> None:

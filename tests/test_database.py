@@ -189,3 +189,11 @@ def test_several_processes_share_a_new_file(path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", script, str(path), name], cwd=root) for name in "abc"]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert Database(path).rows(COUNT)[0]["n"] == 60
+
+
+def test_value_that_is_too_big_is_one_line_and_no_damage(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(StateError, match=r"^cannot store this in the database .*: string or blob too big$"):
+        database.rows("SELECT zeroblob(1500000000)")
+    assert database.rows("SELECT 1 AS one")[0]["one"] == 1
+    database.close()

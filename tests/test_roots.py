@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from media_maker import make_picture
 
 from captioner.errors import CaptionerError, FolderError
+from captioner.media import discover
 from captioner.roots import EVERYWHERE, SHOWN_LENGTH, Roots
 from captioner.services import Services
 from captioner.ui.api import Api
@@ -296,6 +297,13 @@ def test_links_that_lead_out_are_left_out_with_a_warning(tmp_path, linked):
         assert len(services.open_folder(linked, False).items) == 2
     with Services(tmp_path / "state", {"model": "demo"}, Roots([linked, tmp_path / "outside"])) as services:
         assert len(services.open_folder(linked, True).items) == 4
+
+
+def test_caption_that_is_a_link_to_a_device_is_left_out_with_a_warning(linked):
+    (linked / "own.txt").symlink_to("/dev/zero")
+    found = discover(linked, leads_out=Roots([linked]).leads_out)
+    assert [item.name for item in found.items] == ["inside.png"]
+    assert "own.png: own.txt is a link out of the folders that may be opened; skipped" in found.warnings
 
 
 def test_a_file_that_became_a_link_is_not_served(tmp_path, linked):

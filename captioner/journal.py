@@ -1,6 +1,7 @@
 """The journal of jobs: what each was asked for and what became of each item, so that one that was cut short goes on."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,10 @@ from captioner.recorder import JobRecorder, storable
 from captioner.redaction import redact
 from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
+log = logging.getLogger(__name__)
+
 KEPT_UNFINISHED = 10  # older ones are not offered any more
+UNDECIDED = "whether its caption was written cannot be told now"
 
 T = TypeVar("T")
 
@@ -143,23 +147,30 @@ class Journal:
                 found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
         return found
 
-    def reopen(self, operation: int) -> tuple[Job, dict[str, int]]:
+    def reopen(
+        self, operation: int, obstacle: Callable[[MediaItem], str] = lambda item: ""
+    ) -> tuple[Job, dict[str, int]]:
         """The same job over what is left of it, and how many replicas each of these items has cost already.
 
-        Raises JobError when it is not unfinished.
+        obstacle: why an item may not be captioned now, else "". Such items are left out for good, and so are those
+        of which cannot be told whether their caption was written. Raises JobError when it is not unfinished.
         """
         row = next((row for row in self._offered() if row["id"] == operation), None)
         if row is None:
             request_of(self._database, operation)  # tells an unknown number apart
             raise JobError(f"job {operation} is not unfinished: it runs, is done, was resumed, or is too long ago")
         about = json.loads(row["request_json"])
+        self._captions.settle(operation)
         self._reconcile(operation, about)
+        left_out = self._leave_out(operation, about, obstacle)
         losses = {}
         items = []
         for item, row in self._items_left(operation, about):
             items.append(item)
             if row["losses"]:
                 losses[item.name] = row["losses"]
+        if not items and left_out:
+            raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {left_out}")
         if not items:
             raise JobError(f"nothing is left of job {operation}: all of its files have been captioned since")
         specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
@@ -248,6 +259,25 @@ class Journal:
                 "UPDATE job_items SET state = ?, reason = ?, ended_at_s = ? WHERE operation = ? AND position = ?", news
             )
         self._left.pop(operation, None)
+
+    def _leave_out(self, operation: int, about: dict, obstacle: Callable[[MediaItem], str]) -> str:
+        """Skip what `reopen` leaves out; returns the first one with its reason, or ""."""
+        sql = "SELECT caption_path FROM caption_changes WHERE operation = ? AND made = 0"
+        undecided = {row["caption_path"] for row in self._database.rows(sql, (operation,))}
+        news, first = [], ""
+        for item, row in self._items_left(operation, about):
+            unknown = undecided and path_text(item.caption_path) in undecided
+            if reason := UNDECIDED if unknown else obstacle(item):
+                news.append((reason, time.time(), operation, row["position"]))
+                first = first or f"{item.name}: {reason}"
+        if news:
+            count = "1 file of job %d is" if len(news) == 1 else f"{len(news):,} files of job %d are"
+            log.warning(f"{count} left out: %s", operation, first)
+            with self._database.transaction() as connection:
+                sql = "UPDATE job_items SET state = 'skipped', reason = ?, ended_at_s = ? "
+                connection.executemany(f"{sql}WHERE operation = ? AND position = ?", news)
+            self._left.pop(operation, None)
+        return first
 
     def _touched_since(self, operation: int, about: dict) -> dict[str, tuple[str, str, float]]:
         """Key of a caption -> (state, reason, POSIX time) of the item that it belongs to."""

@@ -1,9 +1,10 @@
 """Everything the app owns, built once and closed once. The CLI, the page and a library user all go through here."""
 
+import functools
 import logging
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ class Services:
     def resume(self, operation: int | None = None) -> int:
         """Go on with an unfinished job as it was asked for, or with the newest; returns the new job's number.
 
-        Captions what is left and nothing else. Raises JobError, FolderError, StateError.
+        Captions what is left and nothing else; what leads out of the allowed folders by now is left out.
+        Raises JobError, FolderError, StateError.
         """
         self.claim()
         if operation is None:
@@ -175,8 +177,18 @@ class Services:
             raise JobError("no job is unfinished; there is nothing to go on with")
         folder, recursive = self.journal.place(operation)
         self.roots.resolve(folder)
-        job, losses = self.journal.reopen(operation)
+        job, losses = self.journal.reopen(operation, self._leads_out())
         return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive, operation, losses), losses)
+
+    def _leads_out(self) -> Callable[[MediaItem], str]:
+        """Why an item that was found earlier may not be captioned, or ""; looks at each folder once."""
+        folder_leads_out = functools.cache(self.roots.leads_out)
+
+        def obstacle(item: MediaItem) -> str:
+            out = folder_leads_out(item.folder) or any(map(self.roots.leads_out, (item.path, item.caption_path)))
+            return "it leads out of the folders that may be opened" if out else ""
+
+        return obstacle
 
     def undo(self, operation: int) -> Undone:
         """Put back all captions that an operation changed, byte for byte; tells which were changed since and stay.

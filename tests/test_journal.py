@@ -137,6 +137,39 @@ def test_caption_cut_short_is_done_exactly_when_its_file_is_new(state, clips, wa
     assert path.read_text() == ("A new text." if was_replaced else "Old.")
 
 
+def cut_short(state: State, number: int, item: MediaItem) -> None:
+    """As if it was killed between the replaced file and the note that it was."""
+    item.caption_path.write_text("Old text.")
+    state.write(number, item, "append", "New text.")
+    state.database.execute("UPDATE caption_changes SET made = 0")
+    state.database.execute("UPDATE captions_made SET outcome = 'pending'")
+
+
+def test_caption_on_a_drive_that_comes_back_after_the_start_is_not_joined_twice(state, clips):
+    number, items = begin(state, clips, existing="append")
+    cut_short(state, number, items[0])
+    clips.rename(clips.with_name("unplugged"))
+    state = state.again()
+    clips.with_name("unplugged").rename(clips)
+    again, _ = state.journal.reopen(number)
+    assert again.items == items[1:]
+    assert state.items(number)["1.mp4"] == "done"
+    assert items[0].caption_path.read_text() == "Old text. New text."
+
+
+def test_item_whose_caption_cannot_be_told_is_left_out(state, clips, caplog):
+    number, items = begin(state, clips, existing="append")
+    cut_short(state, number, items[0])
+    items[0].caption_path.rename(clips / "aside")
+    items[0].caption_path.mkdir()
+    state = state.again()
+    again, _ = state.journal.reopen(number)
+    assert again.items == items[1:]
+    (row,) = state.database.rows("SELECT state, reason FROM job_items WHERE name = '1.mp4'")
+    assert tuple(row) == ("skipped", "whether its caption was written cannot be told now")
+    assert "1 file of job 1 is left out: 1.mp4: whether its caption was written cannot be told now" in caplog.text
+
+
 def test_caption_equal_to_the_old_one_is_done_too(state, clips):
     number, items = begin(state, clips)
     items[0].caption_path.write_text("A new text.")
@@ -345,6 +378,44 @@ def test_services_resume_the_newest_job_within_the_roots_alone(tmp_path, clips):
         services.jobs.stop(resumed)
         started = next(e for e in services.jobs.follow(resumed) if isinstance(e, facts.JobQueued) and e.job == resumed)
         assert (resumed, started.total) == (number + 1, 4)
+
+
+def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, caplog):
+    """The job was begun where everything may be opened; then links came, and it goes on where only `clips` may be."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with Services(tmp_path / "own", {"model": "demo", "recursive": True}) as services:
+        services.open_folder(clips, recursive=True)
+        number = services.start()
+        services.jobs.stop(number)
+        list(services.jobs.follow(number))
+    (outside / "secret.txt").write_text("SECRET")
+    (clips / "1.mp4").unlink()
+    (clips / "1.mp4").symlink_to(outside / "secret.txt")
+    (clips / "2.txt").symlink_to(outside / "secret.txt")
+    (clips / "more").rename(outside / "more")
+    (clips / "more").symlink_to(outside / "more")
+    with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
+        resumed = services.resume(number)
+        services.jobs.stop(resumed)
+        list(services.jobs.follow(resumed))
+        rows = services.database.rows("SELECT name FROM job_items WHERE operation = ?", (resumed,))
+        assert [row["name"] for row in rows] == ["3.mp4", "4.png"]
+        rows = services.database.rows("SELECT name, reason FROM job_items WHERE operation = 1 AND state = 'skipped'")
+        reason = "it leads out of the folders that may be opened"
+        assert {tuple(row) for row in rows} == {(f"{n}.mp4", reason) for n in ("1", "2", "more/5", "more/6")}
+    assert f"4 files of job {number} are left out: 1.mp4: {reason}" in caplog.text
+
+
+def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
+    with Services(tmp_path / "own", {"model": "demo"}) as services:
+        number = stopped_job(services, clips)
+    for item in discover(clips).items:
+        item.caption_path.symlink_to("/etc/hostname")
+    with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
+        message = "nothing is left of job 1 but what cannot be captioned now: 1.mp4: it leads out of the folders"
+        with pytest.raises(JobError, match=message):
+            services.resume(number)
 
 
 def test_running_job_cannot_be_undone(tmp_path, clips):

@@ -1,7 +1,9 @@
 """The journal of jobs: what each was asked for and what became of each item, so that one that was cut short goes on."""
 
+import itertools
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,23 +14,31 @@ from typing import TypeVar
 from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database, path_text
-from captioner.errors import JobError
+from captioner.errors import JobError, StateError
 from captioner.events import JobOutcome
 from captioner.job import FindModel, Job, Model
 from captioner.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
 from captioner.recorder import JobRecorder, storable
 from captioner.redaction import redact
+from captioner.remainder import LEFT, count_left, items_left, leave_out, newest, reconcile
 from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
 log = logging.getLogger(__name__)
 
 KEPT_UNFINISHED = 10  # older ones are not offered any more
-UNDECIDED = "whether its caption was written cannot be told now"
 
 T = TypeVar("T")
 
-_LEFT = "state IN ('waiting', 'running')"
 _OFFERED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
+
+# A job that failed before any of its items had a turn is offered no more once the same items are tried again.
+_FORGET_FAILED_STARTS = """
+    UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 AND folder = ?2
+    AND total = ?3 AND json_extract(request_json, '$.resumes') IS NULL AND NOT EXISTS (
+        SELECT 1 FROM job_items i LEFT JOIN job_items again ON again.operation = ?1 AND again.position = i.position
+        WHERE i.operation = o.id AND (i.state != 'waiting' OR i.name != again.name)
+    )
+"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class Journal:
         """find: of a model's source, how to find its files now."""
         self._database, self._captions, self._find = database, captions, find
         self._recorders: dict[int, JobRecorder] = {}
+        self._guard = threading.Lock()  # of the next
+        self._ended: dict[int, tuple[JobOutcome, str]] = {}  # what is still to be written down
         self._left: dict[int, int] = {}  # operation -> items left, of those that have ended
         self._infos: dict[tuple, OperationInfo] = {}  # of those that will not change
 
@@ -71,7 +83,7 @@ class Journal:
         self._reconcile_all()
         self._database.execute(  # it ended with all done but for this note
             "UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
-            f"AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id AND {_LEFT})"
+            f"AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id AND {LEFT})"
         )
 
     def begin(
@@ -87,6 +99,7 @@ class Journal:
         resumes: the job that it goes on with, which is then offered no more. Raises JobError when that was taken
         up by another one already.
         """
+        self._write_ends()
         request = {
             "folder": str(folder),
             "recursive": recursive,
@@ -98,7 +111,7 @@ class Journal:
             "existing": job.existing,
             "decoration": list(job.decoration),
             "consent": job.consent,
-            **self._newest(),
+            **newest(self._database),
         }
         losses, encode = losses or {}, json.JSONEncoder(separators=(",", ":")).encode
         rows = [
@@ -119,6 +132,8 @@ class Journal:
                 f"VALUES ({operation}, ?, ?, ?, ?, 'waiting')",
                 rows,
             )
+            if resumes is None:
+                connection.execute(_FORGET_FAILED_STARTS, (operation, path_text(folder), len(rows)))
         self._recorders[operation] = JobRecorder(self._database, operation)
         return operation
 
@@ -128,23 +143,37 @@ class Journal:
 
     def is_active(self, operation: int) -> bool:
         """Whether this process runs it or is about to."""
-        return operation in self._recorders
+        return operation in self._recorders and operation not in self._ended
 
     def end(self, operation: int, outcome: JobOutcome, reason: str = "") -> None:
-        recorder = self._recorders.pop(operation)
-        recorder.flush()
-        with self._database.transaction() as connection:
-            end_operation(connection, operation, outcome, redact(reason))
-        self._reconcile_all()
+        """What cannot be written now is kept, and written when somebody asks what is unfinished or begins a job."""
+        with self._guard:
+            self._ended[operation] = (outcome, redact(reason))
+        self._write_ends()
+
+    def _write_ends(self) -> None:
+        with self._guard:
+            if not self._ended:
+                return
+            for operation, (outcome, reason) in list(self._ended.items()):
+                self._recorders[operation].flush()
+                with self._database.transaction() as connection:
+                    end_operation(connection, operation, outcome, reason)
+                del self._ended[operation], self._recorders[operation]
+            self._reconcile_all()
 
     def unfinished(self) -> list[Unfinished]:
         """Jobs with items left that no process runs, the newest first: after a crash, a stop or a failure."""
+        try:
+            self._write_ends()
+        except StateError as error:
+            log.warning("a job that has ended is not offered yet: %s", error)
         found = []
         for row in self._offered():
-            if left := self._num_left(row["id"]):
-                about = json.loads(row["request_json"])
-                values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
-                found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
+            about = json.loads(row["request_json"])
+            values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
+            left = self._num_left(row["id"])
+            found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
         return found
 
     def reopen(
@@ -155,17 +184,16 @@ class Journal:
         obstacle: why an item may not be captioned now, else "". Such items are left out for good, and so are those
         of which cannot be told whether their caption was written. Raises JobError when it is not unfinished.
         """
-        row = next((row for row in self._offered() if row["id"] == operation), None)
-        if row is None:
-            request_of(self._database, operation)  # tells an unknown number apart
-            raise JobError(f"job {operation} is not unfinished: it runs, is done, was resumed, or is too long ago")
-        about = json.loads(row["request_json"])
+        self._write_ends()
+        about = request_of(self._database, operation)
+        if not self._database.rows(f"SELECT 1 FROM operations o WHERE o.id = ? AND {_OFFERED}", (operation,)):
+            raise JobError(f"job {operation} is not unfinished: it runs, is done, or was resumed")
         self._captions.settle(operation)
         self._reconcile(operation, about)
         left_out = self._leave_out(operation, about, obstacle)
         losses = {}
         items = []
-        for item, row in self._items_left(operation, about):
+        for item, row in items_left(self._database, operation, about):
             items.append(item)
             if row["losses"]:
                 losses[item.name] = row["losses"]
@@ -213,101 +241,32 @@ class Journal:
         return info
 
     def _offered(self) -> list[Row]:
-        sql = f"SELECT o.* FROM operations o WHERE {_OFFERED} ORDER BY o.id DESC LIMIT ?"
-        return self._database.rows(sql, (KEPT_UNFINISHED,))
+        rows = self._database.rows(f"SELECT o.* FROM operations o WHERE {_OFFERED} ORDER BY o.id DESC")
+        return list(itertools.islice((row for row in rows if self._num_left(row["id"])), KEPT_UNFINISHED))
 
     def _num_left(self, operation: int) -> int:
         if operation not in self._left:
-            (row,) = self._database.rows(
-                f"SELECT count(*) AS num FROM job_items WHERE operation = ? AND {_LEFT}", (operation,)
-            )
-            self._left[operation] = row["num"]
+            self._left[operation] = count_left(self._database, operation)
         return self._left[operation]
-
-    def _items_left(self, operation: int, about: dict) -> list[tuple[MediaItem, Row]]:
-        root, folders = Path(about["folder"]), {}
-        found = []
-        rows = self._database.rows(
-            f"SELECT position, item_json, losses FROM job_items WHERE operation = ? AND {_LEFT} ORDER BY position",
-            (operation,),
-        )
-        for row in rows:
-            fields = json.loads(row["item_json"])
-            parent, _, filename = fields[0].rpartition("/")
-            if parent not in folders:
-                folders[parent] = root / parent
-            found.append((MediaItem(folders[parent], filename, *fields), row))
-        return found
 
     def _reconcile_all(self) -> None:
         for row in self._offered():
-            if self._num_left(row["id"]):
-                self._reconcile(row["id"], json.loads(row["request_json"]))
+            self._reconcile(row["id"], json.loads(row["request_json"]))
 
     def _reconcile(self, operation: int, about: dict) -> None:
-        """Give an outcome to the items whose captions were written since the job began, by itself or by anything."""
-        touched = self._touched_since(operation, about)
-        if not touched:
-            return
-        news = []
-        for item, row in self._items_left(operation, about):
-            key = path_text(item.caption_path)
-            if key in touched:
-                news.append((*touched[key], operation, row["position"]))
-        with self._database.transaction() as connection:
-            connection.executemany(
-                "UPDATE job_items SET state = ?, reason = ?, ended_at_s = ? WHERE operation = ? AND position = ?", news
-            )
-        self._left.pop(operation, None)
+        if reconcile(self._database, operation, about):
+            self._left.pop(operation, None)
 
     def _leave_out(self, operation: int, about: dict, obstacle: Callable[[MediaItem], str]) -> str:
         """Skip what `reopen` leaves out; returns the first one with its reason, or ""."""
-        sql = "SELECT caption_path FROM caption_changes WHERE operation = ? AND made = 0"
-        undecided = {row["caption_path"] for row in self._database.rows(sql, (operation,))}
-        news, first = [], ""
-        for item, row in self._items_left(operation, about):
-            unknown = undecided and path_text(item.caption_path) in undecided
-            if reason := UNDECIDED if unknown else obstacle(item):
-                news.append((reason, time.time(), operation, row["position"]))
-                first = first or f"{item.name}: {reason}"
-        if news:
-            count = "1 file of job %d is" if len(news) == 1 else f"{len(news):,} files of job %d are"
-            log.warning(f"{count} left out: %s", operation, first)
-            with self._database.transaction() as connection:
-                sql = "UPDATE job_items SET state = 'skipped', reason = ?, ended_at_s = ? "
-                connection.executemany(f"{sql}WHERE operation = ? AND position = ?", news)
-            self._left.pop(operation, None)
-        return first
-
-    def _touched_since(self, operation: int, about: dict) -> dict[str, tuple[str, str, float]]:
-        """Key of a caption -> (state, reason, POSIX time) of the item that it belongs to."""
-        touched = {}
-        rows = self._database.rows(
-            "SELECT caption_path, operation, changed_at_s FROM caption_changes WHERE id > ? AND made = 1",
-            (about["newest_change"],),
-        )
-        for row in rows:
-            own = row["operation"] == operation
-            outcome = ("done", "") if own else ("skipped", "its caption was changed since")
-            if own or row["caption_path"] not in touched:
-                touched[row["caption_path"]] = (*outcome, row["changed_at_s"])
-        rows = self._database.rows(  # also where the new text was that of the file already, so that nothing changed
-            "SELECT caption_path, outcome, job, created_at_s FROM captions_made WHERE id > ? AND outcome != 'pending'",
-            (about["newest_made"],),
-        )
-        for row in rows:
-            own = row["job"] == str(operation) and row["outcome"] == "written"
-            outcome = ("done", "") if own else ("skipped", "it was captioned since")
-            touched.setdefault(row["caption_path"], (*outcome, row["created_at_s"]))
-        return touched
-
-    def _newest(self) -> dict[str, int]:
-        """What a caption changed or made from now on has a greater number than."""
-        (row,) = self._database.rows(
-            "SELECT (SELECT coalesce(max(id), 0) FROM caption_changes) AS newest_change, "
-            "(SELECT coalesce(max(id), 0) FROM captions_made) AS newest_made"
-        )
-        return dict(row)
+        left_out = leave_out(self._database, operation, about, obstacle)
+        if not left_out:
+            return ""
+        self._left.pop(operation, None)
+        item, reason = left_out[0]
+        count = "1 file of job %d is" if len(left_out) == 1 else f"{len(left_out):,} files of job %d are"
+        log.warning(f"{count} left out: %s: %s", operation, item.name, reason)
+        return f"{item.name}: {reason}"
 
 
 def _build(kind: type[T], values: dict) -> T:

@@ -22,7 +22,7 @@ from captioner.errors import FolderError, JobError, StateError
 from captioner.events import EventLog
 from captioner.job import Job, Model
 from captioner.jobs import JobRunner
-from captioner.journal import Journal
+from captioner.journal import KEPT_UNFINISHED, Journal
 from captioner.media import discover
 from captioner.replicas.pool import ReplicaPool
 from captioner.roots import Roots
@@ -312,6 +312,37 @@ def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, cl
     recorder.flush()
     assert state.items(number) == dict.fromkeys(state.items(number), "waiting") | {"2.mp4": "failed"}
     assert state.database.rows("SELECT losses FROM job_items WHERE name = '1.mp4'")[0]["losses"] == 1
+
+
+def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clips):
+    number, items = begin(state, clips)
+    state.database._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(state.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    state.journal.recorder(number).failed(items[1], "broken")
+    with pytest.raises(StateError, match="locked"):
+        state.journal.end(number, "stopped")
+    assert (state.journal.unfinished(), state.journal.is_active(number)) == ([], False)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [(job.operation, job.left, job.state) for job in state.journal.unfinished()] == [(number, 5, "stopped")]
+    assert state.items(number)["2.mp4"] == "failed"
+    assert state.journal.reopen(number)[0].items == (items[0], *items[2:])
+
+
+def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
+    number, items = begin(state, clips, existing="overwrite")
+    state.write(number, items[0])
+    state.journal.end(number, "stopped")
+    for _ in range(KEPT_UNFINISHED):  # with nothing left
+        later = state.journal.begin(make_job(clips / "more"), clips / "more", False)
+        state.journal.recorder(later).failed(items[4]._replace(name="5.mp4"), "broken")
+        state.journal.recorder(later).failed(items[5]._replace(name="6.mp4"), "broken")
+        state.journal.end(later, "failed")
+    for _ in range(KEPT_UNFINISHED):  # that failed to start
+        again, _ = begin(state, clips)
+        state.journal.end(again, "failed", "the model is not there")
+    assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(again, 6), (number, 5)]
 
 
 def test_run_tells_the_journal_what_becomes_of_its_items(state, clips):

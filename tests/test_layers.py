@@ -45,6 +45,7 @@ LAYERS = {
     "engine": 5,
     "replicas": 6,
     "recorder": 5,
+    "remainder": 5,
     "journal": 6,
     "ledger": 6,
     "backlog": 6,

@@ -1,7 +1,7 @@
 """What a run has still to do, and how it finds the item that brings replicas down without failing any other."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from captioner.values import MediaItem
 
@@ -13,9 +13,8 @@ class Backlog:
 
     A lost replica had many items in flight, and which one is to blame, if any, cannot be seen. Each is charged with a
     loss and runs alone from then on, after all others and on another replica if there is one: what is lost again was
-    brought down by it, while the innocent ones finish. One that had tokens already has been decoded and read by the
-    model, which is where items do harm: it is let off the first time. So an item is failed only for what it did alone,
-    and every other one runs twice, at most three times.
+    brought down by it, while the innocent ones finish. So an item is failed only for what it did alone, and every
+    other one runs again once.
     """
 
     def __init__(self, items: Iterable[MediaItem], losses: dict[str, int]) -> None:
@@ -23,7 +22,6 @@ class Backlog:
         self.together: deque[MediaItem] = deque()
         self.alone: deque[MediaItem] = deque()
         self.losses = losses
-        self._let_off: set[str] = set()
         self._lost_with: dict[str, str] = {}  # item name -> the replica that it may have cost last
         for item in items:
             (self.alone if losses.get(item.name) else self.together).append(item)
@@ -45,21 +43,13 @@ class Backlog:
             self.alone.rotate(-1)
         return False
 
-    def charge(self, replica: str, items: Iterable[MediaItem], with_tokens: set[str]) -> list[MediaItem]:
-        """A replica was lost with `items` in flight, of which some, by name, had tokens. Returns the poison; the rest
-        is put back.
-        """
-        innocent = []
+    def charge(self, replica: str, items: Collection[MediaItem]) -> list[MediaItem]:
+        """A replica was lost with `items` in flight. Returns the poison among them; the rest is put back."""
         for item in items:
-            if item.name in with_tokens and item.name not in self._let_off and not self.losses.get(item.name):
-                self._let_off.add(item.name)
-                innocent.append(item)
-                continue
             self.losses[item.name] = self.losses.get(item.name, 0) + 1
             self._lost_with[item.name] = replica
             if not self.is_poison(item):
                 self.alone.append(item)
-        self.put_back(innocent)
         return [item for item in items if self.is_poison(item)]
 
     def put_back(self, items: Iterable[MediaItem]) -> None:

@@ -36,7 +36,6 @@ class _InFlight:
     item: MediaItem
     replica: Replica
     alone: bool
-    num_tokens: int = 0
 
 
 @dataclass
@@ -188,7 +187,6 @@ class Run:
                 for request_id, tokens in event.tokens.items():
                     flight = self.flight.get(request_id)
                     if flight:
-                        flight.num_tokens = tokens
                         self.ledger.progress(flight.item, tokens)
             case Finished() | Failed() | Cancelled():
                 flight = self.flight.pop(event.id, None)
@@ -251,8 +249,7 @@ class Run:
         self.flight = {i: flight for i, flight in self.flight.items() if flight.replica is not replica}
         poison = []
         if not self.ending:
-            with_tokens = {flight.item.name for flight in flights if flight.num_tokens}
-            poison = self.backlog.charge(replica.name, [flight.item for flight in flights], with_tokens)
+            poison = self.backlog.charge(replica.name, [flight.item for flight in flights])
         for flight in flights:
             if flight.item in poison:
                 self.ledger.failed(

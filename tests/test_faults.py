@@ -159,7 +159,7 @@ def test_item_that_brings_replicas_down_is_found_among_innocent_ones(bench, tabl
     outcome = bench.run()
     check(table, f"{fault}, one item", outcome, guilty)
     assert set(outcome.failed.values()) == {POISON + reason}
-    assert len(outcome.losses) in ((2, 3) if fault == "stranger" else (2,))  # let off once if it had tokens
+    assert len(outcome.losses) == 2
 
 
 def test_several_poison_items_on_two_replicas(bench, table, still):

@@ -3,6 +3,7 @@
 import queue
 import sqlite3
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from captioner.events import EventLog
 from captioner.job import Job, Model
 from captioner.jobs import JobRunner
 from captioner.media import discover
-from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready
+from captioner.replicas.base import Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
 from captioner.replicas.pool import ReplicaPool
 from captioner.runs import RunStore
 from captioner.values import CapabilityReport, Caption, ModelSpec
@@ -206,6 +207,25 @@ def test_poison_item_is_found_and_its_neighbours_are_captioned(runner, library):
     assert sorted(log.snapshot().failures) == [
         (f"{i}.mp4", "it cost 2 replicas, so it is left out; the last: segmentation fault") for i in (3, 6)
     ]
+
+
+def test_item_that_kills_after_its_first_tokens_costs_two_replicas(runner, library):
+    """Its neighbour, which had tokens too, runs again once."""
+
+    def die_of_3(replica, request):
+        if request.path.stem == "2" and replica is started[0]:
+            return None
+        if request.path.stem != "3":
+            return finish(replica, request)
+        replica.outbox.put(TokensSoFar(dict.fromkeys(replica.open, 5)))
+        return Lost("segmentation fault")
+
+    jobs, log, started = runner(cpu=die_of_3)
+    _, ended = run(jobs, job(library, "cpu"))
+    assert (ended.done, ended.failed) == (7, 1)
+    assert [name for name, _ in log.snapshot().failures] == ["3.mp4"]
+    asked = Counter(request.path.stem for replica in started for request in replica.requests)
+    assert asked == dict.fromkeys("014567", 1) | {"2": 2, "3": 2}
 
 
 def test_replica_that_always_dies_is_given_up_and_the_other_does_the_work(runner, library):

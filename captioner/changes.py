@@ -184,7 +184,7 @@ def _insert(connection: sqlite3.Connection, change: Change) -> int:
 def _finish(connection: sqlite3.Connection, row: int, change: Change) -> None:
     key = path_text(change.path)
     put_stamp(connection, key, _stamp_after(connection, key, change))
-    follow_approval(connection, key, change.after)
+    follow_approval(connection, key, None if change.origin == "job" else change.after)
     decide_made(connection, key, was_made=True)
     connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
 

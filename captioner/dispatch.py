@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from captioner import events as facts
 from captioner.backlog import MAX_LOSSES, Backlog
@@ -36,6 +37,7 @@ class _InFlight:
     item: MediaItem
     replica: Replica
     alone: bool
+    stamp: tuple[int, int] | None  # of the file when it was asked for
 
 
 @dataclass
@@ -158,7 +160,7 @@ class Run:
         except CaptionError as error:  # the caption that it asks for cannot be read
             self.ledger.failed(item, str(error))
             return
-        self.flight[request.id] = _InFlight(item, replica, alone)
+        self.flight[request.id] = _InFlight(item, replica, alone, _stamp(item.path))
         self.meter.start()
         self.ledger.started(item, replica.name)
         replica.submit(request)
@@ -222,6 +224,9 @@ class Run:
             self._on_tried(flight.item, caption)
             return
         self.meter.add(caption)
+        if _stamp(flight.item.path) != flight.stamp:
+            self.ledger.failed(flight.item, "the file was changed while it was captioned; caption it again")
+            return
         try:
             job = self.job
             operation = self.number if self.recorder else None
@@ -280,3 +285,12 @@ class Run:
         for replica in {f.replica.name: f.replica for f in self.flight.values()}.values():
             log.warning("replica %s did not answer; it is ended", replica.name)
             self._on_lost(replica, Lost("it did not answer a stop"))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in nanoseconds: another content has another one. None: no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

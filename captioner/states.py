@@ -101,7 +101,10 @@ def put_stamp(connection: sqlite3.Connection, key: str, stamp: Stamp | None) -> 
 
 
 def follow_approval(connection: sqlite3.Connection, key: str, data: bytes | None) -> None:
-    """An approved caption that a person edits stays approved; one that is deleted or emptied does not."""
+    """An approved caption that a person edits stays approved; one that is deleted or emptied does not.
+
+    data: what stands there now; None also for a model's text, which nobody has seen.
+    """
     if data:
         sql = "UPDATE caption_approvals SET digest = ? WHERE caption_path = ?"
         connection.execute(sql, (digest(data), key))

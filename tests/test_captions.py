@@ -336,6 +336,21 @@ def test_folder_in_the_way_is_one_line(store: CaptionStore, item: MediaItem) -> 
         assert str(caught.value) == f"cannot read the caption {item.caption_path}: {os.strerror(errno.EISDIR)}"
 
 
+@pytest.mark.parametrize("content", [None, b" \n"])
+def test_text_of_a_job_does_not_inherit_the_approval_of_one_that_is_gone(
+    store: CaptionStore, item: MediaItem, content: bytes | None
+) -> None:
+    path = item.caption_path
+    store.save(path, "By hand.")
+    store.approve([path])
+    path.unlink()
+    if content:
+        path.write_bytes(content)
+    assert store.states.is_approved(path)  # it may come back, as on a drive
+    assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
+    assert not store.states.is_approved(path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in folders")
 def test_caption_that_is_no_regular_file_is_one_line_at_once(store: CaptionStore, item: MediaItem) -> None:
     os.mkfifo(item.caption_path)

@@ -332,6 +332,25 @@ def test_changed_spec_replaces_the_replica(runner, library):
     assert [e.state for e in events if isinstance(e, facts.ReplicaChanged)][-3:] == ["closed", "starting", "ready"]
 
 
+def test_file_that_is_changed_while_the_model_works_fails_alone_and_its_old_caption_stands(runner, library):
+    def swap_3_and_4(replica, request):
+        if request.path.stem == "3":
+            request.path.write_bytes(b"another clip")
+        if request.path.stem == "4":
+            request.path.unlink()
+        return finish(replica, request)
+
+    (library / "3.txt").write_text("Old.")
+    the_job = job(library, "cpu", existing="overwrite")
+    (library / "5.mp4").write_bytes(b"another clip before its turn")
+    jobs, log, _ = runner(cpu=swap_3_and_4)
+    _, ended = run(jobs, the_job)
+    assert (ended.outcome, ended.done, ended.failed) == ("done", 6, 2)
+    reason = "the file was changed while it was captioned; caption it again"
+    assert sorted(log.snapshot().failures) == [("3.mp4", reason), ("4.mp4", reason)]
+    assert ((library / "3.txt").read_text(), (library / "4.txt").exists()) == ("Old.", False)
+
+
 def test_unwritable_caption_fails_its_item_alone(runner, library):
     (library / "2.txt").mkdir()
     jobs, _, _ = runner(cpu=finish)

@@ -18,6 +18,14 @@ def _own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTIONER_STATE", str(tmp_path / "state"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_incoming(tmp_path_factory):
+    """What is uploaded in tests lands in no folder that other programs with Gradio use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("incoming")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_media() -> Path:
     if not SHARED_MEDIA.is_dir():

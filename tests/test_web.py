@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import shutil
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,15 +15,17 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media_maker import make_picture, make_video
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocketDisconnect
 
 from captioner.roots import Roots
 from captioner.services import Services
 from captioner.ui import guard, layout
-from captioner.ui.guard import FOR_ANYONE, GETTING, Tries, is_for_anyone, is_served
+from captioner.ui.guard import FOR_ANYONE, GETTING, Body, Tries, is_for_anyone, is_served
 from captioner.ui.launch import launch
 from captioner.ui.options import Access
 from captioner.ui.routes import PREFIX
+from captioner.ui.transfer import Limits
 
 LOGIN = ("me", "a long password")
 EVIL = "https://evil.example"
@@ -402,6 +406,56 @@ def test_too_much_at_once_is_refused(user, services, folder, address, monkeypatc
         files = {"files": ("x.mp4", b"x" * 1_200_000)}
         assert httpx.post(f"{local}gradio_api/upload", files=files).status_code == 413
         assert httpx.post(f"{local}gradio_api/upload", files={"files": ("x.json", b"{}")}).status_code == 200
+    finally:
+        blocks.close(verbose=False)
+
+
+def test_a_length_that_is_not_the_true_one_lets_nothing_in(address):
+    """HTTP says that chunks count then, whatever length is announced."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    start = f"POST /login HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    lengths = ("Content-Length: 30\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 30")
+    for length in (*lengths, "Transfer-Encoding: chunked", f"Content-Length: {'9' * 19}", f"Content-Length: {10**8}"):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(f"{start}{length}\r\n\r\n".encode())
+            assert connection.recv(1000).partition(b"\r\n")[0].split()[1] in (b"400", b"411", b"413"), length
+
+
+@pytest.mark.anyio
+async def test_no_more_is_received_than_was_announced():
+    messages = iter([{"body": b"x" * 20, "more_body": True}, {"body": b"x" * 10}, {"body": b"x"}])
+
+    async def receive() -> dict:
+        return next(messages)
+
+    body = Body(receive, 30)
+    assert (len((await body())["body"]), body.left_bytes) == (20, 10)
+    assert (len((await body())["body"]), body.left_bytes) == (10, 0)
+    with pytest.raises(HTTPException) as refused:
+        await body()
+    assert refused.value.status_code == 413
+
+
+def test_files_that_are_only_sent_count_as_uploaded(services, tmp_path, monkeypatch):
+    """Whoever sends files and never tells the page of them fills the disk no further than the limits."""
+    incoming = tmp_path / "incoming"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(incoming))
+    blocks, page = layout.build(services, remote=True)
+    address = launch(blocks, page, Access(services.roots, exposed=True, login=LOGIN))
+
+    def send(number: int, num_bytes: int) -> int:
+        files = {"files": (f"{number}.mp4", b"%d" % number + b"x" * num_bytes)}
+        return httpx.post(f"{address}gradio_api/upload", files=files, cookies=cookies).status_code
+
+    try:
+        cookies = dict(try_login(address.rstrip("/"), LOGIN[1]).cookies)
+        page.uploads.limits = Limits(max_total_bytes=1_000_000)
+        assert [send(number, 400_000) for number in range(4)] == [200, 200, 413, 413]
+        page.uploads.limits = Limits(max_files=3)
+        assert [send(number, 10) for number in range(4, 7)] == [200, 413, 413]
+        assert len([path for path in incoming.rglob("*") if path.is_file()]) == 3
+        shutil.rmtree(incoming)
+        assert send(7, 10) == 200
     finally:
         blocks.close(verbose=False)
 

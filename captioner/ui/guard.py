@@ -6,10 +6,11 @@ What the page does not need is not served at all, so a door that a later Gradio 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -81,17 +82,35 @@ class Tries:
             self._tries = deque((at_s, who) for at_s, who in self._tries if who != address)
 
 
+class Body:
+    """Receives what one request sends, and no byte more than it announced: whatever else its headers say."""
+
+    def __init__(self, receive: Receive, num_bytes: int) -> None:
+        self._receive, self.left_bytes = receive, num_bytes
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.left_bytes -= len(message.get("body", b""))
+        if self.left_bytes < 0:
+            raise HTTPException(413, "more came than was announced")
+        return message
+
+
 class Guard:
     """ASGI middleware; for `launch(app_kwargs={"middleware": [Middleware(Guard, ...)]})`."""
 
-    def __init__(self, app: ASGIApp, loopback: bool, framed_by: str = "'self'", max_upload_bytes: int = 0) -> None:
+    def __init__(
+        self, app: ASGIApp, loopback: bool, framed_by: str = "'self'", upload_room: Callable[[], int] = lambda: 0
+    ) -> None:
         """loopback: only this machine's own names are answered, or a site could reach the app under a name of its own.
 
-        framed_by: the sites that may show the page in a frame. max_upload_bytes: of one request; 0: no uploads.
+        framed_by: the sites that may show the page in a frame. upload_room: the bytes that an upload may have now,
+        not counting what others have announced and not sent yet.
         """
-        self._app, self._loopback, self._max_upload_bytes = app, loopback, max_upload_bytes
+        self._app, self._loopback, self._upload_room = app, loopback, upload_room
         self._headers = HEADERS | {"Content-Security-Policy": POLICY + framed_by}
         self._tries = Tries()
+        self._uploads: set[Body] = set()  # on their way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -110,9 +129,15 @@ class Guard:
         refusal = self._refusal(request) or await self._login_refusal(request)
         if refusal is not None:
             return await refusal(scope, receive, send_with_headers)
-        if route_path(scope).rstrip("/") == LOGIN and scope["method"] == "POST":
-            return await self._log_in(request, receive, send_with_headers)
-        return await self._app(scope, receive, send_with_headers)
+        path, body = route_path(scope).rstrip("/"), Body(receive, body_bytes(request.headers) or 0)
+        if path == LOGIN and scope["method"] == "POST":
+            return await self._log_in(request, body, send_with_headers)
+        if path == UPLOAD:
+            self._uploads.add(body)
+        try:
+            await self._app(scope, body, send_with_headers)
+        finally:
+            self._uploads.discard(body)
 
     def _refusal(self, request: Request) -> Response | None:
         path = route_path(request.scope)
@@ -122,16 +147,15 @@ class Guard:
             return answer(403, "refused: the request comes from another site")
         if not is_served(path):
             return answer(404, "not found")
-        if request.method not in GETTING:
-            return self._body_refusal(path, request.headers)
-        return None
-
-    def _body_refusal(self, path: str, headers: Headers) -> Response | None:
-        most = self._max_upload_bytes if path.rstrip("/") == UPLOAD else MAX_BODY_BYTES
-        length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
-        if not (length.isascii() and length.isdecimal()):
+        num_bytes = body_bytes(request.headers)
+        if num_bytes is None:
             return answer(411, "the length of what is sent must be given")
-        return answer(413, "too much at once") if int(length) > most else None
+        return answer(413, "too much at once") if num_bytes > self._max_bytes(path) else None
+
+    def _max_bytes(self, path: str) -> int:
+        if path.rstrip("/") != UPLOAD:
+            return MAX_BODY_BYTES
+        return self._upload_room() - sum(body.left_bytes for body in self._uploads)
 
     async def _login_refusal(self, request: Request) -> Response | None:
         if is_for_anyone(route_path(request.scope)) or await is_let_in(request):
@@ -158,6 +182,13 @@ def route_path(scope: Scope) -> str:
     """What the router looks at. Not `request.url.path`: in it is the Host, which the client chooses."""
     path, root = scope["path"], scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def body_bytes(headers: Headers) -> int | None:
+    """How much a request sends; None where it does not say, or says it in two ways."""
+    length = headers.get("content-length", "0")
+    is_plain = length.isascii() and length.isdecimal() and len(length) < 20
+    return int(length) if is_plain and "transfer-encoding" not in headers else None
 
 
 def answer(status: int, detail: str) -> Response:

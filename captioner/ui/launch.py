@@ -1,8 +1,10 @@
 """Serve the page: Gradio's own server with our routes in it and the guard before them all."""
 
 import os
+from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from captioner.errors import CaptionerError
@@ -39,7 +41,7 @@ def launch(
         Guard,
         loopback=not access.exposed,
         framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
-        max_upload_bytes=FORM_BYTES + (limits.max_total_bytes if limits else PROMPTS_BYTES),
+        upload_room=lambda: upload_room(page),
     )
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
@@ -72,3 +74,9 @@ def launch(
         raise CaptionerError("no public link could be made, for the reason above; leave out --share, or use --listen")
     blocks.share = False  # else the page would take its scripts from another site
     return link or address
+
+
+def upload_room(page: Page) -> int:
+    """Bytes that the form of an upload may have now; 0 for none."""
+    room_bytes = page.uploads.room_bytes(Path(get_upload_folder())) if page.uploads else PROMPTS_BYTES
+    return FORM_BYTES + room_bytes if room_bytes else 0

@@ -76,6 +76,13 @@ class Uploads:
                 refused.append((file.name, str(error)))
         return Received(tuple(kept), tuple(refused))
 
+    def room_bytes(self, incoming: Path) -> int:
+        """What may still be sent; 0 for nothing. What came in counts as well, even if it is never added."""
+        waiting = list(sizes_below(incoming).values())
+        if len(waiting) >= self.limits.max_files:
+            return 0
+        return max(0, self.limits.max_total_bytes - sum(waiting) - sum(self._sizes()))
+
     def _add(self, file: Path) -> str:
         """Returns its new name. Raises MediaError with the reason why it was not taken."""
         try:
@@ -110,10 +117,8 @@ class Uploads:
 
     def _sizes(self) -> list[int]:
         """Of the media that are here."""
-        if self.folder is None:
-            return []
-        with os.scandir(self.folder) as entries:
-            return [entry.stat().st_size for entry in entries if Path(entry.name).suffix[1:].lower() in KINDS]
+        sizes = sizes_below(self.folder) if self.folder else {}
+        return [num_bytes for path, num_bytes in sizes.items() if path.suffix[1:].lower() in KINDS]
 
     def _move(self, file: Path) -> Path:
         """Raises OSError."""
@@ -128,6 +133,17 @@ class Uploads:
 def limit(num_bytes: int) -> str:
     """500 MB"""
     return size(num_bytes).replace(".0 ", " ")
+
+
+def sizes_below(folder: Path) -> dict[Path, int]:
+    """In bytes, of all files; what is deleted meanwhile is left out."""
+    sizes = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with contextlib.suppress(OSError):
+                sizes[path] = path.stat().st_size
+    return sizes
 
 
 def make_folder(parent: Path) -> Path:

@@ -1,5 +1,6 @@
 """The page in front of strangers: without a login, from another site, under another name, with anything they send."""
 
+import asyncio
 import itertools
 import json
 import shutil
@@ -8,10 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 from chromium import open_browser
 from fastapi.testclient import TestClient
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media_maker import make_picture, make_video
@@ -383,6 +387,38 @@ def test_an_upload_names_no_file_of_this_machine(page, user, folder):
             assert answer.status_code in (400, 422, 500), answer.text
             assert answer.status_code != 500 or "error" in answer.json()
     assert (folder / "secret name.mp4").exists()
+
+
+NOT_FETCHED = "files are not fetched from an address; upload them"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.mp4", "https://evil.example/x", "https://evil.example"])
+def test_no_endpoint_fetches_an_address(page, user, url):
+    """Gradio takes any value of this form for a file, whatever the component."""
+    blocks, _ = page
+    incoming = Path(get_upload_folder())
+    before = sorted(incoming.rglob("*"))
+    file = {"path": url, "orig_name": "x.mp4", "meta": {"_type": "gradio.FileData"}}
+    told = {}
+    for number, function in blocks.fns.items():
+        if function.inputs and function.fn:
+            data = [[{"x": file}], *[None] * (len(function.inputs) - 1)]
+            body = {"data": data, "fn_index": number, "session_hash": "x", "event_data": {}}
+            answer = user.post("/gradio_api/run/predict", json=body)
+            assert answer.status_code == 500, (function.name, answer.text)
+            told[function.name] = answer.json()["error"]
+    assert {name for name, error in told.items() if error == NOT_FETCHED} == set(told)
+    assert {"get_caption", "set_caption", "receive"} <= set(told)
+    assert sorted(incoming.rglob("*")) == before
+
+
+def test_addresses_are_fetched_on_no_other_way(page):
+    block = gr.File(render=False)
+    with pytest.raises(gr.Error, match=NOT_FETCHED):
+        block.move_resource_to_block_cache("https://evil.example/x")
+    for get in (processing_utils.async_ssrf_protected_get, processing_utils.async_ssrf_protected_download):
+        with pytest.raises(gr.Error, match=NOT_FETCHED):
+            asyncio.run(get("https://evil.example/x", cache_dir=""))
 
 
 def test_no_component_has_functions_for_the_browser(page):

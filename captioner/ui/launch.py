@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import gradio as gr
+from gradio import processing_utils
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
@@ -43,6 +45,7 @@ def launch(
         framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
         upload_room=lambda: upload_room(page),
     )
+    fetch_nothing()
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
         _, address, link = blocks.launch(
@@ -74,6 +77,19 @@ def launch(
         raise CaptionerError("no public link could be made, for the reason above; leave out --share, or use --listen")
     blocks.share = False  # else the page would take its scripts from another site
     return link or address
+
+
+def fetch_nothing() -> None:
+    """Else Gradio downloads whatever address is sent to any event in the form of a file.
+
+    All ways to it, awaited or not, lead through these two functions, which it looks up in their module.
+    """
+    processing_utils.async_ssrf_protected_download = _refuse_address
+    processing_utils.async_ssrf_protected_get = _refuse_address
+
+
+async def _refuse_address(*_: object, **__: object) -> NoReturn:
+    raise gr.Error("files are not fetched from an address; upload them", print_exception=False)
 
 
 def upload_room(page: Page) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 HIDDEN = "[hidden]"
 MIN_LENGTH = 8  # a shorter value would be found in words, too
@@ -35,23 +36,26 @@ def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted((value for value in {*found, login} if len(value) >= MIN_LENGTH), key=len, reverse=True))
 
 
-class _Redactor(logging.Formatter):
-    """Another formatter's text, cleaned as a whole: message, arguments and traceback."""
+class _CleanRecord(logging.LogRecord):
+    """Its message with the arguments, and its traceback, are clean for whatever handler writes them."""
 
-    def __init__(self, inner: logging.Formatter) -> None:
-        super().__init__()
-        self._inner = inner
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info and self.exc_info[0]:
+            self.exc_text = redact(logging.Formatter().formatException(self.exc_info))
+        self.stack_info = self.stack_info and redact(self.stack_info)
 
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(self._inner.format(record))
+    def getMessage(self) -> str:
+        return redact(super().getMessage())
 
 
 def hide_secrets() -> None:
-    """Clean all that the root logger's handlers write from now on, for secrets as they are now."""
+    """Clean all that is logged in this process from now on, by libraries with handlers of their own as well.
+
+    For secrets as they are now.
+    """
     _values()
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler.formatter, _Redactor):
-            handler.setFormatter(_Redactor(handler.formatter or logging.Formatter()))
+    logging.setLogRecordFactory(_CleanRecord)
 
 
 @functools.cache

@@ -92,27 +92,56 @@ def test_errors_and_events_hold_none(secrets):
     assert KEY not in told
 
 
-def test_logs_hold_none_in_message_arguments_and_traceback(secrets):
+@pytest.fixture
+def hidden(secrets):
+    before = logging.getLogRecordFactory()
+    hide_secrets()
+    yield
+    logging.setLogRecordFactory(before)
+
+
+def test_logs_hold_none_in_message_arguments_and_traceback(hidden):
     stream = io.StringIO()
-    root, handler = logging.getLogger(), logging.StreamHandler(stream)
+    logger, handler = logging.getLogger("a library"), logging.StreamHandler(stream)  # of its own
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    root.addHandler(handler)
-    before = [each.formatter for each in root.handlers]
+    logger.addHandler(handler)
     try:
-        hide_secrets()
-        hide_secrets()
-        try:
-            raise ValueError(f"in the traceback: {TOKEN}")
-        except ValueError:
-            logging.getLogger("huggingface_hub").exception("as an argument: %s; %s", {"token": KEY}, b"x")
-    finally:
-        for each, formatter in zip(root.handlers, before, strict=True):
-            each.setFormatter(formatter)
-        root.removeHandler(handler)
+        raise ValueError(f"in the traceback: {TOKEN}")
+    except ValueError:
+        logger.exception("as an argument: %s; %s", {"token": KEY}, b"x")
+    logger.error("in the stack", stack_info=True)  # of this line, which is no secret
+    logger.removeHandler(handler)
     text = stream.getvalue()
     assert text.startswith(f"ERROR as an argument: {{'token': '{HIDDEN}'}}; b'x'\nTraceback")
-    assert f"ValueError: in the traceback: {HIDDEN}" in text
+    assert f"ValueError: in the traceback: {HIDDEN}\nERROR in the stack\nStack" in text
     assert TOKEN not in text
+
+
+LOGGING = f"""
+import contextlib, logging
+from captioner.redaction import hide_secrets
+from captioner.replicas import process
+with contextlib.suppress(ImportError):
+    %s
+from huggingface_hub import snapshot_download
+for name in ("huggingface_hub.file_download", "anything"):
+    logging.getLogger(name).error("%%s with %%s", "https://cdn.example/x?X-Amz-Signature=abcdef0123", "{TOKEN}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "handlers"), [("logging.basicConfig(), hide_secrets()", 3), ("process.enter(None, None, None, 1)", 2)]
+)
+def test_libraries_with_handlers_of_their_own_log_no_secret(start, handlers, tmp_path):
+    """In the app's process, and in that of a replica, which gets no further than to a broken torch here."""
+    (tmp_path / "torch.py").write_text("raise ImportError")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    program = [sys.executable, "-c", LOGGING % start]
+    ended = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(f"https://cdn.example/x?{HIDDEN} with {HIDDEN}") == handlers
+    assert TOKEN not in ended.stderr
+    assert "abcdef" not in ended.stderr
 
 
 def test_nothing_that_the_app_shows_or_keeps_holds_a_secret(tmp_path, monkeypatch):

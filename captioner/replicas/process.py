@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from captioner.redaction import hide_secrets
 from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, ReplicaEvent
 from captioner.values import CaptionRequest, ModelSpec
 
@@ -29,6 +30,7 @@ def enter(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
     """What the worker process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_the_app()
+    hide_secrets()
     from captioner.replicas.worker import serve  # torch and transformers are wanted in this process alone
 
     serve(connection, spec, folder, num_threads)

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from captioner.errors import ModelError
+from captioner.errors import FolderError, ModelError
+from captioner.roots import EVERYWHERE, Roots
 from captioner.values import QUANTIZED_BYTES, Quantization
 
 CLIPS_IN_FLIGHT = 8
@@ -132,27 +133,44 @@ PRESETS: tuple[Preset, ...] = (
 )
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     """The preset with this key or source; else a generic one for a local model folder or any Hub id "owner/name".
 
     A generic preset decodes greedily without penalty, which every model can do and which gives the same text each
-    time; its VRAM need is unknown. Raises ModelError for anything else.
+    time; its VRAM need is unknown. roots: where model folders may lie; nothing else is looked at.
+    Raises ModelError for anything else, FolderError for a path that leads out of the roots.
     """
     wanted = name.strip()
     for preset in PRESETS:
         if wanted.lower() in (preset.key, preset.source.lower()):
             return preset
     folder = Path(os.path.expanduser(wanted))  # noqa: PTH111 - what comes is any text; these raise nothing
-    if wanted and os.path.isfile(folder / "config.json"):  # noqa: PTH113
-        return Preset(key=wanted, title=folder.resolve().name, source=str(folder.absolute()), notes="A local folder.")
-    if wanted and os.path.isdir(folder):  # noqa: PTH112
-        raise ModelError(f"{folder} is no model folder: it has no config.json")
+    if wanted and _may_look_at(wanted, roots):
+        if os.path.isfile(folder / "config.json"):  # noqa: PTH113
+            title, source = folder.resolve().name, str(folder.absolute())
+            return Preset(key=wanted, title=title, source=source, notes="A local folder.")
+        if os.path.isdir(folder):  # noqa: PTH112
+            raise ModelError(f"{folder} is no model folder: it has no config.json")
     if _HUB_ID.fullmatch(wanted):
         return Preset(key=wanted, title=wanted.split("/")[1], source=wanted, notes="From the Hugging Face Hub.")
     keys = ", ".join(preset.key for preset in PRESETS)
     raise ModelError(
         f"unknown model {name[:200]!r}: give one of {keys}, a Hub id such as owner/name, or a model folder"
     )
+
+
+def _may_look_at(name: str, roots: Roots) -> bool:
+    """Whether it may be the path of a model folder. Raises FolderError if it can be nothing else, and must not be."""
+    if not roots.confined:
+        return True
+    try:
+        roots.resolve(name)
+    except FolderError:
+        is_path = os.path.isdir(name) if _HUB_ID.fullmatch(name) else "/" in name or "\\" in name  # noqa: PTH112
+        if is_path:
+            raise
+        return False
+    return True
 
 
 def default_preset(vram_gb: float | None) -> Preset:
@@ -165,6 +183,6 @@ def default_preset(vram_gb: float | None) -> Preset:
     return fitting[-1] if fitting else small
 
 
-def choose_preset(name: str, vram_gb: float | None) -> Preset:
-    """`find_preset`, with "auto" standing for `default_preset(vram_gb)`. Raises ModelError."""
-    return default_preset(vram_gb) if name.strip().lower() == "auto" else find_preset(name)
+def choose_preset(name: str, vram_gb: float | None, roots: Roots = EVERYWHERE) -> Preset:
+    """`find_preset`, with "auto" standing for `default_preset(vram_gb)`."""
+    return default_preset(vram_gb) if name.strip().lower() == "auto" else find_preset(name, roots)

@@ -135,10 +135,9 @@ class Services:
         Raises ModelError, and FolderError for a folder that may not be used.
         """
         totals = [gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes]
-        preset = choose_preset(name or self._settings.model, max(totals, default=None))
-        if name and name != self._settings.model and Path(preset.source).is_absolute():
-            self.roots.resolve(preset.source)
-        return preset
+        chosen = name or self._settings.model
+        roots = EVERYWHERE if chosen == self._settings.model else self.roots  # what is set already may stay
+        return choose_preset(chosen, max(totals, default=None), roots)
 
     def prompt_text(self) -> str:
         """The prompt that a job started now would use. Raises PromptError."""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.errors import ModelError
+from captioner.errors import FolderError, ModelError
 from captioner.presets import (
     PRESETS,
     Preset,
@@ -13,6 +13,8 @@ from captioner.presets import (
     find_preset,
     vram_gb,
 )
+from captioner.roots import Roots
+from captioner.services import Services
 
 KEYS = [
     "qwen3-vl-2b",
@@ -97,6 +99,49 @@ def test_local_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert find_preset("mine/model").source == str(folder)
     assert find_preset("mine/model").title == "model"
+
+
+class TestConfined:
+    """Where only some folders may be opened, such as the home folder, or those of --root."""
+
+    @pytest.fixture
+    def roots(self, tmp_path: Path) -> Roots:
+        (tmp_path / "inside").mkdir()
+        return Roots([tmp_path / "inside"])
+
+    def test_presets_and_hub_ids_may_be_chosen(self, roots: Roots, tmp_path: Path) -> None:
+        with Services(tmp_path / "state", roots=roots) as services:
+            for name in ("demo", str(find_preset("demo").source), "qwen3-vl-2b", "someone/x", "auto"):
+                services.change_settings({"model": name})
+                assert services.settings.model == name
+                assert services.preset(name) == services.preset()
+            services.change_settings({"model": "qwen3-vl-2b"})
+            assert services.preset("demo").key == "demo"
+
+    def test_no_model_folder_elsewhere_may_be_chosen(
+        self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for folder in (tmp_path / "inside" / "model", tmp_path / "outside" / "model"):
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+        monkeypatch.chdir(tmp_path)
+        assert find_preset(str(tmp_path / "inside" / "model"), roots).title == "model"
+        assert find_preset("inside/model", roots).title == "model"
+        for name in (str(tmp_path / "outside" / "model"), "outside/model", "inside/../outside/model", "~/x/y", "..\\x"):
+            with pytest.raises(FolderError, match="outside of the folders"):
+                find_preset(name, roots)
+        with pytest.raises(ModelError, match="unknown model 'outside'"):
+            find_preset("outside", roots)
+
+    def test_nothing_outside_is_looked_at(self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On Windows a look at \\\\server\\share would log in to that server."""
+        looked = []
+        for look in ("isfile", "isdir"):
+            monkeypatch.setattr(f"captioner.presets.os.path.{look}", looked.append)
+        for name in ("\\\\server\\share", "//server/share/model", "/no/such/model"):
+            with pytest.raises(FolderError):
+                find_preset(name, roots)
+        assert looked == []
 
 
 @pytest.mark.parametrize("name", ["", "qwen", "a/b/c", "/no/such/folder", "-x/y", "https://example.org/m", "owner/"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from regex import IGNORECASE, Pattern, escape
+from regex import IGNORECASE, Match, Pattern, escape
 from regex import compile as compile_pattern
 from regex import error as PatternError
 
@@ -16,7 +16,9 @@ from captioner.errors import CaptionerError, JobError
 from captioner.library import Library
 from captioner.operations import begin_operation, end_operation
 
-MAX_PATTERN_LENGTH = 1000
+# In characters; the fields of the page take no more.
+MAX_LENGTHS = {"text to find": 1000, "replacement": 2000, "prefix": 2000, "suffix": 2000}
+MAX_CAPTION_LENGTH = 50_000  # of what is edited, and of what comes of it
 CAPTION_LIMIT_S = 0.5  # of matching a pattern to one caption
 TOTAL_LIMIT_S = 20.0
 PREVIEWED = 100
@@ -45,7 +47,8 @@ class BulkEdit:
     """What to do to each caption, in this order: trim its opener, replace, add prefix and suffix. Or delete it.
 
     find: plain text, or with `regex` a pattern of the `regex` package; `replace` may then hold \\1 and \\g<name>.
-    Letter case is ignored unless `match_case`. Raises JobError when there is nothing to do or the pattern is wrong.
+    Letter case is ignored unless `match_case`. Raises JobError when there is nothing to do, a text is too long or the
+    pattern is wrong.
     """
 
     find: str = ""
@@ -65,16 +68,21 @@ class BulkEdit:
             raise JobError("choose what to change: find and replace, a prefix, a suffix, openers, or delete")
         if edits and self.delete:
             raise JobError("delete captions, or edit them, but not both at once")
+        texts = (self.find, self.replace, self.prefix, self.suffix)
+        for (name, longest), text in zip(MAX_LENGTHS.items(), texts, strict=True):
+            if len(text) > longest:
+                raise JobError(f"the {name} is longer than {longest:,} characters; write a shorter one")
         if self.regex:
             self._check_pattern()
 
     def apply(self, text: str) -> str | None:
         """The edited caption, as one line, or `text` itself if nothing changes; None when it is to be deleted.
 
-        Raises JobError when the pattern takes too long.
+        Raises JobError when the pattern takes too long, or a caption is or becomes too long.
         """
         if self.delete:
             return None
+        _check_length(len(text))
         before = one_line(text)
         after = trim_opener(before) if self.trim_openers else before
         after = self._replaced(after) if self.find else after
@@ -101,8 +109,16 @@ class BulkEdit:
         return compile_pattern(pattern, 0 if self.match_case else IGNORECASE)
 
     def _replaced(self, text: str) -> str:
+        length = len(text)
+
+        def replacement(match: Match) -> str:
+            nonlocal length
+            put = match.expand(self.replace) if self.regex else self.replace
+            length += len(put) - len(match[0])
+            _check_length(length)  # at every step: the whole might not fit into the memory
+            return put
+
         try:
-            replacement = self.replace if self.regex else lambda _: self.replace
             return one_line(self._pattern.sub(replacement, text, timeout=CAPTION_LIMIT_S))
         except TimeoutError:
             raise JobError(
@@ -111,8 +127,6 @@ class BulkEdit:
 
     def _check_pattern(self) -> None:
         """The replacement too: with an alternative that always matches, and nothing else does."""
-        if len(self.find) > MAX_PATTERN_LENGTH:
-            raise JobError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters; write a shorter one")
         try:
             _ = self._pattern
         except (PatternError, RecursionError, OverflowError) as error:
@@ -221,6 +235,11 @@ def _within_limits(edit: BulkEdit) -> Callable[[str], str | None]:
         return after
 
     return apply
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_CAPTION_LENGTH:
+        raise JobError(f"a caption is longer than {MAX_CAPTION_LENGTH:,} characters, or would be; leave it out")
 
 
 def _counts(outcomes: Counter[str]) -> tuple[int, int, dict[str, int]]:

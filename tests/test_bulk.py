@@ -1,6 +1,7 @@
 """One edit of many captions: what it does to a text, its preview, its undo, its limits, and the command line."""
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,11 @@ def test_text_without_an_opener_stays(text):
         ({"find": "(a)", "replace": r"\2", "regex": True}, "the replacement is wrong: invalid group reference"),
         ({"find": "(a)", "replace": r"\g<x>", "regex": True}, "the replacement is wrong: unknown group"),
         ({"find": "(a)", "replace": "\\", "regex": True}, "the replacement is wrong: bad escape"),
-        ({"find": "a" * 1001, "regex": True}, "longer than 1000 characters"),
+        ({"find": "a" * 1001, "regex": True}, "the text to find is longer than 1,000 characters"),
+        ({"find": "a" * 1001}, "the text to find is longer than 1,000 characters"),
+        ({"find": "a", "replace": "a" * 2001}, "the replacement is longer than 2,000 characters"),
+        ({"prefix": "a" * 2001}, "the prefix is longer than 2,000 characters"),
+        ({"suffix": "a" * 4_000_000}, "the suffix is longer than 2,000 characters"),
     ],
 )
 def test_edit_that_makes_no_sense_is_one_line(values, message):
@@ -139,6 +144,26 @@ def test_catastrophic_pattern_ends_after_the_limit():
     with pytest.raises(JobError, match=r"takes longer than 0\.5 s on one caption"):
         edit.apply("a" * 5000)
     assert time.monotonic() - started_s < CAPTION_LIMIT_S + 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "length"),
+    [
+        (BulkEdit("x?", "y" * 1000, regex=True), 1000),
+        (BulkEdit("x", "y" * 1000), 1000),
+        (BulkEdit("(.*)", r"\1" * 1000, regex=True), 49_000),
+        (BulkEdit(prefix="x"), 50_001),
+    ],
+)
+def test_edit_that_would_fill_the_memory_is_refused(edit, length):
+    tracemalloc.start()
+    with pytest.raises(JobError, match=r"^a caption is longer than 50,000 characters, or would be; leave it out$"):
+        edit.apply("x" * length)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 200e6
+    assert BulkEdit("x", "y" * 1000).apply("x" * 50) == "y" * 50_000
+    assert BulkEdit(delete=True).apply("x" * length) is None
 
 
 def test_preview_shows_before_and_after_and_changes_nothing(services, folder):

@@ -170,6 +170,18 @@ class TestHandlers:
                 history.undo(services, done.operation)
         assert "Then." in (folder / "still 02.txt").read_text()
 
+    def test_nothing_outside_of_the_roots_is_dismissed(self, folder, tmp_path):
+        state = tmp_path / "state"
+        with Services(state, {"model": "demo"}) as services:
+            services.open_folder(folder, False)
+            operation = stopped_job(services)
+        (tmp_path / "other").mkdir()
+        confined = Services(state, {"model": "demo"}, Roots([tmp_path / "other"]))
+        with confined as services, pytest.raises(gr.Error, match="outside of the folders"):
+            RunButtons(services).drop(gr.EventData(None, {"job": operation}))
+        with Services(state, {"model": "demo"}) as services:
+            assert [job.operation for job in services.unfinished()] == [operation]
+
 
 @pytest.mark.browser
 def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):

@@ -46,6 +46,12 @@ def resume(services: Services, operation: int, enter: Callable[[Path, bool], Non
     services.resume(operation)
 
 
+def dismiss(services: Services, operation: int) -> None:
+    """Offer an unfinished job no more, to nobody. Raises CaptionerError."""
+    _check_allowed(services, operation)
+    services.journal.dismiss(operation)
+
+
 def is_undone(services: Services, operation: int) -> bool:
     return undo_of(services.database, operation) is not None
 

@@ -62,8 +62,7 @@ class RunButtons:
 
     @shown
     def drop(self, event: gr.EventData) -> None:
-        """Offer an unfinished job no more, to nobody."""
-        self._services.journal.dismiss(int(event.job))
+        history.dismiss(self._services, int(event.job))
 
     @shown
     def undo(self, event: gr.EventData) -> None:

@@ -151,7 +151,7 @@ class Thumbnails:
             return
         with self._lock:
             self._num_written += 1
-            is_time = self._num_written % WRITES_TO_PRUNE == 0
+            is_time = self._num_written % WRITES_TO_PRUNE == 1  # the first of a run, too, however short that is
         if is_time:
             self.prune()
 

@@ -1,6 +1,7 @@
 """Thumbnails: what they show, where they are kept, and what is made only once."""
 
 import io
+import itertools
 import logging
 import os
 import shutil
@@ -212,13 +213,15 @@ class TestKept:
         assert left[1:] == list(range(10 - len(left) + 1, 10))
         assert 3 <= len(left) <= 5
 
-    def test_it_prunes_itself_now_and_then(self, tmp_path, kept, monkeypatch):
+    def test_it_prunes_itself_with_the_first_and_now_and_then(self, tmp_path, kept, monkeypatch):
         monkeypatch.setattr(thumbnails, "WRITES_TO_PRUNE", 4)
-        cache = Thumbnails(kept, make_thumbnail, max_bytes=1)
-        for number in range(4):
-            assert len(files_in(kept)) == number
-            cache.get(item_of(make_picture(tmp_path / f"{number}.png")))
-        assert files_in(kept) == []
+        numbers = itertools.count()
+        for _ in range(2):
+            cache, left = Thumbnails(kept, make_thumbnail, max_bytes=1), []
+            for number in itertools.islice(numbers, 6):
+                cache.get(item_of(make_picture(tmp_path / f"{number}.png")))
+                left.append(len(files_in(kept)))
+            assert left == [0, 1, 2, 3, 0, 1]
 
 
 class TestMaking:

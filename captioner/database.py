@@ -89,20 +89,21 @@ MIGRATIONS: tuple[str, ...] = (
         ended_at_s REAL,
         undone_at_s REAL
     );
+    CREATE TABLE job_lists (
+        operation INTEGER PRIMARY KEY REFERENCES operations (id),
+        items_json TEXT NOT NULL
+    );
     CREATE TABLE job_items (
         operation INTEGER NOT NULL REFERENCES operations (id),
-        position INTEGER NOT NULL,
         name TEXT NOT NULL,
-        item_json TEXT NOT NULL,
         state TEXT NOT NULL,
         reason TEXT NOT NULL DEFAULT '',
         replica TEXT NOT NULL DEFAULT '',
         losses INTEGER NOT NULL DEFAULT 0,
         started_at_s REAL,
         ended_at_s REAL,
-        PRIMARY KEY (operation, position)
+        PRIMARY KEY (operation, name)
     ) WITHOUT ROWID;
-    CREATE INDEX job_items_name ON job_items (operation, name);
     CREATE TABLE caption_changes (
         id INTEGER PRIMARY KEY,
         caption_path TEXT NOT NULL,

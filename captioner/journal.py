@@ -18,9 +18,9 @@ from captioner.errors import JobError, StateError
 from captioner.events import JobOutcome
 from captioner.job import FindModel, Job, Model
 from captioner.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
-from captioner.recorder import JobRecorder, storable
+from captioner.recorder import JobRecorder, storable, told
 from captioner.redaction import redact
-from captioner.remainder import LEFT, count_left, items_left, leave_out, newest, reconcile
+from captioner.remainder import NUM_LEFT, count_left, items_left, items_text, leave_out, losses_of, newest, reconcile
 from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,10 @@ _OFFERED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') A
 # A job that failed before any of its items had a turn is offered no more once the same items are tried again.
 _FORGET_FAILED_STARTS = """
     UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 AND folder = ?2
-    AND total = ?3 AND json_extract(request_json, '$.resumes') IS NULL AND NOT EXISTS (
-        SELECT 1 FROM job_items i LEFT JOIN job_items again ON again.operation = ?1 AND again.position = i.position
-        WHERE i.operation = o.id AND (i.state != 'waiting' OR i.name != again.name)
+    AND total = ?3 AND json_extract(request_json, '$.resumes') IS NULL
+    AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) AND (
+        SELECT i.items_json = again.items_json FROM job_lists i, job_lists again
+        WHERE i.operation = o.id AND again.operation = ?1
     )
 """
 
@@ -82,8 +83,8 @@ class Journal:
             )
         self._reconcile_all()
         self._database.execute(  # it ended with all done but for this note
-            "UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
-            f"AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id AND {LEFT})"
+            f"UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
+            f"AND {NUM_LEFT} = 0"
         )
 
     def begin(
@@ -113,11 +114,8 @@ class Journal:
             "consent": job.consent,
             **newest(self._database),
         }
-        losses, encode = losses or {}, json.JSONEncoder(separators=(",", ":")).encode
-        rows = [
-            (i, storable(item.name), encode(item[2:]), losses.get(item.name, 0)) for i, item in enumerate(job.items)
-        ]
-        count = f"{len(rows):,} file{'' if len(rows) == 1 else 's'}"
+        total = len(job.items)
+        count = f"{total:,} file{'' if total == 1 else 's'}"
         title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
         with self._database.transaction() as connection:
             if resumes is not None:
@@ -126,14 +124,12 @@ class Journal:
                 )
                 if not taken.rowcount:
                     raise JobError(f"job {resumes} is not unfinished any more; it runs again or was done by another")
-            operation = begin_operation(connection, "job", title, folder, len(rows), request)
-            connection.executemany(
-                "INSERT INTO job_items (operation, position, name, item_json, losses, state) "
-                f"VALUES ({operation}, ?, ?, ?, ?, 'waiting')",
-                rows,
-            )
+            operation = begin_operation(connection, "job", title, folder, total, request)
+            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, items_text(job.items)))
+            for name, num in (losses or {}).items():
+                connection.execute(*told(operation, name, state="waiting", losses=num))
             if resumes is None:
-                connection.execute(_FORGET_FAILED_STARTS, (operation, path_text(folder), len(rows)))
+                connection.execute(_FORGET_FAILED_STARTS, (operation, path_text(folder), total))
         self._recorders[operation] = JobRecorder(self._database, operation)
         return operation
 
@@ -191,12 +187,9 @@ class Journal:
         self._captions.settle(operation)
         self._reconcile(operation, about)
         left_out = self._leave_out(operation, about, obstacle)
-        losses = {}
-        items = []
-        for item, row in items_left(self._database, operation, about):
-            items.append(item)
-            if row["losses"]:
-                losses[item.name] = row["losses"]
+        items = items_left(self._database, operation, about)
+        costly = losses_of(self._database, operation)
+        losses = {item.name: costly[name] for item in items if (name := storable(item.name)) in costly}
         if not items and left_out:
             raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {left_out}")
         if not items:

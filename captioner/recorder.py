@@ -22,19 +22,19 @@ class JobRecorder:
         self._flushed_s = time.monotonic()
 
     def started(self, item: MediaItem, replica: str) -> None:
-        self._tell(item, "state = 'running', started_at_s = ?, replica = ?", time.time(), replica)
+        self._tell(item, state="running", started_at_s=time.time(), replica=replica)
 
     def done(self, item: MediaItem, written: Written, replica: str) -> None:
-        self._tell(item, "state = 'done', reason = '', ended_at_s = ?, replica = ?", time.time(), replica)
+        self._tell(item, state="done", reason="", ended_at_s=time.time(), replica=replica)
 
     def skipped(self, item: MediaItem, reason: str) -> None:
-        self._tell(item, "state = 'skipped', reason = ?, ended_at_s = ?", reason, time.time())
+        self._tell(item, state="skipped", reason=reason, ended_at_s=time.time())
 
     def failed(self, item: MediaItem, reason: str) -> None:
-        self._tell(item, "state = 'failed', reason = ?, ended_at_s = ?", storable(redact(reason)), time.time())
+        self._tell(item, state="failed", reason=storable(redact(reason)), ended_at_s=time.time())
 
     def given_back(self, item: MediaItem, losses: int) -> None:
-        self._tell(item, "state = 'waiting', losses = ?", losses)
+        self._tell(item, state="waiting", losses=losses)
         if losses:
             self.flush()
 
@@ -46,11 +46,19 @@ class JobRecorder:
                 connection.execute(sql, parameters)
         self._told.clear()
 
-    def _tell(self, item: MediaItem, news: str, *parameters: object) -> None:
-        sql = f"UPDATE job_items SET {news} WHERE operation = ? AND name = ?"
-        self._told.append((sql, (*parameters, self._operation, storable(item.name))))
+    def _tell(self, item: MediaItem, **news: object) -> None:
+        self._told.append(told(self._operation, item.name, **news))
         if time.monotonic() - self._flushed_s >= FLUSH_INTERVAL_S:
             self.flush()
+
+
+def told(operation: int, name: str, **news: object) -> tuple[str, tuple]:
+    """(SQL, its parameters) that keep news of one item; the first of it make its row in job_items."""
+    values = {"operation": operation, "name": storable(name), **news}
+    changes = ", ".join(f"{column} = excluded.{column}" for column in news)
+    places = ", ".join("?" * len(values))
+    sql = f"INSERT INTO job_items ({', '.join(values)}) VALUES ({places}) ON CONFLICT DO UPDATE SET {changes}"
+    return sql, tuple(values.values())
 
 
 def storable(text: str) -> str:

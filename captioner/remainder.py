@@ -1,40 +1,53 @@
-"""What is left of a job: its items in the table job_items that have had no outcome. Every one may raise StateError."""
+"""What is left of a job: of its list in job_lists, all without an outcome in job_items. Every one may raise StateError.
+
+The list is one document, since a job may begin with 50,000 files; only what was told of an item has a row.
+"""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from sqlite3 import Row
 
 from captioner.database import Database, path_text
+from captioner.recorder import storable, told
 from captioner.values import MediaItem
 
-LEFT = "state IN ('waiting', 'running')"
 UNDECIDED = "whether its caption was written cannot be told now"
 
-_SET_OUTCOME = "UPDATE job_items SET state = ?, reason = ?, ended_at_s = ? WHERE operation = ? AND position = ?"
+_ENDED = "state NOT IN ('waiting', 'running')"
+NUM_LEFT = f"(o.total - (SELECT count(*) FROM job_items WHERE operation = o.id AND {_ENDED}))"  # of operations o
 
 
 def count_left(database: Database, operation: int) -> int:
-    (row,) = database.rows(f"SELECT count(*) AS num FROM job_items WHERE operation = ? AND {LEFT}", (operation,))
-    return row["num"]
+    ((num,),) = database.rows(f"SELECT {NUM_LEFT} FROM operations o WHERE id = ?", (operation,))
+    return num
 
 
-def items_left(database: Database, operation: int, about: dict) -> list[tuple[MediaItem, Row]]:
-    """With `position` and `losses`. about: what the job was asked for."""
+def items_text(items: Iterable[MediaItem]) -> str:
+    """For job_lists: what `items_left` reads again, given the folder."""
+    return json.dumps([item[2:] for item in items], separators=(",", ":"))
+
+
+def items_left(database: Database, operation: int, about: dict) -> list[MediaItem]:
+    """In the order of the job. about: what the job was asked for."""
     root, folders = Path(about["folder"]), {}
+    sql = f"SELECT name FROM job_items WHERE operation = ? AND {_ENDED}"
+    ended = {row["name"] for row in database.rows(sql, (operation,))}
+    ((text,),) = database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
     found = []
-    rows = database.rows(
-        f"SELECT position, item_json, losses FROM job_items WHERE operation = ? AND {LEFT} ORDER BY position",
-        (operation,),
-    )
-    for row in rows:
-        fields = json.loads(row["item_json"])
+    for fields in json.loads(text):
         parent, _, filename = fields[0].rpartition("/")
         if parent not in folders:
             folders[parent] = root / parent
-        found.append((MediaItem(folders[parent], filename, *fields), row))
+        if storable(fields[0]) not in ended:
+            found.append(MediaItem(folders[parent], filename, *fields))
     return found
+
+
+def losses_of(database: Database, operation: int) -> dict[str, int]:
+    """Name of an item as in job_items -> replicas that it has cost, where that is any."""
+    rows = database.rows("SELECT name, losses FROM job_items WHERE operation = ? AND losses > 0", (operation,))
+    return {row["name"]: row["losses"] for row in rows}
 
 
 def reconcile(database: Database, operation: int, about: dict) -> bool:
@@ -46,12 +59,11 @@ def reconcile(database: Database, operation: int, about: dict) -> bool:
     if not touched:
         return False
     news = []
-    for item, row in items_left(database, operation, about):
+    for item in items_left(database, operation, about):
         key = path_text(item.caption_path)
         if key in touched:
-            news.append((*touched[key], operation, row["position"]))
-    with database.transaction() as connection:
-        connection.executemany(_SET_OUTCOME, news)
+            news.append((item, *touched[key]))
+    _end_items(database, operation, news)
     return True
 
 
@@ -61,16 +73,22 @@ def leave_out(
     """Skip the items with an obstacle, and those whose change is still undecided; returns them with the reasons."""
     sql = "SELECT caption_path FROM caption_changes WHERE operation = ? AND made = 0"
     undecided = {row["caption_path"] for row in database.rows(sql, (operation,))}
-    left_out, news = [], []
-    for item, row in items_left(database, operation, about):
+    left_out = []
+    for item in items_left(database, operation, about):
         unknown = undecided and path_text(item.caption_path) in undecided
         if reason := UNDECIDED if unknown else obstacle(item):
             left_out.append((item, reason))
-            news.append(("skipped", reason, time.time(), operation, row["position"]))
-    if news:
-        with database.transaction() as connection:
-            connection.executemany(_SET_OUTCOME, news)
+    _end_items(database, operation, [(item, "skipped", reason, time.time()) for item, reason in left_out])
     return left_out
+
+
+def _end_items(database: Database, operation: int, news: list[tuple[MediaItem, str, str, float]]) -> None:
+    """news: (item, state, reason, POSIX time)."""
+    if not news:
+        return
+    with database.transaction() as connection:
+        for item, state, reason, time_s in news:
+            connection.execute(*told(operation, item.name, state=state, reason=storable(reason), ended_at_s=time_s))
 
 
 def newest(database: Database) -> dict[str, int]:

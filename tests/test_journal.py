@@ -24,6 +24,7 @@ from captioner.job import Job, Model
 from captioner.jobs import JobRunner
 from captioner.journal import KEPT_UNFINISHED, Journal
 from captioner.media import discover
+from captioner.recorder import storable
 from captioner.replicas.pool import ReplicaPool
 from captioner.roots import Roots
 from captioner.services import Services
@@ -55,8 +56,10 @@ class State:
         self.captions.write(item, Caption(text, "m", "p", OPTIONS), policy, operation)
 
     def items(self, operation: int) -> dict[str, str]:
+        ((listed,),) = self.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
         rows = self.database.rows("SELECT name, state FROM job_items WHERE operation = ?", (operation,))
-        return {row["name"]: row["state"] for row in rows}
+        told = {row["name"]: row["state"] for row in rows}
+        return {storable(fields[0]): told.get(storable(fields[0]), "waiting") for fields in json.loads(listed)}
 
 
 @pytest.fixture
@@ -430,8 +433,8 @@ def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, ca
         resumed = services.resume(number)
         services.jobs.stop(resumed)
         list(services.jobs.follow(resumed))
-        rows = services.database.rows("SELECT name FROM job_items WHERE operation = ?", (resumed,))
-        assert [row["name"] for row in rows] == ["3.mp4", "4.png"]
+        ((listed,),) = services.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (resumed,))
+        assert [fields[0] for fields in json.loads(listed)] == ["3.mp4", "4.png"]
         rows = services.database.rows("SELECT name, reason FROM job_items WHERE operation = 1 AND state = 'skipped'")
         reason = "it leads out of the folders that may be opened"
         assert {tuple(row) for row in rows} == {(f"{n}.mp4", reason) for n in ("1", "2", "more/5", "more/6")}

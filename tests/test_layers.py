@@ -44,7 +44,7 @@ LAYERS = {
     "thumbnails": 4.5,
     "engine": 5,
     "replicas": 6,
-    "recorder": 5,
+    "recorder": 4,
     "remainder": 5,
     "journal": 6,
     "ledger": 6,

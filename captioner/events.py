@@ -7,7 +7,7 @@ or falls behind takes the snapshot, which holds the sum of all events, and goes 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -212,6 +212,11 @@ class EventLog:
     def snapshot(self) -> Progress:
         with self._changed:
             return self._state.progress(time.time())
+
+    def wait(self, until: Callable[[Progress], bool], timeout_s: float) -> None:
+        """Until the snapshot is so, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: until(self._state.progress(time.time())), timeout_s)
 
     def since(self, cursor: int) -> list[Event]:
         """Kept events after number `cursor`; when older ones are gone already, those that are left."""

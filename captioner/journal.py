@@ -117,6 +117,7 @@ class Journal:
         total = len(job.items)
         count = f"{total:,} file{'' if total == 1 else 's'}"
         title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
+        listed = items_text(job.items)
         with self._database.transaction() as connection:
             if resumes is not None:
                 taken = connection.execute(
@@ -125,7 +126,7 @@ class Journal:
                 if not taken.rowcount:
                     raise JobError(f"job {resumes} is not unfinished any more; it runs again or was done by another")
             operation = begin_operation(connection, "job", title, folder, total, request)
-            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, items_text(job.items)))
+            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, listed))
             for name, num in (losses or {}).items():
                 connection.execute(*told(operation, name, state="waiting", losses=num))
             if resumes is None:

@@ -191,6 +191,17 @@ class Library:
             self._catch_up()
             return [item.name for i, item in enumerate(self._items) if self._files.state(i) in states]
 
+    def without_text(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` whose caption is not known to hold a text: it was not read yet, or there is none."""
+        with self._lock:
+            self._catch_up()
+            files = self._files
+            return [
+                name
+                for name in names
+                if (i := self._by_name.get(name)) is not None and not (i in files.captioned and files.texts.get(i))
+            ]
+
     def search(self, words: str) -> list[int]:
         """Indices of the files whose name or caption holds all the words, whatever their case."""
         wanted = words.casefold().split()

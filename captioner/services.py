@@ -230,7 +230,7 @@ class Services:
         Raises what `start` raises, and StateError.
         """
         job = self._job(names)
-        items = [item for item in job.items if self._needs_caption(item, job.existing)]
+        items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.runs.throughput(job.model.specs, job.plan)
         left_alone = len(job.items) - len(items)
         return plan_run(items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe)

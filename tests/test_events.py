@@ -42,6 +42,15 @@ def test_reader_that_fell_behind_gets_what_is_left_and_a_whole_snapshot(monkeypa
     assert log.snapshot().failed == 10
 
 
+def test_waiting_ends_when_the_snapshot_is_so_or_the_time_is_over():
+    log = EventLog()
+    log.wait(lambda progress: progress.job == 1, 0.01)
+    assert log.snapshot().job == 0
+    threading.Timer(0.05, started, (log,)).start()
+    log.wait(lambda progress: progress.job == 1, 20)
+    assert log.snapshot().job == 1
+
+
 def test_snapshot_adds_up_what_happened():
     log = EventLog()
     started(log)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from captioner.recent import KEPT_FOLDERS, RecentFolders
 from captioner.roots import EVERYWHERE, Roots
 from captioner.services import Services
 from captioner.ui.browse import browse, decode_path, encode_path
-from captioner.ui.gallery import CSS, Gallery, counts_line, gallery_tab
+from captioner.ui.gallery import Gallery, counts_line, gallery_tab
 from captioner.ui.grid import grid_changes, selected_names
 from captioner.ui.panel import history_list
+from captioner.ui.planner import Planner
 from captioner.ui.routes import media_routes
+from captioner.ui.theme import CSS
 from captioner.ui.wiring import keep_up_to_date
 
 HOSTILE = [
@@ -156,12 +160,23 @@ class TestGallery:
     def started(self, services, monkeypatch) -> list[list[str]]:
         names = []
         monkeypatch.setattr(services, "start", lambda chosen: names.append(chosen))
+        monkeypatch.setattr("captioner.ui.gallery.BEGIN_WAIT_S", 0)
         return names
 
     def test_start_takes_the_selection_or_else_what_is_pending(self, gallery, services, started):
         gallery.start(selection(services, "0,3", 2))
         gallery.start(selection(services, "", 0))
         assert started == [["a.png", "d.png"], ["c.png", "d.png"]]
+
+    def test_what_is_known_to_have_a_text_is_not_handed_to_a_run_that_skips_it(self, gallery, services, started):
+        for index in (0, 1):
+            services.library.find(services.library.entry_id(index))  # which reads its caption
+        gallery.start(selection(services, "0-3", 4))
+        with pytest.raises(gr.Error, match="nothing to caption"):
+            gallery.start(selection(services, "0-1", 2))
+        services.change_settings({"existing": "append"})
+        gallery.start(selection(services, "0-1", 2))
+        assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
 
     def test_a_selection_of_a_folder_read_anew_starts_nothing(self, gallery, services, started, folder):
         before = selection(services, "0", 1)
@@ -180,9 +195,26 @@ class TestGallery:
         assert started == []
 
     def test_the_plan_is_about_the_selection(self, gallery, services):
-        assert gallery.plan("", "") == ""
-        assert gallery.plan("key", "").startswith("2 stills")
-        assert gallery.plan("key", selection(services, "0,2", 2)).startswith("1 still")
+        assert gallery.planner.plan("", "") == ""
+        assert gallery.planner.plan("key", "").startswith("2 stills")
+        assert gallery.planner.plan("key", selection(services, "0,2", 2)).startswith("1 still")
+
+    def test_viewers_beyond_a_few_do_not_wait_for_a_plan(self, gallery, services, monkeypatch):
+        monkeypatch.setattr("captioner.ui.planner.MAX_WAITING", 1)
+        asked, answered = threading.Event(), threading.Event()
+
+        def names(selection: str) -> list[str]:
+            asked.set()
+            assert answered.wait(20)
+            return ["c.png"]
+
+        planner = Planner(services, names)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(planner.plan, "key", "")
+            assert asked.wait(20)
+            assert planner.plan("key", "") == ""
+            answered.set()
+            assert first.result() == planner.plan("key", "") != ""
 
     def test_opening_a_folder_keeps_it_for_the_next_start(self, services, folder):
         gallery = Gallery(services)
@@ -268,7 +300,7 @@ def served(services: Services) -> Iterator[str]:
     blocks.queue(default_concurrency_limit=None)
     routes = media_routes(services).routes
     options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False, "run_history": False, "footer_links": []}
-    _, address, _ = blocks.launch(app_kwargs={"routes": routes}, css_paths=list(CSS), show_error=True, **options)
+    _, address, _ = blocks.launch(app_kwargs={"routes": routes}, css_paths=CSS, show_error=True, **options)
     yield address
     blocks.close(verbose=False)
 

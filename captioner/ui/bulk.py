@@ -4,7 +4,6 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,10 +14,9 @@ from captioner.services import Services
 from captioner.ui import history
 from captioner.ui.grid import selected_names
 from captioner.ui.panel import plain
-from captioner.ui.views import plural
+from captioner.ui.views import file_text, plural
 from captioner.ui.wiring import ACTION, PLUMBING
 
-HERE = Path(__file__).parent
 NUM_SHOWN = 30  # changed captions in the preview
 CONTEXT = 60  # characters around what has changed
 SHORTEST = 2  # so few characters that stay between two changes are not told apart
@@ -169,8 +167,8 @@ def bulk_dialog(bulk: Bulk) -> list[Any]:
     """
     dialog = gr.HTML(
         "",
-        html_template=(HERE / "bulk.html").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "bulk.js").read_text(encoding="utf-8"),
+        html_template=file_text("bulk.html"),
+        js_on_load=file_text("bulk.js"),
         apply_default_css=False,
         elem_id="bulk",
         elem_classes="aside",

@@ -1,9 +1,10 @@
 """A button that asks before it acts, and questions with several answers, in the page's own dialog."""
 
 import html
-from pathlib import Path
 
 import gradio as gr
+
+from captioner.ui.views import file_text
 
 # Fires the event `confirm` once the question was answered with yes. The prop `about` is the name of what it is about.
 _JS = """
@@ -34,7 +35,7 @@ def question(elem_id: str) -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div popover class="question"><h4></h4><p class="about"></p><div class="answers"></div></div>',
-        js_on_load=Path(__file__).with_name("question.js").read_text(encoding="utf-8"),
+        js_on_load=file_text("question.js"),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="aside",

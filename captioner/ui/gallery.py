@@ -2,8 +2,6 @@
 
 import itertools
 import threading
-import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +19,11 @@ from captioner.ui import grid as media
 from captioner.ui.browse import TOP, browse, decode_path, encode_path, nearest, top
 from captioner.ui.confirm import question
 from captioner.ui.panel import Panel, panel, plain
-from captioner.ui.views import escape, plural
+from captioner.ui.planner import TOOLTIP_JS, Planner
+from captioner.ui.views import escape, file_text, plural
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 
-HERE = Path(__file__).parent
-CSS = (media.CSS, HERE / "gallery.css")  # for launch(css_paths=...)
-
-# Gradio's button has no tooltip of its own.
-TOOLTIP_JS = "text => { document.querySelector('#start').title = text; }"
-PLAN_BUDGET_S = 1.0
-KEPT_PLANS = 8
+BEGIN_WAIT_S = 0.4
 
 
 class Gallery:
@@ -42,9 +35,9 @@ class Gallery:
         self.recent = RecentFolders(services.folder / "recent.json")
         if services.library.folder:
             self.recent.add(services.library.folder)
-        self._starting, self._planning = threading.Lock(), threading.Lock()
+        self._starting = threading.Lock()
         self._numbers = itertools.count(1)
-        self._plans: OrderedDict[str, str] = OrderedDict()  # the newest last
+        self.planner = Planner(services, self._names)
 
     @shown
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
@@ -110,7 +103,9 @@ class Gallery:
         with self._starting:
             if is_busy(self._services.events.snapshot()):
                 raise JobError("a job is running already; wait for it or stop it")
-            self._services.start(names, **options)
+            number = self._services.start(names, **options)
+        # So that what is rendered next, after the click, says so: the pulse after that is a second away.
+        self._services.events.wait(lambda now: now.job == number and now.stage != "loading", BEGIN_WAIT_S)
 
     def _num_elsewhere(self, selection: str) -> int:
         """How many of the selected captions were changed elsewhere."""
@@ -121,44 +116,16 @@ class Gallery:
         return sum(bool(library.row(index)["flags"] & ELSEWHERE_FLAG) for index in indices)
 
     def _names(self, selection: str) -> list[str]:
+        """What the start button is for. Of 50,000 selected files those with a caption would take a run seconds to skip,
+        so they are left out here.
+        """
         library = self._services.library
         names = media.selected_names(library, selection)
         if names is None:
             raise JobError("the folder has been read again; select the files once more")
-        return names or library.with_state("pending") or library.with_state("failed")
-
-    def plan(self, key: str, selection: str) -> str:
-        """What the start button would do, for its tooltip. `key` says for which state; all browsers share the look at
-        the files. It runs in a thread of Gradio's, and the page goes on meanwhile.
-        """
-        if not key:
-            return ""
-        key += f" {zlib.crc32(selection.encode()):08x}"
-        with self._planning:
-            if key not in self._plans:
-                self._plans[key] = self._plan(selection)
-                if len(self._plans) > KEPT_PLANS:
-                    self._plans.popitem(last=False)
-            return self._plans[key]
-
-    def _plan(self, selection: str) -> str:
-        library = self._services.library
-        try:
-            names = self._names(selection)
-            if self._services.settings.existing == "skip":  # which saves looking at the captions of 50,000 files
-                wanted = set(library.with_state("pending", "failed"))
-                names = [name for name in names if name in wanted]
-            return self._services.plan(names, PLAN_BUDGET_S).summary()
-        except CaptionerError as error:  # what pressing the button would say
-            return str(error)
-
-    def _plan_key(self, counts: Counts, busy: bool) -> str:
-        """Changes with all that a plan depends on, but for the selection; "" while there is nothing to plan."""
-        if not counts.total or busy:
-            return ""
-        settings, prompts = self._services.settings, self._services.prompts.list()
-        state = (self._services.library.scan, counts, settings, prompts)
-        return f"{zlib.crc32(repr(state).encode('utf-8', 'replace')):08x}"
+        if not names:
+            return library.with_state("pending") or library.with_state("failed")
+        return library.without_text(names) if self._services.settings.existing == "skip" else names
 
     def stop(self) -> None:
         self._services.jobs.stop()
@@ -174,7 +141,7 @@ class Gallery:
             gr.update(shown=self._bar(counts)),
             self.panel.render(opened),
             gr.update(interactive=busy),
-            self._plan_key(counts, busy),
+            self.planner.key(counts, busy),
         ]
 
     def _bar(self, counts: Counts) -> dict[str, Any]:
@@ -257,7 +224,7 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         side = panel()
     latest = {**PLUMBING, "trigger_mode": "always_last"}
     grid.relabel(None, None, start, js=media.START_JS, **PLUMBING)
-    gr.on([plan_key.change, grid.change], gallery.plan, [plan_key, grid], tooltip, **latest)
+    gr.on([plan_key.change, grid.change], gallery.planner.plan, [plan_key, grid], tooltip, **latest)
     tooltip.change(None, tooltip, None, js=TOOLTIP_JS, **PLUMBING)
     grid.open(gallery.panel.open, None, side, **latest)
     asked = question("start-question")
@@ -287,8 +254,8 @@ def folder_bar() -> gr.HTML:
     nothing = {"place": "", "key": "", "parent": "", "folders": [], "problem": ""}
     return gr.HTML(
         "",
-        html_template=(HERE / "folder.html").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "folder.js").read_text(encoding="utf-8"),
+        html_template=file_text("folder.html"),
+        js_on_load=file_text("folder.js"),
         apply_default_css=False,
         elem_id="folder-bar",
         shown={"folder": "", "key": "", "recursive": False, "counts": "", "recent": []},

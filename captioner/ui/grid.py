@@ -5,15 +5,13 @@ Python sees the selection as its value, sends what changed as properties, and he
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from captioner.library import Library, parse_ranges
+from captioner.ui.views import file_text
 
-HERE = Path(__file__).parent
-CSS = HERE / "grid.css"
 START_JS = "() => document.querySelector('#grid [data-vg]').vg.button()"
 
 
@@ -29,10 +27,8 @@ def media_grid() -> gr.HTML:
     """
     return gr.HTML(
         "",
-        html_template=(HERE / "grid.html").read_text(encoding="utf-8"),
-        js_on_load="\n".join(
-            (HERE / name).read_text(encoding="utf-8") for name in ("grid_list.js", "grid.js", "grid_input.js")
-        ),
+        html_template=file_text("grid.html"),
+        js_on_load=file_text("grid_list.js", "grid.js", "grid_input.js"),
         apply_default_css=False,
         elem_id="grid",
         scan="",

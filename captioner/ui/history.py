@@ -13,10 +13,9 @@ from captioner.errors import CaptionerError, JobError
 from captioner.operations import OperationInfo, operation_info, undo_of
 from captioner.services import Services
 from captioner.ui.panel import plain
-from captioner.ui.views import plural
+from captioner.ui.views import file_text, plural
 from captioner.ui.wiring import ACTION, PLUMBING
 
-HERE = Path(__file__).parent
 NUM_LISTED = 50
 STATES = {"resumed": "continued", "dismissed": "stopped"}  # the others are called what they are
 KIND_WORDS = {"job": ("captioned", "failed", "left alone"), "bulk": ("changed", "failed", "left alone")}
@@ -154,8 +153,8 @@ def history_dialog(history: History) -> list[Any]:
     """
     dialog = gr.HTML(
         "",
-        html_template=(HERE / "history.html").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "history.js").read_text(encoding="utf-8"),
+        html_template=file_text("history.html"),
+        js_on_load=file_text("history.js"),
         apply_default_css=False,
         elem_id="history",
         elem_classes="aside",

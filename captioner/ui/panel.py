@@ -15,11 +15,10 @@ from captioner.library import Entry
 from captioner.services import Services
 from captioner.settings import sampling_plan
 from captioner.sheet import clock_text
-from captioner.ui.views import clock, escape, plural, size
+from captioner.ui.views import clock, escape, file_text, plural, size
 from captioner.ui.wiring import shown
 from captioner.values import SamplePlan
 
-HERE = Path(__file__).parent
 MAX_HISTORY = 20
 REPLACED_BY = {
     "job": "a model's caption",
@@ -176,8 +175,8 @@ def panel() -> gr.HTML:
     """
     return gr.HTML(
         "",
-        html_template=(HERE / "panel.html").read_text(encoding="utf-8"),
-        js_on_load="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("panel.js", "panel_width.js")),
+        html_template=file_text("panel.html"),
+        js_on_load=file_text("panel.js", "panel_width.js"),
         apply_default_css=False,
         elem_id="panel",
         entry={"id": ""},

@@ -4,7 +4,6 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,12 +14,12 @@ from captioner.services import Services
 from captioner.settings import Settings
 from captioner.ui.confirm import confirm_button
 from captioner.ui.tester import Tester, tester_pane
-from captioner.ui.views import escape, plural
+from captioner.ui.views import escape, file_text, plural
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 
 REASONS_SHOWN = 5
 SNIPPET_LENGTH = 90
-_JS = Path(__file__).with_name("prompts.js").read_text(encoding="utf-8")
+_JS = file_text("prompts.js")
 LIST_TEMPLATE = (
     '<button type="button" class="plain new" data-pick="">New prompt</button><div class="list">${value}</div>'
     '<div popover class="question"><h4>Give up what you typed?</h4><p class="about">'

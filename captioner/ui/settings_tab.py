@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,14 +15,14 @@ from captioner.services import Services
 from captioner.settings import problems
 from captioner.ui.confirm import confirm_button
 from captioner.ui.fields import CHOICES, FIELDS, WIDE, describe, draw_control, grouped_fields, to_control
-from captioner.ui.views import escape, size
+from captioner.ui.views import escape, file_text, size
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 
 COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # where empty is the model's own value
 RESET_QUESTION = "Set everything back to its default?"
 MODEL_HINT = "Choose a preset, or give a Hub id such as owner/name or the folder of a model."
-_JS = Path(__file__).with_name("settings.js").read_text(encoding="utf-8")
+_JS = file_text("settings.js")
 
 
 def script(function: str) -> str:

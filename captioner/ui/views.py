@@ -2,13 +2,23 @@
 
 import html
 import math
+import re
+from pathlib import Path
 
 from captioner.devices import CUDA_MISSING
+
+HERE = Path(__file__).parent
 
 TOY_WORLD = (
     "The demo model knows only a toy world of moving colored shapes and calls everything else a shape too: "
     "it is there to try the app, not to caption real footage."
 )
+
+
+def file_text(*names: str) -> str:
+    """Files of this folder, one below the other. A page gets no node for the blanks between the tags of HTML."""
+    text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+    return re.sub(r">\s+<", "><", text).strip() if names[0].endswith(".html") else text
 
 
 def escape(text: object) -> str:

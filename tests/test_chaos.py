@@ -4,7 +4,7 @@ from chaos import chaos
 
 
 def test_nothing_is_lost_or_done_twice_by_kills_at_any_moment(tmp_path):
-    """Ten runs with workers that need no model."""
+    """Ten runs with workers that need no model, one of them of the page."""
     figures, wrong = chaos(10, 60, fast=True, seed=10, at_once=2, base=tmp_path)
     assert wrong == []
     assert figures.faults == 0

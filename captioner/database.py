@@ -210,6 +210,8 @@ class Database:
             if "closed" not in str(error):
                 raise  # a wrong statement is our mistake, not the file's
             raise StateError(f"the database {self.path} is closed") from error
+        except OverflowError:
+            raise StateError("a number of more than 64 bits was given; there is nothing of that number") from None
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DataError as error:

@@ -1,6 +1,7 @@
 """No path from outside leads out of the allowed folders, through any door: properties over hostile paths."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from media_maker import make_picture
 
+from captioner.cli import main
 from captioner.errors import CaptionerError, FolderError
 from captioner.media import discover
 from captioner.roots import EVERYWHERE, SHOWN_LENGTH, Roots
@@ -81,10 +83,14 @@ def filled_in(text: str, base: Path) -> str:
 
 
 def opens_inside(path: str | Path, base: Path) -> bool:
+    return where_it_is(path).is_relative_to(base / "in")
+
+
+def where_it_is(path: str | Path) -> Path:
     """As the kernel sees it, not as a path looks."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(base / "in")
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
     finally:
         os.close(descriptor)
 
@@ -333,6 +339,55 @@ def test_command_line_follows_links_only_into_folders_that_were_given(tmp_path, 
     assert len(ended.stdout.splitlines()) == 4
     ended = run_cli("--root", "/no/such", "list", linked, home=linked)
     assert (ended.returncode, ended.stderr) == (2, "error: no such folder: /no/such\n")
+
+
+DOORS = (
+    ["list", "--json"],
+    ["list", "--json", "--recursive"],
+    ["edit", "--prefix", "x", "--dry-run"],
+    ["approve", "--all"],
+    ["caption", "--resume"],
+)
+
+
+@needs_proc
+@settings(MANY, max_examples=60)
+@given(folder=hostile_paths(), root=st.none() | hostile_paths(), door=st.sampled_from(DOORS))
+@example(folder="{in}", root=None, door=DOORS[1])
+@example(folder="{in}", root="{base}/out", door=DOORS[1])
+@example(folder="{in}/to-out", root=None, door=DOORS[0])
+def test_command_line_opens_what_was_given_or_says_why_not_in_one_line(base, folder, root, door):
+    home, folder, root = base / "in" / "sub", filled_in(folder, base), root and filled_in(root, base)
+    out, error = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        out.reconfigure = error.reconfigure = lambda **_: None
+        patch.setenv("HOME", str(home))
+        patch.setenv("CAPTIONER_STATE", str(base / "state"))
+        status = main([f"--root={root}"] * (root is not None) + [*door, "--", folder])
+        opened, allowed = Path(os.path.expanduser(folder)), []  # noqa: PTH111
+        if status == 0:
+            allowed = [where_it_is(os.path.expanduser(each)) for each in (home, opened, root or home)]  # noqa: PTH111
+    assert status in (0, 2)
+    if status == 2:
+        assert out.getvalue() == ""
+        assert error.getvalue().startswith("error: ")
+        assert_one_line(error.getvalue().removesuffix("\n"))
+    for line in out.getvalue().splitlines() if door[0] == "list" else ():
+        file = where_it_is(opened / json.loads(line)["name"])
+        assert any(file.is_relative_to(each) for each in allowed), file
+
+
+@settings(MANY, max_examples=25)
+@given(number=st.one_of(st.integers(), st.sampled_from([0, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**400])))
+def test_only_an_operation_that_is_there_is_undone(base, number):
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        out.reconfigure = error.reconfigure = lambda **_: None
+        status = main(["--state", str(base / "state"), "undo", "--", str(number)])
+    assert (status, out.getvalue()) == (2, "")
+    reason = f"there is no operation {number}" if -(2**63) <= number < 2**63 else "a number of more than 64 bits"
+    assert error.getvalue().startswith(f"error: {reason}")
+    assert_one_line(error.getvalue().removesuffix("\n"))
 
 
 def test_captioning_touches_nothing_outside(tmp_path, linked):

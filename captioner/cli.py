@@ -15,7 +15,7 @@ import numpy as np
 from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
-from captioner import events as facts
+from captioner import facts
 from captioner.bench.command import add_bench
 from captioner.bulk_command import add_bulk
 from captioner.command import STOPPED_BY_USER, add_command, given_roots, new_parser, run_command

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captioner import events as facts
+from captioner import facts
 from captioner.backlog import MAX_LOSSES, Backlog
 from captioner.captions import CaptionStore
 from captioner.cleanup import clean, decorate

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import CaptionStore
 from captioner.dispatch import Run, Stopped
 from captioner.errors import CaptionerError, JobError, StateError

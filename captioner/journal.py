@@ -15,7 +15,7 @@ from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database, path_text
 from captioner.errors import JobError, StateError
-from captioner.events import JobOutcome
+from captioner.facts import JobOutcome
 from captioner.job import FindModel, Job, Model
 from captioner.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
 from captioner.recorder import JobRecorder, storable, told

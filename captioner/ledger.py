@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import Written
 from captioner.errors import StateError
 from captioner.events import EventLog

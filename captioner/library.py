@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import ELSEWHERE, CaptionStore
 from captioner.errors import JobError
 from captioner.events import EventLog

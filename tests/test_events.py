@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner import events as facts
+from captioner import events, facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.events import EventLog
@@ -33,7 +33,7 @@ def test_events_are_numbered_without_gaps():
 
 
 def test_reader_that_fell_behind_gets_what_is_left_and_a_whole_snapshot(monkeypatch):
-    monkeypatch.setattr(facts, "KEPT_EVENTS", 4)
+    monkeypatch.setattr(events, "KEPT_EVENTS", 4)
     log = EventLog()
     started(log, 10)
     for i in range(10):
@@ -177,7 +177,7 @@ def test_job_tells_the_load_of_a_replica_at_most_once_a_second(tmp_path):
 
 def test_speed_of_a_download_is_known_while_it_lasts(monkeypatch):
     log, now = EventLog(), iter([100.0, 100.0, 100.0, 102.0])
-    monkeypatch.setattr(facts.time, "time", lambda: next(now, 102.0))
+    monkeypatch.setattr(events.time, "time", lambda: next(now, 102.0))
     started(log)
     log.append(facts.ModelLoading(model="m", bytes_done=0, bytes_total=1000))
     log.append(facts.ModelLoading(model="m", bytes_done=300, bytes_total=1000))

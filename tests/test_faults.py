@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from faulty_replica import FaultyReplica
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.demo.clips import write_samples

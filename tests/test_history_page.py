@@ -19,8 +19,8 @@ from captioner.bulk import BulkEdit
 from captioner.captions import Undone
 from captioner.demo.clips import write_samples
 from captioner.errors import JobError
-from captioner.events import Progress
 from captioner.journal import Unfinished
+from captioner.progress import Progress
 from captioner.roots import Roots
 from captioner.services import Services
 from captioner.ui import history, progress

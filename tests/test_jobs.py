@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database

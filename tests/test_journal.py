@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from test_jobs import ScriptedReplica, finish
 
-from captioner import cli
-from captioner import events as facts
+from captioner import cli, facts
 from captioner.captions import CaptionStore
 from captioner.cleanup import Decoration
 from captioner.database import Database

@@ -17,6 +17,8 @@ LAYERS = {
     "values": 1,
     "files": 1,
     "database": 1.5,
+    "facts": 1,
+    "progress": 1.5,
     "events": 2,
     "presets": 2,
     "prompts": 2,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from media_maker import make_picture
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.errors import FolderError, JobError

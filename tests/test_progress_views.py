@@ -7,8 +7,8 @@ import gradio as gr
 import pytest
 from chromium import open_browser
 
-from captioner import events as facts
-from captioner.events import Progress, ReplicaProgress
+from captioner import facts
+from captioner.progress import Progress, ReplicaProgress
 from captioner.resources import Gpu, Resources
 from captioner.services import Services
 from captioner.ui import machine, progress

@@ -8,7 +8,7 @@ import pytest
 from chromium import open_browser
 from tab_page import serve_tab
 
-from captioner import events as facts
+from captioner import facts
 from captioner.demo.clips import write_samples
 from captioner.services import Services
 from captioner.ui import trial

@@ -13,7 +13,8 @@ from test_app import command, running_app
 
 from captioner import redaction
 from captioner.errors import ModelError
-from captioner.events import EventLog, ItemFailed, JobEnded, ReplicaChanged
+from captioner.events import EventLog
+from captioner.facts import ItemFailed, JobEnded, ReplicaChanged
 from captioner.redaction import HIDDEN, hide_secrets, redact, secret_values
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,8 @@ import pytest
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.demo.clips import write_samples
-from captioner.events import EventLog, ItemFailed, ItemProgress, ReplicaChanged
+from captioner.events import EventLog
+from captioner.facts import ItemFailed, ItemProgress, ReplicaChanged
 from captioner.job import Job, Model
 from captioner.jobs import JobRunner
 from captioner.media import discover

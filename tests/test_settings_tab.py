@@ -10,8 +10,8 @@ import pytest
 from chromium import open_browser
 from tab_page import draw_settings, serve_tab
 
-from captioner.events import Progress, ReplicaProgress
 from captioner.presets import find_preset
+from captioner.progress import Progress, ReplicaProgress
 from captioner.services import Services
 from captioner.settings import Settings
 from captioner.ui.fields import CHOICES, ELSEWHERE, FIELDS, describe, field_kind, limits

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from captioner import events as facts
+from captioner import facts
 from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.errors import CaptionerError

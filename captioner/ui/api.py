@@ -12,9 +12,9 @@ import gradio as gr
 from pydantic import ValidationError, validate_call
 
 from captioner.errors import CaptionerError, JobError
-from captioner.events import Progress
 from captioner.library import STATES, Entry, Library
 from captioner.presets import PRESETS
+from captioner.progress import Progress
 from captioner.services import Services
 
 MAX_LISTED = 1000

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import CaptionerError, JobError
-from captioner.events import Progress
 from captioner.filestates import ELSEWHERE_FLAG
 from captioner.library import Counts
+from captioner.progress import Progress
 from captioner.recent import RecentFolders
 from captioner.services import Services
 from captioner.ui import grid as media

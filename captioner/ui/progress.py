@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from captioner.events import Progress
 from captioner.journal import Unfinished
+from captioner.progress import Progress
 from captioner.ui import run_lists
 from captioner.ui.views import clock, escape, plural, size
 

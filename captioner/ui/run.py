@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import JobError
-from captioner.events import Progress
+from captioner.progress import Progress
 from captioner.services import Services
 from captioner.ui import history
 from captioner.ui.confirm import question

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from captioner.events import Progress, ReplicaProgress
+from captioner.progress import Progress, ReplicaProgress
 from captioner.ui.views import escape, plural
 
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}

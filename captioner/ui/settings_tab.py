@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import CaptionerError
-from captioner.events import Progress
 from captioner.presets import Preset, vram_gb
+from captioner.progress import Progress
 from captioner.resources import nvidia_gpus
 from captioner.services import Services
 from captioner.settings import problems

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from captioner import events as facts
-from captioner.events import Event, Progress
+from captioner import facts
+from captioner.facts import Event
+from captioner.progress import Progress
 from captioner.ui.views import escape, plural, size
 
 

@@ -1,7 +1,6 @@
 """The page: `python app.py [FOLDER]`, or `python app.py --demo` to try it on sample clips."""
 
 import argparse
-import contextlib
 import logging
 import os
 import shutil
@@ -10,9 +9,8 @@ import sys
 import threading
 import time
 
-import psutil
-
 from captioner.errors import CaptionerError
+from captioner.processes import CLOSE_TIMEOUT_S, end_now
 from captioner.redaction import hide_secrets, redact
 from captioner.ui.options import LOGIN_VARIABLE, build_parser, find_access, last_folder, prepare_gradio
 
@@ -20,8 +18,6 @@ from captioner.ui.options import LOGIN_VARIABLE, build_parser, find_access, last
 # which reaches them too, is left to the app, which ends them in order.
 if __name__ == "__mp_main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-CLOSE_TIMEOUT_S = 4.0
 
 
 def main() -> int:
@@ -72,13 +68,10 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> None:
 
 
 def end_late(stop: threading.Event) -> None:
-    """End what does not come to an end by itself. Captions are whole at any moment, so nothing is lost."""
+    """End what does not come to an end by itself."""
     stop.wait()
     time.sleep(CLOSE_TIMEOUT_S)
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    os._exit(1)
+    end_now(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import json
 import shlex
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from captioner.errors import CaptionerError, MediaError
 from captioner.frames import sample
 from captioner.media import discover
 from captioner.presets import PRESETS, vram_gb
+from captioner.processes import CLOSE_TIMEOUT_S, end_now
 from captioner.services import Services
 from captioner.settings import Settings
 from captioner.sheet import contact_sheet
@@ -115,8 +117,8 @@ def caption_folder(args: argparse.Namespace) -> int:
         try:
             ended = watch(services, number)
         except KeyboardInterrupt:
-            services.jobs.stop()
-            list(services.jobs.follow(number))
+            _end_late(args.state)
+            services.jobs.close()
             print(_after_stop(services, number, args.state), file=sys.stderr)
             return STOPPED_BY_USER
         progress = services.events.snapshot()
@@ -157,8 +159,23 @@ def _after_stop(services: Services, number: int, state: Path | None) -> str:
     left = next((job.left for job in services.unfinished() if job.operation == number), 0)
     if not left:
         return f"stopped; nothing is left of job {number}"
-    command = f"python -m captioner{f' --state {shlex.quote(str(state))}' if state else ''} caption --resume"
-    return f"stopped with {left:,} files of job {number} left; go on with: {command}"
+    return f"stopped with {left:,} files of job {number} left; {_how_to_resume(state)}"
+
+
+def _how_to_resume(state: Path | None) -> str:
+    return f"go on with: python -m captioner{f' --state {shlex.quote(str(state))}' if state else ''} caption --resume"
+
+
+def _end_late(state: Path | None) -> None:
+    """What does not stop by itself, such as a download without an answer, is ended; the next start settles the rest."""
+
+    def end() -> None:
+        print(f"stopped; {_how_to_resume(state)}", file=sys.stderr, flush=True)
+        end_now(STOPPED_BY_USER)
+
+    timer = threading.Timer(CLOSE_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _print_json(services: Services, number: int) -> facts.JobEnded:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +122,71 @@ def test_ctrl_c_ends_it_in_order_at_any_moment(samples, tmp_path, after_s):
     _, left = psutil.wait_procs(children, timeout=5)
     assert left == []
     assert {p.suffix for p in (tmp_path / "clips").iterdir()} <= {".mp4", ".webm", ".png", ".txt"}
+
+
+def interrupted(program: subprocess.Popen) -> tuple[float, str]:
+    """Press Ctrl+C -> (seconds to the end, what it said); nothing that it started is left."""
+    children = psutil.Process(program.pid).children(recursive=True)
+    began_s = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    seconds = time.monotonic() - began_s
+    _, left = psutil.wait_procs(children, timeout=5)
+    assert (program.returncode, left) == (130, [])
+    return seconds, err
+
+
+@pytest.fixture
+def caption_command(tmp_path):
+    """Options of a command over many stills that no decoder ever sees."""
+    (tmp_path / "clips").mkdir()
+    for number in range(400):
+        (tmp_path / "clips" / f"{number}.png").write_bytes(b"x")
+    return ["--state", str(tmp_path / "own"), "caption", str(tmp_path / "clips")]
+
+
+def test_ctrl_c_ends_a_worker_that_hangs_with_work_in_five_seconds(caption_command, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos_app", *caption_command, "--model", "demo", "--devices", "cpu", "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        next(line for line in program.stdout if "ItemDone" in line)
+        for process in psutil.Process(program.pid).children():
+            if "spawn_main" in str(process.cmdline()):
+                process.suspend()
+        seconds, err = interrupted(program)
+    assert seconds < 5
+    assert re.fullmatch(rf"stopped with \d+ files of job 1 left; go on with: .* --state {tmp_path}/own .*\n", err)
+
+
+def test_ctrl_c_ends_a_download_that_gets_no_answer_in_five_seconds(caption_command, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        program = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "captioner",
+                *caption_command,
+                "--model",
+                "owner/name",
+                "--models-folder",
+                str(tmp_path / "models"),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = hub.accept()
+        with connection:
+            seconds, err = interrupted(program)
+    assert seconds < 5
+    assert err == f"stopped; go on with: python -m captioner --state {tmp_path}/own caption --resume\n"
 
 
 def test_frames_command_writes_sheet_and_arrays(samples, tmp_path, capsys):

@@ -14,6 +14,7 @@ LAYERS = {
     "errors": 0.5,
     "roots": 0.8,
     "command": 1,
+    "processes": 1,
     "values": 1,
     "files": 1,
     "database": 1.5,

@@ -66,7 +66,7 @@ class ChangeLog:
             try:
                 with self._database.transaction() as connection:
                     for row, change, problem in zip(rows, changes, problems, strict=True):
-                        (_forget if problem else _finish)(connection, row, change)
+                        _note(connection, row, change, problem)
             except StateError as error:
                 what = changes[0].path if len(changes) == 1 else f"{len(changes)} captions"
                 log.warning("the change of %s is noted at the next start: %s", what, error)
@@ -107,22 +107,13 @@ class ChangeLog:
 
     def _settle_one(self, row: int, change: Change) -> bool | None:
         """None: it cannot be told now."""
-        if not change.path.parent.is_dir():
-            return None
         try:
-            now = read_bytes(change.path)
+            now = _look(change.path)
         except CaptionError as error:
             log.warning("whether a caption was written is looked at again at the next start: %s", error)
             return None
         with self._database.transaction() as connection:
-            if now == change.after:
-                _finish(connection, row, change)
-            elif now == change.before or not change.before:
-                _forget(connection, row, change)
-            else:  # changed by others since: whether ours was made or not, the text before it is kept
-                decide_made(connection, path_text(change.path), was_made=False)
-                connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
-        return now == change.after
+            return _decide(connection, row, change, now)
 
     def _replace(self, change: Change) -> CaptionError | None:
         path = change.path
@@ -138,8 +129,15 @@ class ChangeLog:
         except CaptionError as error:
             return error
         except OSError as error:
-            return CaptionError(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
+            with contextlib.suppress(CaptionError):
+                if _look(path) == change.after:  # it took effect all the same, as it may on a network drive
+                    return None
+            return _InDoubt(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
         return None
+
+
+class _InDoubt(CaptionError):
+    """It was tried and failed, so what stands in the file has to be looked at."""
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -156,6 +154,13 @@ def read_bytes(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
+
+
+def _look(path: Path) -> bytes | None:
+    """As `read_bytes`, but a file in a folder that is not there, as on a drive, cannot be read rather than is none."""
+    if not path.parent.is_dir():
+        raise CaptionError(f"cannot read the caption {path}: its folder is not there")
+    return read_bytes(path)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -187,6 +192,29 @@ def _finish(connection: sqlite3.Connection, row: int, change: Change) -> None:
     follow_approval(connection, key, None if change.origin == "job" else change.after)
     decide_made(connection, key, was_made=True)
     connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
+
+
+def _decide(connection: sqlite3.Connection, row: int, change: Change, now: bytes | None) -> bool:
+    """By what stands in the file now, finish or forget a change; returns whether it was made."""
+    if now == change.after:
+        _finish(connection, row, change)
+    elif now == change.before or not change.before:
+        _forget(connection, row, change)
+    else:  # changed by others since: whether ours was made or not, the text before it is kept
+        decide_made(connection, path_text(change.path), was_made=False)
+        connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
+    return now == change.after
+
+
+def _note(connection: sqlite3.Connection, row: int, change: Change, problem: CaptionError | None) -> None:
+    """What became of a change just now. What cannot be told is left to `settle`."""
+    if problem is None:
+        _finish(connection, row, change)
+    elif isinstance(problem, _InDoubt):
+        with contextlib.suppress(CaptionError):
+            _decide(connection, row, change, _look(change.path))
+    else:
+        _forget(connection, row, change)
 
 
 def _forget(connection: sqlite3.Connection, row: int, change: Change) -> None:

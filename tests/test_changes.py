@@ -1,5 +1,6 @@
 """A change that was under way when the program was killed is made whole or forgotten at the next start."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -169,6 +170,57 @@ def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(medi
         store.save(path, "mine")
     assert path.read_bytes() == b"somebody else's"
     assert store.history(path) == []
+
+
+def fail_after(monkeypatch, name: str, *and_then) -> None:
+    """os.replace or os.unlink do their work and fail all the same, as over a network."""
+    real = getattr(os, name)
+
+    def call(*paths, **options):
+        real(*paths, **options)
+        for act in and_then:
+            act()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, name, call)
+
+
+def test_change_that_took_effect_although_it_failed_is_made(media, database, store, monkeypatch):
+    path, operation = media / "a.txt", begin(database)
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        fail_after(patch, "replace")
+        store.save(path, "new", "bulk", operation)
+    with monkeypatch.context() as patch:
+        fail_after(patch, "unlink")
+        assert store.delete(path, "bulk", operation)
+    assert [entry.data for entry in store.history(path)] == [b"new", b"old"]
+    assert store.undo(operation).restored == 1
+    assert path.read_bytes() == b"old"
+
+
+def test_text_is_kept_when_a_failed_change_left_something_else(media, store, monkeypatch):
+    path = media / "a.txt"
+    path.write_bytes(b"old")
+    fail_after(monkeypatch, "replace", lambda: path.write_bytes(b"half"))
+    with pytest.raises(CaptionError, match="cannot write the caption"):
+        store.save(path, "new")
+    assert path.read_bytes() == b"half"
+    assert [entry.data for entry in store.history(path)] == [b"old"]
+
+
+def test_failed_change_on_a_drive_that_went_away_is_settled_when_it_is_back(tmp_path, media, store, monkeypatch):
+    path, away = media / "a.txt", tmp_path / "unplugged"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        rename = os.rename
+        fail_after(patch, "replace", lambda: rename(media, away))
+        with pytest.raises(CaptionError, match="cannot write the caption"):
+            store.save(path, "new")
+    assert (store.history(path), store.settle()) == ([], {})
+    away.rename(media)
+    assert store.settle() == {path: True}
+    assert [entry.data for entry in store.history(path)] == [b"old"]
 
 
 def test_settling_leaves_files_of_others_alone(tmp_path, media, store):

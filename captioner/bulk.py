@@ -145,6 +145,7 @@ class Preview:
     num_changed: int
     num_same: int
     left_alone: dict[str, int]
+    elsewhere: frozenset[str]  # names of those to change whose text another program wrote
 
     @property
     def num_skipped(self) -> int:
@@ -172,6 +173,7 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
     """
     changed: list[tuple[str, str, str]] = []
     outcomes: Counter[str] = Counter()
+    elsewhere: set[str] = set()
     apply = _within_limits(edit)
     for item in library.with_names(names):
         outcome = library.captions.rehearse(item.caption_path, apply)
@@ -179,9 +181,12 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
             outcomes[outcome] += 1
             continue
         outcomes["changed"] += 1
+        before, after, is_elsewhere = outcome
+        if is_elsewhere:
+            elsewhere.add(item.name)
         if len(changed) < limit:
-            changed.append((item.name, *outcome))
-    return Preview(tuple(changed), *_counts(outcomes))
+            changed.append((item.name, before, after))
+    return Preview(tuple(changed), *_counts(outcomes), frozenset(elsewhere))
 
 
 def bulk_edit(database: Database, library: Library, names: Collection[str], edit: BulkEdit) -> BulkDone:

@@ -137,14 +137,29 @@ class CaptionStore:
                 self._put(Change(caption_path, old, None, origin, operation))
         return old is not None
 
-    def restore(self, caption_path: Path, entry_id: int) -> str:
-        """Put a text of this file's history back, byte for byte; what stands there goes into the history."""
-        entry = next((entry for entry in self.history(caption_path) if entry.id == entry_id), None)
-        if entry is None:
-            raise CaptionError(f"{caption_path} has no earlier text number {entry_id}")
-        with self._log.lock:
-            self._put(Change(caption_path, read_bytes(caption_path), entry.data, "restore"))
-        return entry.text
+    def restore(self, caption_path: Path, change: int) -> str:
+        """Put back what stood in the file before a change of it, byte for byte, also if that was blank or no file.
+
+        change: the id of a HistoryEntry, or `last_change`. What stands there now goes into the history.
+        """
+        rows = self._database.rows(
+            "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1",
+            (change, path_text(caption_path)),
+        )
+        if not rows:
+            raise CaptionError(f"{caption_path} has no earlier text number {change}")
+        before = rows[0]["before"]
+        if before is None:
+            self.delete(caption_path, "restore")
+        else:
+            with self._log.lock:
+                self._put(Change(caption_path, read_bytes(caption_path), before, "restore"))
+        return _decode(before)
+
+    def last_change(self, caption_path: Path) -> int | None:
+        """For `restore` to undo it, and then for that to be undone; None if this program never changed the file."""
+        sql = "SELECT max(id) AS id FROM caption_changes WHERE caption_path = ? AND made = 1"
+        return self._database.rows(sql, (path_text(caption_path),))[0]["id"]
 
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
         """Put `edit` of its text, one line, into each file that has one; None deletes the file.
@@ -163,10 +178,15 @@ class CaptionStore:
                 results[change.path] = str(problem) if problem else "changed"
         return results
 
-    def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str] | str:
-        """What `rewrite` would do: the text before and after ("" for none), or "same", or why it would not."""
+    def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str, bool] | str:
+        """What `rewrite` would do: the text before and after ("" for none), and whether the one before was changed
+        elsewhere; or "same", or why it would not.
+        """
         change = self._edited(caption_path, edit, None)
-        return change if isinstance(change, str) else (_decode(change.before), _decode(change.after))
+        if isinstance(change, str):
+            return change
+        elsewhere = _elsewhere(change.before, self.states.digest_of(caption_path))
+        return _decode(change.before), _decode(change.after), elsewhere
 
     def undo(self, operation: int) -> Undone:
         """Put every file that the operation changed back, byte for byte; files that it made are deleted.

@@ -26,6 +26,7 @@ from captioner.frames import sample
 from captioner.media import discover
 from captioner.presets import PRESETS, vram_gb
 from captioner.processes import CLOSE_TIMEOUT_S, end_now
+from captioner.roots import Roots
 from captioner.services import Services
 from captioner.settings import Settings
 from captioner.sheet import contact_sheet
@@ -47,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="print one event a line as JSON")
     text = "go on with the last job that was cut short (in this folder, if one is given), as it was asked for"
     caption.add_argument("--resume", action="store_true", help=text)
+    text = "with --existing overwrite, prefix or append: captions that another program has changed, too"
+    caption.add_argument("--changed-elsewhere", action="store_true", help=text)
     _setting_options(caption, folder="?")
 
     plan = add_command(commands, "plan", plan_folder, "say what captioning a folder would take, and caption nothing")
@@ -110,7 +113,7 @@ def caption_folder(args: argparse.Namespace) -> int:
         raise CaptionerError("give the folder to caption, or --resume to go on with the last job")
     with Services(args.state, _given_settings(args), given_roots(args)) as services:
         services.claim()
-        number = _resume(services, args) if args.resume else _start(services, args.folder)
+        number = _resume(services, args) if args.resume else _start(services, args.folder, args.changed_elsewhere)
         if number is None:
             return 0
         watch = _print_json if args.json else _draw_progress
@@ -130,7 +133,7 @@ def caption_folder(args: argparse.Namespace) -> int:
     return 1 if ended.failed or ended.outcome == "failed" else 0
 
 
-def _start(services: Services, folder: Path) -> int | None:
+def _start(services: Services, folder: Path, consent: bool) -> int | None:
     """The number of the new job; None if there is nothing in the folder."""
     found = services.open_folder(folder, services.settings.recursive)
     for warning in found.warnings:
@@ -138,12 +141,13 @@ def _start(services: Services, folder: Path) -> int | None:
     if not found.items:
         print(f"no videos or images in {folder}", file=sys.stderr)
         return None
-    return services.start()
+    return services.start(consent=consent)
 
 
 def _resume(services: Services, args: argparse.Namespace) -> int | None:
     """The number of the job that goes on with the last one cut short; None if there is none."""
     given = [name for name in _given_settings(args) if name not in (*SETTINGS_OF_A_RESUME, "folder")]
+    given += ["changed_elsewhere"] if args.changed_elsewhere else []
     if given:
         raise CaptionerError(f"--resume goes on as the job was asked for; leave out --{given[0].replace('_', '-')}")
     folder = args.folder and services.roots.resolve(args.folder)
@@ -247,6 +251,9 @@ def list_folder(args: argparse.Namespace) -> int:
 
 
 def show_frames(args: argparse.Namespace) -> int:
+    roots = Roots.local([args.file.parent, *args.root])
+    if roots.leads_out(args.file):
+        roots.resolve(args.file)  # raises the reason
     plan = SamplePlan(args.max_frames, args.fps, min(SamplePlan.min_frames, args.max_frames), args.frame_size)
     try:
         frames = sample(args.file, plan)

@@ -234,11 +234,11 @@ class Library:
             self._files.set_text(index, "", edited=False)
             return deleted
 
-    def restore(self, entry_id: str, history_id: int) -> str:
-        """Put an earlier text back; returns it."""
+    def restore(self, entry_id: str, change: int) -> str:
+        """Put back what stood before a change, as `CaptionStore.restore`; returns the text."""
         with self._lock:
             index = self._index(entry_id)
-            text = self._captions.restore(self._items[index].caption_path, history_id)
+            text = self._captions.restore(self._items[index].caption_path, change)
             self._files.set_text(index, text, edited=True)
             return text
 

@@ -172,6 +172,20 @@ def test_restoring_brings_back_the_bytes_and_remembers_what_stood_there(store: C
     assert str(caught.value) == f"{path} has no earlier text number 99"
 
 
+@pytest.mark.parametrize("before", [None, b"", b" \r\n", b"Old.\r\n"])
+def test_last_change_of_one_caption_is_undone_byte_for_byte_and_done_again(
+    store: CaptionStore, item: MediaItem, before: bytes | None
+) -> None:
+    path = item.caption_path
+    if before is not None:
+        path.write_bytes(before)
+    assert store.last_change(path) is None
+    store.write(item, CAPTION, "overwrite")
+    for expected in (before, b"A red ball.", before):
+        assert store.restore(path, store.last_change(path)) == ("" if not expected else expected.decode().strip())
+        assert (path.read_bytes() if path.exists() else None) == expected
+
+
 def test_the_same_text_again_is_no_change(store: CaptionStore, item: MediaItem) -> None:
     store.write(item, CAPTION, "overwrite")
     store.write(item, CAPTION, "overwrite")

@@ -17,6 +17,7 @@ import pytest
 
 from captioner import cli
 from captioner.demo.clips import write_samples
+from captioner.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -208,6 +209,36 @@ def test_frames_command_writes_sheet_and_arrays(samples, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("6 frames of 96x96, source 24.000 fps")
 
 
+def test_frames_follows_no_link_out_of_the_folders_that_were_given(tmp_path, capsys, monkeypatch):
+    folder, outside = tmp_path / "clips", tmp_path / "outside"
+    folder.mkdir()
+    write_samples(outside, num_clips=0, num_stills=1)
+    (folder / "link.png").symlink_to(next(outside.glob("*.png")))
+    monkeypatch.setenv("HOME", str(folder))
+    assert cli.main(["frames", str(folder / "link.png")]) == 2
+    assert capsys.readouterr().err.startswith("error: outside of the folders that may be opened: ")
+    assert cli.main(["--root", str(outside), "frames", str(folder / "link.png")]) == 0
+
+
+def test_captions_changed_elsewhere_are_replaced_when_the_command_line_says_so(tmp_path):
+    clips, own = tmp_path / "clips", tmp_path / "own"
+    clips.mkdir()
+    for name in ("a", "b"):
+        (clips / f"{name}.png").write_bytes(b"x")
+    with Services(own) as services:
+        services.captions.save(clips / "a.txt", "Ours.")
+        services.captions.save(clips / "b.txt", "Approved.")
+        services.captions.approve([clips / "b.txt"])
+    (clips / "a.txt").write_text("Theirs.")
+    command = [sys.executable, "-m", "tests.chaos_app", "--state", str(own), "caption", str(clips)]
+    options = ["--model", "demo", "--devices", "cpu", "--existing", "overwrite", "--changed-elsewhere"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout[:31]) == (0, "1 captioned, 1 had a caption, 0")
+    assert captions(clips) == {"a.txt": "what a shows, at length and to the end.", "b.txt": "Approved."}
+    with Services(own) as services:
+        assert [entry.text for entry in services.captions.history(clips / "a.txt")] == ["Theirs."]
+
+
 def test_list_shows_what_has_a_caption(tmp_path, capsys):
     for name in ("b10.mp4", "b2.mp4", "b2.txt"):
         (tmp_path / name).write_bytes(b"x")
@@ -288,6 +319,7 @@ def test_models_and_prompts_are_listed(capsys):
         (["plan", ".", "--max-frames", "0"], "error: max_frames: '0' is not"),
         (["list", "/nowhere"], "error: "),
         (["frames", "/nowhere.mp4"], "error: /nowhere.mp4: "),
+        (["caption", "--resume", "--changed-elsewhere"], "error: --resume goes on as the job was asked for"),
         (["prompts", "Nothing"], "error: "),
         (["settings", "max_frames"], "error: max_frames: write NAME=VALUE"),
         (["settings", "speed=9"], "error: unknown setting speed"),

@@ -159,6 +159,18 @@ class TestHandlers:
         answer = Bulk(services).preview(gr.EventData(None, {"number": 5, "files": files, "edit": edit}))
         assert (answer["preview"]["number"], "pattern is wrong" in answer["preview"]["problem"]) == (5, True)
 
+    def test_a_text_that_was_changed_elsewhere_is_marked_before_a_bulk_edit(self, services, folder):
+        library = services.open_folder(folder, False)
+        for item in library.items[:2]:
+            services.captions.save(item.caption_path, "A red fox.")
+        library.items[1].caption_path.write_text("A red hen.")
+        library.refresh([item.caption_path for item in library.items[:2]])
+        files = f'{{"scan": "{library.scan}", "selected": "0-1", "total": 4}}'
+        data = {"number": 5, "files": files, "edit": {"prefix": "Oh,"}}
+        answer = Bulk(services).preview(gr.EventData(None, data))["preview"]
+        assert answer["counts"] == "2 of 2 change, 1 of which another program has changed"
+        assert [row["elsewhere"] for row in answer["changed"]] == [False, True]
+
     def test_nothing_outside_of_the_roots_is_undone(self, folder, tmp_path):
         with Services(tmp_path / "state", {"model": "demo"}) as services:
             services.open_folder(folder, False)

@@ -37,9 +37,9 @@ function marked([kind, text]) {
   return kind ? Object.assign(document.createElement(kind), { textContent: text }) : document.createTextNode(text);
 }
 
-function row({ name, parts }) {
+function row({ name, parts, elsewhere }) {
   const item = document.createElement('li'), title = document.createElement('b'), text = document.createElement('p');
-  title.textContent = title.title = name;
+  title.textContent = title.title = elsewhere ? `${name} · changed elsewhere` : name;
   text.append(...parts.map(marked)); // kinds are 'del' and 'ins', by our own Python
   item.append(title, text);
   return item;

@@ -43,11 +43,18 @@ class Bulk:
         except CaptionerError as error:
             return gr.update(preview=nothing | {"problem": _sentence(error)})
         changed = [
-            {"name": plain(name), "parts": [(kind, plain(text)) for kind, text in marks(before, after)]}
+            {
+                "name": plain(name),
+                "elsewhere": name in found.elsewhere,
+                "parts": [(kind, plain(text)) for kind, text in marks(before, after)],
+            }
             for name, before, after in found.changed
         ]
+        what = f"{found.num_changed:,} of {len(names):,} change"
+        if found.elsewhere:
+            what += f", {len(found.elsewhere):,} of which another program has changed"
         about = {
-            "counts": outcome(f"{found.num_changed:,} of {len(names):,} change", found.left_alone),
+            "counts": outcome(what, found.left_alone),
             "changed": changed,
             "num_changed": found.num_changed,
             "total_with_text": len(names) - found.left_alone.get("no caption", 0),

@@ -146,9 +146,9 @@ function count() {
   $('.cp-dirty').textContent = dirty() ? 'Not saved' : '';
   $('[data-act=save]').disabled = !dirty();
   $('[data-act=undo]').disabled = !dirty() && !entry.undo;
-  $('[data-act=undo]').title = dirty() ? 'Undo the changes that are not saved' : 'Put the earlier text back';
+  $('[data-act=undo]').title = dirty() ? 'Undo the changes that are not saved' : 'Put back what was there before';
   $('[data-act=delete]').disabled = !entry.text && !dirty();
-  $('[data-act=history]').disabled = !entry.undo;
+  $('[data-act=history]').disabled = !entry.history;
   $('[data-act=again]').disabled = entry.tokens !== null || entry.approved;
   $('[data-act=again]').title = entry.approved ? 'An approved caption stays as it is; take the approval back first'
     : 'Caption this file anew with the current prompt; the old text stays in the history';
@@ -157,7 +157,7 @@ function count() {
   approve.setAttribute('aria-pressed', Boolean(entry.approved));
   approve.title = entry.approved ? 'Approved: no run and no bulk edit touches it. Take that back (Ctrl+Enter)'
     : 'Approve: lock it against runs and bulk edits (Ctrl+Enter)';
-  if (!entry.undo) showHistory(false);
+  if (!entry.history) showHistory(false);
   if (conflict.hidden && theirs !== null) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
   conflict.hidden = theirs === null;
   conflict.querySelector('p').textContent = theirs || 'Nothing: the caption was deleted.';

@@ -64,7 +64,7 @@ class Panel:
 
     @shown
     def restore(self, event: gr.EventData) -> dict[str, Any]:
-        """Put an earlier text back; an edit goes into the history."""
+        """Put back what stood before a change; an edit goes into the history."""
         saved = self.keep(_data(event).get("edit"))
         entry = self._find(_data(event))
         self._services.library.restore(entry.id, int(event.history))
@@ -111,8 +111,9 @@ class Panel:
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
         library, captions = self._services.library, self._services.captions
-        problem, history, made = entry.problem, [], []
+        problem, history, made, last_change = entry.problem, [], [], None
         try:
+            last_change = captions.last_change(entry.item.caption_path)
             history = captions.history(entry.item.caption_path)[:MAX_HISTORY]
             made = captions.provenance(entry.item.caption_path)[:1]
         except CaptionerError as error:
@@ -129,7 +130,7 @@ class Panel:
             "approved": entry.approved,
             "elsewhere": entry.elsewhere,
             "facts": facts(entry, library.row(entry.index)["duration"]),
-            "undo": history[0].id if history else 0,
+            "undo": last_change or 0,
             "history": history_list(history),
             "about": about(made[0], entry.text) if made else "",
             "plan": plan_key(self._services),

@@ -62,6 +62,7 @@ LAYERS = {
     "demo": 9,
     "bench": 9.5,
     "bulk_command": 9.5,
+    "caption_command": 9.5,
     "ui": 10,
     "cli": 10,
     "__main__": 11,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_cases import make_cases, prepare_cases
+from engine_cases import make_cases, prepare_cases, run
 
 from captioner.engine import backends
 from captioner.engine.backends import SdpaBackend, Segments, VarlenBackend, pick_backend, reference_attention, self_test
@@ -174,8 +174,14 @@ def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monke
     assert tiny_model.model.config.text_config._attn_implementation == "sdpa"
 
 
-def test_compiled_decode_step_gives_the_same_logits(tiny_model):
+def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model):
     """Traced and run without a code generator, so that it works on any machine."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
     core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
     try:
         for request in prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(2)):
@@ -185,7 +191,59 @@ def test_compiled_decode_step_gives_the_same_logits(tiny_model):
         table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
         with torch.inference_mode():
             plain = core._decode.run(table, longest)
-            core._decode._decode = torch.compile(core._model.decode, dynamic=False, backend="aot_eager")
+            core._decode._decode = torch.compile(core._model.decode, dynamic=False, fullgraph=True, backend=backend)
             assert torch.allclose(plain, core._decode.run_fixed_eagerly(table, longest), atol=1e-5)
+        assert len(graphs) == 1
     finally:
         core.close()
+
+
+@pytest.fixture
+def make_core(tiny_model):
+    made = []
+
+    def make(**options) -> EngineCore:
+        made.append(EngineCore(tiny_model.model, EngineOptions(max_tokens=256, **options)))
+        return made[-1]
+
+    yield make
+    for core in made:
+        core.close()
+
+
+def replay_by_running(work):
+    """What a graph is to its caller, without a GPU: something that computes the same again in the same places."""
+    work()
+    return work
+
+
+def test_replayed_steps_write_one_buffer_of_logits_whatever_their_shape(make_core, tiny_model):
+    core, captured = make_core(max_slots=6), []
+
+    def capture(work):
+        captured.append(work)
+        return replay_by_running(work)
+
+    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(9, longest=20))
+    replayed = {i: event.tokens for i, event in run(core, requests).items()}
+    assert core._decode.why_no_graphs == ""
+    assert len(captured) == len(core._decode._fixed) >= 3
+    assert core._decode._logits.shape == (6, tiny_model.model.config.text_config.vocab_size)
+    launched = run(make_core(max_slots=6), requests)
+    assert replayed == {i: event.tokens for i, event in launched.items()}
+
+
+def test_capture_without_memory_costs_the_graphs_and_no_request(make_core, tiny_model):
+    def capture(work):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
+
+    core = make_core(max_slots=4)
+    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    with pytest.raises(torch.OutOfMemoryError):
+        core._decode.warm_up()
+    requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(6))
+    ended = run(core, requests)
+    assert {event.finish_reason for event in ended.values()} <= {"stop", "length"}
+    assert core.num_slots == 4
+    assert dict(core.rows())["CUDA graphs"] == "not active: OutOfMemoryError: CUDA out of memory."

@@ -56,6 +56,17 @@ class Core(Protocol):
         """(label, text) for the capability report: what is active, and what is not and why."""
 
 
+def use_device(device: torch.device) -> None:
+    """Make it the current device of this thread: captures and Triton kernels go there, wherever their tensors are."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def is_device_error(error: Exception) -> bool:
+    """One after which the device answers nothing any more in this process."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)
+
+
 def end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
     """Of the model's generation config; empty when it has none."""
     eos = model.generation_config.eos_token_id
@@ -66,4 +77,9 @@ def one_line(error: Exception) -> str:
     """Why a request failed, fit to show."""
     if isinstance(error, torch.OutOfMemoryError):
         return "out of device memory; lower frame_size, max_frames or batch_size"
-    return f"the model failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+    return f"the model failed: {first_line(error)}"
+
+
+def first_line(error: Exception, max_characters: int = 300) -> str:
+    """Its type and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:max_characters]}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from captioner.engine.base import StepEvent, end_tokens, one_line
+from captioner.engine.base import StepEvent, end_tokens, is_device_error, one_line, use_device
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
@@ -62,6 +62,7 @@ class EngineCore:
 
     def __init__(self, model: PreTrainedModel, options: EngineOptions = EngineOptions()) -> None:
         """Raises ModelError when not even one request of `max_tokens` fits into the memory that is free."""
+        use_device(model.device)
         self._options = options
         self._model = PackedModel(model, options.attention, options.sage_attention)
         self._eos = end_tokens(model)
@@ -121,6 +122,7 @@ class EngineCore:
 
     @torch.inference_mode()
     def step(self) -> list[StepEvent]:
+        use_device(self._model.device)
         rows = sorted(self._running.values(), key=lambda running: running.slot)
         new = self._admit()
         events, self._events = self._events, []
@@ -132,7 +134,7 @@ class EngineCore:
         except torch.OutOfMemoryError as error:
             return events + self._after_out_of_memory(new, rows, error)
         except Exception as error:  # whatever a model raises belongs to the request that brought it in
-            if not new or _is_device_error(error):
+            if not new or is_device_error(error):
                 raise
             log.exception("a step with %d new requests failed", len(new))
             return events + self._after_failure(new, error)
@@ -306,8 +308,3 @@ _WHAT_TO_LOWER = (
 
 def _with_note(name: str, note: str) -> str:
     return f"{name} ({note})" if note else name
-
-
-def _is_device_error(error: Exception) -> bool:
-    """One after which the device answers nothing any more in this process."""
-    return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)

@@ -12,7 +12,15 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from captioner.engine.base import FinishReason, StepEvent, end_tokens, one_line
+from captioner.engine.base import (
+    FinishReason,
+    StepEvent,
+    end_tokens,
+    first_line,
+    is_device_error,
+    one_line,
+    use_device,
+)
 from captioner.engine.prepare import Prepared, can_share_batch, collate
 from captioner.engine.sampling import PerRowSampling
 
@@ -171,6 +179,7 @@ class _Run(BaseStreamer, StoppingCriteria):
     def _generate(self) -> None:
         self._go.acquire()
         try:
+            use_device(self._model.device)
             with torch.inference_mode():
                 self._call_generate()
         except BaseException as error:  # handed to the owner, who waits in step()

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.utils import is_flash_attn_2_available
 
 from captioner.devices import CUDA_MISSING, check_quantization, cuda_missing
+from captioner.engine.base import use_device
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
 from captioner.errors import ModelError
 from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
@@ -46,6 +47,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     """Load the model in `folder` as `spec` says. Raises ModelError in one line."""
     started = time.monotonic()
     device = pick_device(spec.device)
+    use_device(device)
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
     config = _read_config(folder)
@@ -88,6 +90,7 @@ def pick_device(name: str) -> torch.device:
             raise ModelError(f"{name}: no usable GPU driver was found" if built else f"{name}: {CUDA_MISSING}")
         if (device.index or 0) >= torch.cuda.device_count():
             raise ModelError(f"{name} does not exist; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ModelError("mps: Apple's GPU is not available here")
     return device
@@ -99,8 +102,9 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cpu":
         return torch.float32
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # it asks the current one
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16
 
 

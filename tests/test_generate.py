@@ -3,6 +3,7 @@
 import pytest
 import torch
 from engine_cases import generate_alone, make_cases, prepare_cases, processor_inputs, run
+from transformers import StaticCache
 
 from captioner.engine.generate import GenerateCore
 from captioner.engine.prepare import Preparer
@@ -108,5 +109,88 @@ def test_report_says_why_no_faster_core_runs(tiny_model):
         "engine": "batches through generate, since smolvlm is not one of ours",
         "batch": "up to 8 clips at once",
         "attention": "sdpa",
+        "SageAttention": "off",
         "compile": "not active: needs an NVIDIA GPU",
     }
+
+
+@pytest.fixture
+def fail_if(tiny_model):
+    """Make the text tower fail as a device does, when a condition on its keywords holds."""
+    handles = []
+
+    def install(condition, error):
+        def check(module, args, kwargs):
+            if condition(kwargs):
+                raise error
+
+        tower = tiny_model.model.model.language_model
+        handles.append(tower.register_forward_pre_hook(check, with_kwargs=True))
+
+    yield install
+    for handle in handles:
+        handle.remove()
+
+
+def num_rows(kwargs) -> int:
+    return kwargs["inputs_embeds"].shape[0]
+
+
+def test_batch_grows_again_once_memory_suffices(tiny_model, preparer, cases, alone, fail_if):
+    sizes, short = [], [True]
+
+    def condition(kwargs):
+        if kwargs["inputs_embeds"].shape[1] > 1:
+            sizes.append(num_rows(kwargs))
+        return short[0] and num_rows(kwargs) > 2
+
+    fail_if(condition, torch.OutOfMemoryError("full"))
+    core = GenerateCore(tiny_model.model, 4)
+    same_kind = [request for request in prepare_cases(preparer, cases) if "pixel_values_videos" in request.inputs][:20]
+    first = run(core, same_kind[:4])
+    short[0] = False
+    ended = first | run(core, same_kind[4:])
+    assert sizes == [4, 2, 2, 4, 4, 4, 4]
+    assert all(ended[request.id].tokens == alone[request.id] for request in same_kind)
+
+
+def test_clip_that_does_not_fit_alone_leaves_the_batch_as_large_as_it_was(tiny_model, preparer, cases, alone, fail_if):
+    requests = [request for request in prepare_cases(preparer, cases) if "pixel_values_videos" in request.inputs][:9]
+    longest = max(requests, key=lambda request: request.num_prompt_tokens).num_prompt_tokens
+    fail_if(lambda kwargs: kwargs["inputs_embeds"].shape[1] >= longest, torch.OutOfMemoryError("full"))
+    core = GenerateCore(tiny_model.model, 4)
+    ended = run(core, requests)
+    for request in requests:
+        if request.num_prompt_tokens == longest:
+            assert ended[request.id].finish_reason == "memory"
+        else:
+            assert ended[request.id].tokens == alone[request.id]
+    assert core._batch == 4
+
+
+def test_lost_device_is_raised_and_not_taken_for_a_fault_of_the_requests(tiny_model, preparer, cases, fail_if):
+    fail_if(lambda kwargs: True, RuntimeError("CUDA error: an illegal memory access was encountered"))
+    core = GenerateCore(tiny_model.model, 4)
+    core.submit(prepare_cases(preparer, cases[:1])[0])
+    with pytest.raises(RuntimeError, match=r"^CUDA error: an illegal memory access"):
+        core.step()
+
+
+def test_compilation_that_fails_is_given_up_and_the_batch_runs_again(tiny_model, preparer, cases, alone, fail_if):
+    """Decode steps over a static cache stand for compiled ones, which need a GPU."""
+
+    def compiled(kwargs):
+        cache = kwargs.get("cache", kwargs.get("past_key_values"))  # its new and its old name
+        return kwargs["inputs_embeds"].shape[1] == 1 and isinstance(cache, StaticCache)
+
+    fail_if(compiled, RuntimeError("no compiler\nat all"))
+    core = GenerateCore(tiny_model.model, 4)
+    core._compile = True
+    ended = run(core, prepare_cases(preparer, cases[:6]))
+    assert [ended[i].tokens for i in range(6)] == alone[:6]
+    assert dict(core.rows())["compile"] == "not active: RuntimeError: no compiler"
+
+
+def test_switch_for_sage_attention_is_answered_in_the_report(tiny_model):
+    rows = dict(GenerateCore(tiny_model.model, 4, sage_attention=True).rows())
+    assert rows["SageAttention"] == "not active: needs continuous batching"

@@ -21,7 +21,7 @@ def choose_core(model: PreTrainedModel, spec: ModelSpec) -> Core:
     if not reason and spec.attention not in PACKED_ATTENTION:
         reason = f"attention is set to {spec.attention}"
     if reason:
-        return GenerateCore(model, spec.batch_size or GENERATE_BATCH, spec.compile, reason)
+        return GenerateCore(model, spec.batch_size or GENERATE_BATCH, spec.compile, reason, spec.sage_attention)
     options = EngineOptions(
         max_slots=spec.batch_size,
         max_tokens=spec.max_tokens,

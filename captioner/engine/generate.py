@@ -32,14 +32,25 @@ class GenerateCore:
 
     layout = None  # it takes what the processor returns
 
-    def __init__(self, model: PreTrainedModel, max_batch: int, compile_decode: bool = False, reason: str = "") -> None:
-        """reason: why this core and no faster one, for the report."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        max_batch: int,
+        compile_decode: bool = False,
+        reason: str = "",
+        sage_attention: bool = False,
+    ) -> None:
+        """reason: why this core and no faster one, for the report. sage_attention: asked for, which is said there."""
         self._model, self._max_batch, self._reason = model, max_batch, reason
+        self._batch = max_batch  # rows of the next batch; fewer after a shortage of memory
         self._eos = end_tokens(model)
         pad = model.generation_config.pad_token_id
         self._pad = pad if pad is not None else (self._eos or (0,))[0]
-        self._compile_wanted = compile_decode
+        self._sage_wanted = sage_attention
         self._compile = compile_decode and model.device.type == "cuda"
+        self._compiling = "off"
+        if compile_decode:
+            self._compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
         self._waiting: deque[Prepared] = deque()
         self._alone: set[int] = set()  # requests whose batch failed: run again without company
         self._cancelled: list[StepEvent] = []
@@ -63,7 +74,7 @@ class GenerateCore:
 
     def ready(self, more_coming: bool) -> bool:
         """A batch runs, is full, or nothing else is on its way."""
-        full = len(self._waiting) >= self._max_batch
+        full = len(self._waiting) >= self._batch
         return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
 
     def submit(self, request: Prepared) -> None:
@@ -88,12 +99,17 @@ class GenerateCore:
         try:
             events += self._run.step()
         except torch.OutOfMemoryError as error:
-            self._max_batch = max(1, len(self._run.batch) // 2)
+            self._batch = max(1, len(self._run.batch) // 2)
             return events + self._after_failure(error)
         except Exception as error:  # whatever a model raises belongs to its requests
+            if is_device_error(error):
+                raise
             log.exception("generation failed")
+            if self._compile and self._run.decoding:
+                return events + self._after_failed_compilation(error)
             return events + self._after_failure(error)
         if self._run.ended:
+            self._batch = min(self._max_batch, self._batch + 1)
             self._run = None
         return events
 
@@ -108,14 +124,12 @@ class GenerateCore:
         self._run = None
 
     def rows(self) -> tuple[tuple[str, str], ...]:
-        compiling = "off"
-        if self._compile_wanted:
-            compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
         return (
             ("engine", "batches through generate" + (f", since {self._reason}" if self._reason else "")),
             ("batch", f"up to {self._max_batch} clips at once"),
             ("attention", str(self._model.config._attn_implementation)),
-            ("compile", compiling),
+            ("SageAttention", "not active: needs continuous batching" if self._sage_wanted else "off"),
+            ("compile", self._compiling),
         )
 
     def _take_batch(self) -> list[Prepared]:
@@ -123,7 +137,7 @@ class GenerateCore:
         batch = [first]
         if first.id not in self._alone:
             for request in list(self._waiting):
-                if len(batch) < self._max_batch and request.id not in self._alone and can_share_batch(first, request):
+                if len(batch) < self._batch and request.id not in self._alone and can_share_batch(first, request):
                     self._waiting.remove(request)
                     batch.append(request)
         return batch
@@ -133,10 +147,18 @@ class GenerateCore:
         reason, out_of_memory = one_line(error), isinstance(error, torch.OutOfMemoryError)
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
+            self._batch = self._max_batch  # it is settled that the batch was not to blame
             return [StepEvent(unfinished[0].id, 0, (), "memory" if out_of_memory else "error", reason)]
         log.warning("%s; its %d clips run again in smaller batches", reason, len(unfinished))
         if not out_of_memory:
             self._alone.update(request.id for request in unfinished)
+        self._waiting.extendleft(reversed(unfinished))
+        return []
+
+    def _after_failed_compilation(self, error: Exception) -> list[StepEvent]:
+        """Compilation fails in many ways, and prompts are read without it: the whole batch again, not compiled."""
+        unfinished, self._run = self._run.unfinished, None
+        self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
         self._waiting.extendleft(reversed(unfinished))
         return []
 
@@ -163,6 +185,11 @@ class _Run(BaseStreamer, StoppingCriteria):
     @property
     def unfinished(self) -> list[Prepared]:
         return [p for p, reason in zip(self.batch, self._reasons, strict=True) if reason is None]
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the prompts have been read."""
+        return any(self._tokens)
 
     def cancel(self, request_id: int) -> None:
         self._cancelled.add(request_id)

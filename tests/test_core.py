@@ -227,7 +227,9 @@ def test_out_of_memory_with_several_new_requests_runs_each_alone(make_core, prep
     assert [ended[i].tokens for i in range(30)] == alone[1.0][:30]
 
 
-def test_out_of_memory_leads_to_fewer_slots_and_costs_no_neighbour(make_core, preparer, cases, alone, limit):
+def test_lasting_shortage_of_memory_leads_to_fewer_slots_and_costs_no_neighbour(
+    make_core, preparer, cases, alone, limit
+):
     core = make_core(8)
     limit(lambda step: step.cache.num_slots > 2 and step.num_prompt_tokens > 60, torch.OutOfMemoryError("full"))
     firsts = {}
@@ -240,7 +242,7 @@ def test_out_of_memory_leads_to_fewer_slots_and_costs_no_neighbour(make_core, pr
             firsts[event.id] += event.num_tokens == 1
             if event.finish_reason:
                 ended[event.id] = event
-    assert core.num_slots == 2
+    assert (core.num_slots, core._policy.limit) == (2, 2)
     assert [ended[i].tokens for i in range(30)] == alone[1.0][:30]
     assert set(firsts.values()) == {1}, "no request that ran was begun again"
 
@@ -259,6 +261,53 @@ def test_request_that_does_not_fit_alone_ends_for_memory_and_the_others_are_whol
             assert ended[i].error.startswith("out of device memory; lower ")
         else:
             assert ended[i].tokens == alone[1.0][i]
+
+
+def test_single_shortage_of_memory_costs_no_slots(make_core, preparer, cases, alone, limit):
+    requests = prepare_cases(preparer, cases[:30])
+    longest = max(r.num_prompt_tokens for r in requests)
+    culprit = next(r for r in requests if r.num_prompt_tokens == longest)
+    positions = culprit.layout["positions"].shape[1]
+    seen = []
+
+    def condition(step):
+        if step.prompts is not None:
+            seen.append(step.cache.num_slots)
+        return step.prompts is not None and step.prompts.longest == positions and step.cache.num_slots > 1
+
+    limit(condition, torch.OutOfMemoryError("full"))
+    core = make_core(8)
+    ended = run(core, requests)
+    assert [ended[i].tokens for i in range(30)] == alone[1.0][:30]
+    assert sum(r.num_prompt_tokens == longest for r in requests) == seen.count(1)
+    assert (seen[0], seen[-1], core.num_slots) == (8, 8, 8)
+
+
+def test_slots_come_back_when_a_request_does_not_fit_even_alone_and_when_the_engine_was_idle(
+    make_core, preparer, cases, alone, limit
+):
+    core = make_core(8)
+    requests = prepare_cases(preparer, cases[:12])
+    full = limit(lambda step: step.num_prompt_tokens > 0, torch.OutOfMemoryError("full"))
+    assert {event.finish_reason for event in run(core, requests).values()} == {"memory"}
+    assert core._policy.limit < 8
+    full.remove()
+    ended = run(core, requests)
+    assert core.num_slots == 8
+    assert [ended[i].tokens for i in range(12)] == alone[1.0][:12]
+
+
+def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, cases, monkeypatch, alone):
+    memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
+    monkeypatch.setattr("captioner.engine.core.free_bytes", lambda device: memory)
+    core = make_core(0, max_tokens=1000)
+    plans = []
+    for max_tokens in (1000, 900, 200, 300, 1000):
+        core.expect(max_tokens)
+        ended = run(core, prepare_cases(preparer, cases[:5]))
+        plans.append((core.num_slots, core._plan.slot_tokens))
+        assert [ended[i].tokens for i in range(5)] == alone[1.0][:5]
+    assert plans == [(4, 1024), (4, 1024), (16, 256), (8, 512), (4, 1024)]
 
 
 def test_request_that_breaks_the_model_fails_alone(make_core, preparer, cases, alone):

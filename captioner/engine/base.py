@@ -40,6 +40,9 @@ class Core(Protocol):
     def ready(self, more_coming: bool) -> bool:
         """Whether step() is worth calling now, or rather when more requests have been submitted."""
 
+    def expect(self, max_tokens: int) -> None:
+        """Of the longest request to come, prompt and caption; 0: unknown. Memory is planned by it when nothing runs."""
+
     def submit(self, request: Prepared) -> None:
         """Queue a request; step() ends it with exactly one event that has a finish_reason."""
 

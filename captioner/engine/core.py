@@ -16,6 +16,7 @@ from captioner.engine.base import StepEvent, end_tokens, is_device_error, one_li
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
+from captioner.engine.policy import SlotPolicy
 from captioner.engine.prepare import Prepared
 from captioner.engine.sampling import Draw, pick_tokens
 from captioner.errors import ModelError
@@ -71,14 +72,14 @@ class EngineCore:
         self._cache: SlotCache | None = None
         self._decode: DecodeSteps | None = None
         self._plan = CachePlan(0, 0, 0)
+        self._policy = SlotPolicy(self._max_slots, options.max_tokens)
         self._seen: Tensor | None = None  # bool (slots, V): tokens generated, for repetition penalties
         self._waiting: deque[Prepared] = deque()
         self._running: dict[int, _Running] = {}  # by slot
         self._events: list[StepEvent] = []
         self._suspects: set[int] = set()  # in a step that failed: each runs its prompt without company
-        self._plan_anew = False
         if options.max_tokens:
-            reason = self._make_cache(options.max_tokens)
+            reason = self._make_cache(options.max_tokens, self._max_slots)
             if reason:
                 self._model.release()
                 raise ModelError(reason)
@@ -87,7 +88,7 @@ class EngineCore:
 
     @property
     def num_slots(self) -> int:
-        return self._plan.num_slots or self._max_slots
+        return self._plan.num_slots or self._policy.limit
 
     @property
     def num_running(self) -> int:
@@ -104,7 +105,12 @@ class EngineCore:
     def ready(self, more_coming: bool) -> bool:
         return self.busy
 
+    def expect(self, max_tokens: int) -> None:
+        self._policy.expect(max_tokens)
+
     def submit(self, request: Prepared) -> None:
+        if not self.busy:
+            self._policy.on_idle()
         self._waiting.append(request)
 
     def cancel(self, request_id: int) -> None:
@@ -181,15 +187,15 @@ class EngineCore:
         new: list[_Running] = []
         while self._waiting and self._may_join(self._waiting[0], new):
             request = self._waiting[0]
-            needed = request.num_prompt_tokens + request.options.max_new_tokens
-            if self._cache is None or self._plan_anew or needed > self._plan.slot_tokens:
+            if self._policy.must_plan(request, self._plan, idle=not self._running):
                 if self._running:
                     break  # once these have ended, the memory can be planned anew
-                reason = self._make_cache(max(needed, self._plan.slot_tokens))
+                reason = self._make_cache(*self._policy.wanted(request))
                 if reason:
                     self._waiting.popleft()
-                    self._events.append(StepEvent(request.id, 0, (), "memory", reason))
+                    self._end_for_memory(request, reason)
                     continue
+                self._policy.on_planned(request)
             if len(self._running) == self._plan.num_slots:
                 break
             slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
@@ -209,12 +215,12 @@ class EngineCore:
         return num_tokens <= MAX_NEW_TOKENS_A_STEP and num_patches <= MAX_NEW_PATCHES_A_STEP
 
     @torch.inference_mode()
-    def _make_cache(self, max_tokens: int) -> str:
+    def _make_cache(self, max_tokens: int, max_slots: int) -> str:
         """Plan and allocate; "" or why not even one slot fits."""
         self._drop_cache()
         model = self._model
         free, per_token = free_bytes(model.device), token_bytes(model.config, model.dtype)
-        plan = plan_cache(free, per_token, max_tokens, self._max_slots)
+        plan = plan_cache(free, per_token, max_tokens, max_slots)
         while plan.num_slots:
             try:
                 self._cache = SlotCache.for_model(
@@ -234,7 +240,7 @@ class EngineCore:
 
     def _drop_cache(self) -> None:
         self._cache = self._decode = self._seen = None
-        self._plan, self._plan_anew = CachePlan(0, self._plan.slot_tokens, 0), False
+        self._plan = CachePlan(0, 0, 0)
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -266,6 +272,7 @@ class EngineCore:
             reason = "length" if len(running.tokens) >= running.request.options.max_new_tokens else None
         if reason:
             self._running.pop(running.slot)
+            self._policy.on_end(running.request.id)
         return StepEvent(running.request.id, len(running.tokens), tuple(running.tokens) if reason else (), reason)
 
     def _after_failure(self, new: list[_Running], error: Exception) -> list[StepEvent]:
@@ -281,7 +288,7 @@ class EngineCore:
     def _after_out_of_memory(
         self, new: list[_Running], rows: list[_Running], error: torch.OutOfMemoryError
     ) -> list[StepEvent]:
-        """Several new: each alone. One: fewer slots once the others have ended. One of one slot: it does not fit."""
+        """Several new: each in a step of its own. One: in a plan of its own, when the others have ended. Else it ends."""
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
         victims = new or rows[-1:]
@@ -290,10 +297,15 @@ class EngineCore:
         if len(victims) > 1:
             self._suspects.update(running.request.id for running in victims)
         elif self._plan.num_slots > 1:
-            self._max_slots, self._plan_anew = self._plan.num_slots // 2, True
+            self._policy.on_shortage(victims[0].request, self._plan.num_slots)
         else:
-            return [StepEvent(self._waiting.popleft().id, 0, (), "memory", one_line(error))]
+            self._end_for_memory(self._waiting.popleft(), one_line(error))
         return []
+
+    def _end_for_memory(self, request: Prepared, reason: str) -> None:
+        self._policy.on_end(request.id)
+        self._suspects.discard(request.id)
+        self._events.append(StepEvent(request.id, 0, (), "memory", reason))
 
     def _put_back(self, victims: list[_Running]) -> None:
         for running in reversed(victims):

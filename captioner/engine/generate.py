@@ -77,6 +77,9 @@ class GenerateCore:
         full = len(self._waiting) >= self._batch
         return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
 
+    def expect(self, max_tokens: int) -> None:
+        """It has no plan of memory."""
+
     def submit(self, request: Prepared) -> None:
         self._waiting.append(request)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="false")
+# Two threads on a matrix as small as the tiny model's wait for each other four times as long as one computes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 

@@ -288,7 +288,7 @@ class EngineCore:
     def _after_out_of_memory(
         self, new: list[_Running], rows: list[_Running], error: torch.OutOfMemoryError
     ) -> list[StepEvent]:
-        """Several new: each in a step of its own. One: in a plan of its own, when the others have ended. Else it ends."""
+        """Several new: each in a step of its own. One: in a plan of its own, once the rest has ended. Else it ends."""
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
         victims = new or rows[-1:]

@@ -38,14 +38,24 @@ def test_back_end_passes_its_self_test(backend, heads, groups, dim):
     assert self_test(backend, CPU, torch.float32, heads, groups, dim) == ""
 
 
-def test_self_test_finds_a_kernel_that_ignores_the_slots_or_is_missing():
+def test_self_test_finds_a_kernel_that_ignores_slots_or_strides_or_the_end_or_is_missing():
     def in_order(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
         return varlen_on_cpu(q, k, v, bounds_q, bounds_k.sort().values, longest_q, longest_k, used, causal, scale)
+
+    def one_split(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+        used = used if used is None else used.clamp(max=2048)
+        return varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale)
+
+    def contiguous(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+        v = v.as_strided(v.shape, (v.shape[1] * v.shape[2], v.shape[2], 1))
+        return varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale)
 
     def missing(*_):
         raise RuntimeError("no kernel image\nfor this device")
 
-    assert self_test(VarlenBackend("", in_order), CPU, torch.float32, 8, 2, 16).startswith("differs by ")
+    assert self_test(VarlenBackend("", in_order), CPU, torch.float32, 8, 2, 16).startswith("cached: differs by ")
+    assert self_test(VarlenBackend("", one_split), CPU, torch.bfloat16, 8, 2, 16).startswith("cached: differs by ")
+    assert self_test(VarlenBackend("", contiguous), CPU, torch.float32, 8, 2, 16).startswith("packed: differs by ")
     assert self_test(VarlenBackend("", missing), CPU, torch.float32, 8, 2, 16) == "RuntimeError: no kernel image"
 
 
@@ -53,7 +63,7 @@ def test_fallback_says_why(monkeypatch):
     monkeypatch.setattr(backends, "self_test", lambda *_: "differs by 1")
     backend, note = pick_backend(torch.device("cuda"), torch.bfloat16, 8, 2, 128)
     assert isinstance(backend, SdpaBackend)
-    assert note == "torch varlen flash: differs by 1; torch flash operator: differs by 1"
+    assert note == "torch flash operator: differs by 1; torch varlen attention: differs by 1"
     assert pick_backend(torch.device("cuda"), torch.float32, 8, 2, 128)[1] == "flash attention has no float32"
     assert pick_backend(CPU, torch.float32, 8, 2, 128)[1] == ""
 

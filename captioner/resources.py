@@ -1,14 +1,24 @@
-"""Readings of the CPU, the memory and the NVIDIA GPUs. Needs no torch."""
+"""Readings of the CPU, the memory and the NVIDIA GPUs. Needs no torch.
+
+On a bare GPU image psutil and pynvml may be absent: then only what can be told without them is told.
+"""
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-import pynvml
+try:
+    import psutil
+except ImportError:
+    psutil = None
+try:
+    import pynvml
+except ImportError:
+    pynvml = None
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class Gpu:
     temperature_c: int | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
+    uuid: str = ""  # "GPU-..."; "" when the driver does not tell
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,26 @@ def read_resources() -> Resources:
     return Resources(_CPU.read(), memory.total - memory.available, memory.total, gpus, note)
 
 
+def available_bytes() -> int:
+    """Of main memory, without swapping."""
+    if psutil:
+        return psutil.virtual_memory().available
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # Linux; the page cache is not counted
+
+
+def resident_bytes() -> int | None:
+    """Of this process; None without psutil."""
+    return psutil.Process().memory_info().rss if psutil else None
+
+
 def nvidia_gpus() -> list[Gpu]:
     """The NVIDIA GPUs that the driver knows, whether or not torch can use them."""
     return list(_read_gpus()[0])
 
 
 def _read_gpus() -> tuple[tuple[Gpu, ...], str]:
+    if pynvml is None:
+        return (), "no NVIDIA GPU can be read (nvidia-ml-py is not installed)"
     try:
         _start_nvml()
         count = pynvml.nvmlDeviceGetCount()
@@ -107,14 +132,20 @@ def _read_gpu(index: int) -> Gpu:
     limit_mw = _or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     return Gpu(
         index=index,
-        name=name.decode(errors="replace") if isinstance(name, bytes) else name,
+        name=_text(name),
         utilization_percent=utilization and utilization.gpu,
         vram_used_bytes=memory and memory.used,
         vram_total_bytes=memory and memory.total,
         temperature_c=_or_none(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         power_w=None if power_mw is None else power_mw / 1000,
         power_limit_w=None if limit_mw is None else limit_mw / 1000,
+        uuid=_text(_or_none(pynvml.nvmlDeviceGetUUID, handle) or ""),
     )
+
+
+def _text(value: str | bytes) -> str:
+    """Old drivers' bindings give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _or_none(read: Callable[..., Any], *arguments: Any) -> Any:

@@ -136,7 +136,7 @@ def test_model_of_the_benchmark_never_ends_and_the_demo_weights_are_found():
 
 
 def test_bench_runs_without_the_libraries_of_media_and_page():
-    """As on a bare GPU image: PyAV, pydantic and Gradio cannot be found."""
+    """As on a bare GPU image: PyAV, pydantic, Gradio, psutil and pynvml cannot be found."""
     code = """
 import sys
 from importlib.machinery import PathFinder
@@ -144,7 +144,7 @@ from importlib.machinery import PathFinder
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] in ("av", "pydantic", "gradio"):
+        if name.partition(".")[0] in ("av", "pydantic", "gradio", "psutil", "pynvml"):
             return None
         return PathFinder.find_spec(name, path, target)
 
@@ -161,6 +161,7 @@ runpy.run_module("captioner", run_name="__main__")
     report = json.loads(done.stdout)
     assert [row["name"] for row in report["rows"]] == ["original", "one video at a time", "batch 8", "slots 2"]
     assert report["same_tokens"] == "yes (2 of 2)"
+    assert {row["peak_memory_gb"] for row in report["rows"]} == {None}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "nvmlDeviceGetTemperature": lambda handle, sensor: 61,
         "nvmlDeviceGetPowerUsage": lambda handle: 512_500,
         "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 700_000,
+        "nvmlDeviceGetUUID": lambda handle: "GPU-1f2e3d4c",
     }
     for name, function in readings.items():
         monkeypatch.setattr(pynvml, name, function)
@@ -39,7 +40,7 @@ def fail(*arguments: object) -> None:
 
 
 def test_gpu_readings_have_units(nvml: pytest.MonkeyPatch) -> None:
-    expected = Gpu(0, "NVIDIA H200", 87, 20_000, 150_000, 61, 512.5, 700.0)
+    expected = Gpu(0, "NVIDIA H200", 87, 20_000, 150_000, 61, 512.5, 700.0, "GPU-1f2e3d4c")
     assert read_resources().gpus == (expected,)
     assert read_resources().gpu_note == ""
     assert nvidia_gpus() == [expected]

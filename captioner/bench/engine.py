@@ -43,7 +43,7 @@ class Measured:
     wall_s: float
     cpu_s: float
     busy: float | None
-    peak_bytes: int
+    peak_bytes: int | None
 
 
 def bench_engine(settings: EngineSettings, as_json: bool = False) -> None:
@@ -137,13 +137,14 @@ def add_row(
     rate = len(tokens) / seconds
     bound = bound_rate(job, way, [clip for clip in clips if clip.id in tokens], speed)
     busy = [run.busy for run in runs if run.busy is not None]
+    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
     report.add(
         way.name,
         _round(rate),
         _round(sum(map(len, tokens.values())) / seconds),
         _round(statistics.median(second for run in runs for second in run.outcome.first_token_s)),
         round(statistics.median(busy), 3) if busy else None,
-        round(max(run.peak_bytes for run in runs) / 1e9, 3),
+        round(max(peaks) / 1e9, 3) if peaks else None,
         round(rate / bound, 3),
         round(rate / (baseline or rate), 2),
         clips=len(tokens),

@@ -4,10 +4,9 @@ import threading
 import time
 from types import TracebackType
 
-import psutil
 import torch
 
-from captioner.resources import nvidia_gpus
+from captioner.resources import nvidia_gpus, resident_bytes
 
 INTERVAL_S = 0.05
 
@@ -18,7 +17,7 @@ class Meter:
     busy: on a CPU the process's CPU seconds / (wall x threads); on a GPU the mean of NVML's readings, the share of its
     last sample period (about 0.2 s) in which any kernel ran; None without NVML, or for other devices.
     peak_bytes: on a GPU what torch had allocated at most; on a CPU how far the process grew (resident set, sampled),
-    which is too little where memory of an earlier run is used again.
+    which is too little where memory of an earlier run is used again; None without psutil.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,8 +26,10 @@ class Meter:
         self._timing = False
         self._readings: list[int] = []
         self._thread = threading.Thread(target=self._watch, name="meter", daemon=True)
-        self._process = psutil.Process()
-        self._rss_before = self._rss_peak = self._process.memory_info().rss
+        self._uuid = ""  # NVML numbers the GPUs otherwise than torch, which sees CUDA_VISIBLE_DEVICES alone
+        if device.type == "cuda":
+            self._uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        self._rss_before = self._rss_peak = resident_bytes()
         self.wall_s = self.cpu_s = 0.0
 
     def __enter__(self) -> "Meter":
@@ -58,20 +59,20 @@ class Meter:
         return sum(self._readings) / len(self._readings) / 100 if self._readings else None
 
     @property
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> int | None:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        return self._rss_peak - self._rss_before
+        return None if self._rss_peak is None else self._rss_peak - self._rss_before
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL_S):
             if self._device.type != "cuda":
-                self._rss_peak = max(self._rss_peak, self._process.memory_info().rss)
+                if self._rss_peak is not None:
+                    self._rss_peak = max(self._rss_peak, resident_bytes())
             elif self._timing:
                 self._read_gpu()
 
     def _read_gpu(self) -> None:
-        index = self._device.index or 0
         for gpu in nvidia_gpus():
-            if gpu.index == index and gpu.utilization_percent is not None:
+            if gpu.uuid == self._uuid and gpu.utilization_percent is not None:
                 self._readings.append(gpu.utilization_percent)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
+from captioner.resources import available_bytes
+
 SLOT_GRANULE = 256  # tokens; slots are multiples of it
 
 
@@ -60,6 +62,4 @@ def free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free - min(max(total * 0.05, 1.5e9), 4e9)
-    import psutil  # absent on a bare GPU image, where it is not needed
-
-    return psutil.virtual_memory().available / 2
+    return available_bytes() / 2

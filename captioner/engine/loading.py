@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 import transformers
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from captioner.devices import CUDA_MISSING, check_quantization, cuda_missing
 from captioner.engine.base import use_device
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
 from captioner.errors import ModelError
+from captioner.resources import available_bytes
 from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def check_memory(
         raise ModelError(f"{folder} holds no *.safetensors weights")
     num_plain = sum(_num_weights(file) for file in files) - num_quantized
     needed = round(num_plain * dtype.itemsize + num_quantized * quantized_bytes)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     if needed * MEMORY_RESERVE > free:
         raise ModelError(_too_little_memory(folder, device, needed, free))
     return needed

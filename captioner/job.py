@@ -49,7 +49,8 @@ class Job:
         )
         seed = (self.options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(self.options, seed=seed)
-        return CaptionRequest(next(_request_ids), item.path, item.kind, self.plan, prompt, options)
+        longest = max((spec.max_tokens for spec in self.model.specs), default=0)
+        return CaptionRequest(next(_request_ids), item.path, item.kind, self.plan, prompt, options, longest)
 
 
 class Recorder(Protocol):

@@ -101,6 +101,7 @@ class CaptionRequest:
     plan: SamplePlan
     prompt: str
     options: GenerationOptions
+    max_tokens: int = 0  # prompt and new tokens of the longest request of its job, to plan memory by; 0: unknown
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 import weakref
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -164,12 +165,11 @@ def test_halving_keeps_an_even_number_of_frames_and_ends_at_two():
     assert with_fewer_frames(request(1, Path("a.png")), 1) is None
 
 
-@pytest.fixture
-def worker(tiny_model):
-    """A worker's whole loop in a thread of this process, and the near end of its connection."""
+@contextlib.contextmanager
+def running(core, loaded):
+    """A worker's whole loop in a thread of this process; gives the near end of its connection."""
     near, far = Pipe()
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
-    worker = Worker(far, ModelSpec("tiny", device="cpu"), tiny_model, core, num_threads=2)
+    worker = Worker(far, ModelSpec("tiny", device="cpu"), loaded, core, num_threads=2)
     thread = threading.Thread(target=worker.run, name="worker")
     thread.start()
     yield near
@@ -177,6 +177,12 @@ def worker(tiny_model):
     thread.join(30)
     assert not thread.is_alive()
     core.close()
+
+
+@pytest.fixture
+def worker(tiny_model):
+    with running(EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256)), tiny_model) as near:
+        yield near
 
 
 def answers(near, *kinds, count: int = 1) -> list:
@@ -258,3 +264,52 @@ def test_engine_beyond_repair_ends_the_replica_with_the_reason(worker, tmp_path,
     (lost,) = answers(worker, Lost)
     handle.remove()
     assert lost.reason == "the model failed: RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_worker_says_anew_what_it_runs_with_and_how_much_it_wants_when_a_job_changes_the_plan(
+    tiny_model, tmp_path, monkeypatch
+):
+    memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
+    monkeypatch.setattr("captioner.engine.core.free_bytes", lambda device: memory)
+    make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
+    core = EngineCore(tiny_model.model, EngineOptions(max_slots=8, max_tokens=1000))
+    with running(core, tiny_model) as near:
+        (first,) = answers(near, Ready)
+        near.send(replace(request(1, tmp_path / "clip.mp4"), max_tokens=200))
+        (second,) = (event for event in answers(near, Ready, Finished, count=2) if isinstance(event, Ready))
+        (load,) = answers(near, Load)
+    memories = [dict(ready.report.rows)["memory"].partition(" each")[0] for ready in (first, second)]
+    assert memories == ["4 slots, 1,024 tokens", "8 slots, 256 tokens"]
+    assert second.capacity - first.capacity == 4 + 2
+    assert load.slots == 8
+
+
+def test_memory_of_host_is_bounded_by_what_runs_and_what_is_ahead(tiny_model, tmp_path, monkeypatch):
+    """In the whole worker: no request keeps its pixels before its turn or after its end."""
+    make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
+    alive, most, prepare = weakref.WeakSet(), 0, Preparer.prepare
+
+    def watched(preparer, *arguments):
+        nonlocal most
+        prepared = prepare(preparer, *arguments)
+        alive.add(prepared)
+        most = max(most, len(alive))
+        return prepared
+
+    monkeypatch.setattr(Preparer, "prepare", watched)
+    core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
+    with running(core, tiny_model) as near:
+        for number in range(20):
+            near.send(request(number, tmp_path / "clip.mp4"))
+        assert {type(event) for event in answers(near, Finished, Failed, count=20)} == {Finished}
+    assert 2 < most <= 2 + (2 // 2 + 2) + 2
+
+
+def test_surprise_of_a_decoder_is_told_in_one_line(worker, tmp_path, monkeypatch):
+    def surprise(path, plan, kind):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(feeding, "sample", surprise)
+    worker.send(request(1, tmp_path / "a.mp4"))
+    (failed,) = answers(worker, Failed)
+    assert failed.reason == "decoding failed: RuntimeError: first"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from captioner.engine.base import first_line
 from captioner.engine.cache import SlotCache
 
 log = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
         wrong = _compare(ours, torch.cat(rows), dtype)
         return f"cached: {wrong}" if wrong else ""
     except Exception as error:  # a kernel that is missing may fail in any way
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+        return first_line(error, 160)
     finally:
         if device.type == "cuda":
             del cache

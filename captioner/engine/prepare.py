@@ -4,7 +4,7 @@ import copy
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,9 +48,12 @@ class Prepared:
         return sum(t.nbytes for t in (*self.inputs.values(), *self.layout.values()))
 
     def pinned(self) -> "Prepared":
-        """The same in page-locked memory, from where a GPU copies without stopping anyone."""
-        pin = {name: {k: v.pin_memory() for k, v in getattr(self, name).items()} for name in ("inputs", "layout")}
-        return Prepared(self.id, pin["inputs"], self.options, pin["layout"], self.scale)
+        """Its pixels in page-locked memory, from where a GPU copies without stopping anyone.
+
+        All else is joined with that of other requests before it is copied.
+        """
+        inputs = {name: value.pin_memory() if name in PIXELS else value for name, value in self.inputs.items()}
+        return replace(self, inputs=inputs)
 
 
 Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from captioner.engine.backends import Backend, Segments, reference_attention
+from captioner.engine.base import first_line
 
 SAGE_MIN_TOKENS = 1024  # below, quantising costs more than the int8 product saves
 SAGE_HEAD_DIMS = (64, 96, 128)
@@ -55,7 +56,7 @@ def with_sage(
     try:
         from sageattention import sageattn  # optional; imports Triton
     except Exception as error:  # whatever a broken installation raises
-        return base, f"not active: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+        return base, f"not active: {first_line(error, 160)}"
     backend = SageBackend(base, sageattn)
     wrong = _test_sage(backend, device, dtype, heads, groups, dim)
     if wrong:
@@ -76,7 +77,7 @@ def _test_sage(
     try:
         ours = backend.packed(q, k, v, Segments.of([SAGE_MIN_TOKENS], device), True, dim**-0.5).float()
     except Exception as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+        return first_line(error, 160)
     reference = reference_attention(q, k, v, (SAGE_MIN_TOKENS,), True)
     error = ((ours - reference).norm() / reference.norm()).item()
     if not torch.equal(k, before):

@@ -8,7 +8,7 @@ from captioner.values import CapabilityReport, Caption, CaptionRequest
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded; requests are welcome."""
+    """The model is loaded; requests are welcome. Said again whenever something in it has changed."""
 
     report: CapabilityReport
     capacity: int  # requests it wants in flight from now on

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from captioner.engine.base import first_line
 from captioner.engine.prepare import Prepared, Preparer
 from captioner.errors import CaptionerError
 from captioner.frames import sample
@@ -33,8 +34,9 @@ class Decoded:
 class Feeder:
     """Bounded: at most `depth` requests are being decoded, or are decoded and wait for the engine.
 
-    So host memory stays under depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB a clip of 32 frames at 352 x
-    352), twice that while a thread builds its tensors, and each thread's decoder, however many requests wait in here.
+    So its own share of host memory stays under depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB a clip of
+    32 frames at 352 x 352), twice that while a thread builds its tensors, and each thread's decoder, however many
+    requests wait in here. The engine keeps the pixels of those that run, too: who runs short of memory begins again.
     A thread that is stuck in a file is left to itself and replaced; nothing can end it.
     submit, cancel, refill, give_up_overdue: one owner. `deliver` is called in any of these threads.
     """
@@ -58,6 +60,10 @@ class Feeder:
         self._stuck: set[int] = set()  # ids that were given up, and whose threads have not come back
         for _ in range(num_threads):
             self._start_thread()
+
+    def resize(self, depth: int) -> None:
+        """Of what is ahead already, nothing is dropped."""
+        self._depth = max(depth, self.num_threads)
 
     @property
     def has_idle_thread(self) -> bool:
@@ -152,7 +158,7 @@ class Feeder:
             return Decoded(request.id, error="not enough memory to decode it")
         except Exception as error:  # a decoder's surprise costs this item, not the replica
             log.exception("decoding %s failed", request.path)
-            return Decoded(request.id, error=f"decoding failed: {type(error).__name__}: {error}")
+            return Decoded(request.id, error=f"decoding failed: {first_line(error)}")
 
 
 def with_fewer_frames(request: CaptionRequest, num_frames: int) -> CaptionRequest | None:

@@ -78,9 +78,8 @@ class Worker:
         self._inbox: queue.SimpleQueue[CaptionRequest | int | Decoded | None] = queue.SimpleQueue()
         preparer = Preparer(loaded.processor, core.layout, pin=loaded.model.device.type == "cuda")
         decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
-        depth = core.num_slots // 2 + 2
-        self._feeder = Feeder(preparer, decoders, depth, self._inbox.put, DECODE_TIMEOUT_S)
-        self._capacity = core.num_slots + depth + decoders
+        self._feeder = Feeder(preparer, decoders, self._depth, self._inbox.put, DECODE_TIMEOUT_S)
+        self._told: Ready | None = None
         self._flights: dict[int, _Flight] = {}
         self._num_received = 0
         self._progress: dict[int, int] = {}
@@ -90,9 +89,7 @@ class Worker:
     def run(self) -> None:
         """Until the near end says None or is gone, or the engine is beyond repair."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
-        report = CapabilityReport(self._loaded.report.device, self._loaded.report.rows + self._core.rows())
-        on_cpu = self._loaded.model.device.type == "cpu"
-        self._connection.send(Ready(report, self._capacity, MAX_SILENCE_CPU_S if on_cpu else MAX_SILENCE_S))
+        self._tell_ready()
         try:
             while self._take_messages():
                 if self._core.ready(self._feeder.more_coming):
@@ -103,6 +100,24 @@ class Worker:
             log.exception("the engine failed")
             self._connection.send(Lost(one_line(error)))
         self._feeder.close()
+
+    @property
+    def _depth(self) -> int:
+        """Requests that are decoded ahead of the engine."""
+        return self._core.num_slots // 2 + 2
+
+    def _tell_ready(self) -> None:
+        """At the start, and when the engine has planned its memory anew or lost one of its options."""
+        self._feeder.resize(self._depth)
+        loaded = self._loaded.report
+        ready = Ready(
+            CapabilityReport(loaded.device, loaded.rows + self._core.rows()),
+            self._core.num_slots + self._depth + self._feeder.num_threads,
+            MAX_SILENCE_CPU_S if self._loaded.model.device.type == "cpu" else MAX_SILENCE_S,
+        )
+        if ready != self._told:
+            self._connection.send(ready)
+            self._told = ready
 
     def _read(self) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -131,6 +146,7 @@ class Worker:
                     self._send_load()
                 case CaptionRequest():
                     self._num_received += 1
+                    self._core.expect(message.max_tokens)
                     self._flights[message.id] = _Flight(message, time.monotonic())
                     self._feeder.submit(message)
                 case Decoded():
@@ -237,6 +253,7 @@ class Worker:
             self._send_load()
 
     def _send_load(self) -> None:
+        self._tell_ready()
         core, now_s = self._core, time.monotonic()
         load = Load(
             slots=core.num_slots,

@@ -4,6 +4,13 @@ python -m pytest -m gpu -s tests/gpu
 """
 
 import gc
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +18,16 @@ from engine_cases import generate_alone, make_cases, prepare_cases, run, teacher
 
 from captioner.demo import build
 from captioner.engine.backends import VarlenBackend, pick_backend, self_test
+from captioner.engine.cache import free_bytes
 from captioner.engine.core import EngineCore, EngineOptions
 from captioner.engine.prepare import Preparer
-from captioner.engine.sage import with_sage
+from captioner.engine.sage import SAGE_HEAD_DIMS, with_sage
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+ROOT = Path(__file__).resolve().parents[2]
 CUDA = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 # (query heads, key heads, head dimension): text tower of 2B and of 8B, vision tower of 2B and of 8B
 SHAPES = ((16, 8, 128), (32, 8, 128), (16, 16, 64), (16, 16, 72))
@@ -32,6 +41,7 @@ GEOMETRY = build.Geometry(
 @pytest.fixture(scope="module", autouse=True)
 def _exact_float32():
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False  # of convolutions: the patch embedding
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +54,8 @@ def processor():
 
 @pytest.fixture(scope="module")
 def make_model(processor):
-    def make(dtype: torch.dtype, seed: int = 1):
-        return build.build_model(processor.tokenizer, GEOMETRY, seed).to(CUDA, dtype)
+    def make(dtype: torch.dtype, seed: int = 1, device: torch.device = CUDA):
+        return build.build_model(processor.tokenizer, GEOMETRY, seed).to(device, dtype)
 
     return make
 
@@ -108,47 +118,152 @@ def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor)
     core.close()
 
 
-def test_compiled_decode_step_runs_or_says_why_not(make_model, processor):
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_second_gpu_runs_its_own_graphs(make_model, processor):
+    """Nothing but the model says which GPU is meant: the current device is another one."""
+    second, cases = torch.device("cuda", 1), make_cases(40)
+    model = make_model(torch.float32, device=second)
+    alone = [generate_alone(model, processor, case) for case in cases]
+    torch.cuda.set_device(0)
+    core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=256))
+    ended = {}
+    for request in prepare_cases(Preparer(processor, core.layout, pin=True), cases):
+        core.submit(request)
+    while core.busy:
+        torch.cuda.set_device(0)
+        ended |= {event.id: event for event in core.step() if event.finish_reason}
+    rows = dict(core.rows())
+    core.close()
+    torch.cuda.set_device(0)
+    assert rows["CUDA graphs"] == "active"
+    assert [ended[i].tokens for i in range(len(cases))] == alone
+
+
+def test_graphs_are_captured_while_other_threads_pin_memory(make_model, processor):
+    """As the decode threads do: ever larger blocks, which the allocator has to ask the driver for."""
+    model, cases = make_model(torch.bfloat16), make_cases(64, longest=40)
+    ended, errors, num_pinned = threading.Event(), [], 0
+
+    def pin():
+        nonlocal num_pinned
+        kept = []
+        try:
+            while not ended.is_set():
+                size = 1 << (16 + num_pinned % 9)
+                kept = [*kept[-3:], torch.empty(size + 4096 * num_pinned, dtype=torch.uint8).pin_memory()]
+                num_pinned += 1
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=pin, name="pin")
+    thread.start()
+    try:
+        core = EngineCore(model, EngineOptions(max_slots=32, max_tokens=384))
+        texts = run(core, prepare_cases(Preparer(processor, core.layout, pin=True), cases))
+    finally:
+        ended.set()
+        thread.join()
+    graphs = len(core._decode._fixed)
+    why_no_graphs = core._decode.why_no_graphs
+    core.close()
+    print(f"\n{graphs} graphs captured beside {num_pinned} blocks pinned")
+    assert errors == []
+    assert why_no_graphs == ""
+    assert graphs >= 5
+    assert num_pinned > 10
+    assert {event.finish_reason for event in texts.values()} <= {"stop", "length"}
+
+
+def test_compiled_decode_step_runs_where_there_is_a_compiler(make_model, processor):
     model, cases = make_model(torch.bfloat16), make_cases(16, longest=40)
     core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=256, compile=True))
     ended = run(core, prepare_cases(Preparer(processor, core.layout), cases))
     compiling = dict(core.rows())["compile"]
     core.close()
     print(f"\ncompile: {compiling}")
-    assert compiling == "decode steps" or compiling.startswith("not active: ")
+    possible = importlib.util.find_spec("triton") and (shutil.which("gcc") or shutil.which("clang"))
+    if possible:
+        assert compiling == "decode steps"
+    else:
+        assert compiling.startswith("not active: ")
     counts = [teacher_forced(model, processor, case, ended[i].tokens, 0.5) for i, case in enumerate(cases)]
     assert sum(a for a, _ in counts) == sum(c for _, c in counts)
 
 
-def test_sage_attention_is_active_or_says_why_not():
+def test_sage_attention_is_active_where_it_is_installed_and_fits():
+    installed = importlib.util.find_spec("sageattention") is not None
     for heads, groups, dim in SHAPES:
         base, _ = pick_backend(CUDA, torch.bfloat16, heads, groups, dim)
         backend, note = with_sage(base, CUDA, torch.bfloat16, heads, groups, dim)
         print(f"\nhead dimension {dim}: {note}")
-        assert note.startswith("active for prompts" if backend is not base else "not active: ")
+        if installed and dim in SAGE_HEAD_DIMS:
+            assert note.startswith("active for prompts")
+            assert backend is not base
+        else:
+            reason = "ModuleNotFoundError: " if dim in SAGE_HEAD_DIMS else f"the model's head dimension {dim} "
+            assert note.startswith(f"not active: {reason}")
+            assert backend is base
 
 
 def test_closed_core_gives_its_memory_back(make_model, processor):
-    model = make_model(torch.bfloat16)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    core = EngineCore(model, EngineOptions(max_slots=64, max_tokens=4096))
-    run(core, prepare_cases(Preparer(processor, core.layout), make_cases(20)))
-    assert torch.cuda.memory_allocated() > before + 100e6
+    """But for what cuBLAS keeps for each stream, which the first core has had it allocate."""
+    model, allocated = make_model(torch.bfloat16), []
+    for _ in range(2):
+        core = EngineCore(model, EngineOptions(max_slots=64, max_tokens=4096))
+        run(core, prepare_cases(Preparer(processor, core.layout), make_cases(20)))
+        in_use = torch.cuda.memory_allocated()
+        core.close()
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        allocated.append(torch.cuda.memory_allocated())
+    assert in_use > allocated[0] + 100e6
+    assert allocated[1] < allocated[0] + 20e6
+
+
+def test_real_shortage_of_memory_costs_no_request_more_than_a_line_and_passes(make_model, processor):
+    """Fill the card but for a few slots, then the reserve as well; afterwards there is room again."""
+    model, cases = make_model(torch.bfloat16), make_cases(20)
+    torch.cuda.empty_cache()
+    ballast = [torch.empty(int(free_bytes(CUDA) - 0.3e9), dtype=torch.uint8, device=CUDA)]
+    core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=4096))
+    assert 1 <= core.num_slots <= 8
+    free, _ = torch.cuda.mem_get_info()
+    ballast.append(torch.empty(int(free - 0.1e9), dtype=torch.uint8, device=CUDA))
+    requests = prepare_cases(Preparer(processor, core.layout), cases)
+    short = run(core, requests)
+    print("\n" + ", ".join(sorted(f"{event.finish_reason}" for event in short.values())))
+    print("\n".join(f"{label}: {text}" for label, text in core.rows()))
+    assert {event.finish_reason for event in short.values()} <= {"stop", "length", "memory"}
+    ballast.clear()
+    torch.cuda.empty_cache()
+    ended = run(core, requests)
     core.close()
-    del core
+    assert {event.finish_reason for event in ended.values()} <= {"stop", "length"}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("num_frames", [16, 32])
+def test_8b_reaches_its_targets_with_32_slots(num_frames):
+    """40 times the original's way, and 45 % of what the device's bandwidth and matrix rate allow."""
+    if torch.cuda.get_device_properties(CUDA).total_memory < 40e9:
+        pytest.skip("8B with 32 slots needs a card of 40 GB")
     gc.collect()
     torch.cuda.empty_cache()
-    assert torch.cuda.memory_allocated() < before + 20e6
-
-
-def test_real_shortage_of_memory_ends_in_fewer_slots_or_one_line(make_model, processor):
-    """Fill the card but for a little, then run more clips than fit."""
-    model = make_model(torch.bfloat16)
-    free, _ = torch.cuda.mem_get_info()
-    ballast = torch.empty(int(free - 2.2e9), dtype=torch.uint8, device=CUDA)
-    core = EngineCore(model, EngineOptions(max_tokens=4096))
-    ended = run(core, prepare_cases(Preparer(processor, core.layout), make_cases(20)))
-    core.close()
-    del ballast
-    assert {e.finish_reason for e in ended.values()} <= {"stop", "length", "memory"}
+    arguments = (
+        f"bench engine --model qwen3-vl-8b --random-weights --frames {num_frames} --new-tokens 250 "
+        "--slots 1,8,32,64 --clips 128 --waves 2 --json"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "captioner", *arguments.split()], cwd=ROOT, capture_output=True, text=True, timeout=1800
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    print()
+    for row in report["rows"]:
+        print(f"{row['name']}: {row['captions_per_s']}/s, {row['speedup']} x, {row['roofline']:.0%} of the roofline")
+    print(report["device"], report["engine"], report["failed"])
+    slots = next(row for row in report["rows"] if row["name"] == "slots 32")
+    assert report["engine"]["CUDA graphs"] == "active"
+    assert slots["speedup"] >= 40
+    assert slots["roofline"] >= 0.45

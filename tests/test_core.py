@@ -4,6 +4,7 @@ import pytest
 import torch
 from engine_cases import finish, generate_alone, make_cases, prepare_cases, processor_inputs, run, teacher_forced
 
+from captioner.demo import build
 from captioner.engine.choose import choose_core
 from captioner.engine.core import EngineCore, EngineOptions
 from captioner.engine.generate import GenerateCore
@@ -179,7 +180,9 @@ def test_request_joins_while_others_run(make_core, preparer, cases, alone):
 
 def test_request_longer_than_the_slots_waits_for_a_new_plan(make_core, preparer, cases, alone):
     core = make_core(4, max_tokens=120)
-    first_size = core._plan.slot_tokens
+    first_size, first_cache = core._plan.slot_tokens, core._cache
+    run(core, prepare_cases(preparer, cases[5:6]))
+    assert core._cache is first_cache
     long = prepare_cases(preparer, cases[:9])
     stretched = preparer.prepare(100, cases[1].frames, "describe " * 400, long[1].options)
     for request in [*long[:5], stretched, *long[5:]]:
@@ -310,6 +313,16 @@ def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, c
     assert plans == [(4, 1024), (4, 1024), (16, 256), (8, 512), (4, 1024)]
 
 
+def test_job_whose_longest_request_would_not_fit_runs_those_that_do(make_core, preparer, cases, monkeypatch, alone):
+    monkeypatch.setattr("captioner.engine.core.free_bytes", lambda device: 2 * 1024 * 2 * 2 * 2 * 16 * 4)
+    core = make_core(0, max_tokens=1000)
+    core.expect(100_000)
+    for number in range(4):
+        ended = run(core, prepare_cases(preparer, cases[:4])[number : number + 1])
+        assert ended[number].tokens == alone[1.0][number]
+    assert core._plan.slot_tokens < 1024
+
+
 def test_request_that_breaks_the_model_fails_alone(make_core, preparer, cases, alone):
     requests = prepare_cases(preparer, cases[:12])
     bad = requests[7].inputs
@@ -385,3 +398,26 @@ def test_text_tower_that_is_no_plain_decoder_is_not_run_packed(tiny_model, monke
     assert why_unsupported(tiny_model.model) == "its text tower has layers of linear_attention"
     monkeypatch.setattr(config, "model_type", "qwen2_vl")
     assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe"
+
+
+@pytest.fixture(scope="module")
+def mixture(tiny_model):
+    """A mixture of experts, whose rows share a step without sharing experts."""
+    geometry = build.Geometry(
+        text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,
+        vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=48, vision_positions=16, deepstack=(0,),
+        initializer_range=0.1, experts=6, experts_per_token=2, expert_mlp=48,
+    )  # fmt: skip
+    return build.build_model(tiny_model.processor.tokenizer, geometry, seed=1)
+
+
+def test_mixture_of_experts_writes_what_generate_writes_alone(mixture, tiny_model, cases):
+    some = cases[:6]
+    alone = [generate_alone(mixture, tiny_model.processor, case) for case in some]
+    assert mixture.config.model_type == "qwen3_vl_moe"
+    assert len(set(alone)) == len(some)
+    for max_slots in (1, 3):
+        core = EngineCore(mixture, EngineOptions(max_slots=max_slots))
+        ended = run(core, prepare_cases(Preparer(tiny_model.processor, core.layout), some))
+        core.close()
+        assert [ended[i].tokens for i in range(len(some))] == alone

@@ -4,7 +4,7 @@ import queue
 import sqlite3
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -419,6 +419,16 @@ def test_each_item_gets_the_prompt_with_its_own_variables(runner, library):
     run(jobs, Job(the_job.items, the_job.model, "{trigger} {name} {folder} {x} {existing}", existing="overwrite",
                   decoration=the_job.decoration))  # fmt: skip
     assert [r.prompt for r in started[0].requests[:2]] == ["sks 0 clips {x} ", "sks 1 clips {x} Old."]
+
+
+def test_replica_that_is_kept_hears_how_long_the_requests_of_the_next_job_may_be(runner, library):
+    jobs, _, started = runner(cpu=finish)
+    base = job(library, "cpu")
+    for max_tokens in (900, 300):
+        specs = (replace(base.model.specs[0], max_tokens=max_tokens),)
+        run(jobs, replace(base, model=replace(base.model, specs=specs), existing="overwrite"))
+    assert len(started) == 1
+    assert [r.max_tokens for r in started[0].requests] == [900] * 8 + [300] * 8
 
 
 def test_a_caption_that_the_prompt_needs_but_cannot_be_read_fails_its_item_alone(runner, library):

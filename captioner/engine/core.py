@@ -16,7 +16,7 @@ from captioner.engine.base import StepEvent, end_tokens, is_device_error, one_li
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
-from captioner.engine.policy import SlotPolicy
+from captioner.engine.policy import SlotPolicy, needed_tokens
 from captioner.engine.prepare import Prepared
 from captioner.engine.sampling import Draw, pick_tokens
 from captioner.errors import ModelError
@@ -190,18 +190,28 @@ class EngineCore:
             if self._policy.must_plan(request, self._plan, idle=not self._running):
                 if self._running:
                     break  # once these have ended, the memory can be planned anew
-                reason = self._make_cache(*self._policy.wanted(request))
+                reason = self._plan_for(request)
                 if reason:
                     self._waiting.popleft()
                     self._end_for_memory(request, reason)
                     continue
-                self._policy.on_planned(request)
             if len(self._running) == self._plan.num_slots:
                 break
             slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
             self._running[slot] = _Running(self._waiting.popleft(), slot)
             new.append(self._running[slot])
         return new
+
+    def _plan_for(self, request: Prepared) -> str:
+        """Memory for it and for what else is expected, else for requests of its size; "" or why it does not fit."""
+        num_tokens, num_slots = self._policy.wanted(request)
+        reason = self._make_cache(num_tokens, num_slots)
+        if reason and num_tokens > needed_tokens(request):
+            num_tokens = needed_tokens(request)
+            reason = self._make_cache(num_tokens, num_slots)
+        if not reason:
+            self._policy.on_planned(request, num_tokens)
+        return reason
 
     def _may_join(self, request: Prepared, new: list[_Running]) -> bool:
         """Whether one step can take its prompt together with those of `new`."""

@@ -15,7 +15,7 @@ class SlotPolicy:
         """max_tokens: of the longest request expected, prompt and caption; 0: unknown."""
         self.limit = self._max_slots = max_slots
         self._expected = self._max_tokens = max_tokens  # as told, and the longest request that was planned for
-        self._planned_slots = 0  # that the plan was made for; memory may have had fewer
+        self._planned_slots = max_slots  # that the plan was made for; memory may have had fewer
         self._num_ended = 2 * max_slots  # requests since the last shortage
         self._alone: set[int] = set()
 
@@ -43,10 +43,11 @@ class SlotPolicy:
         wasteful = plan.num_slots < num_slots and 2 * self._max_tokens <= plan.slot_tokens
         return wasteful or self._max_tokens > plan.slot_tokens
 
-    def on_planned(self, request: Prepared) -> None:
-        """The memory is now planned as wanted for this request."""
+    def on_planned(self, request: Prepared, slot_tokens: int) -> None:
+        """The memory is now planned for this request, in slots for so many tokens."""
         self._planned_slots = self.wanted(request)[1]
-        self._max_tokens = max(self._max_tokens, needed_tokens(request))
+        if request.id not in self._alone:
+            self._max_tokens = slot_tokens
 
     def on_shortage(self, request: Prepared, num_slots: int) -> None:
         """The request ran out of memory, by itself, in a plan of several slots."""

@@ -134,7 +134,6 @@ def test_gpu_that_torch_cannot_use_is_said_with_where_to_look(monkeypatch):
 
 
 def test_too_little_memory_is_refused_before_loading(copy, monkeypatch):
-    memory = loading.psutil.virtual_memory()._replace(available=100_000)
-    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(loading, "available_bytes", lambda: 100_000)
     with pytest.raises(ModelError, match=r"^model needs about 0\.0 GB on cpu, but only 0\.0 GB are free"):
         loading.load(copy, ModelSpec("x", device="cpu"))

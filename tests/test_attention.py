@@ -217,7 +217,7 @@ def make_core(tiny_model):
         return made[-1]
 
     yield make
-    for core in made:
+    for core in reversed(made):  # the first one knows how the model was
         core.close()
 
 

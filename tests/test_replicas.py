@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -101,6 +103,25 @@ def test_worker_ignores_the_interrupt_that_ctrl_c_sends_to_the_group(replica, cl
     os.kill(replica._process.pid, signal.SIGINT)
     replica.submit(request(103, clips / "still 01.png"))
     assert wait_for(replica, Finished)[0].id == 103
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_first_worker_of_a_program_is_deaf_to_interrupts_before_it_runs_a_line(tmp_path):
+    program = """
+import multiprocessing, time
+from captioner.replicas.process import deaf_to_interrupts
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    with deaf_to_interrupts():
+        process.start()
+    print(open(f"/proc/{process.pid}/status").read())
+    process.kill()
+"""
+    (tmp_path / "program.py").write_text(program)
+    command, env = [sys.executable, "program.py"], {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    blocked = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("SigBlk:"))
+    assert int(blocked, 16) & 1 << signal.SIGINT - 1
 
 
 def test_model_that_cannot_be_loaded_is_lost_with_its_reason(tmp_path):

@@ -271,6 +271,19 @@ class TestPanel:
         with pytest.raises(gr.Error, match="no longer open"):
             gallery.panel.remove(event(**before, edit=None))
 
+    @pytest.mark.parametrize("closed_by_somebody", [True, False])
+    def test_an_edit_that_cannot_be_saved_keeps_no_folder_closed(
+        self, gallery, services, folder, tmp_path, closed_by_somebody
+    ):
+        edit = {**opened(services, 0), "text": "Mine.", "expected": "Something else."}
+        if closed_by_somebody:
+            services.open_folder(tmp_path, False)
+        other = tmp_path / "other"
+        other.mkdir()
+        assert gallery.open_folder(event(typed=str(other), key="", recursive=False, edit=edit)) == gr.skip()
+        assert services.library.folder == other
+        assert (folder / "a.txt").read_text() == "A zebra at noon."
+
     def test_an_edit_goes_into_the_history_before_an_earlier_text_is_put_back(self, gallery, services, folder):
         services.library.save(services.library.entry_id(0), "Second.")
         place = opened(services, 0)
@@ -359,10 +372,22 @@ def test_keyboard_mouse_and_search(services, folder):
 
 @pytest.mark.browser
 def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
+    (folder / "d.txt").write_bytes(b"Of Windows,\r\nin two lines.")
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
         tiles, box, save = page.locator(".vg-tile"), page.locator("#caption textarea"), page.locator("#save-caption")
+        tiles.nth(3).click()
+        expect(box).to_have_value("Of Windows,\nin two lines.")
+        expect(page.locator(".cp-dirty")).to_have_text("")
         tiles.first.click()
+        expect(box).to_have_value("A zebra at noon.")
+        page.locator("[data-act=menu]").click()  # in a menu the keys of the panel do nothing
+        expect(page.locator(".fb-here b")).to_have_text(str(folder))
+        page.keyboard.press("Control+Enter")
+        page.keyboard.press("Alt+ArrowRight")
+        page.keyboard.press("Escape")
+        expect(box).to_have_value("A zebra at noon.")
+        expect(page.locator(".cp-approve")).to_have_attribute("aria-pressed", "false")
         box.fill("Mine\nand mine.")
         expect(page.locator(".cp-dirty")).to_have_text("Not saved")
         page.keyboard.press("Control+s")
@@ -400,12 +425,20 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
 
         page.locator("[data-act=delete]").click()
         page.locator("[data-act=delete-no]").click()
-        assert (folder / "b.txt").exists()
+        box.fill("Not to be lost.")
+        (folder / "b.txt").write_text("Their zebra.")
+        page.locator("[data-act=delete]").click()
+        page.locator("[data-act=delete-yes]").click()
+        expect(page.locator(".cp-conflict p")).to_have_text("Their zebra.")
+        expect(box).to_have_value("Not to be lost.")
+        assert (folder / "b.txt").read_text() == "Their zebra."
+        page.get_by_role("button", name="Keep mine").click()
         page.locator("[data-act=delete]").click()
         page.locator("[data-act=delete-yes]").click()
         expect(tiles.nth(1)).to_have_attribute("data-state", "pending")
         expect(box).to_have_value("")
         assert not (folder / "b.txt").exists()
+        assert (folder / "d.txt").read_bytes() == b"Of Windows,\r\nin two lines."  # looked at, and nothing else
 
 
 @pytest.mark.browser

@@ -41,8 +41,8 @@ class Gallery:
 
     @shown
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
-        """Open what was typed or chosen; returns properties of the panel. An edit is saved first."""
-        saved = self.panel.keep(event.edit)
+        """Open what was typed or chosen; returns properties of the panel. An edit is saved first if it can be."""
+        saved = self.panel.keep_if_possible(event.edit)
         self.enter(self._services.roots.resolve(_chosen(event) or ""), bool(event.recursive))
         return gr.update(saved=saved) if saved else gr.skip()
 

@@ -5,13 +5,15 @@ const $ = selector => element.querySelector(selector);
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
 const api = path => `${root}/gradio_api/vcs/${path}`;
 const box = $('textarea'), stage = $('.cp-stage'), sheet = $('.cp-sheet'), conflict = $('.cp-conflict');
+const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g;
 let entry = { id: '' }, base = ''; // the opened file; the text that the edit began with
 let theirs = null; // what the file holds now, when it is neither the base nor ours
 const drafts = JSON.parse(sessionStorage.getItem('vcs-drafts') || '{}');
 
 const keyOf = file => `${file.folder}\n${file.name}`;
-const dirty = () => box.value !== base;
+const lines = text => text.replace(/\r\n?/g, '\n'); // as a text box holds it; `base` stays as the file has it
+const dirty = () => box.value !== lines(base);
 const edit = () => (entry.id && dirty() ? { ...address(entry), text: box.value, expected: base } : null);
 const address = file => ({ id: file.id, folder: file.folder, name: file.name });
 
@@ -72,7 +74,7 @@ function follow(fresh) {
   entry = fresh;
   props.value = JSON.stringify(address(entry));
   if (!dirty()) base = box.value = fresh.text;
-  else if (fresh.text === box.value) base = fresh.text;
+  else if ([box.value, lines(base)].includes(lines(fresh.text))) base = fresh.text;
   theirs = dirty() && fresh.text !== base ? fresh.text : null;
   if (replaced) showMedia();
   showTexts();
@@ -177,7 +179,7 @@ function write(text) {
 }
 
 function undo() {
-  if (dirty()) { write(base); keepDraft(); return; }
+  if (dirty()) { write(lines(base)); keepDraft(); return; }
   trigger('restore', { ...address(entry), history: entry.undo });
 }
 
@@ -229,11 +231,8 @@ const actions = {
   delete: () => confirmDelete(true),
   'delete-no': () => confirmDelete(false),
   'delete-yes'() {
-    const left = edit();
     confirmDelete(false);
-    base = box.value = entry.text;
-    keepDraft();
-    trigger('remove', { ...address(entry), edit: left });
+    trigger('remove', { ...address(entry), edit: edit() }); // the edit stays until `saved` says that it is kept
   },
   theirs() { const text = theirs; theirs = null; base = text; write(text); keepDraft(); },
   mine() { base = theirs; theirs = null; count(); keepDraft(); box.focus(); },
@@ -257,7 +256,9 @@ const move = by => document.querySelector('#grid [data-vg]')?.vg.step(by);
 
 document.addEventListener('keydown', event => {
   if (!element.offsetParent || !entry.id) return; // another tab
+  if (document.querySelector('dialog[open], :popover-open')) return;
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by && MAC && event.target.closest('input, textarea')) return; // there it moves by a word
   if (event.key.toLowerCase() === 's' && (event.ctrlKey || event.metaKey) && !event.altKey) save();
   else if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) approve();
   else if (event.altKey && by) move(by);

@@ -102,6 +102,17 @@ class Panel:
         """Save an edit before something else happens to its file or folder; None for no edit."""
         return self._save(edit) if edit else None
 
+    def keep_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
+        """As `keep`, but never in the way: the browser keeps what cannot be saved until its file is open again."""
+        if not edit or self._locate(_address(edit)) is None:
+            return None
+        try:
+            return self._save(edit)
+        except CaptionerError as error:
+            name, reason = escape(edit["name"]), escape(error)
+            gr.Warning(f"{name} is not saved: {reason}. Your text is kept in this tab.", duration=8)
+            return None
+
     def render(self, value: str) -> dict[str, Any]:
         """Properties of the panel for the pulse. `value` is what the panel says it shows."""
         opened = _opened(value)
@@ -151,7 +162,7 @@ class Panel:
         return gr.update(**properties, **({"saved": saved} if saved else {}))
 
     def _find(self, data: dict[str, Any]) -> Entry:
-        entry = self._locate(Opened(str(data["id"]), str(data["folder"]), str(data["name"])))
+        entry = self._locate(_address(data))
         if entry is None:
             raise JobError("the folder of this file is no longer open; open it again")
         return entry
@@ -252,7 +263,10 @@ def _data(event: gr.EventData) -> dict[str, Any]:
 
 
 def _opened(value: str) -> Opened:
-    data = json.loads(value or "{}")
+    return _address(json.loads(value or "{}"))
+
+
+def _address(data: dict[str, Any]) -> Opened:
     return Opened(str(data.get("id", "")), str(data.get("folder", "")), str(data.get("name", "")))
 
 

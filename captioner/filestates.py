@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
 APPROVED_FLAG, ELSEWHERE_FLAG = 1, 2  # bits of `FileStates.flags`
+FileKey = tuple[Path, str, int, float, bool]  # folder, name, bytes, POSIX seconds, whether it has a caption
 
 
 class FileStates:
@@ -73,6 +74,16 @@ class FileStates:
             return {}
         numbers = self._numbers() if digests else {}
         return {numbers[key]: digest for key, digest in digests.items() if key in numbers}
+
+    def failures_by_file(self) -> dict[FileKey, str]:
+        """Why files failed, for `fail` of the next scan."""
+        return {self._key(index): reason for index, reason in self.failures.items()}
+
+    def fail(self, failures: dict[FileKey, str]) -> None:
+        """Let those of these files fail that are what they were, and have a caption only if they had one."""
+        if failures:
+            keys = ((index, self._key(index)) for index in range(len(self._items)))
+            self.failures = {index: failures[key] for index, key in keys if key in failures}
 
     def state(self, index: int) -> State:
         if index in self.failures:
@@ -137,6 +148,10 @@ class FileStates:
         self.captioned.add(index)
         self.texts.pop(index, None)
         self._touch(index)
+
+    def _key(self, index: int) -> FileKey:
+        item = self._items[index]
+        return item.folder, item.filename, item.size_bytes, item.modified_s, index in self.captioned
 
     def _digest(self, index: int) -> bytes | None:
         try:

@@ -88,14 +88,19 @@ class Library:
         return f"{self._number:x}"
 
     def open(self, folder: Path, recursive: bool) -> int:
-        """Scan a folder and show it instead; returns how many files it holds. Raises FolderError."""
+        """Scan a folder and show it instead; returns how many files it holds. Raises FolderError.
+
+        Of the same folder a file that failed and is what it was has failed still.
+        """
         folder = self._roots.resolve(folder)
         found = discover(folder, recursive, self._roots.leads_out)
         with self._lock:
-            self._cursor = self._events.snapshot().cursor
+            self._catch_up()
+            failures = self._files.failures_by_file() if folder == self.folder else {}
             self._number += 1
             self.folder, self.recursive, self.warnings = folder, recursive, found.warnings
             self._forget(found.items)
+            self._files.fail(failures)
         return len(found.items)
 
     def listing(self) -> dict:
@@ -335,6 +340,7 @@ class Library:
             if isinstance(event, facts.JobStarted):
                 self._trying = not event.saves
             elif isinstance(event, facts.JobEnded):
+                self._trying = False
                 self._files.running.clear()
             elif isinstance(event, facts.ItemEvent) and not self._trying:
                 index = self._by_name.get(event.item)

@@ -80,6 +80,20 @@ def test_states_follow_the_events_of_a_job(library, events):
     assert library.with_state("pending", "failed") == ["b.png", "d.png"]
 
 
+def test_failures_outlast_a_refresh_until_their_file_is_another(library, events, folder):
+    for index in (1, 2, 3):
+        events.append(facts.ItemFailed(**about(library, index), reason=f"reason {index}"))
+    (folder / "c.txt").write_text("Written elsewhere.")
+    make_picture(folder / "d.png", (99, 66))
+    make_picture(folder / "A first one.png")
+    library.open(folder, recursive=True)
+    assert library.with_state("failed") == ["b.png"]
+    assert library.find(library.entry_id(2)).problem == "reason 1"
+    library.open(folder.parent, recursive=True)
+    library.open(folder, recursive=True)
+    assert library.with_state("failed") == []
+
+
 def test_a_try_changes_no_state(library, events):
     events.append(facts.JobStarted(job=1, total=2, model="M", saves=False))
     events.append(facts.ItemTried(**about(library, 2), caption="Tried.", tokens=1, seconds=1.0))

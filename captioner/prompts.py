@@ -142,18 +142,24 @@ class PromptLibrary:
 
     def update(self, name: str, text: str) -> Prompt:
         """Give a prompt another text."""
-        with self._lock:
-            own = self._read()
-            old = _find_own(own, name)
-            return self._swap(own, old, Prompt(old.name, _checked_text(text)))
+        return self.replace(name, None, text)
 
     def rename(self, name: str, new_name: str) -> Prompt:
         """Give a prompt another name, which may differ in case alone."""
+        return self.replace(name, new_name, None)
+
+    def replace(self, name: str, new_name: str | None, new_text: str | None) -> Prompt:
+        """Give a prompt another name and text, both or none; None leaves one as it is."""
         with self._lock:
             own = self._read()
             old = _find_own(own, name)
             others = [prompt for prompt in own if prompt is not old]
-            return self._swap(own, old, Prompt(_new_name(new_name, others), old.text))
+            new = Prompt(
+                old.name if new_name is None else _new_name(new_name, others),
+                old.text if new_text is None else _checked_text(new_text),
+            )
+            self._write([new if prompt is old else prompt for prompt in own])
+        return new
 
     def duplicate(self, name: str, new_name: str = "") -> Prompt:
         """Copy a prompt, built-in ones too, under a new name: by default "<name> copy", "<name> copy 2", ..."""
@@ -198,10 +204,6 @@ class PromptLibrary:
             if added:
                 self._write([*own, *added])
         return added, skipped
-
-    def _swap(self, own: Sequence[Prompt], old: Prompt, new: Prompt) -> Prompt:
-        self._write([new if prompt is old else prompt for prompt in own])
-        return new
 
     def _read(self) -> Sequence[Prompt]:
         try:

@@ -98,6 +98,20 @@ class TestDesk:
             desk.save("Mine", was("Mine", "Old."), "Mine", "Ours.")
         assert services.prompts.get("Mine").text == "Theirs."
 
+    def test_a_save_is_done_whole_or_not_at_all(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        with pytest.raises(gr.Error, match="already a prompt 'Wan'"):
+            desk.save("Mine", was("Mine", "Old."), "wan", "New.")
+        assert services.prompts.get("Mine").text == "Old."
+        assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.") == "Ours"
+        assert services.prompts.get("Ours").text == "New."
+
+    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        services.prompts.delete("Mine")
+        assert desk.save("Mine", was("Mine", "Old."), "Mine", "New.") == "Mine"
+        assert services.prompts.get("Mine").text == "New."
+
     def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, desk):
         assert desk.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
         assert desk.choose("long gone")[0] == "Detailed"

@@ -139,16 +139,16 @@ class PromptDesk:
         return "" if settings.prompt else settings.prompt_name
 
     def _keep(self, chosen: str, before: str, name: str, text: str) -> str:
-        library = self.services.prompts
-        if not chosen:
+        """A prompt that another browser deleted or renamed is made anew."""
+        library, was = self.services.prompts, _was(before)
+        there = next((p for p in library.list() if p.name.casefold() == chosen.casefold()), None)
+        if there is None:
             return library.create(name, text).name
-        if library.get(chosen).text != _was(before)[1].strip():
+        if there.text != was[1].strip():
             raise PromptError("the prompt was changed in another browser; Duplicate keeps your text as a copy")
-        if text != _was(before)[1]:
-            library.update(chosen, text)
-        if name == chosen:
+        if (name, text) == (chosen, was[1]):
             return name
-        renamed = library.rename(chosen, name).name
+        renamed = library.replace(chosen, None if name == chosen else name, None if text == was[1] else text).name
         if chosen.casefold() == self.services.settings.prompt_name.casefold():
             self.services.change_settings({"prompt_name": renamed})
         return renamed

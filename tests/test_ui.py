@@ -82,6 +82,13 @@ def test_what_the_page_shows_is_news_once(page):
     assert only_changed(first["cursor"], page.render(0, seen, "")) == ""
 
 
+def test_the_prompts_of_all_browsers_are_listed_and_what_is_wrong_with_them(page):
+    page.services.prompts.create("Of another browser", "Say it.")
+    assert 'data-pick="Of another browser"' in page.render(0, "", "")[-1]
+    page.services.prompts.path.write_text("damaged")
+    assert "is damaged" in page.desk.list("", "")
+
+
 def test_a_bad_folder_is_an_error_at_once(services, tmp_path):
     with pytest.raises(FolderError, match="no such folder"):
         layout.build(services, tmp_path / "missing")
@@ -146,7 +153,7 @@ def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
 
 
 @pytest.mark.browser
-def test_hostile_names_do_nothing_in_a_browser(hostile):
+def test_hostile_names_do_nothing_in_a_browser(hostile, services):
     with open_browser(hostile) as (page, expect):
         expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE) + 1)
         for number, name in enumerate(HOSTILE):
@@ -156,4 +163,6 @@ def test_hostile_names_do_nothing_in_a_browser(hostile):
             expect(page.locator("#panel textarea")).to_have_value(name)
         page.get_by_role("tab", name="Prompts").click()
         expect(page.locator("#prompts")).to_contain_text(HOSTILE[0])
+        services.prompts.create("Of another browser", HOSTILE[1])
+        expect(page.locator("#prompt-list")).to_contain_text("Of another browser")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -49,7 +49,7 @@ class Page:
         self.readings = machine.Readings()
         self._cuda_missing = cuda_missing()
 
-    def render(self, dismissed: float, seen: str, opened: str) -> list[Any]:
+    def render(self, dismissed: float, seen: str, opened: str, prompt: str = "", search: str = "") -> list[Any]:
         """Everything that moves, for one browser. Runs every second in each."""
         snapshot = self.services.events.snapshot()
         return [
@@ -58,6 +58,7 @@ class Page:
             views.notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
+            self.desk.list(prompt, search),  # not the editor: it may hold what is not saved yet
         ]
 
     def resources(self) -> str:
@@ -94,8 +95,8 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [blocks.load, gr.Timer(PULSE_S).tick],
             [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploading],
             page.render,
-            [run.dismissed, *gallery.inputs],
-            [strip, run.html, notices, *gallery.outputs, *settings.outputs],
+            [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
+            [strip, run.html, notices, *gallery.outputs, *settings.outputs, prompts.listing],
         )
         gr.on([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip, **PLUMBING)
         blocks.load(page.form.fill, None, [*settings.controls, settings.filled], **PLUMBING)

@@ -59,10 +59,15 @@ class PromptDesk:
         name = str(event.id)
         return self.choose(name, search) if name else self._editor(Prompt("", ""), search)
 
-    @shown
     def list(self, chosen: str, search: str = "") -> str:
-        """The list alone. No prompt of it is in use while the setting `prompt` holds a text."""
-        return prompt_list(_found(self.services.prompts.list(), search), chosen, self._used())
+        """The list alone, for the pulse too: what is wrong stands in it, as a toast would come every second.
+
+        No prompt of it is in use while the setting `prompt` holds a text.
+        """
+        try:
+            return prompt_list(_found(self.services.prompts.list(), search), chosen, self._used())
+        except PromptError as error:
+            return f"<p>{escape(error)}</p>"
 
     @shown
     def save(self, chosen: str, before: str, name: str, text: str) -> str:
@@ -187,6 +192,8 @@ class PromptsTab:
     """Its components that others need."""
 
     chosen: gr.Textbox
+    search: gr.Textbox
+    listing: gr.HTML  # the pulse sets it to `desk.list(chosen, search)`
     outputs: list[gr.components.Component]
 
 
@@ -250,8 +257,7 @@ def prompts_tab(desk: PromptDesk, tab: gr.Tab) -> PromptsTab:
     export.click(desk.give_out, None, exported, **ACTION).success(
         None, exported, None, js=script("download"), **PLUMBING
     )
-    tab.select(desk.list, [chosen, search], listing, **PLUMBING)  # not the editor: it may hold what is not saved yet
-    return PromptsTab(chosen, outputs)
+    return PromptsTab(chosen, search, listing, outputs)
 
 
 def _variables() -> str:

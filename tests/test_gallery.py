@@ -369,6 +369,20 @@ def test_keyboard_mouse_and_search(services, folder):
         page.reload()
         expect(page.locator("[aria-posinset='1'] b")).to_have_text("b.png")  # the order is remembered
 
+        tops = [page.locator(f"[aria-posinset='{number}']").bounding_box()["y"] for number in range(1, 5)]
+        assert page.locator(".vg-columns input").input_value() == str(tops.count(tops[0]))
+        page.locator("[data-select=pending]").click()
+        expect(page.locator(".vg-picked")).to_have_text("2 selected")
+        expect(page.locator(".vg-zip")).to_have_attribute("title", "No captions to download")
+        page.locator("[data-select=none]").click()
+        expect(page.locator(".vg-zip")).to_have_attribute("title", "Download all captions")
+        page.locator("#folder").fill("/half/typed")
+        page.locator("#recursive").click()
+        expect(page.locator("#recursive")).to_be_checked()
+        services.library.save(services.library.entry_id(2), "Counted anew.")
+        expect(page.locator("#counts")).to_have_text("4 files · 3 done · 1 pending")
+        expect(page.locator("#folder")).to_have_value("/half/typed")
+
 
 @pytest.mark.browser
 def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):

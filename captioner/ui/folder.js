@@ -4,7 +4,7 @@ const $ = selector => element.querySelector(selector);
 const path = $('.fb-path input'), recursive = $('.fb-check input'), menu = $('.fb-menu'), counts = $('.fb-counts');
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
-let folder = '';
+let folder = '', typed = false; // typed: a path that is not open (yet), which nothing but another folder replaces
 
 // where: {typed}, a text that a person typed, or {key}, a folder that Python has named.
 function open(where) {
@@ -26,7 +26,8 @@ function row(image, label, title, act) {
 
 function showBar() {
   const { shown } = props;
-  if (path.value === folder || document.activeElement !== path) path.value = shown.folder;
+  if (shown.folder !== folder) typed = false;
+  if (!typed) path.value = shown.folder;
   folder = shown.folder;
   path.title = folder;
   recursive.checked = shown.recursive;
@@ -80,10 +81,11 @@ menu.addEventListener('keydown', event => {
 path.addEventListener('keydown', event => {
   if (event.key === 'Enter') open({ typed: path.value });
   else if (event.key === 'ArrowDown') showMenu();
-  else if (event.key === 'Escape') { path.value = folder; path.blur(); } else return;
+  else if (event.key === 'Escape') { typed = false; path.value = folder; path.blur(); } else return;
   event.preventDefault();
 });
 path.addEventListener('focus', () => path.select());
+path.addEventListener('input', () => { typed = path.value !== folder; });
 recursive.addEventListener('change', () => { if (folder) open({ key: props.shown.key }); });
 
 watch('shown', showBar);

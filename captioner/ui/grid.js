@@ -94,6 +94,7 @@ function place(tile, i) {
 function layout() {
   if (!port.clientWidth) return; // in a tab that is not shown
   columns ||= Math.max(2, Math.min(8, Math.round(port.clientWidth / 220)));
+  $('.vg-columns input').value = columns;
   const width = (port.clientWidth - 4 - (columns - 1) * GAP) / columns, height = width * 9 / 16 + INFO;
   // What stood at the top stays there when the width or the number of columns changes.
   const first = geometry ? list.shown[Math.floor(port.scrollTop / geometry.rowHeight) * geometry.columns] : undefined;
@@ -225,6 +226,16 @@ function showEmpty() {
   empty.querySelector('button').textContent = button;
 }
 
+function publishZip(selected, count) {
+  const zip = $('.vg-zip'), long = selected.length >= 6000; // such do not fit into an address
+  const what = list.numSelected ? `the captions of ${list.numSelected.toLocaleString('en')} selected` : 'all captions';
+  zip.title = long ? 'The selected files lie too far apart for one download; select fewer, or none for all captions'
+    : count ? `Download ${what}` : 'No captions to download';
+  zip.setAttribute('aria-disabled', long || !count);
+  if (long || !count) zip.removeAttribute('href');
+  else zip.href = api(`captions.zip?scan=${list.scan}${selected && `&ids=${selected}`}`);
+}
+
 // Tells Python the selection, and the page what there is of everything.
 function publish() {
   const selected = asRanges(i => list.selected[i]), counts = tally(), number = n => n.toLocaleString('en');
@@ -245,9 +256,7 @@ function publish() {
   const parts = list.shown.length < list.count ? [`${number(list.shown.length)} shown`] : [];
   if (list.numSelected) parts.push(`${number(list.numSelected)} selected`);
   $('.vg-picked').textContent = parts.join(' · ') || 'Select';
-  const some = selected && selected.length < 6000; // longer ones do not fit into an address
-  $('.vg-zip').title = some ? `Download the captions of ${number(list.numSelected)} selected` : 'Download all captions';
-  $('.vg-zip').href = api(`captions.zip?scan=${list.scan}${some ? `&ids=${selected}` : ''}`);
+  publishZip(selected, list.numSelected ? captioned : done + edited);
   const approve = $('.vg-approve'), off = captioned > 0 && locked === captioned;
   approve.disabled = !captioned;
   approve.dataset.off = off ? '1' : '';

@@ -99,7 +99,6 @@ function showSort() {
 
 function setColumns(count) {
   columns = Math.max(1, Math.min(12, count));
-  $('.vg-columns input').value = columns;
   remember();
   layout();
 }
@@ -236,6 +235,5 @@ element.vg = {
   },
 };
 showSort();
-$('.vg-columns input').value = columns || 6;
 fit();
 load();

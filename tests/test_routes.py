@@ -26,7 +26,7 @@ from captioner.sheet import make_sheet
 from captioner.thumbnails import make_thumbnail
 from captioner.ui import routes
 from captioner.ui.routes import CONTENT_TYPES, MAX_ROWS, PREFIX, _indices, current_plan, media_routes, to_ranges
-from captioner.values import SamplePlan
+from captioner.values import Caption, GenerationOptions, SamplePlan
 
 NAMES = ["a.mp4", "b.png", "broken.mp4", "sub/a.mp4"]  # as the Library lists them
 HOSTILE = [
@@ -300,6 +300,20 @@ class TestSheet:
         assert areas[0] > 2 * areas[1]
         again = client.get(url, headers={"If-None-Match": second.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+
+    def test_it_shows_what_the_model_saw_for_its_caption_until_the_file_is_another(self, client, services, folder):
+        url, item = f"sheet/{id_of(services, 'a.mp4')}.jpg", services.library.items[0]
+        services.change_settings({"max_frames": 4})
+        before = client.get(url)
+        services.captions.write(
+            item, Caption("Seen.", "m", "p", GenerationOptions(), frame_times_s=(0.0, 0.5, 1.0, 1.5)), "skip"
+        )
+        services.change_settings({"max_frames": 8})
+        assert client.get(url).content == before.content
+        os.utime(item.path, (time.time() + 9, time.time() + 9))
+        services.open_folder(folder, False)
+        now = client.get(f"sheet/{id_of(services, 'a.mp4')}.jpg")
+        assert jpeg_size(now.content) > jpeg_size(before.content)
 
     def test_a_still_and_a_broken_file(self, client, services):
         assert jpeg_size(client.get(f"sheet/{id_of(services, 'b.png')}.jpg").content)

@@ -131,6 +131,7 @@ function showTexts() {
       time.textContent = new Date(time.dataset.s * 1000).toLocaleString([], style);
     }
   }
+  sheet.querySelector('summary').textContent = `What the model ${entry.saw ? 'saw' : 'sees'}`;
   if (sheet.open) showSheet();
 }
 

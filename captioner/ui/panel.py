@@ -13,11 +13,10 @@ from captioner.captions import HistoryEntry, Provenance
 from captioner.errors import CaptionerError, JobError
 from captioner.library import Entry
 from captioner.services import Services
-from captioner.settings import sampling_plan
 from captioner.sheet import clock_text
+from captioner.ui.routes import num_seen, sheet_plan
 from captioner.ui.views import clock, escape, file_text, plural, size
 from captioner.ui.wiring import shown
-from captioner.values import SamplePlan
 
 MAX_HISTORY = 20
 REPLACED_BY = {
@@ -129,6 +128,8 @@ class Panel:
             made = captions.provenance(entry.item.caption_path)[:1]
         except CaptionerError as error:
             problem = problem or str(error)
+        num_frames = num_seen(entry.item, made)
+        plan = sheet_plan(self._services, num_frames)
         return {
             "id": entry.id,
             "folder": plain(library.folder),
@@ -144,7 +145,8 @@ class Panel:
             "undo": last_change or 0,
             "history": history_list(history),
             "about": about(made[0], entry.text) if made else "",
-            "plan": plan_key(self._services),
+            "saw": num_frames > 0,
+            "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}",
         }
 
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
@@ -195,15 +197,6 @@ def panel() -> gr.HTML:
         fresh={"id": "", "folder": "", "name": ""},
         saved={},
     )
-
-
-def plan_key(services: Services) -> str:
-    """Changes with the frames that a job started now would take."""
-    try:
-        plan = sampling_plan(services.settings, services.preset())
-    except CaptionerError:  # an unknown model, which is said beside the setting
-        plan = SamplePlan()
-    return f"{plan.max_frames}-{plan.fps:g}-{plan.frame_size}"
 
 
 def facts(entry: Entry, duration_s: float) -> str:

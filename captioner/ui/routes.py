@@ -17,6 +17,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO, Annotated
 
@@ -28,6 +29,7 @@ from captioner import thumbnails
 from captioner.errors import CaptionerError, CaptionError, MediaError
 from captioner.library import Entry, parse_ranges
 from captioner.media import check_file
+from captioner.provenance import Provenance
 from captioner.services import Services
 from captioner.settings import sampling_plan
 from captioner.thumbnails import Thumbnail, Thumbnails
@@ -166,7 +168,8 @@ class _Answers:
 
     def _sheet(self, request: Request, entry_id: str) -> Response:
         entry = self._entry(entry_id)
-        plan = current_plan(self._services)
+        made = self._services.captions.provenance(entry.item.caption_path)
+        plan = sheet_plan(self._services, num_seen(entry.item, made))
         identity = repr((entry.item.path, entry.item.size_bytes, entry.item.modified_s, plan))
         headers = {"ETag": f'"{hashlib.sha1(identity.encode("utf-8", "replace")).hexdigest()}"'}
         headers["Cache-Control"] = IF_UNCHANGED
@@ -228,6 +231,21 @@ def current_plan(services: Services) -> SamplePlan:
         return sampling_plan(services.settings, services.preset())
     except CaptionerError:  # an unknown model, which is said beside the setting
         return SamplePlan()
+
+
+def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
+    """How many frames of the file the model saw for the caption that it made last; 0 if it has changed since.
+
+    made: as of `CaptionStore.provenance`.
+    """
+    is_of_this_file = made and made[0].created_at_s >= item.modified_s
+    return len(made[0].caption.frame_times_s) if is_of_this_file else 0
+
+
+def sheet_plan(services: Services, num_frames: int) -> SamplePlan:
+    """`current_plan`, but for so many frames, unless 0: which ones these are depends on their number alone."""
+    plan = current_plan(services)
+    return replace(plan, max_frames=num_frames, min_frames=num_frames) if num_frames else plan
 
 
 def to_ranges(indices: Sequence[int]) -> str:

@@ -36,6 +36,7 @@ class JobRunner:
         self._ready: set[str] = set()
         self._ids = itertools.count(-1, -1)  # of what is in no journal; the others have positive numbers
         self._stops: dict[int, threading.Event] = {}
+        self._waiting: set[int] = set()
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -60,11 +61,24 @@ class JobRunner:
         self._work.put(self._close_pool)
 
     def stop(self, number: int | None = None) -> None:
-        """Stop a job, or all that run or wait. Takes effect within one step of the engine."""
+        """Stop a job, or all that run or wait. Takes effect within one step of the engine; what waits ends at once."""
         with self._lock:
-            for stop in [self._stops.get(number)] if number else self._stops.values():
-                if stop:
+            numbers = [number] if number else list(self._stops)
+            for each in numbers:
+                if stop := self._stops.get(each):
                     stop.set()
+        for each in numbers:
+            self.remove(each)
+
+    def remove(self, number: int) -> bool:
+        """End a job that waits; False when it does not wait any more."""
+        with self._lock:
+            if number not in self._waiting:
+                return False
+            self._waiting.remove(number)
+            del self._stops[number]
+        self._end(number, facts.JobEnded(job=number, outcome="stopped"))
+        return True
 
     def follow(self, number: int, cursor: int = 0) -> Iterator[facts.Event]:
         """Yield all events after `cursor` until the given job has ended."""
@@ -84,7 +98,8 @@ class JobRunner:
         stop = threading.Event()
         with self._lock:
             self._stops[number] = stop
-        self._log.append(facts.JobQueued(job=number, total=len(job.items)))
+            self._waiting.add(number)
+            self._log.append(facts.JobQueued(job=number, total=len(job.items)))
         self._work.put(lambda: self._run_job(number, job, stop, losses))
         return number
 
@@ -94,6 +109,10 @@ class JobRunner:
         self._close_pool()
 
     def _run_job(self, number: int, job: Job, stop: threading.Event, losses: Mapping[str, int]) -> None:
+        with self._lock:
+            if number not in self._waiting:
+                return
+            self._waiting.remove(number)
         about = {"total": len(job.items), "model": job.model.name, "saves": job.save}
         self._log.append(facts.JobStarted(job=number, **about))
         recorder = self._journal.recorder(number) if self._journal and number > 0 else None
@@ -111,17 +130,18 @@ class JobRunner:
             ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
         if self._runs and job.save:  # before the event: whoever hears it may plan the next job
             self._runs.record(job.model.specs, job.plan, run.meter)
-        if recorder:
-            self._end_in_journal(ended)
         with self._lock:
             del self._stops[number]
-        self._log.append(ended)
+        self._end(number, ended)
 
-    def _end_in_journal(self, ended: facts.JobEnded) -> None:
+    def _end(self, number: int, ended: facts.JobEnded) -> None:
+        """In the journal, then in the events."""
         try:
-            self._journal.end(ended.job, ended.outcome, ended.reason)
+            if self._journal and number > 0:
+                self._journal.end(number, ended.outcome, ended.reason)
         except StateError as error:  # the captions are safe; the next start finds out what became of the rest
-            log.warning("the end of job %d is not recorded: %s", ended.job, error)
+            log.warning("the end of job %d is not recorded: %s", number, error)
+        self._log.append(ended)
 
     def _close_pool(self) -> None:
         self._ready.clear()

@@ -69,7 +69,7 @@ class Library:
         self._number = int(time.time() * 10)  # in ids; a tab left open over a restart names no other file by an old id
         self._cursor = self._revision = 0
         self._counted: tuple[tuple[int, int], Counts] = ((0, -1), Counts())
-        self._trying = False  # the job that runs changes no caption
+        self._job, self._trying = 0, False  # the job that runs, and whether it changes no caption
         self.folder: Path | None = None
         self.recursive = False
         self.warnings: tuple[str, ...] = ()
@@ -338,8 +338,8 @@ class Library:
         for event in news:
             self._cursor = event.number
             if isinstance(event, facts.JobStarted):
-                self._trying = not event.saves
-            elif isinstance(event, facts.JobEnded):
+                self._job, self._trying = event.job, not event.saves
+            elif isinstance(event, facts.JobEnded) and event.job == self._job:
                 self._trying = False
                 self._files.running.clear()
             elif isinstance(event, facts.ItemEvent) and not self._trying:

@@ -124,6 +124,8 @@ class Sum:
             case facts.ItemFailed():
                 self._failures.appendleft((event.item, event.reason))
                 self._leave(event.item, failed=self._progress.failed + 1)
+            case facts.JobEnded() if event.job in self._queue:  # it never began
+                self._leave_queue(event.job)
             case facts.JobEnded():
                 self._running.clear()
                 for name in self._replicas:
@@ -150,21 +152,24 @@ class Sum:
     def _set(self, **changes: object) -> None:
         self._progress = replace(self._progress, **changes)
 
+    def _leave_queue(self, job: int) -> None:
+        self._queue.pop(job, None)
+        self._set(queued_jobs=max(0, self._progress.queued_jobs - 1))
+
     def _start(self, event: facts.JobStarted) -> None:
         self._running.clear()
         self._where.clear()
         self._failures.clear()
         self._rate, self._download = _Rate(), _Rate()
         self._captioning_since = 0.0
-        self._queue.pop(event.job, None)
-        queued = max(0, self._progress.queued_jobs - 1)
+        self._leave_queue(event.job)
         self._progress = Progress(
             job=event.job,
             stage="loading",
             model=event.model,
             total=event.total,
             started_s=event.time_s,
-            queued_jobs=queued,
+            queued_jobs=self._progress.queued_jobs,
         )
 
     def _replica(self, event: facts.ReplicaChanged) -> None:

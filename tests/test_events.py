@@ -1,5 +1,6 @@
 import queue
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_snapshot_adds_up_what_happened():
     assert (end.tokens, end.running, end.failures) == (9, (), (("b.mp4", "broken"),))
     assert end.replicas[0].report == (("device", "cpu"),)
     assert end.cursor == 9
+
+
+def test_job_that_ends_without_a_start_only_leaves_the_queue():
+    log = EventLog()
+    started(log)
+    before = log.snapshot()
+    log.append(facts.JobQueued(job=2, total=3))
+    assert log.snapshot().queue == ((2, 3),)
+    log.append(facts.JobEnded(job=2, outcome="stopped"))
+    assert replace(log.snapshot(), cursor=before.cursor) == before
 
 
 def test_new_job_starts_from_zero_but_keeps_the_replicas():

@@ -13,6 +13,7 @@ import pytest
 from chromium import open_browser
 from PIL import Image
 
+from captioner import facts
 from captioner.captions import HistoryEntry
 from captioner.demo.clips import write_samples
 from captioner.errors import FolderError
@@ -26,6 +27,7 @@ from captioner.ui.grid import grid_changes, selected_names
 from captioner.ui.panel import history_list
 from captioner.ui.planner import Planner
 from captioner.ui.routes import media_routes
+from captioner.ui.run import RunButtons
 from captioner.ui.theme import CSS
 from captioner.ui.wiring import keep_up_to_date
 
@@ -75,6 +77,10 @@ def gallery(services, folder) -> Gallery:
 
 def selection(services: Services, ranges: str, total: int) -> str:
     return json.dumps({"scan": services.library.scan, "selected": ranges, "total": total})
+
+
+def queue_of(buttons: RunButtons, services: Services) -> tuple:
+    return buttons.surroundings(services.events.snapshot()).queue
 
 
 def opened(services: Services, index: int) -> dict[str, str]:
@@ -177,6 +183,29 @@ class TestGallery:
         services.change_settings({"existing": "append"})
         gallery.start(selection(services, "0-1", 2))
         assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
+
+    def test_beside_a_job_the_selected_files_are_queued_and_no_others(self, gallery, services, started):
+        services.events.append(facts.JobStarted(job=1, total=1, model="m"))
+        with pytest.raises(gr.Error, match="running already"):
+            gallery.start(selection(services, "", 0))
+        gallery.start(selection(services, "0,3", 2))
+        assert started == [["a.png", "d.png"]]
+
+    def test_a_job_that_waits_can_be_removed_and_stop_leaves_those_behind_it(self, gallery, services):
+        gate, buttons = threading.Event(), RunButtons(services)
+        services.jobs._work.put(gate.wait)  # nothing runs meanwhile
+        first, second, third = (services.start([f"{name}.png"]) for name in "ccd")
+        line = "1 file of media"
+        assert queue_of(buttons, services) == ((first, line), (second, line), (third, line))
+        buttons.remove(event(job=str(second)))
+        assert queue_of(buttons, services) == ((first, line), (third, line))
+        with pytest.raises(gr.Error, match="does not wait"):
+            buttons.remove(event(job=str(second)))
+        gallery.stop()
+        assert queue_of(buttons, services) == ((third, line),)
+        assert [job.operation for job in services.unfinished()] == [first]
+        services.jobs.stop()
+        gate.set()
 
     def test_a_selection_of_a_folder_read_anew_starts_nothing(self, gallery, services, started, folder):
         before = selection(services, "0", 1)

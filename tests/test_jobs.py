@@ -297,6 +297,23 @@ def test_stopping_a_job_does_not_touch_the_one_behind_it(runner, library):
     assert outcomes == {first: "stopped", second: "done"}
 
 
+def test_a_job_that_waits_ends_at_once_and_a_job_that_runs_is_not_removed(runner, library):
+    holding = threading.Event()
+
+    def hold_and_say(replica, request):
+        holding.set()
+
+    jobs, log, _ = runner(cpu=hold_and_say)
+    first, second = jobs.start(job(library, "cpu")), jobs.start(job(library, "cpu"))
+    assert holding.wait(5)
+    assert (jobs.remove(first), jobs.remove(second), jobs.remove(second)) == (False, True, False)
+    assert list(jobs.follow(second))[-1].outcome == "stopped"
+    assert (log.snapshot().job, log.snapshot().stage, log.snapshot().queue) == (first, "running", ())
+    jobs.stop()
+    assert list(jobs.follow(first))[-1].job == first
+    assert not any(isinstance(event, facts.JobStarted) and event.job == second for event in log.since(0))
+
+
 def test_stop_ends_a_download(runner, library):
     downloading = threading.Event()
 

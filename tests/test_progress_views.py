@@ -80,7 +80,8 @@ def test_running_job_tells_its_numbers():
 
 def test_jobs_that_wait_are_listed():
     lines = (f"240 files of {HOSTILE[0]}", "loading of a model")
-    card = progress.card(RUNNING, 1300, around=Surroundings(queue=lines))
+    card = progress.card(RUNNING, 1300, around=Surroundings(queue=tuple(enumerate(lines, start=7))))
+    assert 'data-run="remove" data-job="8"' in card
     assert [escape(line) in card for line in lines] == [True, True]
     assert "Next" not in progress.card(RUNNING, 1300)
 

@@ -82,12 +82,12 @@ class Gallery:
         names, changed = self._names(selection), self._num_elsewhere(selection)
         if changed and self._services.settings.existing != "skip":
             return gr.update(asked=consent_question(changed, selection, next(self._numbers)))
-        self._start(names)
+        self._start(names, selection)
         return gr.skip()
 
     @shown
     def start_with_answer(self, event: gr.EventData) -> None:
-        self._start(self._names(event.data), **({"consent": True} if event.id == "all" else {}))
+        self._start(self._names(event.data), event.data, **({"consent": True} if event.id == "all" else {}))
 
     @shown
     def approve(self, event: gr.EventData) -> None:
@@ -97,13 +97,18 @@ class Gallery:
         done = self._services.library.approve(names, bool(event.on))
         gr.Info(f"{plural(done, 'caption')} {'approved' if event.on else 'may be changed again'}.", duration=3)
 
-    def _start(self, names: list[str], **options: bool) -> None:
+    def _start(self, names: list[str], selection: str, **options: bool) -> None:
+        """While a job runs, files that were selected wait for its end."""
         if not names:
             raise JobError("there is nothing to caption")
         with self._starting:
-            if is_busy(self._services.events.snapshot()):
-                raise JobError("a job is running already; wait for it or stop it")
+            busy = is_busy(self._services.events.snapshot())
+            if busy and not media.selected_indices(self._services.library, selection):
+                raise JobError("a job is running already; select the files that are to follow, or wait for its end")
             number = self._services.start(names, **options)
+        if busy:
+            gr.Info(f"{plural(len(names), 'file')} will be captioned when the jobs before are done.", duration=4)
+            return
         # So that what is rendered next, after the click, says so: the pulse after that is a second away.
         self._services.events.wait(lambda now: now.job == number and now.stage != "loading", BEGIN_WAIT_S)
 
@@ -128,7 +133,13 @@ class Gallery:
         return library.without_text(names) if self._services.settings.existing == "skip" else names
 
     def stop(self) -> None:
-        self._services.jobs.stop()
+        """Stop the job that runs, or is about to; those behind it go on."""
+        now = self._services.events.snapshot()
+        numbers = [now.job] if now.active else [number for number, _ in now.queue]
+        if numbers:
+            self._services.jobs.stop(numbers[0])
+        if now.active and now.queue:
+            gr.Info("Stopped. The next job begins.", duration=4)
 
     def render(self, progress: Progress, seen: str, opened: str) -> list[Any]:
         """The values of `GalleryTab.outputs`, in their order. `seen` and `opened` are what `GalleryTab.inputs` hold."""

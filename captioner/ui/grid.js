@@ -264,7 +264,7 @@ function publish() {
   approve.title = !captioned ? 'Select captions to approve them (A)'
     : off ? 'Let runs and bulk edits change them again (A)'
     : 'Lock the selected captions: no run and no bulk edit touches them (A)';
-  const [text] = startText(props.existing, counts);
+  const [text] = startText(props.existing, props.busy, counts);
   if (document.querySelector('#start')?.textContent.trim() !== text || element.dataset.busy !== String(props.busy)) {
     element.dataset.busy = props.busy;
     trigger('relabel', {});

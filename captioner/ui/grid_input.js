@@ -227,8 +227,8 @@ element.dataset.vg = '';
 element.vg = {
   select, filter, sort, open, step, columns: setColumns,
   button() {
-    const [value, possible] = startText(props.existing, tally());
-    return { __type__: 'update', value, interactive: possible && !props.busy };
+    const [value, interactive] = startText(props.existing, props.busy, tally());
+    return { __type__: 'update', value, interactive };
   },
   stats() { // times in ms
     return { files: list.count, shown: list.shown.length, selected: list.numSelected, tiles: live.size, ...timing };

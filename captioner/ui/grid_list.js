@@ -136,8 +136,14 @@ function tally() {
   return { states, approved: flags[1] + flags[3], elsewhere: flags[2] + flags[3], videos, captioned, locked };
 }
 
-// What the start button would do: [its text, whether there is anything to do].
-function startText(existing, { states, captioned, locked }) {
+// What the start button would do: [its text, whether there is anything to do]. Beside a job it queues the selected files.
+function startText(existing, busy, counts) {
+  const [text, possible] = startsWith(existing, counts);
+  if (!busy) return [text, possible];
+  return list.numSelected ? [text.replace('Caption', 'Queue'), possible] : ['Select files to queue', false];
+}
+
+function startsWith(existing, { states, captioned, locked }) {
   const all = list.numSelected, number = count => count.toLocaleString('en');
   if (!list.count) return ['Caption', false];
   if (all && existing === 'skip') {

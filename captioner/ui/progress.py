@@ -37,7 +37,7 @@ class Surroundings:
 
     undone: bool | None = None  # the run that the card shows; None: it changed nothing, or cannot be undone
     unfinished: tuple[Unfinished, ...] = ()  # the newest first
-    queue: tuple[str, ...] = ()  # a line for each job that waits
+    queue: tuple[tuple[int, str], ...] = ()  # (number, a line) of each job that waits
 
 
 def phase(progress: Progress) -> Phase:

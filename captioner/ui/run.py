@@ -19,11 +19,11 @@ from captioner.ui.wiring import ACTION, PLUMBING, shown
 
 QUEUE_SHOWN = 20
 
-# Fires `retry`, `dismiss`, `resume`, `drop` and `redo` with the number of the job, from buttons with `data-run`; `undo`
-# asks first.
+# Fires `retry`, `dismiss`, `resume`, `drop`, `remove` and `redo` with the number of the job, from buttons with
+# `data-run`; `undo` asks first.
 RUN_JS = """const fire = {
   retry: job => trigger('retry', {job}), dismiss: job => trigger('dismiss', {job}), drop: job => trigger('drop', {job}),
-  resume: job => trigger('resume', {job}), redo: job => trigger('redo', {job}),
+  resume: job => trigger('resume', {job}), redo: job => trigger('redo', {job}), remove: job => trigger('remove', {job}),
   undo: job => document.querySelector('#run-question [data-question]').question.ask({
     title: 'Undo this run?', answers: [['undo', 'Undo the run', true]], data: job,
     about: 'Every caption that it wrote goes back to what stood there before. Captions that were changed since, or ' +
@@ -65,6 +65,15 @@ class RunButtons:
         history.dismiss(self._services, int(event.job))
 
     @shown
+    def remove(self, event: gr.EventData) -> None:
+        """Take a job out of the queue, and do not offer to go on with it either."""
+        number = int(event.job)
+        if not self._services.jobs.remove(number):
+            raise JobError("this job does not wait any more")
+        if number > 0:
+            history.dismiss(self._services, number)
+
+    @shown
     def undo(self, event: gr.EventData) -> None:
         gr.Info(escape(history.undo(self._services, int(event.data))) + ".", duration=6)
 
@@ -84,7 +93,7 @@ class RunButtons:
         return Surroundings(
             undone=history.is_undone(self._services, progress.job) if ended else None,
             unfinished=tuple(self._services.unfinished()) if idle else (),
-            queue=tuple(self._line(number, total) for number, total in progress.queue[:QUEUE_SHOWN]),
+            queue=tuple((number, self._line(number, total)) for number, total in progress.queue[:QUEUE_SHOWN]),
         )
 
     def _line(self, number: int, total: int) -> str:
@@ -117,6 +126,7 @@ def run_card(buttons: RunButtons) -> RunCard:
         card.retry(buttons.retry, None, None, **ACTION),
         card.resume(buttons.resume, None, None, **ACTION),
         card.drop(buttons.drop, None, None, **ACTION),
+        card.remove(buttons.remove, None, None, **ACTION),
         card.redo(buttons.redo, None, None, **ACTION),
         asked.answer(buttons.undo, None, None, **ACTION),
         card.dismiss(buttons.dismiss, None, dismissed, **PLUMBING),

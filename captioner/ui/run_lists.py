@@ -11,19 +11,28 @@ FAILURES_SHOWN = 50
 ROWS = 3  # and what is more can be scrolled to
 
 
-def bottom(progress: Progress, queue: Sequence[str]) -> str:
-    """As high as the replicas need, which does not change during a run. queue: a line for each job that waits."""
+def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
+    """As high as the replicas need, which does not change during a run. queue: number and line of each waiting job."""
     lists = _list("Replicas", _replicas(progress), "replicas", _busy(progress))
     lists += _list(_failures_title(progress), _failures(progress), "failures")
     if queue:
-        rows = "".join(f'<li class="run-next" title="{escape(line)}">{escape(line)}</li>' for line in queue)
-        lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", escape("\n".join(queue)))
+        rows = "".join(_next(number, escape(line)) for number, line in queue)
+        tip = "Stop ends the running job alone; these follow."
+        lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", tip)
     return f'<div class="run-bottom" style="--rows:{min(ROWS, max(1, len(progress.replicas)))}">{lists}</div>'
 
 
 def _list(title: str, rows: str, kind: str, tip: str = "") -> str:
     tip = f' title="{tip}"' if tip else ""
     return f'<div class="run-list" data-list="{kind}"><h4{tip}>{title}</h4><ul>{rows}</ul></div>'
+
+
+def _next(number: int, line: str) -> str:
+    tip = f"Take out of the queue: {line}"
+    return (
+        f'<li class="run-next"><span title="{line}">{line}</span>'
+        f'<button type="button" data-run="remove" data-job="{number}" title="{tip}" aria-label="{tip}">×</button></li>'
+    )
 
 
 def _busy(progress: Progress) -> str:

@@ -59,7 +59,7 @@ def edit_captions(args: argparse.Namespace) -> int:
     names = ("find", "replace", "regex", "match_case", "prefix", "suffix", "trim_openers", "delete")
     edit = BulkEdit(**{name: getattr(args, name) for name in names})
     with Services(args.state, None, given_roots(args)) as services:
-        library = services.open_folder(args.folder, args.recursive)
+        library = services.open_folder(args.folder, args.recursive, "all")
         chosen = _chosen(library, args.names)
         seen = preview(library, chosen, edit, SHOWN)
         for name, before, after in seen.changed:
@@ -85,7 +85,7 @@ def approve_captions(args: argparse.Namespace) -> int:
     if bool(args.names) == args.all:
         raise CaptionerError("name the files whose captions to approve, or give --all")
     with Services(args.state, None, given_roots(args)) as services:
-        library = services.open_folder(args.folder, args.recursive)
+        library = services.open_folder(args.folder, args.recursive, "all")
         chosen = _chosen(library, args.names)
         done = library.approve(chosen, not args.off)
     print(f"{done:,} {'unlocked' if args.off else 'approved'}")

@@ -17,7 +17,7 @@ from captioner.events import EventLog
 from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, FileStates, State
 from captioner.media import discover
 from captioner.roots import EVERYWHERE, Roots
-from captioner.values import MediaItem
+from captioner.values import Kinds, MediaItem
 
 PREVIEW_LENGTH = 160
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
@@ -71,7 +71,7 @@ class Library:
         self._counted: tuple[tuple[int, int], Counts] = ((0, -1), Counts())
         self._job, self._trying = 0, False  # the job that runs, and whether it changes no caption
         self.folder: Path | None = None
-        self.recursive = False
+        self.recursive, self.kinds = False, "all"
         self.warnings: tuple[str, ...] = ()
         self._forget(())
 
@@ -87,21 +87,22 @@ class Library:
     def scan(self) -> str:
         return f"{self._number:x}"
 
-    def open(self, folder: Path, recursive: bool) -> int:
-        """Scan a folder and show it instead; returns how many files it holds. Raises FolderError.
+    def open(self, folder: Path, recursive: bool, kinds: Kinds = "all") -> int:
+        """Scan a folder and show its files of these kinds instead; returns how many. Raises FolderError.
 
         Of the same folder a file that failed and is what it was has failed still.
         """
         folder = self._roots.resolve(folder)
         found = discover(folder, recursive, self._roots.leads_out)
+        items = tuple(item for item in found.items if kinds in ("all", item.kind))
         with self._lock:
             self._catch_up()
             failures = self._files.failures_by_file() if folder == self.folder else {}
             self._number += 1
-            self.folder, self.recursive, self.warnings = folder, recursive, found.warnings
-            self._forget(found.items)
+            self.folder, self.recursive, self.kinds, self.warnings = folder, recursive, kinds, found.warnings
+            self._forget(items)
             self._files.fail(failures)
-        return len(found.items)
+        return len(items)
 
     def listing(self) -> dict:
         """All files as columns of equal length, for a list of 50,000 to travel as one small document.

@@ -30,7 +30,7 @@ from captioner.roots import EVERYWHERE, Roots
 from captioner.runs import RunStore
 from captioner.sandbox import Sandbox
 from captioner.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
-from captioner.values import ExistingPolicy, MediaItem, ModelSpec
+from captioner.values import ExistingPolicy, Kinds, MediaItem, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +124,9 @@ class Services:
         self._settings_store.save(self._settings)
         return self._settings
 
-    def open_folder(self, folder: Path, recursive: bool) -> Library:
-        """Scan a folder and make it the current one. Raises FolderError."""
-        self.library.open(folder, recursive)
+    def open_folder(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> Library:
+        """Scan a folder and make it the current one. kinds: None as the settings say. Raises FolderError."""
+        self.library.open(folder, recursive, kinds or self._settings.kinds)
         return self.library
 
     def preset(self, name: str = "") -> Preset:

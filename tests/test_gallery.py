@@ -40,6 +40,7 @@ HOSTILE = [
     "\u202egnp.txet left \u05e9\u05dc\u05d5\u05dd",
 ]
 MODEL_TIMEOUT_MS = 180_000
+PICTURES_ARE_HERE = "[...document.querySelectorAll('.vg-tile img')].every(img => img.src && img.complete)"
 
 
 def event(**data: object) -> gr.EventData:
@@ -251,6 +252,17 @@ class TestGallery:
         assert (services.settings.folder, services.settings.recursive) == (folder, True)
         assert gallery.recent.paths() == [folder]
 
+    def test_only_the_chosen_kind_is_listed_and_so_captioned(self, services, folder, started):
+        (folder / "e.mp4").write_bytes(b"x")
+        gallery, opening = Gallery(services), {"typed": str(folder), "key": "", "recursive": False, "edit": None}
+        gallery.open_folder(event(**opening, kinds="video"))
+        gallery.start("")
+        gallery.open_folder(event(**opening, kinds="no such kind"))
+        assert gallery._bar(Counts())["kinds"] == services.settings.kinds == "video"
+        gallery.open_folder(event(**opening, kinds="all"))
+        gallery.start("")
+        assert started == [["e.mp4"], ["c.png", "d.png", "e.mp4"]]
+
     def test_a_folder_that_is_not_allowed_stays_closed(self, tmp_path, folder):
         (tmp_path / "other").mkdir()
         roots = Roots([tmp_path / "other"])
@@ -406,11 +418,19 @@ def test_keyboard_mouse_and_search(services, folder):
         page.locator("[data-select=none]").click()
         expect(page.locator(".vg-zip")).to_have_attribute("title", "Download all captions")
         page.locator("#folder").fill("/half/typed")
+        page.wait_for_function(PICTURES_ARE_HERE)
         page.locator("#recursive").click()
         expect(page.locator("#recursive")).to_be_checked()
         services.library.save(services.library.entry_id(2), "Counted anew.")
         expect(page.locator("#counts")).to_have_text("4 files · 3 done · 1 pending")
         expect(page.locator("#folder")).to_have_value("/half/typed")
+        page.wait_for_function(PICTURES_ARE_HERE)
+        page.locator("#images").click()
+        expect(page.locator(".vg-empty")).to_contain_text("No videos or images here")
+        page.locator("#videos").click()  # the last kind that was on; now it is the other one's turn
+        expect(page.locator("#images")).to_be_checked()
+        expect(tiles).to_have_count(4)
+        page.wait_for_function(PICTURES_ARE_HERE)
 
 
 @pytest.mark.browser
@@ -540,13 +560,12 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
         assert page.evaluate("document.querySelectorAll('*').length") < 1000
         page.locator("[data-select=all]").click()
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")
-        pictures_are_here = "[...document.querySelectorAll('.vg-tile img')].every(img => img.src && img.complete)"
-        page.wait_for_function(pictures_are_here)
+        page.wait_for_function(PICTURES_ARE_HERE)
         before = services.library.scan
         page.locator("[aria-label='Read the folder again']").click()
         page.wait_for_function(f"!document.querySelector('.vg-tile').dataset.id.startsWith('{before}-')")
         expect(page.locator(".vg-picked")).to_have_text("5,000 selected")  # the same names are selected still
-        page.wait_for_function(pictures_are_here)
+        page.wait_for_function(PICTURES_ARE_HERE)
 
 
 @pytest.mark.browser

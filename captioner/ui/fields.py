@@ -21,7 +21,7 @@ GROUPS = {
     "Output": ("existing", "trigger_word", "caption_prefix", "caption_suffix"),
     "Application": ("models_folder", "offline"),  # and every field that is named nowhere
 }  # fmt: skip
-ELSEWHERE = ("folder", "recursive")  # in the Gallery tab
+ELSEWHERE = ("folder", "recursive", "kinds")  # in the Gallery tab
 LABELS = {
     "dtype": "Number format",
     "sage_attention": "SageAttention",

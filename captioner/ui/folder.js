@@ -1,7 +1,7 @@
 // The folder bar. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `shown`, the open
 // folder and the recent ones, and `listing`, the subfolders of the one that the user looks at.
 const $ = selector => element.querySelector(selector);
-const path = $('.fb-path input'), recursive = $('.fb-check input'), menu = $('.fb-menu'), counts = $('.fb-counts');
+const path = $('.fb-path input'), recursive = $('#recursive'), videos = $('#videos'), images = $('#images'), menu = $('.fb-menu'), counts = $('.fb-counts');
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
 let folder = '', typed = false; // typed: a path that is not open (yet), which nothing but another folder replaces
@@ -10,7 +10,8 @@ let folder = '', typed = false; // typed: a path that is not open (yet), which n
 function open(where) {
   menu.hidePopover();
   const edit = document.querySelector('#panel [data-cp]')?.cp.edit() ?? null;
-  trigger('open', { typed: '', key: '', ...where, recursive: recursive.checked, edit });
+  const kinds = !images.checked ? 'video' : !videos.checked ? 'image' : 'all';
+  trigger('open', { typed: '', key: '', ...where, recursive: recursive.checked, kinds, edit });
 }
 
 function row(image, label, title, act) {
@@ -31,6 +32,8 @@ function showBar() {
   folder = shown.folder;
   path.title = folder;
   recursive.checked = shown.recursive;
+  videos.checked = shown.kinds !== 'image';
+  images.checked = shown.kinds !== 'video';
   $('[data-act=refresh]').disabled = !folder;
   if (counts.made !== shown.counts) counts.innerHTML = counts.made = shown.counts; // made and escaped in Python
   const recents = shown.recent.map(({ place, key }) => row(FOLDER, place, place, () => open({ key })));
@@ -86,7 +89,12 @@ path.addEventListener('keydown', event => {
 });
 path.addEventListener('focus', () => path.select());
 path.addEventListener('input', () => { typed = path.value !== folder; });
-recursive.addEventListener('change', () => { if (folder) open({ key: props.shown.key }); });
+for (const [box, other] of [[recursive], [videos, images], [images, videos]]) {
+  box.addEventListener('change', () => {
+    if (other && !box.checked) other.checked = true; // one kind at least
+    if (folder) open({ key: props.shown.key });
+  });
+}
 
 watch('shown', showBar);
 watch('listing', showListing);

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -22,6 +22,7 @@ from captioner.ui.panel import Panel, panel, plain
 from captioner.ui.planner import TOOLTIP_JS, Planner
 from captioner.ui.views import escape, file_text, plural
 from captioner.ui.wiring import ACTION, PLUMBING, shown
+from captioner.values import Kinds
 
 BEGIN_WAIT_S = 0.4
 
@@ -43,13 +44,15 @@ class Gallery:
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
         """Open what was typed or chosen; returns properties of the panel. An edit is saved first if it can be."""
         saved = self.panel.keep_if_possible(event.edit)
-        self.enter(self._services.roots.resolve(_chosen(event) or ""), bool(event.recursive))
+        kinds = event._data.get("kinds")
+        folder = self._services.roots.resolve(_chosen(event) or "")
+        self.enter(folder, bool(event.recursive), kinds if kinds in get_args(Kinds) else None)
         return gr.update(saved=saved) if saved else gr.skip()
 
-    def enter(self, folder: Path, recursive: bool) -> None:
-        """Open a folder and keep it for the next start. Raises FolderError."""
-        self._services.open_folder(folder, recursive)
-        self._services.change_settings({"folder": str(folder), "recursive": recursive})
+    def enter(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> None:
+        """Open a folder and keep it for the next start. kinds: None as the settings say. Raises FolderError."""
+        library = self._services.open_folder(folder, recursive, kinds)
+        self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.kinds})
         self.recent.add(folder)
 
     @shown
@@ -163,6 +166,7 @@ class Gallery:
             "folder": plain(folder or ""),
             "key": encode_path(folder) if folder else "",
             "recursive": library.recursive if folder else self._services.settings.recursive,
+            "kinds": library.kinds if folder else self._services.settings.kinds,
             "counts": counts_line(counts, library.warnings) if folder else "",
             "recent": [{"place": plain(path), "key": encode_path(path)} for path in recent],
         }
@@ -269,6 +273,6 @@ def folder_bar() -> gr.HTML:
         js_on_load=file_text("folder.js"),
         apply_default_css=False,
         elem_id="folder-bar",
-        shown={"folder": "", "key": "", "recursive": False, "counts": "", "recent": []},
+        shown={"folder": "", "key": "", "recursive": False, "kinds": "all", "counts": "", "recent": []},
         listing=nothing,
     )

@@ -183,6 +183,15 @@ class Library:
             about = (self._items[index], state, text, files.problem(index), tokens, approved, elsewhere)
             return Entry(self.entry_id(index), index, *about)
 
+    def find_named(self, name: str) -> Entry | None:
+        """The file of this name as it can be sent, with "?" for what is no text."""
+        with self._lock:
+            index = self._by_name.get(name)
+            if index is None and "?" in name:
+                sendable = (item.name.encode("utf-8", "replace").decode() for item in self._items)
+                index = next((i for i, other in enumerate(sendable) if other == name), None)
+            return None if index is None else self.find(self.entry_id(index))
+
     def entry_id(self, index: int) -> str:
         return f"{self.scan}-{index}"
 
@@ -225,6 +234,8 @@ class Library:
         with self._lock:
             index = self._index(entry_id)
             path = self._items[index].caption_path
+            if not path.parent.is_dir():
+                raise JobError(f"the folder {path.parent} is not there any more, so no caption can be saved in it")
             if expected is not None and self._captions.read(path) != expected:
                 self._files.look_again(index)
                 raise JobError("the caption was changed meanwhile; look at the new text before you save")

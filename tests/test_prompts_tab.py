@@ -11,6 +11,7 @@ from tab_page import serve_tab
 from captioner import facts
 from captioner.demo.clips import write_samples
 from captioner.services import Services
+from captioner.ui import tester as tester_module
 from captioner.ui import trial
 from captioner.ui.prompts_tab import PromptDesk, prompt_list, prompts_tab
 from captioner.ui.tester import Tester
@@ -156,20 +157,32 @@ class TestTester:
         )
         assert '<mark class="no">no caption yet</mark>' in tester.preview("{existing}", f"{scan}-1")
 
+    def test_of_many_files_the_name_is_typed(self, services, folder, monkeypatch):
+        monkeypatch.setattr(tester_module, "FILES_SHOWN", 2)
+        tester = Tester(services)
+        assert "clip 03" in tester.preview("{name}", "clip 03.webm")
+        files, _, preview = tester.refresh("clip 03.webm", "{name}")
+        assert [name for name, _ in files["choices"]] == ["clip 01.mp4", "clip 02.mp4", "clip 03.webm"]
+        assert files["value"] == services.library.find_named("clip 03.webm").id
+        assert "clip 03" in preview
+
     def test_a_file_that_is_gone_gives_the_first_and_no_folder_is_said(self, services, folder, tmp_path):
         tester = Tester(services)
         old = f"{services.library.scan}-3"
         assert tester.refresh(old, "x")[0]["value"] == old
         services.open_folder(folder, recursive=False)
         assert tester.refresh(old, "x")[0]["value"] == f"{services.library.scan}-0"
-        assert "Choose a file from the list." in tester.preview("x", "typed by hand")
+        assert "Choose a file from the list, or type the name of one." in tester.preview("x", "typed by hand")
         (tmp_path / "empty").mkdir()
         services.open_folder(tmp_path / "empty", recursive=False)
         assert "Open a folder in the Gallery" in tester.refresh(old, "x")[2]
 
     @pytest.mark.parametrize(
         ("text", "file", "reason"),
-        [("  ", "0", "Write a prompt to try it"), ("x", "nothing", "Choose a file from the list.")],
+        [
+            ("  ", "0", "Write a prompt to try it"),
+            ("x", "nothing", "Choose a file from the list, or type the name of one."),
+        ],
     )
     def test_what_cannot_be_tried_is_said_as_text(self, services, folder, text, file, reason):
         trying, result, timer, button = Tester(services).try_it(text, f"{services.library.scan}-{file}")

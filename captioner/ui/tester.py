@@ -22,7 +22,7 @@ PULSE_S = 0.5  # while a try goes on
 
 
 class Tester:
-    """The handlers. `file` is an id of the library."""
+    """The handlers. `file` is an id of the library, or a name that was typed: the list holds the first files alone."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -32,6 +32,8 @@ class Tester:
         library = self._services.library
         entry = self._entry(file) or self._entry(library.entry_id(0))
         choices = [(shown_name(item.name), library.entry_id(i)) for i, item in enumerate(library.items[:FILES_SHOWN])]
+        if entry and entry.index >= FILES_SHOWN:
+            choices.append((shown_name(entry.item.name), entry.id))
         files = gr.update(choices=choices, value=entry.id if entry else None, interactive=bool(choices))
         chosen = entry.id if entry else None
         return [files, self.picture(chosen), self.preview(text, chosen)]
@@ -78,11 +80,11 @@ class Tester:
 
     def _advice(self) -> str:
         if self._services.library.items:
-            return "Choose a file from the list."
+            return "Choose a file from the list, or type the name of one."
         return "Open a folder in the Gallery to see the prompt filled in for a file, and to try it."
 
     def _entry(self, file: str | None) -> Entry | None:
-        return self._services.library.find(file or "")
+        return self._services.library.find(file or "") or self._services.library.find_named((file or "").strip())
 
     def _mark(self, variable: str, entry: Entry) -> str:
         item, trigger = entry.item, self._services.settings.trigger_word
@@ -104,7 +106,7 @@ def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
     """Draw the pane and wire it. `text` is the box with the prompt."""
     trying, timer = gr.Textbox("", visible=False), gr.Timer(PULSE_S, active=False)
     with gr.Column(elem_id="prompt-tester", elem_classes="card"):
-        gr.HTML("<h3>On one file</h3>", apply_default_css=False)
+        gr.HTML("<h3>On one file<small>Choose it, or type its name</small></h3>", apply_default_css=False)
         file = gr.Dropdown(
             [], allow_custom_value=True, label="File", show_label=False, container=False, elem_id="try-file"
         )

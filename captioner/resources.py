@@ -20,6 +20,8 @@ try:
 except ImportError:
     pynvml = None
 
+KEPT_S = 2.0
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -99,6 +101,16 @@ def resident_bytes() -> int | None:
 def nvidia_gpus() -> list[Gpu]:
     """The NVIDIA GPUs that the driver knows, whether or not torch can use them."""
     return list(_read_gpus()[0])
+
+
+def largest_vram_gb() -> float | None:
+    """Of the NVIDIA GPUs, None without one; read once in KEPT_S, as each open page asks for it all the time."""
+    return _largest_vram_gb(int(time.monotonic() / KEPT_S))
+
+
+@functools.lru_cache(maxsize=1)
+def _largest_vram_gb(_: int) -> float | None:
+    return max((gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes), default=None)
 
 
 def _read_gpus() -> tuple[tuple[Gpu, ...], str]:

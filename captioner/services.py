@@ -25,7 +25,7 @@ from captioner.library import Library
 from captioner.plan import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
 from captioner.presets import Preset, check_quantizable, choose_preset
 from captioner.prompts import PromptLibrary
-from captioner.resources import nvidia_gpus
+from captioner.resources import largest_vram_gb
 from captioner.roots import EVERYWHERE, Roots
 from captioner.runs import RunStore
 from captioner.sandbox import Sandbox
@@ -134,10 +134,9 @@ class Services:
 
         Raises ModelError, and FolderError for a folder that may not be used.
         """
-        totals = [gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes]
         chosen = name or self._settings.model
         roots = EVERYWHERE if chosen == self._settings.model else self.roots  # what is set already may stay
-        return choose_preset(chosen, max(totals, default=None), roots)
+        return choose_preset(chosen, largest_vram_gb(), roots)
 
     def prompt_text(self) -> str:
         """The prompt that a job started now would use. Raises PromptError."""

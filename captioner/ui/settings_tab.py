@@ -10,7 +10,7 @@ import gradio as gr
 from captioner.errors import CaptionerError
 from captioner.presets import Preset, vram_gb
 from captioner.progress import Progress
-from captioner.resources import nvidia_gpus
+from captioner.resources import largest_vram_gb, nvidia_gpus
 from captioner.services import Services
 from captioner.settings import problems
 from captioner.ui.confirm import confirm_button
@@ -90,7 +90,7 @@ class SettingsForm:
             preset = self._services.preset((name or "").strip())
         except CaptionerError:
             return ['<p class="note">Nothing is known of this model.</p>', *[gr.skip()] * len(SAMPLING)]
-        note = model_note(preset, quantization or "none", _largest_gpu_gb(), automatic=name == "auto")
+        note = model_note(preset, quantization or "none", largest_vram_gb(), automatic=name == "auto")
         return [note, *(gr.update(placeholder=f"auto ({getattr(preset, field):g})") for field in SAMPLING)]
 
     def render(self, progress: Progress) -> list[Any]:
@@ -134,10 +134,6 @@ def _filled(text: str) -> dict[str, Any]:
 
 def _same(value: Any, other: Any) -> bool:
     return ("" if value is None else value) == ("" if other is None else other)
-
-
-def _largest_gpu_gb() -> float | None:
-    return max((gpu.vram_total_bytes / 1e9 for gpu in nvidia_gpus() if gpu.vram_total_bytes), default=None)
 
 
 def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automatic: bool) -> str:

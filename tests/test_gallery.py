@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from captioner.ui.planner import Planner
 from captioner.ui.routes import media_routes
 from captioner.ui.run import RunButtons
 from captioner.ui.theme import CSS
+from captioner.ui.views import isolated
 from captioner.ui.wiring import keep_up_to_date
 
 HOSTILE = [
@@ -196,7 +198,7 @@ class TestGallery:
         gate, buttons = threading.Event(), RunButtons(services)
         services.jobs._work.put(gate.wait)  # nothing runs meanwhile
         first, second, third = (services.start([f"{name}.png"]) for name in "ccd")
-        line = "1 file of media"
+        line = f"1 file of {isolated('media')}"
         assert queue_of(buttons, services) == ((first, line), (second, line), (third, line))
         buttons.remove(event(job=str(second)))
         assert queue_of(buttons, services) == ((first, line), (third, line))
@@ -304,6 +306,19 @@ class TestPanel:
         saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["saved"]
         assert (saved["sent"], saved["text"], saved["name"]) == ("A  mule.", "A mule.", "b.png")
         assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == services.library.entry_id(1)
+
+    def test_a_file_is_found_by_a_name_that_is_no_text(self, services, folder):
+        name = os.fsdecode(b"h\xe4lf.png")
+        picture(folder / name)
+        services.open_folder(folder, False)
+        assert services.library.find_named("h?lf.png").item.name == name
+        assert services.library.find_named("half.png") is None
+
+    def test_of_a_folder_that_is_gone_this_is_said_and_no_other_reason(self, gallery, services, folder):
+        place = opened(services, 0)
+        shutil.rmtree(folder)
+        with pytest.raises(gr.Error, match="is not there any more"):
+            gallery.panel.save(event(**place, text="Mine.", expected="A zebra at noon."))
 
     def test_a_file_of_another_folder_is_none(self, gallery, services, tmp_path):
         before = opened(services, 1)

@@ -14,7 +14,7 @@ from captioner.services import Services
 from captioner.ui import machine, progress
 from captioner.ui.progress import Step, Surroundings
 from captioner.ui.run import RunButtons, run_card
-from captioner.ui.views import escape
+from captioner.ui.views import escape, isolated
 from captioner.ui.wiring import PLUMBING
 
 HOSTILE = [
@@ -66,12 +66,15 @@ def test_text_from_outside_is_escaped_everywhere(text):
         assert text not in view or text == escape(text)
 
 
+WORK = f"{isolated('b.mp4')} (30 tokens) · {isolated('c.mp4')} (1 token) · {isolated('a.mp4')}"
+
+
 def test_running_job_tells_its_numbers():
     card = progress.card(RUNNING, now_s=1300)
     for part in (
         'data-phase="running"', "Captioning", "437<small> / 1,240</small>", "58,314", "<dd>812</dd>", "5:00", "5:47",
         "40%", "width:35.24%", "width:4.92%", "width:0.16%", "3 of 16 slots busy", "3/16",
-        "working", "b.mp4 (30 tokens) · c.mp4 (1 token) · a.mp4", "bad.mp4", "file is empty", "and 1 more", "attention",
+        "working", WORK, "bad.mp4", "file is empty", "and 1 more", "attention",
     ):  # fmt: skip
         assert part in card
     strip = progress.strip(RUNNING)

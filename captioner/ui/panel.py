@@ -15,7 +15,7 @@ from captioner.library import Entry
 from captioner.services import Services
 from captioner.sheet import clock_text
 from captioner.ui.routes import num_seen, sheet_plan
-from captioner.ui.views import clock, escape, file_text, plural, size
+from captioner.ui.views import clock, escape, file_text, isolated, plural, size
 from captioner.ui.wiring import shown
 
 MAX_HISTORY = 20
@@ -75,7 +75,7 @@ class Panel:
         saved = self.keep(event.edit)
         entry = self._find(_data(event))
         self._services.library.delete(entry.id)
-        gr.Info(f"Deleted the caption of {escape(entry.item.name)}.", duration=3)
+        gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
         return self._answer(entry.id, saved)
 
     @shown
@@ -108,7 +108,7 @@ class Panel:
         try:
             return self._save(edit)
         except CaptionerError as error:
-            name, reason = escape(edit["name"]), escape(error)
+            name, reason = escape(isolated(edit["name"])), escape(error)
             gr.Warning(f"{name} is not saved: {reason}. Your text is kept in this tab.", duration=8)
             return None
 
@@ -154,7 +154,7 @@ class Panel:
         entry = self._find(edit)
         sent = str(edit["text"])
         text = self._services.library.save(entry.id, sent, expected=str(edit["expected"]))
-        gr.Info(f"Saved the caption of {escape(entry.item.name)}.", duration=3)
+        gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
         place = {"folder": plain(self._services.library.folder), "name": plain(entry.item.name)}
         return {**place, "sent": sent, "text": text, "number": next(self._numbers)}
 
@@ -175,8 +175,7 @@ class Panel:
         entry = library.find(opened.id)
         if entry is not None or not opened.name or opened.folder != plain(library.folder):
             return entry
-        index = next((i for i, item in enumerate(library.items) if plain(item.name) == opened.name), None)
-        return None if index is None else library.find(library.entry_id(index))
+        return library.find_named(opened.name)
 
 
 def panel() -> gr.HTML:

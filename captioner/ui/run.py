@@ -14,7 +14,7 @@ from captioner.services import Services
 from captioner.ui import history
 from captioner.ui.confirm import question
 from captioner.ui.progress import ENDED, Surroundings
-from captioner.ui.views import escape, plural
+from captioner.ui.views import escape, isolated, plural
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 
 QUEUE_SHOWN = 20
@@ -100,7 +100,7 @@ class RunButtons:
         if number < 0:
             return "a try of a prompt" if total else "loading of a model"
         folder, _ = self._services.journal.place(number)
-        return f"{plural(total, 'file')} of {folder.name or folder}"
+        return f"{plural(total, 'file')} of {isolated(str(folder.name or folder))}"
 
     def _check_idle(self) -> None:
         progress = self._services.events.snapshot()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from captioner.progress import Progress, ReplicaProgress
-from captioner.ui.views import escape, plural
+from captioner.ui.views import escape, isolated, plural
 
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
 ITEMS_SHOWN = 3  # of those that a replica works on
@@ -62,7 +62,10 @@ def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> s
 def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
     """What a replica does, in words: those with most tokens first."""
     items = sorted(items, key=lambda name: -tokens.get(name, 0))
-    parts = [f"{name} ({plural(tokens[name], 'token')})" if tokens.get(name) else name for name in items[:ITEMS_SHOWN]]
+    parts = [
+        isolated(name) + (f" ({plural(tokens[name], 'token')})" if tokens.get(name) else "")
+        for name in items[:ITEMS_SHOWN]
+    ]
     if len(items) > ITEMS_SHOWN:
         parts.append(f"{len(items) - ITEMS_SHOWN} more")
     return " · ".join(parts)
@@ -86,7 +89,7 @@ def _failures_title(progress: Progress) -> str:
 
 def _failures(progress: Progress) -> str:
     rows = "".join(
-        f'<li class="run-failure" title="{escape(f"{name}: {reason}")}"><b>{escape(name)}</b>'
+        f'<li class="run-failure" title="{escape(f"{isolated(name)}: {reason}")}"><b>{escape(name)}</b>'
         f"<span>{escape(reason)}</span></li>"
         for name, reason in progress.failures[:FAILURES_SHOWN]
     )

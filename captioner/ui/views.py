@@ -21,6 +21,11 @@ def file_text(*names: str) -> str:
     return re.sub(r">\s+<", "><", text).strip() if names[0].endswith(".html") else text
 
 
+def isolated(name: str) -> str:
+    """A name within other text, whose direction it then cannot change."""
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
+
+
 def escape(text: object) -> str:
     """For HTML, quoted attributes included. What cannot be sent, such as half a character in a file name, becomes ?."""
     return html.escape(str(text).encode("utf-8", "replace").decode())

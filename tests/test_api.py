@@ -1,9 +1,11 @@
 """The public endpoints, through gradio_client against a running app, and as an agent would read them."""
 
+import json
 import sys
 import time
 
 import gradio as gr
+import httpx
 import pytest
 from gradio.utils import get_function_description
 from gradio_client import Client
@@ -13,8 +15,9 @@ from PIL import Image
 from captioner.errors import CaptionerError
 from captioner.presets import PRESETS
 from captioner.services import Services
-from captioner.ui import api
+from captioner.ui import api, layout
 from captioner.ui.api import Api, endpoints, public_api
+from captioner.ui.launch import launch
 
 ENDPOINTS = ["/open_folder", "/start", "/stop", "/status", "/list", "/get_caption", "/set_caption", "/models"]
 JOB_TIMEOUT_S = 120
@@ -194,6 +197,21 @@ def test_missing_mcp_package_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CaptionerError, match=r"^--mcp needs another package: pip install \"gradio\[mcp\]\"$"):
         api.check_mcp()
+
+
+def test_agents_get_exactly_the_documented_endpoints_as_tools(services):
+    """Over the protocol as it is sent, so that only the server needs the package."""
+    pytest.importorskip("mcp", reason='only with "gradio[mcp]", which wants an older pydantic')
+    blocks, page = layout.build(services)
+    address = launch(blocks, page, mcp=True)
+    try:
+        question = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        headers = {"Accept": "application/json, text/event-stream"}
+        answer = httpx.post(f"{address}gradio_api/mcp/", json=question, headers=headers, follow_redirects=True)
+        tools = json.loads(answer.text.partition("data: ")[2] or answer.text)["result"]["tools"]
+        assert {tool["name"] for tool in tools} == {name[1:] for name in ENDPOINTS}
+    finally:
+        blocks.close(verbose=False)
 
 
 def wait(call, job: int) -> dict:

@@ -5,7 +5,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, PromptError
 from captioner.library import Counts
 from captioner.services import Services
 
@@ -30,7 +30,11 @@ class Planner:
         """Changes with all that a plan depends on, but for the selection; "" while there is nothing to plan."""
         if not counts.total or busy:
             return ""
-        settings, prompts = self._services.settings, self._services.prompts.list()
+        settings = self._services.settings
+        try:
+            prompts = self._services.prompts.list()
+        except PromptError as error:  # which pressing the button says
+            prompts = str(error)
         state = (self._services.library.scan, counts, settings, prompts)
         return f"{zlib.crc32(repr(state).encode('utf-8', 'replace')):08x}"
 

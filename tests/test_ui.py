@@ -9,6 +9,7 @@ import pytest
 from chromium import open_browser
 from media_maker import make_picture
 
+from captioner import facts
 from captioner.errors import CaptionerError, FolderError
 from captioner.services import Services
 from captioner.ui import layout, views
@@ -24,6 +25,7 @@ HOSTILE = [
     "a & b's",
     "\u202egpj.exe",
 ]
+CLASH = f"3 {HOSTILE[3]}.webp"  # its stem is another file's, which the scan has a note on
 PUBLIC = {"/open_folder", "/start", "/stop", "/status", "/list", "/get_caption", "/set_caption", "/models"}
 
 
@@ -86,7 +88,7 @@ def test_the_prompts_of_all_browsers_are_listed_and_what_is_wrong_with_them(page
     page.services.prompts.create("Of another browser", "Say it.")
     assert 'data-pick="Of another browser"' in page.render(0, "", "")[-1]
     page.services.prompts.path.write_text("damaged")
-    assert "is damaged" in page.desk.list("", "")
+    assert "is damaged" in page.render(0, "", "")[-1]
 
 
 def test_a_bad_folder_is_an_error_at_once(services, tmp_path):
@@ -114,6 +116,7 @@ def hostile(services, tmp_path):
     for number, name in enumerate(HOSTILE):
         file = make_picture(folder / f"{number} {name.replace('/', '')}.png")
         file.with_suffix(".txt").write_text(name)
+    make_picture(folder / CLASH)
     (folder / "broken.png").write_bytes(np.random.default_rng(1).bytes(100))
     services.prompts.create(HOSTILE[0], HOSTILE[1])
     blocks, page = layout.build(services, folder)
@@ -152,17 +155,42 @@ def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
         blocks.close(verbose=False)
 
 
+def _fail_everything(services: Services) -> None:
+    """As a run would tell it."""
+    services.events.append(facts.JobStarted(job=1, total=9, model=HOSTILE[3]))
+    services.events.append(facts.ReplicaChanged(replica=HOSTILE[3], state="lost", detail=HOSTILE[0]))
+    for text in HOSTILE:
+        about = {"job": 1, "item": text, "path": services.folder / "x"}
+        services.events.append(facts.ItemFailed(**about, reason=f"because of {text}"))
+
+
 @pytest.mark.browser
 def test_hostile_names_do_nothing_in_a_browser(hostile, services):
     with open_browser(hostile) as (page, expect):
-        expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE) + 1)
+        expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE) + 2)
         for number, name in enumerate(HOSTILE):
-            tile = page.locator(".vg-tile").nth(number)
+            tile = page.locator(".vg-tile", has_text=f"{number} {name.replace('/', '')}.png")
             expect(tile.locator("b")).to_have_text(f"{number} {name.replace('/', '')}.png")
             tile.click()
             expect(page.locator("#panel textarea")).to_have_value(name)
+        page.locator(".fb-notes").click()
+        expect(page.locator("#warnings li")).to_contain_text(CLASH)
+        page.keyboard.press("Escape")
+        _fail_everything(services)
+        for number, text in enumerate(reversed(HOSTILE)):
+            expect(page.locator(".run-failure b").nth(number)).to_have_text(text)
+            expect(page.locator(".run-failure span").nth(number)).to_have_text(f"because of {text}")
+        expect(page.locator(".run-work")).to_have_text(HOSTILE[0])
         page.get_by_role("tab", name="Prompts").click()
         expect(page.locator("#prompts")).to_contain_text(HOSTILE[0])
+        page.locator("#try-file input").click()
+        files = [f"{number} {name.replace('/', '')}.png" for number, name in enumerate(HOSTILE)]
+        for name in files:
+            expect(page.locator("#try-file [role=option]", has_text=name)).to_have_count(1)
+        page.locator("#try-file [role=option]", has_text=files[3]).click()
+        page.locator("#prompt-list [data-pick='']").click()
+        page.locator("#prompt-text textarea").fill("{name} {existing}")
+        expect(page.locator("#prompt-preview mark").nth(1)).to_have_text(HOSTILE[3])
         services.prompts.create("Of another browser", HOSTILE[1])
         expect(page.locator("#prompt-list")).to_contain_text("Of another browser")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -518,6 +518,23 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         assert not (folder / "b.txt").exists()
         assert (folder / "d.txt").read_bytes() == b"Of Windows,\r\nin two lines."  # looked at, and nothing else
 
+        other = page.context.browser.new_page()  # of somebody else, on the same file
+        other.goto(address)
+        for each in (page, other):
+            each.locator(".vg-tile").first.click()
+            expect(each.locator("#caption textarea")).to_have_value("Mine and mine.")
+        box.fill("Of one.")
+        page.keyboard.press("Control+s")
+        expect(other.locator("#caption textarea")).to_have_value("Of one.")
+        other.locator("#caption textarea").fill("Of the other.")
+        box.fill("Of one again.")
+        page.keyboard.press("Control+s")
+        expect(other.locator(".cp-conflict p")).to_have_text("Of one again.")
+        expect(other.locator("#caption textarea")).to_have_value("Of the other.")
+        other.get_by_role("button", name="Use it").click()
+        expect(other.locator("#caption textarea")).to_have_value("Of one again.")
+        assert (folder / "a.txt").read_text() == "Of one again."
+
 
 @pytest.mark.browser
 def test_hostile_names_and_captions_are_text_everywhere(services, tmp_path):

@@ -17,7 +17,6 @@ const EMPTY = {
 };
 const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
 const memory = JSON.parse(localStorage.getItem('vcs-grid') || '{}');
-const timing = { load: 0, arrange: 0, apply: 0 };
 let columns = memory.columns || 0, geometry = null, active = -1, anchor = -1, opened = -1, lastPlace = 0;
 let frame = 0, settling = 0, hovering = 0, searching = 0, asked = 0, loading = false, missed = false, broken = false;
 Object.assign(view, { key: memory.key || 'name', descending: Boolean(memory.descending) });
@@ -169,7 +168,6 @@ function reveal(i) {
 // ---- the list and its changes ----
 async function load() {
   loading = true;
-  const started = performance.now();
   try {
     const answer = await fetch(api('list.json'), { credentials: 'same-origin' });
     if (!answer.ok) throw new Error(answer.statusText);
@@ -186,7 +184,6 @@ async function load() {
     broken = true;
     showEmpty();
   }
-  timing.load = performance.now() - started;
   loading = false;
   element.dataset.ready = list.count;
   if (missed) { missed = false; sync(); }
@@ -195,19 +192,15 @@ async function load() {
 // base: the revision that `changes` start from; -1 when they do not lead there from anywhere.
 function sync() {
   if (loading) { missed = true; return; }
-  const started = performance.now();
   const behind = props.revision > list.revision && (props.base < 0 || props.base > list.revision);
   if (props.scan && (props.scan !== list.scan || behind)) { load(); return; }
   list.revision = Math.max(list.revision, props.revision);
   list.running = new Map(Object.entries(props.running).map(([i, tokens]) => [Number(i), tokens]));
   take(props.changes);
-  timing.apply = performance.now() - started;
 }
 
 function refresh() {
-  const started = performance.now();
   arrange();
-  timing.arrange = performance.now() - started;
   layout();
   repaint();
   publish();

@@ -230,9 +230,6 @@ element.vg = {
     const [value, interactive] = startText(props.existing, props.busy, tally());
     return { __type__: 'update', value, interactive };
   },
-  stats() { // times in ms
-    return { files: list.count, shown: list.shown.length, selected: list.numSelected, tiles: live.size, ...timing };
-  },
 };
 showSort();
 fit();

@@ -187,12 +187,13 @@ class Journal:
             raise JobError(f"job {operation} is not unfinished: it runs, is done, or was resumed")
         self._captions.settle(operation)
         self._reconcile(operation, about)
-        left_out = self._leave_out(operation, about, obstacle)
         items = items_left(self._database, operation, about)
+        left_out, why = self._leave_out(operation, items, obstacle)
+        items = [item for item in items if item.name not in left_out]
         costly = losses_of(self._database, operation)
         losses = {item.name: costly[name] for item in items if (name := storable(item.name)) in costly}
         if not items and left_out:
-            raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {left_out}")
+            raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {why}")
         if not items:
             raise JobError(f"nothing is left of job {operation}: all of its files have been captioned since")
         specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
@@ -251,16 +252,18 @@ class Journal:
         if reconcile(self._database, operation, about):
             self._left.pop(operation, None)
 
-    def _leave_out(self, operation: int, about: dict, obstacle: Callable[[MediaItem], str]) -> str:
-        """Skip what `reopen` leaves out; returns the first one with its reason, or ""."""
-        left_out = leave_out(self._database, operation, about, obstacle)
+    def _leave_out(
+        self, operation: int, items: list[MediaItem], obstacle: Callable[[MediaItem], str]
+    ) -> tuple[set[str], str]:
+        """Skip what `reopen` leaves out; returns the names, and the first one with its reason."""
+        left_out = leave_out(self._database, operation, items, obstacle)
         if not left_out:
-            return ""
+            return set(), ""
         self._left.pop(operation, None)
         item, reason = left_out[0]
         count = "1 file of job %d is" if len(left_out) == 1 else f"{len(left_out):,} files of job %d are"
         log.warning(f"{count} left out: %s: %s", operation, item.name, reason)
-        return f"{item.name}: {reason}"
+        return {left.name for left, _ in left_out}, f"{item.name}: {reason}"
 
 
 def _build(kind: type[T], values: dict) -> T:

@@ -68,13 +68,13 @@ def reconcile(database: Database, operation: int, about: dict) -> bool:
 
 
 def leave_out(
-    database: Database, operation: int, about: dict, obstacle: Callable[[MediaItem], str]
+    database: Database, operation: int, items: Iterable[MediaItem], obstacle: Callable[[MediaItem], str]
 ) -> list[tuple[MediaItem, str]]:
-    """Skip the items with an obstacle, and those whose change is still undecided; returns them with the reasons."""
+    """Skip the items left that have an obstacle, or whose change is undecided; returns them with the reasons."""
     sql = "SELECT caption_path FROM caption_changes WHERE operation = ? AND made = 0"
     undecided = {row["caption_path"] for row in database.rows(sql, (operation,))}
     left_out = []
-    for item in items_left(database, operation, about):
+    for item in items:
         unknown = undecided and path_text(item.caption_path) in undecided
         if reason := UNDECIDED if unknown else obstacle(item):
             left_out.append((item, reason))

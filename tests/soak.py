@@ -1,7 +1,6 @@
 """`python -m tests.soak --minutes 30`: one app that captions, stops, unloads, loads and is reloaded, over and over.
 
-Memory, handles, threads and processes have to stay what they are. A tiny random model, so that there are many rounds.
-Ends with status 1 when one of them grows.
+Memory, handles, threads and processes have to stay what they are. Ends with status 1 when one of them grows.
 """
 
 import argparse
@@ -23,7 +22,6 @@ from captioner.services import Services
 from captioner.ui.launch import launch
 from captioner.ui.layout import build
 from tests.media_maker import make_picture, make_video
-from tests.tiny import make_tiny_model
 
 # Of the medians of the second and the last quarter of the rounds. Memory: allocators keep what they have had.
 BOUNDS = {"memory_mb": 0.08, "replica_mb": 0.08, "handles": 0.02, "threads": 0.0, "processes": 0.0}
@@ -44,10 +42,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        folder, model = Path(name) / "media", Path(name) / "model"
-        make_tiny_model(model)
+        folder = Path(name) / "media"
         make_media(folder)
-        settings = {"model": str(model), "devices": "cpu", "existing": "overwrite", "max_new_tokens": 24}
+        settings = {"model": "demo", "devices": "cpu", "existing": "overwrite", "max_new_tokens": 24}
         with Services(Path(name) / "state", settings) as services:
             blocks, page = build(services, folder)
             address = launch(blocks, page)

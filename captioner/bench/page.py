@@ -124,8 +124,9 @@ def pulse_request(address: str) -> Callable[[int], dict]:
     """Of a viewer by its number: the body of the request that its page sends every second."""
     config = httpx.get(f"{address}config").json()
     found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")
+    values = {component["id"]: component["props"].get("value") for component in config["components"]}
     return lambda number: {
-        "data": ["", 0, "", ""],
+        "data": [values[component] for component in found["inputs"]],  # as in a page that was opened just now
         "fn_index": found["id"],
         "trigger_id": None,
         "session_hash": f"bench{number}",

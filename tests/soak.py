@@ -17,7 +17,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from captioner import facts
 from captioner.bench.page import pulse_request
+from captioner.events import KEPT_EVENTS
 from captioner.services import Services
 from captioner.ui.launch import launch
 from captioner.ui.layout import build
@@ -26,6 +28,7 @@ from tests.media_maker import make_picture, make_video
 # Of the medians of the second and the last quarter of the rounds. Memory: allocators keep what they have had.
 BOUNDS = {"memory_mb": 0.08, "replica_mb": 0.08, "handles": 0.02, "threads": 0.0, "processes": 0.0}
 PAGES = 3  # reloaded in a round
+KEPT_SESSIONS = 200  # `state_session_capacity` in launch()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def make_media(folder: Path) -> None:
 def soak(services: Services, folder: Path, address: str, seconds: float) -> list[Reading]:
     chance, readings, end = random.Random(0), [], time.monotonic() + seconds
     told_s = 0.0
+    fill_what_is_bounded(services, folder, address)
     print(" round  " + "  ".join(f"{f.name:>10}" for f in fields(Reading)))
     while time.monotonic() < end:
         play_round(services, folder, address, chance)
@@ -71,6 +75,16 @@ def soak(services: Services, folder: Path, address: str, seconds: float) -> list
             told_s = time.monotonic()
             print(f"{len(readings):6}  " + "  ".join(f"{value:10.0f}" for value in astuple(readings[-1])), flush=True)
     return readings
+
+
+def fill_what_is_bounded(services: Services, folder: Path, address: str) -> None:
+    """As days of work do: the log of events, and what Gradio keeps of each page."""
+    for _ in range(KEPT_EVENTS):
+        services.events.append(facts.ItemProgress(job=0, item="clip 00.mp4", path=folder / "clip 00.mp4", tokens=1))
+    pulse = pulse_request(address)
+    with httpx.Client(base_url=address, timeout=30) as client:
+        for number in range(KEPT_SESSIONS):
+            client.post("gradio_api/run/predict", json=pulse(-number)).raise_for_status()
 
 
 def play_round(services: Services, folder: Path, address: str, chance: random.Random) -> None:

@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--files", type=int, default=400)
     args = parser.parse_args()
+    move_to(other_cores())  # until the replica has been started there
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         folder = Path(name) / "media"
         make_media(folder, Path(name) / "samples", args.files)
@@ -86,12 +87,11 @@ def measure(services: Services, address: str, num_viewers: int, seconds: float) 
     keep_running(services)
     while not services.events.snapshot().tokens:
         time.sleep(0.2)
-    share_cores()
+    move_to(first_cores())
     viewers = subprocess.Popen(
         [sys.executable, "-m", "tests.viewers", address, str(num_viewers)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
     )  # fmt: skip
-    share_cores(viewers.pid)
     windows, app, end = Windows(), psutil.Process(), time.monotonic() + seconds
     while time.monotonic() < end:
         for speeds, word in ((windows.alone, "rest"), (windows.watched, "go")):
@@ -105,13 +105,20 @@ def measure(services: Services, address: str, num_viewers: int, seconds: float) 
     return windows, json.loads(seen)
 
 
-def share_cores(viewers: int | None = None) -> None:
-    """The app and its viewers on the first half of the cores, the replicas on the other."""
-    cores = list(range(psutil.cpu_count()))
-    first, second = cores[: len(cores) // 2] or cores, cores[len(cores) // 2 :]
-    for process in psutil.Process().children(recursive=True):
-        process.cpu_affinity(first if process.pid == viewers else second)
-    psutil.Process().cpu_affinity(first)
+def first_cores() -> set[int]:
+    """For the app and its viewers: half of them."""
+    return set(range(max(1, psutil.cpu_count() // 2)))
+
+
+def other_cores() -> set[int]:
+    """For the replica."""
+    return set(range(psutil.cpu_count())) - first_cores() or first_cores()
+
+
+def move_to(cores: set[int]) -> None:
+    """This process with each of its threads; those that it starts from now on follow it."""
+    for thread in psutil.Process().threads():
+        os.sched_setaffinity(thread.id, cores)
 
 
 def tokens_per_s(services: Services, seconds: float) -> float:

@@ -40,7 +40,8 @@ class Viewers:
         await self.watching.wait()
         await asyncio.sleep(chance.random() * PULSE_S)
         await self._ask(client, "GET", "/")
-        listing = await self._ask(client, "GET", "gradio_api/vcs/list.json")
+        answer = await self._ask(client, "GET", "gradio_api/vcs/list.json")
+        listing = answer.json() if answer else None
         while listing and not self.ended:
             await self.watching.wait()
             started = asyncio.get_running_loop().time()
@@ -49,8 +50,8 @@ class Viewers:
             if answer and (news := answer.json()["data"][0]):
                 body["data"][0] = json.loads(news)["cursor"]
             for _ in range(THUMBNAILS):
-                index = chance.randrange(len(listing.json()["names"]))
-                await self._ask(client, "GET", f"gradio_api/vcs/thumb/{listing.json()['scan']}-{index}.jpg")
+                index = chance.randrange(len(listing["names"]))
+                await self._ask(client, "GET", f"gradio_api/vcs/thumb/{listing['scan']}-{index}.jpg")
             await asyncio.sleep(max(0.0, PULSE_S - (asyncio.get_running_loop().time() - started)))
 
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **options: object) -> httpx.Response | None:

@@ -74,7 +74,7 @@ class ReplicaPool:
             if seat.replica:
                 seat.replica.close()
         started = []
-        share = max(1, (os.cpu_count() or 1) // len(specs))
+        share = max(1, _num_cores() // len(specs))
         for name, spec in wanted.items():
             if name not in self._seats or self._seats[name].replica is None:
                 self._seats[name] = _Seat(spec, folder, share)
@@ -130,6 +130,11 @@ class ReplicaPool:
                 self.inbox.put((replica, event))
                 if isinstance(event, Lost):
                     return
+
+
+def _num_cores() -> int:
+    """That this process may use; a container or a scheduler may have given it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(index: int, spec: ModelSpec, specs: tuple[ModelSpec, ...]) -> str:

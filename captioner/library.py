@@ -93,15 +93,22 @@ class Library:
         Of the same folder a file that failed and is what it was has failed still.
         """
         folder = self._roots.resolve(folder)
+        with self._lock:
+            self._catch_up()
+            cursor, revision = self._cursor, self._revision
         found = discover(folder, recursive, self._roots.leads_out)
         items = tuple(item for item in found.items if kinds in ("all", item.kind))
         with self._lock:
             self._catch_up()
             failures = self._files.failures_by_file() if folder == self.folder else {}
+            changed = [self._items[index].caption_path for number, index in self._changed if number > revision]
             self._number += 1
             self.folder, self.recursive, self.kinds, self.warnings = folder, recursive, kinds, found.warnings
             self._forget(items)
             self._files.fail(failures)
+            self._cursor = cursor  # the scan may have seen a file before what happened to it meanwhile, by a job
+            if changed:  # or by hand
+                self.refresh(changed)
         return len(items)
 
     def listing(self) -> dict:

@@ -14,6 +14,7 @@ from captioner.errors import FolderError, JobError
 from captioner.events import EventLog
 from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG
 from captioner.library import KEPT_CHANGES, STATES, Counts, Library, parse_ranges
+from captioner.media import discover
 from captioner.operations import begin_operation
 
 
@@ -156,6 +157,37 @@ def test_edit_is_marked_and_survives_opening_again(library, folder):
     assert library.counts().edited == 1
     library.open(folder, recursive=False)
     assert states(library)[2] == "edited"
+
+
+def test_what_happens_while_a_folder_is_read_is_in_its_list(library, events, folder, monkeypatch):
+    def slow_discover(*args):
+        found = discover(*args)
+        (folder / "c.txt").write_text("Of the job.")
+        events.append(facts.ItemDone(**about(library, 2), caption="Of the job.", tokens=3, seconds=1.0, replica="cpu"))
+        library.save(library.entry_id(2), "Mine.")
+        events.append(facts.ItemFailed(**about(library, 3), reason="too dark"))
+        return found
+
+    monkeypatch.setattr("captioner.library.discover", slow_discover)
+    library.open(folder, recursive=False)
+    assert states(library)[2:] == ["edited", "failed"]
+    assert library.find_named("c.png").text == "Mine."
+
+
+def test_what_a_job_does_while_its_folder_is_opened_is_in_the_list(library, events, folder, tmp_path, monkeypatch):
+    done = facts.ItemDone(**about(library, 3), caption="Dark.", tokens=3, seconds=1.0, replica="cpu")
+
+    def slow_discover(*args):
+        found = discover(*args)
+        (folder / "d.txt").write_text("Dark.")
+        events.append(done)
+        library.counts()
+        return found
+
+    library.open(tmp_path, recursive=False)
+    monkeypatch.setattr("captioner.library.discover", slow_discover)
+    library.open(folder, recursive=False)
+    assert states(library)[2:] == ["pending", "done"]
 
 
 def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_shows_the_new_one(library, folder):

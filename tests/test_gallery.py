@@ -300,6 +300,14 @@ class TestPanel:
         assert (folder / "a.txt").read_text() == "Theirs."
         assert gallery.panel.render(json.dumps(opened(services, 0)))["fresh"]["text"] == "Theirs."
 
+    def test_what_was_saved_stands_on_the_tile_with_the_answer(self, gallery, services, folder):
+        _, seen = grid_changes(services.library, "")
+        save = gallery.with_tile(gallery.panel.save)
+        panel, grid, seen = save(seen, event(**opened(services, 1), text="A mule.", expected="A horse at night."))
+        assert panel["saved"]["text"] == "A mule."
+        assert [(row["index"], row["preview"]) for row in grid["changes"]] == [(1, "A mule.")]
+        assert grid_changes(services.library, seen)[0]["changes"] == []
+
     def test_a_file_is_found_again_when_its_folder_was_read_anew(self, gallery, services, folder):
         before = opened(services, 1)
         services.open_folder(folder, False)

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -144,6 +144,16 @@ class Gallery:
         if now.active and now.queue:
             gr.Info("Stopped. The next job begins.", duration=4)
 
+    def with_tile(self, act: Callable[[gr.EventData], Any]) -> Callable[[str, gr.EventData], tuple[Any, Any, str]]:
+        """A handler of the panel whose answer is for its tile, too: the pulse would be a round trip later."""
+
+        def act_and_tell(seen: str, event: gr.EventData) -> tuple[Any, Any, str]:
+            answer = act(event)
+            changes, seen = media.grid_changes(self._services.library, seen)
+            return answer, gr.update(**changes), seen
+
+        return act_and_tell
+
     def render(self, progress: Progress, seen: str, opened: str) -> list[Any]:
         """The values of `GalleryTab.outputs`, in their order. `seen` and `opened` are what `GalleryTab.inputs` hold."""
         library, settings = self._services.library, self._services.settings
@@ -244,18 +254,18 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     grid.open(gallery.panel.open, None, side, **latest)
     asked = question("start-question")
     bar.browse(gallery.browse, None, bar, **latest)
-    several = {**ACTION, "trigger_mode": "multiple"}
+    several, opened = {**ACTION, "trigger_mode": "multiple"}, [side, grid, seen]
     acting = [
         bar.open(gallery.open_folder, None, side, **ACTION),
         start.click(gallery.start, grid, asked, **ACTION),
         asked.answer(gallery.start_with_answer, None, None, **ACTION),
         grid.approve(gallery.approve, None, None, **ACTION),
         stop.click(gallery.stop, None, None, **ACTION),
-        side.save(gallery.panel.save, None, side, **several),
-        side.restore(gallery.panel.restore, None, side, **ACTION),
-        side.remove(gallery.panel.remove, None, side, **ACTION),
-        side.again(gallery.panel.again, None, side, **ACTION),
-        side.approve(gallery.panel.approve, None, side, **ACTION),
+        side.save(gallery.with_tile(gallery.panel.save), seen, opened, **several),
+        side.restore(gallery.with_tile(gallery.panel.restore), seen, opened, **ACTION),
+        side.remove(gallery.with_tile(gallery.panel.remove), seen, opened, **ACTION),
+        side.again(gallery.with_tile(gallery.panel.again), seen, opened, **ACTION),
+        side.approve(gallery.with_tile(gallery.panel.approve), seen, opened, **ACTION),
     ]
     return GalleryTab(grid, start, stop, [seen, side], [grid, seen, bar, side, stop, plan_key], acting)
 

@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_SAMPLES = 12
 START_TIMEOUT_S = 60
 MODEL_TIMEOUT_MS = 180_000
+LISTING_BEGUN_BY_JS = (
+    "performance.getEntriesByType('resource').find(entry => entry.name.endsWith('/list.json')).initiatorType"
+)
 
 
 def command(*arguments: object) -> list[str]:
@@ -71,6 +74,7 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
         with open_browser(address, 1600, 900) as (page, expect):
             expect(page.locator(".vg-tile")).to_have_count(NUM_SAMPLES)
             expect(page.locator(".fb-counts")).to_contain_text(f"{NUM_SAMPLES} files · 0 done · {NUM_SAMPLES} pending")
+            assert page.evaluate(LISTING_BEGUN_BY_JS) == "link"  # before the scripts that show it were there
             expect(page.locator("#notices")).to_contain_text("toy world")
             expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 stills, about "))
             page.locator("#start").click()

@@ -136,6 +136,7 @@ function draw() {
 
 // Pictures and previews are fetched when scrolling has come to rest, for what is then on the screen.
 async function settle() {
+  clearTimeout(settling);
   settling = 0;
   for (const [i, tile] of live) {
     const address = api(`thumb/${list.scan}-${i}.jpg?v=${list.times[i]}`);
@@ -179,6 +180,7 @@ async function load() {
     }
     broken = false;
     refresh();
+    settle();
     if (view.query) search();
   } catch {
     broken = true;

@@ -14,10 +14,12 @@ from captioner.ui.api import check_mcp
 from captioner.ui.guard import HUB, Guard
 from captioner.ui.layout import Page
 from captioner.ui.options import Access
-from captioner.ui.routes import media_routes
+from captioner.ui.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
 
 PROMPTS_BYTES = 1_000_000  # of an imported file
+# The list of files travels while the page is still being built from some seventy scripts; see grid.js.
+EARLY = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>'
 FORM_BYTES = 100_000  # what a form of uploads holds besides the files
 
 
@@ -68,6 +70,7 @@ def launch(
             show_error=not access.exposed,  # of what no message was written for
             theme=THEME,
             css_paths=CSS,
+            head=EARLY,
         )
     except OSError as error:
         raise CaptionerError(f"cannot serve the page: {error}") from None

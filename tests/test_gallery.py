@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -588,7 +589,7 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
     source, folder = picture(tmp_path / "source.png"), tmp_path / "many"
     folder.mkdir()
     for number in range(5000):
-        os.link(source, folder / f"{number:04}.png")
+        os.link(source, folder / f"{number:04} {('even', 'odd')[number % 2]}.png")
     with served(services) as address, open_browser(address, 1600, 900) as (page, expect):
         expect(page.locator(".vg-empty")).to_contain_text("No folder is open")
         page.locator("#folder").fill(str(folder))
@@ -596,7 +597,7 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
         expect(page.locator("[data-vg]")).to_have_attribute("data-ready", "5000")
         page.locator(".vg-view").focus()
         page.keyboard.press("End")
-        expect(page.locator("[aria-posinset='5000'] b")).to_have_text("4999.png")
+        expect(page.locator("[aria-posinset='5000'] b")).to_have_text("4999 odd.png")
         assert page.evaluate("document.querySelectorAll('*').length") < 1000
         page.locator("[data-select=all]").click()
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")
@@ -606,6 +607,13 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
         page.wait_for_function(f"!document.querySelector('.vg-tile').dataset.id.startsWith('{before}-')")
         expect(page.locator(".vg-picked")).to_have_text("5,000 selected")  # the same names are selected still
         page.wait_for_function(PICTURES_ARE_HERE)
+        services.captions.save(folder / "0001 odd.txt", "One.")
+        services.library.refresh([folder / "0001 odd.txt"])
+        expect(page.locator(".vg-zip")).to_have_attribute("href", re.compile("ids=0-4999$"))
+        page.locator(".vg-search input").fill("odd")
+        page.locator("[data-select=all]").click()
+        expect(page.locator(".vg-zip")).to_have_attribute("title", re.compile("too far apart"))
+        assert page.locator(".vg-zip").get_attribute("href") is None
 
 
 @pytest.mark.browser

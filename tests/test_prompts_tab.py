@@ -107,11 +107,13 @@ class TestDesk:
         assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.") == "Ours"
         assert services.prompts.get("Ours").text == "New."
 
-    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services):
+    @pytest.mark.parametrize("text", ["Old.", "New."])
+    @pytest.mark.parametrize("act", ["save", "use"])
+    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services, act, text):
         services.prompts.create("Mine", "Old.")
         services.prompts.delete("Mine")
-        assert desk.save("Mine", was("Mine", "Old."), "Mine", "New.") == "Mine"
-        assert services.prompts.get("Mine").text == "New."
+        assert getattr(desk, act)("Mine", was("Mine", "Old."), "Mine", text) == "Mine"
+        assert services.prompts.get("Mine").text == text
 
     def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, desk):
         assert desk.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
@@ -318,18 +320,27 @@ def test_prompts_travel_as_a_file(services, address, tmp_path):
 
 
 @pytest.mark.browser
-def test_hostile_names_and_texts_are_text(services, address):
+def test_hostile_names_and_texts_are_text(services, folder, address):
     services.prompts.create(HOSTILE_NAME, HOSTILE_TEXT)
+    stem = HOSTILE_NAME.replace("/", "")
+    (folder / "still 01.png").rename(folder / f"{stem}.png")
+    (folder / f"{stem}.txt").write_text(HOSTILE_TEXT)
+    services.open_folder(folder, recursive=False)
     with open_browser(address) as (page, expect):
         open_tab(page, expect)
         expect(page.locator("#prompt-list .list b").last).to_have_text(HOSTILE_NAME)
         page.locator("#prompt-list .list button").last.click()
         expect(page.locator("#prompt-name input")).to_have_value(HOSTILE_NAME)
         expect(page.locator("#prompt-text textarea")).to_have_value(HOSTILE_TEXT)
-        expect(page.locator("#prompt-preview .preview")).to_have_text(HOSTILE_TEXT.replace("{name}", "clip 01"))
+        expect(page.locator("#prompt-preview .preview")).to_have_text(HOSTILE_TEXT.replace("{name}", stem))
         page.locator("#delete-prompt .ask").click()
         expect(page.locator("#delete-prompt .about")).to_have_text(HOSTILE_NAME)
         page.locator("#delete-prompt .no").click()
+        page.locator("#try-file input").click()
+        page.get_by_role("option", name=f"{stem}.png", exact=True).click()
+        page.locator("[data-pick='']").click()
+        page.locator("#prompt-text textarea").fill("{existing}")
+        expect(page.locator("#prompt-preview mark")).to_have_text(HOSTILE_TEXT)
 
 
 @pytest.mark.browser

@@ -76,8 +76,11 @@ class PromptDesk:
 
     @shown
     def use(self, chosen: str, before: str, name: str, text: str) -> str:
-        """Make it the prompt of the next job; the setting `prompt` would win over it, so that is cleared."""
-        if not chosen or _was(before) != (name, text):
+        """Make it the prompt of the next job; the setting `prompt` would win over it, so that is cleared.
+
+        What the editor holds and the library does not is saved first, be it new, edited or deleted by another browser.
+        """
+        if self._find(chosen) is None or _was(before) != (name, text):
             chosen = self._keep(chosen, before, name, text)
         name = self.services.prompts.get(chosen).name
         self.services.change_settings({"prompt_name": name, "prompt": ""})
@@ -145,8 +148,7 @@ class PromptDesk:
 
     def _keep(self, chosen: str, before: str, name: str, text: str) -> str:
         """A prompt that another browser deleted or renamed is made anew."""
-        library, was = self.services.prompts, _was(before)
-        there = next((p for p in library.list() if p.name.casefold() == chosen.casefold()), None)
+        library, was, there = self.services.prompts, _was(before), self._find(chosen)
         if there is None:
             return library.create(name, text).name
         if there.text != was[1].strip():
@@ -157,6 +159,9 @@ class PromptDesk:
         if chosen.casefold() == self.services.settings.prompt_name.casefold():
             self.services.change_settings({"prompt_name": renamed})
         return renamed
+
+    def _find(self, name: str) -> Prompt | None:
+        return next((p for p in self.services.prompts.list() if p.name.casefold() == name.casefold()), None)
 
     def _say(self, name: str, what: str) -> str:
         gr.Info(f"{what} the prompt “{html.escape(name)}”.", duration=3)

@@ -289,7 +289,10 @@ class TestGallery:
 
     def test_counts_escape_what_the_scan_says(self):
         text = counts_line(Counts(106, 98, 6, 2), ["<b>.mp4: cannot be read"])
-        assert text.startswith('<span>106 files · 98 done · 6 pending · <b class="bad">2 failed</b></span>')
+        assert text.startswith(
+            '<span title="106 files · 98 done · 6 pending · 2 failed">106 files · 98 done · 6 pending · '
+            '<b class="bad">2 failed</b></span>'
+        )
         assert "<b>.mp4" not in text
 
 

@@ -202,7 +202,8 @@ def consent_question(num_changed: int, selection: str, number: int) -> dict[str,
 def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
     """HTML: how many files are in which state, and what the scan of the folder had to say."""
     parts = [plural(counts.total, "file"), f"{counts.done:,} done", f"{counts.pending:,} pending"]
-    parts += [f'<b class="bad">{counts.failed:,} failed</b>'] * bool(counts.failed)
+    failed = [f"{counts.failed:,} failed"] * bool(counts.failed)
+    bold = [f'<b class="bad">{part}</b>' for part in failed]
     notes = ""
     if warnings:
         rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
@@ -210,7 +211,8 @@ def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
             f'<button type="button" class="fb-notes" popovertarget="warnings">{plural(len(warnings), "note")}</button>'
             f'<div popover id="warnings" class="fb-warnings"><h4>Notes on this folder</h4><ul>{rows}</ul></div>'
         )
-    return f"<span>{' · '.join(parts)}</span>{notes}"
+    whole = " · ".join(parts + failed)  # where there is no room for all of it
+    return f'<span title="{whole}">{" · ".join(parts + bold)}</span>{notes}'
 
 
 def _chosen(event: gr.EventData) -> Path | None:

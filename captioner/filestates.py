@@ -3,10 +3,12 @@
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from captioner.captions import CaptionStore
+from captioner import facts
+from captioner.captions import ELSEWHERE, CaptionStore
 from captioner.database import path_text
 from captioner.errors import CaptionError, StateError
 from captioner.values import MediaItem
@@ -16,7 +18,19 @@ log = logging.getLogger(__name__)
 State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
 APPROVED_FLAG, ELSEWHERE_FLAG = 1, 2  # bits of `FileStates.flags`
+PREVIEW_LENGTH = 160
 FileKey = tuple[Path, str, int, float, bool]  # folder, name, bytes, POSIX seconds, whether it has a caption
+
+
+@dataclass(frozen=True)
+class Counts:
+    total: int = 0
+    done: int = 0  # captioned, edited ones too
+    pending: int = 0
+    failed: int = 0
+    edited: int = 0
+    approved: int = 0
+    elsewhere: int = 0  # captions that hold something else than we last wrote there, as far as they were read
 
 
 class FileStates:
@@ -123,6 +137,59 @@ class FileStates:
         if not text or elsewhere != (index in self.elsewhere):
             self._touch(index)
         (self.elsewhere.add if elsewhere else self.elsewhere.discard)(index)
+
+    def columns(self) -> dict[str, list]:
+        """All files as columns of equal length.
+
+        states: index into STATES. flags: sum of APPROVED_FLAG and ELSEWHERE_FLAG, the latter once the captions are
+        read. durations: seconds, 0 while not known. lengths: of the captions in characters.
+        """
+        items, indices = self._items, range(len(self._items))
+        return {
+            "names": [item.name for item in items],
+            "kinds": [int(item.kind == "video") for item in items],
+            "sizes": [item.size_bytes for item in items],
+            "times": [int(item.modified_s) for item in items],
+            "states": [STATES.index(self.state(i)) for i in indices],
+            "flags": [self.flags(i) for i in indices],
+            "durations": [self.durations.get(i, 0) for i in indices],
+            "lengths": [len(self.texts.get(i, "")) for i in indices],
+        }
+
+    def row(self, index: int) -> dict:
+        """The same of one file, with short texts."""
+        text = self.text(index)
+        return {
+            "index": index,
+            "state": STATES.index(self.state(index)),
+            "flags": self.flags(index),
+            "duration": self.durations.get(index, 0),
+            "length": len(text),
+            "preview": text[:PREVIEW_LENGTH],
+            "problem": self.problem(index),
+        }
+
+    def counts(self) -> Counts:
+        total, failed = len(self._items), len(self.failures)
+        done = len(self.captioned - self.failures.keys())
+        edited = len((self.edited & self.captioned) - self.failures.keys())
+        approved, elsewhere = (len(marked & self.captioned) for marked in (self.approved, self.elsewhere))
+        return Counts(total, done, total - done - failed, failed, edited, approved, elsewhere)
+
+    def apply(self, index: int, event: facts.ItemEvent) -> None:
+        """What a job did."""
+        if isinstance(event, facts.ItemStarted | facts.ItemProgress):
+            self.running[index] = getattr(event, "tokens", 0)
+            return
+        self.running.pop(index, None)
+        if isinstance(event, facts.ItemFailed):
+            self.failures[index] = event.reason
+            self._touch(index)
+        elif isinstance(event, facts.ItemDone):
+            self.problems.pop(index, None)
+            self.set_text(index, event.caption, edited=False)
+        elif isinstance(event, facts.ItemSkipped) and (index not in self.captioned or event.reason == ELSEWHERE):
+            self.forget_text(index)
 
     def look_again(self, index: int) -> None:
         """Read the caption, whether there was one or not."""

@@ -11,28 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner import facts
-from captioner.captions import ELSEWHERE, CaptionStore
+from captioner.captions import CaptionStore
 from captioner.errors import JobError
 from captioner.events import EventLog
-from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, FileStates, State
+from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG, Counts, FileStates, State
 from captioner.media import discover
 from captioner.roots import EVERYWHERE, Roots
 from captioner.values import Kinds, MediaItem
 
-PREVIEW_LENGTH = 160
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 READ_AT_ONCE = 200
-
-
-@dataclass(frozen=True)
-class Counts:
-    total: int = 0
-    done: int = 0  # captioned, edited ones too
-    pending: int = 0
-    failed: int = 0
-    edited: int = 0
-    approved: int = 0
-    elsewhere: int = 0  # captions that hold something else than we last wrote there, as far as they were read
 
 
 @dataclass(frozen=True)
@@ -112,30 +100,14 @@ class Library:
         return len(items)
 
     def listing(self) -> dict:
-        """All files as columns of equal length, for a list of 50,000 to travel as one small document.
-
-        states: index into STATES. flags: sum of APPROVED_FLAG and ELSEWHERE_FLAG, the latter once the captions are
-        read. durations: seconds, 0 while not known. lengths: of the captions in characters.
-        """
+        """All files as columns of equal length (see FileStates.columns), for 50,000 to travel as one small document."""
         with self._lock:
             self._catch_up()
-            items, files = self._items, self._files
             if not self._reading:
                 self._reading = True
                 threading.Thread(target=self._read_texts, args=(self._number,), name="captions", daemon=True).start()
-            return {
-                "scan": self.scan,
-                "revision": self._revision,
-                "folder": str(self.folder or ""),
-                "names": [item.name for item in items],
-                "kinds": [int(item.kind == "video") for item in items],
-                "sizes": [item.size_bytes for item in items],
-                "times": [int(item.modified_s) for item in items],
-                "states": [STATES.index(files.state(i)) for i in range(len(items))],
-                "flags": [files.flags(i) for i in range(len(items))],
-                "durations": [files.durations.get(i, 0) for i in range(len(items))],
-                "lengths": [len(files.texts.get(i, "")) for i in range(len(items))],
-            }
+            about = {"scan": self.scan, "revision": self._revision, "folder": str(self.folder or "")}
+            return about | self._files.columns()
 
     def since(self, scan: str, revision: int) -> Changes:
         """What changed after a viewer's revision, each file once."""
@@ -152,28 +124,13 @@ class Library:
     def row(self, index: int) -> dict:
         """One file's line for a viewer: short texts, numbers."""
         with self._lock:
-            files = self._files
-            text = files.text(index)
-            return {
-                "index": index,
-                "state": STATES.index(files.state(index)),
-                "flags": files.flags(index),
-                "duration": files.durations.get(index, 0),
-                "length": len(text),
-                "preview": text[:PREVIEW_LENGTH],
-                "problem": files.problem(index),
-            }
+            return self._files.row(index)
 
     def counts(self) -> Counts:
         with self._lock:
             self._catch_up()
             if self._counted[0] != (self._number, self._revision):  # else every viewer would count 50,000 each second
-                files, total, failed = self._files, len(self._items), len(self._files.failures)
-                done = len(files.captioned - files.failures.keys())
-                edited = len((files.edited & files.captioned) - files.failures.keys())
-                flagged = (len(marked & files.captioned) for marked in (files.approved, files.elsewhere))
-                counts = Counts(total, done, total - done - failed, failed, edited, *flagged)
-                self._counted = ((self._number, self._revision), counts)
+                self._counted = ((self._number, self._revision), self._files.counts())
             return self._counted[1]
 
     def find(self, entry_id: str) -> Entry | None:
@@ -364,22 +321,7 @@ class Library:
             elif isinstance(event, facts.ItemEvent) and not self._trying:
                 index = self._by_name.get(event.item)
                 if index is not None and self._items[index].path == event.path:
-                    self._apply(index, event)
-
-    def _apply(self, index: int, event: facts.ItemEvent) -> None:
-        files = self._files
-        if isinstance(event, facts.ItemStarted | facts.ItemProgress):
-            files.running[index] = getattr(event, "tokens", 0)
-            return
-        files.running.pop(index, None)
-        if isinstance(event, facts.ItemFailed):
-            files.failures[index] = event.reason
-            self._touch(index)
-        elif isinstance(event, facts.ItemDone):
-            files.problems.pop(index, None)
-            files.set_text(index, event.caption, edited=False)
-        elif isinstance(event, facts.ItemSkipped) and (index not in files.captioned or event.reason == ELSEWHERE):
-            files.forget_text(index)
+                    self._files.apply(index, event)
 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:

@@ -19,7 +19,7 @@ from captioner import facts
 from captioner.captions import HistoryEntry
 from captioner.demo.clips import write_samples
 from captioner.errors import FolderError
-from captioner.library import Counts
+from captioner.filestates import Counts
 from captioner.recent import KEPT_FOLDERS, RecentFolders
 from captioner.roots import EVERYWHERE, Roots
 from captioner.services import Services

@@ -12,8 +12,8 @@ from captioner.captions import CaptionStore
 from captioner.database import Database
 from captioner.errors import FolderError, JobError
 from captioner.events import EventLog
-from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG
-from captioner.library import KEPT_CHANGES, STATES, Counts, Library, parse_ranges
+from captioner.filestates import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, Counts
+from captioner.library import KEPT_CHANGES, Library, parse_ranges
 from captioner.media import discover
 from captioner.operations import begin_operation
 

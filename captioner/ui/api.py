@@ -12,7 +12,8 @@ import gradio as gr
 from pydantic import ValidationError, validate_call
 
 from captioner.errors import CaptionerError, JobError
-from captioner.library import STATES, Entry, Library
+from captioner.filestates import STATES
+from captioner.library import Entry, Library
 from captioner.presets import PRESETS
 from captioner.progress import Progress
 from captioner.services import Services

@@ -10,8 +10,7 @@ from typing import Any, get_args
 import gradio as gr
 
 from captioner.errors import CaptionerError, JobError
-from captioner.filestates import ELSEWHERE_FLAG
-from captioner.library import Counts
+from captioner.filestates import ELSEWHERE_FLAG, Counts
 from captioner.progress import Progress
 from captioner.recent import RecentFolders
 from captioner.services import Services

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from captioner.errors import CaptionerError, PromptError
-from captioner.library import Counts
+from captioner.filestates import Counts
 from captioner.services import Services
 
 # Gradio's button has no tooltip of its own.

@@ -16,6 +16,7 @@ LAYERS = {
     "command": 1,
     "processes": 1,
     "values": 1,
+    "builtin_prompts": 1,
     "files": 1,
     "database": 1.5,
     "facts": 1,

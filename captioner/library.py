@@ -20,7 +20,8 @@ from captioner.roots import EVERYWHERE, Roots
 from captioner.values import Kinds, MediaItem
 
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
-READ_AT_ONCE = 200
+READ_AT_ONCE = 100
+READ_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,11 @@ class Library:
         with self._lock:
             self._catch_up()
             texts = self._files.texts
-            haystacks = (f"{item.name}\n{texts.get(i, '')}".casefold() for i, item in enumerate(self._items))
-            return [i for i, text in enumerate(haystacks) if all(word in text for word in wanted)]
+            haystacks = [f"{item.name}\n{texts.get(i, '')}".casefold() for i, item in enumerate(self._items)]
+        found = list(range(len(haystacks)))
+        for word in wanted:
+            found = [i for i in found if word in haystacks[i]]
+        return found
 
     def save(self, entry_id: str, text: str, expected: str | None = None) -> str:
         """Write a caption by hand; returns it as it stands in the file.
@@ -271,17 +275,22 @@ class Library:
         self._files = FileStates(self.folder, items, self._captions, self._touch)
 
     def _read_texts(self, number: int) -> None:
-        """In a thread of its own: read every caption, for search, previews and flags, a few at a time."""
+        """In a thread of its own: read every caption, for search, lengths and flags, a few at a time.
+
+        Half of the time it does nothing, and at first for a while: the page of whoever looks is still being built.
+        """
         files = self._files
+        time.sleep(READ_AFTER_S)
         digests = files.digests()
         for start in range(0, len(self._items), READ_AT_ONCE):
+            began_s = time.monotonic()
             with self._lock:
                 if number != self._number:
                     return
                 for index in range(start, min(start + READ_AT_ONCE, len(self._items))):
                     if index in files.captioned and index not in files.texts:
                         files.read(index, digests.get(index))
-            time.sleep(0.002)
+            time.sleep(time.monotonic() - began_s)
         with self._lock:
             if number == self._number and files.texts:  # lengths are known now
                 self._revision += 1

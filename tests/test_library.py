@@ -43,7 +43,8 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def library(events, store, folder) -> Library:
+def library(events, store, folder, monkeypatch) -> Library:
+    monkeypatch.setattr("captioner.library.READ_AFTER_S", 0)
     library = Library(events, store)
     assert library.open(folder, recursive=False) == 4
     return library

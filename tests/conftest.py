@@ -8,6 +8,9 @@ import pytest
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="false")
 # Two threads on a matrix as small as the tiny model's wait for each other four times as long as one computes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Pages look for a free port from here on: those of several test processes at once in ranges of their own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * WORKER)
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 

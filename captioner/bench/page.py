@@ -164,9 +164,10 @@ def _measure_start(page: Any, report: Report) -> None:
     page.get_by_role("tab", name="Gallery").click()
     page.locator(".vg-tile").first.click()
     times = []
-    for text in ("One text.", "Another text.", "A third text."):
+    for number in range(7):  # at seven phases of the pulse
+        text = f"Text {number}."
         page.locator("#panel textarea").fill(text)
-        page.wait_for_timeout(1000 * TYPING_PAUSE_S)
+        page.wait_for_timeout(1000 * (TYPING_PAUSE_S + number * PULSE_S / 7))
         there = f"document.querySelector('.vg-tile p').textContent === '{text}'"
         times.append(page.evaluate(CLICKED_JS, ["#save-caption", there]))
     report.add("update of a tile", round(statistics.median(times) / 1000, 3), "s", 0.2)

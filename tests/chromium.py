@@ -3,13 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-CHROMIUM = Path("/usr/bin/chromium")
+from captioner.bench.page import CHROMIUM, LIGHT_WINDOWS
+
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -18,6 +18,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    LIGHT_WINDOWS,
 )
 TIMEOUT_MS = 20_000
 STUCK_S = 200.0  # Playwright waits for ever for a page whose script does not come back

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 from gradio_client import Client
+from patience import END_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 120
-END_TIMEOUT_S = 5
 
 
 @pytest.fixture

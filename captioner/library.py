@@ -21,7 +21,7 @@ from captioner.values import Kinds, MediaItem
 
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 READ_AT_ONCE = 100
-READ_AFTER_S = 2.0
+READ_AFTER_S = 2.0  # once somebody has looked at the list
 
 
 @dataclass(frozen=True)
@@ -281,6 +281,8 @@ class Library:
         """
         files = self._files
         time.sleep(READ_AFTER_S)
+        if number != self._number:
+            return
         digests = files.digests()
         for start in range(0, len(self._items), READ_AT_ONCE):
             began_s = time.monotonic()

@@ -167,7 +167,7 @@ def _measure_start(page: Any, report: Report) -> None:
     page.wait_for_selector("#model-state [data-state=ready]", timeout=1000 * START_TIMEOUT_S)
     page.get_by_role("tab", name="Gallery").click()
     page.locator(".vg-tile").first.click()
-    times, shares = [], []
+    times, drawn = [], []
     for number in range(7):  # at seven phases of the pulse
         text = f"Text {number}."
         page.locator("#panel textarea").fill(text)
@@ -175,8 +175,8 @@ def _measure_start(page: Any, report: Report) -> None:
         page.evaluate("performance.clearResourceTimings()")
         there = f"document.querySelector('.vg-tile p').textContent === '{text}'"
         times.append(page.evaluate(CLICKED_JS, ["#save-caption", there]))
-        shares.append(page.evaluate(ANSWERED_JS))
-    report.add("update of a tile", round(statistics.median(shares) / 1000, 3), "s", 0.2)
+        drawn.append(page.evaluate(ANSWERED_JS))
+    report.add("update of a tile", round(statistics.median(drawn) / 1000, 3), "s", 0.2)
     report.add("from Save to the tile", round(statistics.median(times) / 1000, 3), "s", "")
     times = []
     for _ in range(3):

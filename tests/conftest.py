@@ -31,6 +31,15 @@ def _own_incoming(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def services(tmp_path):
+    """With the demo model."""
+    from captioner.services import Services  # not needed by the tests on a bare GPU image
+
+    with Services(tmp_path / "state", {"model": "demo"}) as services:
+        yield services
+
+
 @pytest.fixture(scope="session")
 def shared_media() -> Path:
     if not SHARED_MEDIA.is_dir():

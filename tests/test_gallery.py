@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,12 +29,6 @@ from captioner.ui.views import isolated
 
 def event(**data: object) -> gr.EventData:
     return gr.EventData(None, data)
-
-
-@pytest.fixture
-def services(tmp_path) -> Iterator[Services]:
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
 
 
 @pytest.fixture

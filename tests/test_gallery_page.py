@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,9 @@ from chromium import open_browser
 from gallery_page import HOSTILE, make_folder, picture, served
 
 from captioner.demo.clips import write_samples
-from captioner.services import Services
 
 MODEL_TIMEOUT_MS = 180_000
 PICTURES_ARE_HERE = "[...document.querySelectorAll('.vg-tile img')].every(img => img.src && img.complete)"
-
-
-@pytest.fixture
-def services(tmp_path) -> Iterator[Services]:
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
 
 
 @pytest.fixture

@@ -38,12 +38,6 @@ HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{x}} & 'a'"
 
 
 @pytest.fixture
-def services(tmp_path) -> Iterator[Services]:
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
-
-
-@pytest.fixture
 def folder(tmp_path) -> Path:
     """Four stills; the first three have captions."""
     folder = tmp_path / "media"

@@ -42,12 +42,6 @@ RESOURCES = Resources(31.2, 12_000_000_000, 24_000_000_000, (), "no NVIDIA GPU f
 GPU = Gpu(0, "NVIDIA H200", 97, 131_400_000_000, 150_700_000_000, 64, 612.4, 700.0)
 
 
-@pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_from_outside_is_escaped_everywhere(text):
     lost = ReplicaProgress(text, "lost", text, ((text, text),))

@@ -10,7 +10,6 @@ from tab_page import serve_tab
 
 from captioner import facts
 from captioner.demo.clips import write_samples
-from captioner.services import Services
 from captioner.ui import tester as tester_module
 from captioner.ui import trial
 from captioner.ui.prompts_tab import PromptDesk, prompt_list, prompts_tab
@@ -21,12 +20,6 @@ from captioner.ui.wiring import PLUMBING
 HOSTILE_NAME = "<script>alert(1)</script> ${alert(2)}"
 HOSTILE_TEXT = "</p><img src=x onerror=alert(3)> ${alert(4)} {{x}} \"'& {name}"
 ABOUT = {"job": 3, "item": "a.mp4", "path": Path("/x/a.mp4")}
-
-
-@pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
 
 
 @pytest.fixture

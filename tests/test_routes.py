@@ -36,12 +36,6 @@ HOSTILE = [
 
 
 @pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
-
-
-@pytest.fixture
 def folder(tmp_path, services) -> Path:
     """Open: two clips of the same name, a picture, and a clip that is broken. Two of the four have a caption."""
     folder = tmp_path / "media"

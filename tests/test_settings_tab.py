@@ -21,12 +21,6 @@ HOSTILE = "</p><script>alert(1)</script> ${alert(2)} {{x}} \"'&"
 
 
 @pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
-
-
-@pytest.fixture
 def form(services) -> SettingsForm:
     return SettingsForm(services)
 

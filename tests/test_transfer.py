@@ -8,7 +8,6 @@ import pytest
 from chromium import open_browser
 from media_maker import make_picture, make_video
 
-from captioner.services import Services
 from captioner.ui import transfer
 from captioner.ui.transfer import Limits, Received, Transfer, Uploads, clean_name
 
@@ -156,12 +155,6 @@ def test_report_is_escaped():
     assert "&lt;script&gt;.mp4" in report
     assert "<script>" not in report
     assert transfer.upload_report(Received(("a.mp4",), ())) == ""
-
-
-@pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
 
 
 @pytest.mark.browser

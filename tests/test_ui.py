@@ -30,12 +30,6 @@ PUBLIC = {"/open_folder", "/start", "/stop", "/status", "/list", "/get_caption",
 
 
 @pytest.fixture
-def services(tmp_path):
-    with Services(tmp_path / "state", {"model": "demo"}) as services:
-        yield services
-
-
-@pytest.fixture
 def page(services, tmp_path) -> layout.Page:
     folder = tmp_path / "media"
     folder.mkdir()

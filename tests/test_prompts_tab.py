@@ -1,6 +1,7 @@
 """The Prompts tab: its handlers as plain functions, and in real browsers with the demo model."""
 
 import json
+import threading
 from pathlib import Path
 
 import gradio as gr
@@ -47,14 +48,14 @@ def was(name: str, text: str) -> str:
 
 class TestDesk:
     def test_own_prompts_are_made_changed_used_and_deleted(self, desk, services):
-        name = desk.save("", was("", ""), "Mine", "Say it.")
+        name = desk.save("", was("", ""), "Mine", "Say it.")[0]
         assert services.prompts.get("Mine").text == "Say it."
-        assert desk.save(name, was("Mine", "Say it."), "Ours", "Say more.") == "Ours"
-        assert desk.use("Ours", was("Ours", "Say more."), "Ours", "Say more.") == "Ours"
-        assert desk.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.") == "Theirs"
+        assert desk.save(name, was("Mine", "Say it."), "Ours", "Say more.")[0] == "Ours"
+        assert desk.use("Ours", was("Ours", "Say more."), "Ours", "Say more.")[0] == "Ours"
+        assert desk.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.")[0] == "Theirs"
         assert services.settings.prompt_name == "Theirs"  # a renamed prompt stays in use
         assert services.prompt_text() == "Say more."
-        assert desk.delete("Theirs") == services.settings.prompt_name == "Detailed"
+        assert desk.delete("Theirs")[0] == services.settings.prompt_name == "Detailed"
 
     def test_built_in_prompts_can_be_copied_but_not_changed(self, desk, services):
         chosen, before, _, name, text, hint, save, duplicate, use, delete = desk.choose("Short")
@@ -68,12 +69,12 @@ class TestDesk:
         assert use == gr.update(value="Set as current", interactive=True)
         with pytest.raises(gr.Error, match="built-in"):
             desk.save("Short", before, "Short", "Longer.")
-        assert desk.duplicate("Short", before, services.prompts.get("Short").text) == "Short copy"
+        assert desk.duplicate("Short", before, services.prompts.get("Short").text)[0] == "Short copy"
         assert desk.choose("Short copy")[9] == gr.update(visible=True, about="Short copy")
 
     def test_the_copy_holds_what_was_typed_and_the_prompt_what_was_saved(self, desk, services):
         services.prompts.create("Mine", "Old.")
-        assert desk.duplicate("Mine", was("Mine", "Old."), "Typed.") == "Mine copy"
+        assert desk.duplicate("Mine", was("Mine", "Old."), "Typed.")[0] == "Mine copy"
         assert (services.prompts.get("Mine").text, services.prompts.get("Mine copy").text) == ("Old.", "Typed.")
 
     def test_setting_an_edited_prompt_as_current_saves_it_first(self, desk, services):
@@ -97,7 +98,7 @@ class TestDesk:
         with pytest.raises(gr.Error, match=r"already a prompt .*Wan"):
             desk.save("Mine", was("Mine", "Old."), "wan", "New.")
         assert services.prompts.get("Mine").text == "Old."
-        assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.") == "Ours"
+        assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.")[0] == "Ours"
         assert services.prompts.get("Ours").text == "New."
 
     @pytest.mark.parametrize("text", ["Old.", "New."])
@@ -105,7 +106,7 @@ class TestDesk:
     def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services, act, text):
         services.prompts.create("Mine", "Old.")
         services.prompts.delete("Mine")
-        assert getattr(desk, act)("Mine", was("Mine", "Old."), "Mine", text) == "Mine"
+        assert getattr(desk, act)("Mine", was("Mine", "Old."), "Mine", text)[0] == "Mine"
         assert services.prompts.get("Mine").text == text
 
     def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, desk):
@@ -290,6 +291,29 @@ def test_typed_text_is_not_given_up_without_a_question(services, address):
         page.locator("#find-prompt input, #find-prompt textarea").fill("mine")
         expect(page.locator("#prompt-list .list button")).to_have_count(1)
         assert services.prompts.get("Mine").text == "Old."
+
+
+@pytest.mark.browser
+def test_the_editor_takes_no_text_that_a_late_answer_would_wipe(services, address, monkeypatch):
+    services.prompts.create("Mine", "Old.")
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        page.locator("[data-pick=Mine]").click()
+        name, text = page.locator("#prompt-name input"), page.locator("#prompt-text textarea")
+        expect(text).to_have_value("Old.")
+        list_prompts, answer = services.prompts.list, threading.Event()
+        monkeypatch.setattr(services.prompts, "list", lambda: answer.wait(60) and list_prompts())
+        page.locator("[data-pick='']").click()
+        expect(text).not_to_be_editable()
+        answer.set()
+        text.fill("Typed.")
+        expect(name).to_have_value("")
+        expect(text).to_have_value("Typed.")
+        name.fill("mine")
+        page.locator("#save-prompt").click()
+        expect(page.locator(".toast-body")).to_contain_text("already a prompt")
+        expect(text).to_be_editable()
+        expect(text).to_have_value("Typed.")
 
 
 @pytest.mark.browser

@@ -7,6 +7,18 @@ function mark(before, name, text) {
   if (desk) desk.dataset.dirty = 'name' in was && (was.name !== name || was.text !== text) ? '1' : '';
 }
 
+const boxes = () => document.querySelectorAll('#prompt-name input, #prompt-text textarea');
+
+// From a click to its answer, which fills the editor anew, the editor takes no text: it would be lost.
+function hold(...values) {
+  for (const box of boxes()) box.readOnly = true;
+  return values;
+}
+
+function release() {
+  for (const box of boxes()) box.readOnly = false;
+}
+
 // Put a variable where the cursor is.
 function insert(variable) {
   const box = document.querySelector('#prompt-text textarea');

@@ -41,14 +41,14 @@ def script(function: str) -> str:
 
 class PromptDesk:
     """The handlers. `chosen` is the name of the prompt in the editor, "" for a new one; `before` is the JSON of what
-    the editor was filled with."""
+    the editor was filled with. Those that fill the editor return the outputs of the tab, in their order."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     @shown
     def choose(self, chosen: str, search: str = "") -> Sequence[Any]:
-        """The editor and the list, in the order of the outputs. For a prompt that is gone, the one in use."""
+        """The editor and the list. For a prompt that is gone, the one in use."""
         prompts, used = self.services.prompts.list(), self.services.settings.prompt_name
         prompt = next((p for p in prompts if p.name.casefold() == (chosen or used).casefold()), prompts[0])
         return self._editor(prompt, search)
@@ -70,12 +70,12 @@ class PromptDesk:
             return f"<p>{escape(error)}</p>"
 
     @shown
-    def save(self, chosen: str, before: str, name: str, text: str) -> str:
-        """Create or change a prompt, its name included; returns its name."""
-        return self._say(self._keep(chosen, before, name, text), "Saved")
+    def save(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
+        """Create or change a prompt, its name included."""
+        return self._show(self._keep(chosen, before, name, text), "Saved", search)
 
     @shown
-    def use(self, chosen: str, before: str, name: str, text: str) -> str:
+    def use(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
         """Make it the prompt of the next job; the setting `prompt` would win over it, so that is cleared.
 
         What the editor holds and the library does not is saved first, be it new, edited or deleted by another browser.
@@ -84,26 +84,26 @@ class PromptDesk:
             chosen = self._keep(chosen, before, name, text)
         name = self.services.prompts.get(chosen).name
         self.services.change_settings({"prompt_name": name, "prompt": ""})
-        return self._say(name, "The next job uses")
+        return self._show(name, "The next job uses", search)
 
     @shown
-    def duplicate(self, chosen: str, before: str, text: str) -> str:
+    def duplicate(self, chosen: str, before: str, text: str, search: str = "") -> Sequence[Any]:
         """A copy, with the text of the editor if that was changed: the prompt itself keeps the saved one."""
         if not chosen:
             raise PromptError("save the new prompt before you duplicate it")
         copy = self.services.prompts.duplicate(chosen)
         if text != _was(before)[1] and text.strip():
             copy = self.services.prompts.update(copy.name, text)
-        return self._say(copy.name, "Made")
+        return self._show(copy.name, "Made", search)
 
     @shown
-    def delete(self, chosen: str) -> str:
-        """Returns the name of the prompt to show instead: the one in use, which becomes the default if it was this."""
+    def delete(self, chosen: str, search: str = "") -> Sequence[Any]:
+        """Shows the prompt in use instead, which becomes the default if it was this."""
         self.services.prompts.delete(chosen)
         if chosen.casefold() == self.services.settings.prompt_name.casefold():
             self.services.change_settings({"prompt_name": Settings.model_fields["prompt_name"].default})
-        self._say(chosen, "Deleted")
-        return self.services.settings.prompt_name
+        _say(chosen, "Deleted")
+        return self.choose("", search)
 
     @shown
     def take_in(self, data: bytes | None, chosen: str, search: str) -> str:
@@ -163,9 +163,13 @@ class PromptDesk:
     def _find(self, name: str) -> Prompt | None:
         return next((p for p in self.services.prompts.list() if p.name.casefold() == name.casefold()), None)
 
-    def _say(self, name: str, what: str) -> str:
-        gr.Info(f"{what} the prompt “{html.escape(name)}”.", duration=3)
-        return name
+    def _show(self, name: str, what: str, search: str) -> Sequence[Any]:
+        _say(name, what)
+        return self.choose(name, search)
+
+
+def _say(name: str, what: str) -> None:
+    gr.Info(f"{what} the prompt “{html.escape(name)}”.", duration=3)
 
 
 def _was(before: str) -> tuple[str, str]:
@@ -249,13 +253,17 @@ def prompts_tab(desk: PromptDesk, tab: gr.Tab) -> PromptsTab:
             gr.HTML(_variables(), js_on_load=INSERT_JS, apply_default_css=False, elem_id="variables")
         tester_pane(Tester(desk.services), text, tab)
     outputs = [chosen, before, listing, name, text, hint, save, duplicate, use, delete]
-    picking = {"inputs": [chosen, search], "outputs": outputs, **PLUMBING}
     edited = [before, name, text]
-    listing.pick(desk.pick, search, outputs, **ACTION)
-    save.click(desk.save, [chosen, *edited], chosen, **ACTION).success(desk.choose, **picking)
-    use.click(desk.use, [chosen, *edited], chosen, **ACTION).success(desk.choose, **picking)
-    duplicate.click(desk.duplicate, [chosen, before, text], chosen, **ACTION).success(desk.choose, **picking)
-    delete.confirm(desk.delete, chosen, chosen, **ACTION).success(desk.choose, **picking)
+    for event, handler, inputs in (
+        (listing.pick, desk.pick, [search]),
+        (save.click, desk.save, [chosen, *edited, search]),
+        (use.click, desk.use, [chosen, *edited, search]),
+        (duplicate.click, desk.duplicate, [chosen, before, text, search]),
+        (delete.confirm, desk.delete, [chosen, search]),
+    ):
+        filled = event(handler, inputs, outputs, js=script("hold"), **ACTION)
+        for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
+            ended(None, js=script("release"), **PLUMBING)
     search.change(desk.list, [chosen, search], listing, trigger_mode="always_last", **PLUMBING)
     gr.on([part.change for part in edited], None, edited, None, js=script("mark"), trigger_mode="multiple", **PLUMBING)
     upload.upload(desk.take_in, [upload, chosen, search], listing, **ACTION)

@@ -271,14 +271,14 @@ class TestPanel:
         _, seen = grid_changes(services.library, "")
         save = gallery.with_tile(gallery.panel.save)
         panel, grid, seen = save(seen, event(**opened(services, 1), text="A mule.", expected="A horse at night."))
-        assert panel["saved"]["text"] == "A mule."
+        assert (panel["answer"]["saved"]["text"], panel["answer"]["fresh"]["text"]) == ("A mule.", "A mule.")
         assert [(row["index"], row["preview"]) for row in grid["changes"]] == [(1, "A mule.")]
         assert grid_changes(services.library, seen)[0]["changes"] == []
 
     def test_a_file_is_found_again_when_its_folder_was_read_anew(self, gallery, services, folder):
         before = opened(services, 1)
         services.open_folder(folder, False)
-        saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["saved"]
+        saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["answer"]["saved"]
         assert (saved["sent"], saved["text"], saved["name"]) == ("A  mule.", "A mule.", "b.png")
         assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == services.library.entry_id(1)
 
@@ -320,7 +320,7 @@ class TestPanel:
         place = opened(services, 0)
         earlier = gallery.panel.render(json.dumps(place))["fresh"]["undo"]
         edit = {**place, "text": "Third.", "expected": "Second."}
-        entry = gallery.panel.restore(event(**place, history=earlier, edit=edit))["fresh"]
+        entry = gallery.panel.restore(event(**place, history=earlier, edit=edit))["answer"]["fresh"]
         assert (entry["text"], (folder / "a.txt").read_text()) == ("A zebra at noon.", "A zebra at noon.")
         assert [part in entry["history"] for part in ("Third.", "Second.", "A zebra at noon.")] == [True, True, True]
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from chromium import open_browser
 from gallery_page import HOSTILE, make_folder, picture, served
 
 from captioner.demo.clips import write_samples
+from captioner.ui.panel import Panel
 
 MODEL_TIMEOUT_MS = 180_000
 PICTURES_ARE_HERE = "[...document.querySelectorAll('.vg-tile img')].every(img => img.src && img.complete)"
@@ -179,6 +181,33 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         other.get_by_role("button", name="Use it").click()
         expect(other.locator("#caption textarea")).to_have_value("Of one again.")
         assert (folder / "a.txt").read_text() == "Of one again."
+
+
+@pytest.mark.browser
+def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, folder, monkeypatch):
+    answer, may_answer = Panel._answer, threading.Event()
+    monkeypatch.setattr(Panel, "_answer", lambda *args: may_answer.wait(60) and answer(*args))
+    services.open_folder(folder, False)
+    with served(services) as address, open_browser(address) as (page, expect):
+        box, theirs = page.locator("#caption textarea"), page.locator(".cp-conflict p")
+        page.locator(".vg-tile").first.click()
+        box.fill("Deleted with its file.")
+        page.locator("[data-act=delete]").click()
+        page.locator("[data-act=delete-yes]").click()
+        expect(theirs).to_have_text("Nothing: the caption was deleted.")
+        may_answer.set()
+        expect(box).to_have_value("")
+        expect(theirs).to_be_hidden()
+
+        may_answer.clear()
+        box.fill("Saved.")
+        page.keyboard.press("Control+s")
+        box.fill("Typed since.")
+        expect(theirs).to_have_text("Saved.")
+        may_answer.set()
+        expect(theirs).to_be_hidden()
+        expect(box).to_have_value("Typed since.")
+        expect(page.locator(".cp-dirty")).to_have_text("Not saved")
 
 
 @pytest.mark.browser

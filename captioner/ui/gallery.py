@@ -42,11 +42,11 @@ class Gallery:
     @shown
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
         """Open what was typed or chosen; returns properties of the panel. An edit is saved first if it can be."""
-        saved = self.panel.keep_if_possible(event.edit)
+        answer = self.panel.keep_if_possible(event.edit)
         kinds = event._data.get("kinds")
         folder = self._services.roots.resolve(_chosen(event) or "")
         self.enter(folder, bool(event.recursive), kinds if kinds in get_args(Kinds) else None)
-        return gr.update(saved=saved) if saved else gr.skip()
+        return answer
 
     def enter(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> None:
         """Open a folder and keep it for the next start. kinds: None as the settings say. Raises FolderError."""

@@ -1,5 +1,5 @@
 // The caption panel. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `entry`, the file
-// that was opened, `fresh`, the same as it stands now, and `saved`, what became of a text. An edit that is not saved
+// that was opened, `fresh`, the same as it stands now, and `answer`, what came of an action. An edit that is not saved
 // lives here and in sessionStorage.
 const $ = selector => element.querySelector(selector);
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
@@ -38,17 +38,21 @@ function refreshed() {
   else lose();
 }
 
-function saved() {
-  const { name, sent, text } = props.saved;
-  if (name === undefined) return;
-  const key = keyOf(props.saved);
-  if (drafts[key]?.text === sent) delete drafts[key];
-  if (key === keyOf(entry)) {
-    if (box.value === sent) box.value = text;
-    base = text;
-    count();
+// A text that was saved, then the file as it stands after the action: a pulse may have told of that before, when the
+// text was still an edit.
+function answered() {
+  const { saved, fresh } = props.answer;
+  if (saved) {
+    const key = keyOf(saved), { sent, text } = saved;
+    if (drafts[key]?.text === sent) delete drafts[key];
+    if (key === keyOf(entry)) {
+      if (box.value === sent) box.value = text;
+      base = text;
+      count();
+    }
+    keepDraft();
   }
-  keepDraft();
+  if (fresh && keyOf(fresh) === keyOf(entry)) follow(fresh);
 }
 
 function show(fresh) {
@@ -233,7 +237,7 @@ const actions = {
   'delete-no': () => confirmDelete(false),
   'delete-yes'() {
     confirmDelete(false);
-    trigger('remove', { ...address(entry), edit: edit() }); // the edit stays until `saved` says that it is kept
+    trigger('remove', { ...address(entry), edit: edit() }); // the edit stays until the answer says that it is kept
   },
   theirs() { const text = theirs; theirs = null; base = text; write(text); keepDraft(); },
   mine() { base = theirs; theirs = null; count(); keepDraft(); box.focus(); },
@@ -267,7 +271,7 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
 });
 
-watch('saved', saved);
+watch('answer', answered);
 watch('entry', opened);
 watch('fresh', refreshed);
 element.dataset.cp = '';

@@ -40,6 +40,7 @@ class Opened:
 
 class Panel:
     """The handlers. `event` carries id, folder and name of the file, and an edit that should be saved first, if any.
+    What changes something returns an `answer`: the text that was `saved`, and the file as it stands after it, `fresh`.
 
     Any thread may call.
     """
@@ -59,7 +60,7 @@ class Panel:
     @shown
     def save(self, event: gr.EventData) -> dict[str, Any]:
         """Write a text to its file unless somebody else has changed that meanwhile."""
-        return gr.update(saved=self._save(_data(event)))
+        return self._answer(_data(event), self._save(_data(event)))
 
     @shown
     def restore(self, event: gr.EventData) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Panel:
         saved = self.keep(_data(event).get("edit"))
         entry = self._find(_data(event))
         self._services.library.restore(entry.id, int(event.history))
-        return self._answer(entry.id, saved)
+        return self._answer(_data(event), saved)
 
     @shown
     def remove(self, event: gr.EventData) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class Panel:
         entry = self._find(_data(event))
         self._services.library.delete(entry.id)
         gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
-        return self._answer(entry.id, saved)
+        return self._answer(_data(event), saved)
 
     @shown
     def again(self, event: gr.EventData) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class Panel:
         self._services.start([entry.item.name], existing="overwrite", consent=bool(event.consent))
         if busy:
             gr.Info("It is captioned when the running job has ended.", duration=4)
-        return self._answer(entry.id, saved)
+        return self._answer(_data(event), saved)
 
     @shown
     def approve(self, event: gr.EventData) -> dict[str, Any]:
@@ -95,22 +96,22 @@ class Panel:
         saved = self.keep(event.edit)
         entry = self._find(_data(event))
         self._services.library.approve([entry.item.name], bool(event.on))
-        return self._answer(entry.id, saved)
+        return self._answer(_data(event), saved)
 
     def keep(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
         """Save an edit before something else happens to its file or folder; None for no edit."""
         return self._save(edit) if edit else None
 
-    def keep_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
+    def keep_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
         """As `keep`, but never in the way: the browser keeps what cannot be saved until its file is open again."""
         if not edit or self._locate(_address(edit)) is None:
-            return None
+            return gr.skip()
         try:
-            return self._save(edit)
+            return self._answer(edit, self._save(edit))
         except CaptionerError as error:
             name, reason = escape(isolated(edit["name"])), escape(error)
             gr.Warning(f"{name} is not saved: {reason}. Your text is kept in this tab.", duration=8)
-            return None
+            return gr.skip()
 
     def render(self, value: str) -> dict[str, Any]:
         """Properties of the panel for the pulse. `value` is what the panel says it shows."""
@@ -150,18 +151,19 @@ class Panel:
         }
 
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
-        """What became of a text: `sent` stands as `text` in the file now. `number` tells two saves apart."""
+        """What became of a text: `sent` stands as `text` in the file now."""
         entry = self._find(edit)
         sent = str(edit["text"])
         text = self._services.library.save(entry.id, sent, expected=str(edit["expected"]))
         gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
         place = {"folder": plain(self._services.library.folder), "name": plain(entry.item.name)}
-        return {**place, "sent": sent, "text": text, "number": next(self._numbers)}
+        return {**place, "sent": sent, "text": text}
 
-    def _answer(self, entry_id: str, saved: dict[str, Any] | None) -> dict[str, Any]:
-        entry = self._services.library.find(entry_id)
-        properties = {"fresh": self.describe(entry)} if entry else {}
-        return gr.update(**properties, **({"saved": saved} if saved else {}))
+    def _answer(self, data: dict[str, Any], saved: dict[str, Any] | None) -> dict[str, Any]:
+        """`number` tells two answers apart."""
+        entry = self._locate(_address(data))
+        fresh = self.describe(entry) if entry else None
+        return gr.update(answer={"number": next(self._numbers), "saved": saved, "fresh": fresh})
 
     def _find(self, data: dict[str, Any]) -> Entry:
         entry = self._locate(_address(data))
@@ -183,7 +185,7 @@ def panel() -> gr.HTML:
 
     value: JSON text of Opened, or "" while nothing is open; entry: `Panel.describe` of what was opened;
     fresh: the same of what is open, now, or an Opened with no id when its folder is closed;
-    saved: what became of a text that was sent to be saved;
+    answer: what came of an action;
     events: `save`, `restore`, `remove`, `again`, `approve`, all with the file and perhaps an edit as EventData.
     """
     return gr.HTML(
@@ -194,7 +196,7 @@ def panel() -> gr.HTML:
         elem_id="panel",
         entry={"id": ""},
         fresh={"id": "", "folder": "", "name": ""},
-        saved={},
+        answer={},
     )
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from captioner.services import Services
 from captioner.ui.routes import media_routes
 from captioner.ui.settings_tab import SettingsForm, settings_tab
-from captioner.ui.wiring import PLUMBING, keep_up_to_date
+from captioner.ui.wiring import keep_up_to_date
 
 
 @contextlib.contextmanager
@@ -46,6 +46,5 @@ def draw_settings(services: Services) -> Callable[[gr.Blocks, gr.Tab], None]:
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
         settings = settings_tab(form, tab)
         keep_up_to_date([blocks.load, gr.Timer(0.3).tick], settings.refreshing, render, [], settings.outputs)
-        blocks.load(form.fill, None, [*settings.controls, settings.filled], **PLUMBING)
 
     return draw

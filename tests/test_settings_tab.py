@@ -27,9 +27,8 @@ def form(services) -> SettingsForm:
 
 def save(form: SettingsForm, **changes: Any) -> tuple[dict, dict]:
     """Save the form with these fields changed; returns what is fresh and what is wrong."""
-    *values, filled = form.fill()
-    given = {name: value["value"] for name, value in zip(FIELDS, values, strict=True)} | changes
-    fresh, wrong = form.save(filled, *given.values())
+    before = form.values()
+    fresh, wrong = form.save(json.dumps(before), *(before | changes).values())
     return ({} if isinstance(fresh, dict) else json.loads(fresh)), json.loads(wrong)
 
 
@@ -84,10 +83,9 @@ class TestForm:
         assert (fresh["now"]["devices"], fresh["now"]["model"]) == ("cpu, cpu", "demo")
 
     def test_what_another_browser_saved_meanwhile_stays(self, form, services):
-        *values, filled = form.fill()
-        given = {name: value["value"] for name, value in zip(FIELDS, values, strict=True)}
+        before = form.values()
         services.change_settings({"seed": 5})
-        form.save(filled, *(given | {"max_frames": 16}).values())
+        form.save(json.dumps(before), *(before | {"max_frames": 16}).values())
         assert (services.settings.seed, services.settings.max_frames) == (5, 16)
 
     def test_an_emptied_field_goes_back_to_its_default(self, form, services):
@@ -134,9 +132,7 @@ class TestForm:
         assert services.events.snapshot().queued_jobs == 0
 
     def test_a_browser_that_says_nonsense_saves_what_differs_from_the_settings(self, form, services):
-        values = [value["value"] for value in form.fill()[:-1]]
-        values[FIELDS.index("seed")] = 9
-        form.save("[1", *values)
+        form.save("[1", *(form.values() | {"seed": 9}).values())
         assert kept(services) == {"seed": 9}
 
 

@@ -99,7 +99,6 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [strip, run.html, notices, *gallery.outputs, *settings.outputs, prompts.listing],
         )
         gr.on([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip, **PLUMBING)
-        blocks.load(page.form.fill, None, [*settings.controls, settings.filled], **PLUMBING)
         blocks.load(page.desk.choose, prompts.chosen, prompts.outputs, **PLUMBING)
     return blocks, page
 

@@ -40,9 +40,9 @@ class SettingsForm:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def fill(self) -> list[Any]:
-        """The controls, and what they were filled with."""
-        return [*(gr.update(value=value) for value in self._values().values()), json.dumps(self._values())]
+    def values(self) -> dict[str, Any]:
+        """The settings as their controls show them, in the order of FIELDS."""
+        return {name: to_control(getattr(self._services.settings, name)) for name in FIELDS}
 
     @shown
     def names(self) -> Any:
@@ -56,7 +56,7 @@ class SettingsForm:
         Nothing is saved while anything is wrong.
         """
         given = dict(zip(FIELDS, values, strict=True))
-        before = _filled(filled) or self._values()
+        before = _filled(filled) or self.values()
         changes = {name: value for name, value in given.items() if not _same(value, before.get(name))}
         wrong = self._problems(changes)
         if wrong:
@@ -65,14 +65,14 @@ class SettingsForm:
         if changes:
             self._services.change_settings(changes)
             gr.Info("Settings saved. The next job uses them.", duration=3)
-        return json.dumps({"now": self._values(), "sent": changes}), "{}"
+        return json.dumps({"now": self.values(), "sent": changes}), "{}"
 
     @shown
     def reset(self) -> tuple[str, str]:
         """Returns what is `fresh`, and nothing as filled in: so every field takes the new value, changed or not."""
         self._services.reset_settings()
         gr.Info("All settings are back at their defaults.", duration=3)
-        return json.dumps({"now": self._values()}), ""
+        return json.dumps({"now": self.values()}), ""
 
     @shown
     def load(self, wrong: str) -> None:
@@ -97,15 +97,12 @@ class SettingsForm:
         """The outputs in the order of `SettingsTab.outputs`."""
         busy = progress.active or bool(progress.queued_jobs)
         return [
-            json.dumps({"now": self._values()}),
+            json.dumps({"now": self.values()}),
             model_state(progress),
             model_report(progress),
             gr.update(interactive=not busy),
             gr.update(interactive=bool(progress.replicas) and not busy),
         ]
-
-    def _values(self) -> dict[str, Any]:
-        return {name: to_control(getattr(self._services.settings, name)) for name in FIELDS}
 
     def _problems(self, changes: Mapping[str, Any]) -> dict[str, str]:
         """In words for the page. What is right by itself can still name a model or a prompt that is not there."""
@@ -190,8 +187,6 @@ def model_report(progress: Progress) -> str:
 class SettingsTab:
     """Its components that others need."""
 
-    controls: list[gr.components.Component]
-    filled: gr.Textbox
     outputs: list[gr.components.Component]
     refreshing: list[Any]
 
@@ -256,7 +251,7 @@ def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
     back = reset.confirm(form.reset, None, [fresh, filled], **ACTION).success(**merging, **PLUMBING)
     loading = merged[1].then(form.load, wrong, None, **ACTION)
     refreshing = [merged[0], loading, back, unload.click(form.unload, None, None, **ACTION)]
-    return SettingsTab(ordered, filled, [fresh, state, report, load, unload], refreshing)
+    return SettingsTab([fresh, state, report, load, unload], refreshing)
 
 
 def _heading(title: str, buttons: Sequence[gr.Button], state: gr.HTML) -> None:

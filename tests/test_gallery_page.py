@@ -203,11 +203,32 @@ def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, fold
         box.fill("Saved.")
         page.keyboard.press("Control+s")
         box.fill("Typed since.")
-        expect(theirs).to_have_text("Saved.")
+        expect(page.locator(".vg-tile p").first).to_have_text("Saved.")
         may_answer.set()
         expect(theirs).to_be_hidden()
         expect(box).to_have_value("Typed since.")
         expect(page.locator(".cp-dirty")).to_have_text("Not saved")
+
+
+@pytest.mark.browser
+def test_of_quick_clicks_none_is_lost_and_the_last_one_counts(services, folder, monkeypatch):
+    describe, may_describe = Panel.describe, threading.Event()
+    monkeypatch.setattr(Panel, "describe", lambda *args: may_describe.wait(60) and describe(*args))
+    answer, may_answer = Panel._answer, threading.Event()
+    monkeypatch.setattr(Panel, "_answer", lambda *args: may_answer.wait(60) and answer(*args))
+    services.open_folder(folder, False)
+    with served(services) as address, open_browser(address) as (page, expect):
+        box, tiles = page.locator("#caption textarea"), page.locator(".vg-tile")
+        for tile in (tiles.first, tiles.nth(2), tiles.nth(1)):
+            tile.click()
+        may_describe.set()
+        expect(box).to_have_value("A horse at night.")
+        page.keyboard.press("Control+Enter")
+        page.keyboard.press("Alt+ArrowLeft")
+        expect(box).to_have_value("A zebra at noon.")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".vg-tile.approved")).to_have_count(2)
+        may_answer.set()
 
 
 @pytest.mark.browser

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -15,7 +17,7 @@ from chromium import open_browser
 from PIL import Image
 from test_app import MODEL_TIMEOUT_MS, ROOT, running_app
 
-from captioner.bulk import BulkEdit
+from captioner.bulk import BulkEdit, Preview, preview
 from captioner.captions import Undone
 from captioner.demo.clips import write_samples
 from captioner.errors import JobError
@@ -23,7 +25,7 @@ from captioner.journal import Unfinished
 from captioner.progress import Progress
 from captioner.roots import Roots
 from captioner.services import Services
-from captioner.ui import history, progress
+from captioner.ui import bulk, history, progress
 from captioner.ui.bulk import CONTEXT, MAX_COMPARED, Bulk, marks, outcome
 from captioner.ui.history import History
 from captioner.ui.launch import launch
@@ -293,7 +295,14 @@ def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
 
 
 @pytest.mark.browser
-def test_bulk_edit_with_preview_undo_and_history(services, folder):
+def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def slow_preview(*args: Any) -> Preview:
+        asked.set()
+        assert may_answer.wait(60)
+        return preview(*args)
+
     services.open_folder(folder, False)
     services.library.approve(["still 03.png"])
     with served(services, folder) as address, open_browser(address) as (page, expect):
@@ -304,9 +313,13 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder):
         expect(dialog).to_contain_text("What should change?")
         page.keyboard.type("cat|dog")
         expect(dialog.locator(".bk-hint")).to_contain_text("Nothing would change")
+        monkeypatch.setattr(bulk, "preview", slow_preview)
         dialog.locator("[name=regex]").click()
+        assert asked.wait(60)
         dialog.locator("[name=replace]").fill(HOSTILE)
         dialog.locator("[name=trim_openers]").check()
+        page.wait_for_timeout(300)  # it asks again, before the first answer
+        may_answer.set()
         counts = dialog.locator(".bk-counts")
         expect(counts).to_have_text("2 of 4 change, 1 approved is left alone, 1 has no caption")
         row = dialog.locator(".bk-list li").first

@@ -15,7 +15,7 @@ from captioner.ui import history
 from captioner.ui.grid import selected_names
 from captioner.ui.panel import plain
 from captioner.ui.views import file_text, plural
-from captioner.ui.wiring import ACTION, PLUMBING
+from captioner.ui.wiring import ACTION, EACH, PLUMBING
 
 NUM_SHOWN = 30  # changed captions in the preview
 CONTEXT = 60  # characters around what has changed
@@ -182,6 +182,6 @@ def bulk_dialog(bulk: Bulk) -> list[Any]:
         preview={},
         done={},
     )
-    dialog.preview(bulk.preview, None, dialog, trigger_mode="always_last", **PLUMBING)
+    dialog.preview(bulk.preview, None, dialog, **EACH, **PLUMBING)
     acts = [(dialog.apply, bulk.apply), (dialog.undo, bulk.undo), (dialog.redo, bulk.redo)]
     return [event(handler, None, dialog, **ACTION) for event, handler in acts]

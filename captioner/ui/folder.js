@@ -4,7 +4,7 @@ const $ = selector => element.querySelector(selector);
 const path = $('.fb-path input'), recursive = $('#recursive'), videos = $('#videos'), images = $('#images'), menu = $('.fb-menu'), counts = $('.fb-counts');
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
-let folder = '', typed = false; // typed: a path that is not open (yet), which nothing but another folder replaces
+let looks = 0, folder = '', typed = false; // typed: a path that is not open (yet), which nothing but another folder replaces
 
 // where: {typed}, a text that a person typed, or {key}, a folder that Python has named.
 function open(where) {
@@ -43,11 +43,12 @@ function showBar() {
 
 function showListing() {
   const { listing } = props, list = $('.fb-list'), problem = $('.fb-problem');
+  if (listing.number !== looks) return; // of a folder that was looked into before
   $('.fb-here b').textContent = $('.fb-here b').title = listing.place;
   $('[data-act=take]').disabled = !listing.key;
   problem.hidden = !listing.problem;
   problem.textContent = listing.problem;
-  const look = key => () => trigger('browse', { key, typed: '' });
+  const look = key => () => browse({ key, typed: '' });
   const rows = listing.folders.map(each => row(FOLDER, each.name, each.name, look(each.key)));
   if (listing.parent) rows.unshift(row(UP, '..', 'The folder above', look(listing.parent)));
   if (!listing.folders.length && !listing.problem) {
@@ -58,12 +59,16 @@ function showListing() {
   if (menu.matches(':popover-open')) (list.querySelector('button') ?? $('[data-act=take]')).focus();
 }
 
+function browse(where) {
+  trigger('browse', { ...where, number: ++looks });
+}
+
 function showMenu() {
   const { left, bottom, width } = $('.fb-path').getBoundingClientRect();
   const wide = Math.max(Math.min(width, 560), 320);
   Object.assign(menu.style, { left: `${left}px`, top: `${bottom + 4}px`, width: `${wide}px` });
   menu.showPopover();
-  trigger('browse', { key: '', typed: path.value });
+  browse({ key: '', typed: path.value });
 }
 
 const actions = {

@@ -20,7 +20,7 @@ from captioner.ui.confirm import question
 from captioner.ui.panel import Panel, panel, plain
 from captioner.ui.planner import TOOLTIP_JS, Planner
 from captioner.ui.views import escape, file_text, plural
-from captioner.ui.wiring import ACTION, PLUMBING, shown
+from captioner.ui.wiring import ACTION, EACH, PLUMBING, shown
 from captioner.values import Kinds
 
 BEGIN_WAIT_S = 0.4
@@ -35,7 +35,7 @@ class Gallery:
         self.recent = RecentFolders(services.folder / "recent.json")
         if services.library.folder:
             self.recent.add(services.library.folder)
-        self._starting = threading.Lock()
+        self._starting, self._entering = threading.Lock(), threading.Lock()
         self._numbers = itertools.count(1)
         self.planner = Planner(services, self._names)
 
@@ -49,10 +49,14 @@ class Gallery:
         return answer
 
     def enter(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> None:
-        """Open a folder and keep it for the next start. kinds: None as the settings say. Raises FolderError."""
-        library = self._services.open_folder(folder, recursive, kinds)
-        self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.kinds})
-        self.recent.add(folder)
+        """Open a folder and keep it for the next start. kinds: None as the settings say. Raises FolderError.
+
+        One after the other: a folder that is read slowly must not take the place of one that was asked for after it.
+        """
+        with self._entering:
+            library = self._services.open_folder(folder, recursive, kinds)
+            self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.kinds})
+            self.recent.add(folder)
 
     @shown
     def browse(self, event: gr.EventData) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Gallery:
             found, problem = top(roots), plain(error)
         above = TOP if found.path and len(roots.folders) > 1 else ""
         listing = {
+            "number": event.number,
             "place": plain(found.path or "Folders that may be opened"),
             "key": encode_path(found.path) if found.path else "",
             "parent": encode_path(found.parent) if found.parent else above,
@@ -248,25 +253,31 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     with gr.Row(elem_id="panes"):
         grid = media.media_grid()
         side = panel()
-    latest = {**PLUMBING, "trigger_mode": "always_last"}
     grid.relabel(None, None, start, js=media.START_JS, **PLUMBING)
-    gr.on([plan_key.change, grid.change], gallery.planner.plan, [plan_key, grid], tooltip, **latest)
+    gr.on(
+        [plan_key.change, grid.change],
+        gallery.planner.plan,
+        [plan_key, grid],
+        tooltip,
+        trigger_mode="always_last",
+        **PLUMBING,
+    )
     tooltip.change(None, tooltip, None, js=TOOLTIP_JS, **PLUMBING)
-    grid.open(gallery.panel.open, None, side, **latest)
+    grid.open(gallery.panel.open, None, side, **EACH, **PLUMBING)
     asked = question("start-question")
-    bar.browse(gallery.browse, None, bar, **latest)
-    several, opened = {**ACTION, "trigger_mode": "multiple"}, [side, grid, seen]
+    bar.browse(gallery.browse, None, bar, **EACH, **PLUMBING)
+    opened = [side, grid, seen]
     acting = [
-        bar.open(gallery.open_folder, None, side, **ACTION),
+        bar.open(gallery.open_folder, None, side, **EACH, **ACTION),
         start.click(gallery.start, grid, asked, **ACTION),
         asked.answer(gallery.start_with_answer, None, None, **ACTION),
-        grid.approve(gallery.approve, None, None, **ACTION),
+        grid.approve(gallery.approve, None, None, **EACH, **ACTION),
         stop.click(gallery.stop, None, None, **ACTION),
-        side.save(gallery.with_tile(gallery.panel.save), seen, opened, **several),
-        side.restore(gallery.with_tile(gallery.panel.restore), seen, opened, **ACTION),
+        side.save(gallery.with_tile(gallery.panel.save), seen, opened, **EACH, **ACTION),
+        side.restore(gallery.with_tile(gallery.panel.restore), seen, opened, **EACH, **ACTION),
         side.remove(gallery.with_tile(gallery.panel.remove), seen, opened, **ACTION),
         side.again(gallery.with_tile(gallery.panel.again), seen, opened, **ACTION),
-        side.approve(gallery.with_tile(gallery.panel.approve), seen, opened, **ACTION),
+        side.approve(gallery.with_tile(gallery.panel.approve), seen, opened, **EACH, **ACTION),
     ]
     return GalleryTab(grid, start, stop, [seen, side], [grid, seen, bar, side, stop, plan_key], acting)
 
@@ -275,9 +286,9 @@ def folder_bar() -> gr.HTML:
     """A component with
 
     shown: `Gallery._bar`; listing: the folder that the user looks into, its place, key, parent's key, folders, problem;
-    events: `open` and `browse`, with `typed` by a person or a `key` that Python gave.
+    events: `open` and `browse`, with `typed` by a person or a `key` that Python gave, and `number` of the look.
     """
-    nothing = {"place": "", "key": "", "parent": "", "folders": [], "problem": ""}
+    nothing = {"number": 0, "place": "", "key": "", "parent": "", "folders": [], "problem": ""}
     return gr.HTML(
         "",
         html_template=file_text("folder.html"),

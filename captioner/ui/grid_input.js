@@ -226,6 +226,7 @@ watch(['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'], sy
 element.dataset.vg = '';
 element.vg = {
   select, filter, sort, open, step, columns: setColumns,
+  opened: () => ({ folder: list.folder, name: list.names[opened] }),
   button() {
     const [value, interactive] = startText(props.existing, props.busy, tally());
     return { __type__: 'update', value, interactive };

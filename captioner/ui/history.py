@@ -14,7 +14,7 @@ from captioner.operations import OperationInfo, operation_info, undo_of
 from captioner.services import Services
 from captioner.ui.panel import plain
 from captioner.ui.views import file_text, plural
-from captioner.ui.wiring import ACTION, PLUMBING
+from captioner.ui.wiring import ACTION, EACH, PLUMBING
 
 NUM_LISTED = 50
 STATES = {"resumed": "continued", "dismissed": "stopped"}  # the others are called what they are
@@ -163,4 +163,4 @@ def history_dialog(history: History) -> list[Any]:
     )
     dialog.look(history.look, None, dialog, trigger_mode="always_last", **PLUMBING)
     acts = [(dialog.undo, history.undo), (dialog.redo, history.redo), (dialog.resume, history.resume)]
-    return [event(handler, None, dialog, **ACTION) for event, handler in acts]
+    return [event(handler, None, dialog, **EACH, **ACTION) for event, handler in acts]

@@ -25,7 +25,8 @@ function keepDraft() {
 
 // ---- what Python says ----
 function opened() {
-  if (!props.entry.id || keyOf(props.entry) === keyOf(entry)) return;
+  const wanted = document.querySelector('#grid [data-vg]').vg.opened();
+  if (keyOf(props.entry) !== keyOf(wanted) || keyOf(wanted) === keyOf(entry)) return; // quick clicks have many answers
   show(props.entry);
   if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it stands below
 }

@@ -15,7 +15,7 @@ from captioner.ui import history
 from captioner.ui.confirm import question
 from captioner.ui.progress import ENDED, Surroundings
 from captioner.ui.views import escape, isolated, plural
-from captioner.ui.wiring import ACTION, PLUMBING, shown
+from captioner.ui.wiring import ACTION, EACH, PLUMBING, shown
 
 QUEUE_SHOWN = 20
 
@@ -125,8 +125,8 @@ def run_card(buttons: RunButtons) -> RunCard:
     refreshing = [
         card.retry(buttons.retry, None, None, **ACTION),
         card.resume(buttons.resume, None, None, **ACTION),
-        card.drop(buttons.drop, None, None, **ACTION),
-        card.remove(buttons.remove, None, None, **ACTION),
+        card.drop(buttons.drop, None, None, **EACH, **ACTION),
+        card.remove(buttons.remove, None, None, **EACH, **ACTION),
         card.redo(buttons.redo, None, None, **ACTION),
         asked.answer(buttons.undo, None, None, **ACTION),
         card.dismiss(buttons.dismiss, None, dismissed, **PLUMBING),

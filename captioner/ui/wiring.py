@@ -13,6 +13,9 @@ from captioner.errors import CaptionerError
 
 ACTION = {"api_visibility": "private", "show_progress": "hidden"}  # queued, as toasts need the queue
 PLUMBING = ACTION | {"queue": False}  # for what runs every second, and what the browser does alone
+# For events that carry data. One that comes before the answer to the last is dropped by Gradio's mode "once", and sent
+# with the data of the last by "always_last".
+EACH = {"trigger_mode": "multiple"}
 
 # A list in HTML whose entries carry `data-pick` fires the event `pick` with that value as `id`.
 PICK_JS = """element.addEventListener('click', event => {

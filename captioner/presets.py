@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.errors import FolderError, ModelError
-from captioner.roots import EVERYWHERE, Roots
+from captioner.roots import EVERYWHERE, Roots, expand_user
 from captioner.values import QUANTIZED_BYTES, Quantization
 
 CLIPS_IN_FLIGHT = 8
@@ -144,7 +144,7 @@ def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     for preset in PRESETS:
         if wanted.lower() in (preset.key, preset.source.lower()):
             return preset
-    folder = Path(os.path.expanduser(wanted))  # noqa: PTH111 - what comes is any text; these raise nothing
+    folder = Path(expand_user(wanted))  # what comes is any text; neither this nor the looks below raise anything
     if wanted and _may_look_at(wanted, roots):
         if os.path.isfile(folder / "config.json"):  # noqa: PTH113
             title, source = folder.resolve().name, str(folder.absolute())

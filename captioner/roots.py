@@ -64,7 +64,7 @@ class Roots:
         try:
             self._check_share(text)
             # strict, for what is behind a loop of links would be left unresolved otherwise
-            resolved = Path(os.path.realpath(_expand(text), strict=True))
+            resolved = Path(os.path.realpath(expand_user(text), strict=True))
         except (OSError, ValueError, RecursionError) as error:  # ValueError: NUL, half a character
             if self.allows(_guess(text)):
                 raise FolderError(_reason(text, error)) from None
@@ -108,17 +108,20 @@ def shown_path(path: str | Path) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 3]}..."
 
 
-def _expand(text: str) -> str:
-    """Unlike that of pathlib it leaves `~nobody` as it is."""
-    return os.path.expanduser(text)  # noqa: PTH111
+def expand_user(text: str) -> str:
+    """Any text with `~` at its start as the home folder; it leaves `~nobody` and what is no name as they are."""
+    try:
+        return os.path.expanduser(text)  # noqa: PTH111
+    except ValueError:  # NUL in the name after `~`
+        return text
 
 
 def _guess(text: str) -> Path:
     """Where it would be; good for the choice between two messages alone."""
     try:
-        return Path(os.path.realpath(_expand(text)))
+        return Path(os.path.realpath(expand_user(text)))
     except (OSError, ValueError, RecursionError):
-        return Path(_expand(text)).absolute()
+        return Path(expand_user(text)).absolute()
 
 
 def _outside(text: str) -> str:

@@ -257,6 +257,8 @@ def client(services) -> TestClient:
 
 
 @SOME
+@example(text="~x\0", name="models_folder")  # of which `expanduser` says "embedded null byte"
+@example(text="~x\0", name="model")
 @given(text=hostile_paths(), name=st.sampled_from(["model", "models_folder"]))
 def test_settings_name_no_folder_outside(base, services, text, name):
     before = services.settings

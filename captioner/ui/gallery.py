@@ -69,7 +69,7 @@ class Gallery:
             found, problem = top(roots), plain(error)
         above = TOP if found.path and len(roots.folders) > 1 else ""
         listing = {
-            "number": event.number,
+            "number": event._data.get("number", 0),
             "place": plain(found.path or "Folders that may be opened"),
             "key": encode_path(found.path) if found.path else "",
             "parent": encode_path(found.parent) if found.parent else above,

@@ -10,9 +10,9 @@ import threading
 import time
 
 from captioner.errors import CaptionerError
-from captioner.processes import CLOSE_TIMEOUT_S, end_now
 from captioner.redaction import hide_secrets, redact
-from captioner.ui.options import LOGIN_VARIABLE, build_parser, find_access, last_folder, prepare_gradio
+from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
+from captioner.ui.server.options import LOGIN_VARIABLE, build_parser, find_access, last_folder, prepare_gradio
 
 # Replicas are spawned processes that import this file anew: what they do not need is imported in serve(), and Ctrl+C,
 # which reaches them too, is left to the app, which ends them in order.
@@ -48,7 +48,7 @@ def serve(args: argparse.Namespace, stop: threading.Event) -> None:
         services.claim()
         prepare_gradio(services.folder)
         from captioner.ui.launch import launch
-        from captioner.ui.layout import build
+        from captioner.ui.page import build
 
         if args.demo:
             folder = services.folder / "demo"

@@ -9,9 +9,9 @@ if __name__ == "__main__":  # worker processes import this file too, and need no
     if hears_interrupts:  # libraries that are being imported print what an exception does to them
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if sys.argv[1:2] == ["bench"]:  # runs where the rest of the app cannot: without PyAV, pydantic and Gradio
-        from captioner.bench.command import main
+        from captioner.cli.bench.command import main
     else:
-        from captioner.cli import main
+        from captioner.cli.main import main
     try:
         if hears_interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)

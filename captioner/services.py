@@ -9,27 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from captioner.bulk import BulkDone, BulkEdit, bulk_edit
-from captioner.captions import CaptionStore, Undone
-from captioner.cleanup import Decoration
-from captioner.database import Database
-from captioner.devices import check_quantization, expand_devices
+from captioner.captions.store import CaptionStore, Undone
+from captioner.captions.text import Decoration
+from captioner.config.presets import Preset, check_quantizable, choose_preset
+from captioner.config.prompts import PromptLibrary
+from captioner.config.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
 from captioner.engine.download import find_model
 from captioner.errors import CaptionError, JobError, PromptError
-from captioner.events import EventLog
-from captioner.files import claim_folder, state_folder
-from captioner.job import FindModel, Job, Model
-from captioner.jobs import JobRunner
-from captioner.journal import Journal, Unfinished
-from captioner.library import Library
-from captioner.plan import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
-from captioner.presets import Preset, check_quantizable, choose_preset
-from captioner.prompts import PromptLibrary
-from captioner.resources import largest_vram_gb
-from captioner.roots import EVERYWHERE, Roots
-from captioner.runs import RunStore
-from captioner.sandbox import Sandbox
-from captioner.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
+from captioner.jobs.estimate import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.job import FindModel, Job, Model
+from captioner.jobs.journal import Journal, Unfinished
+from captioner.jobs.runner import JobRunner
+from captioner.jobs.throughput import RunStore
+from captioner.library.bulk import BulkDone, BulkEdit, bulk_edit
+from captioner.library.library import Library
+from captioner.media.sandbox import Sandbox
+from captioner.system.database import Database
+from captioner.system.devices import check_quantization, expand_devices
+from captioner.system.files import claim_folder, state_folder
+from captioner.system.resources import largest_vram_gb
+from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import ExistingPolicy, Kinds, MediaItem, ModelSpec
 
 log = logging.getLogger(__name__)

@@ -49,7 +49,7 @@ def shared_media() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> Path:
-    from tiny import make_tiny_model
+    from tests.support.tiny import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
 

@@ -10,67 +10,40 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
-    "redaction": 0,
-    "errors": 0.5,
-    "roots": 0.8,
-    "command": 1,
-    "processes": 1,
+    "redaction": 1,
     "values": 1,
-    "builtin_prompts": 1,
-    "files": 1,
-    "database": 1.5,
-    "facts": 1,
-    "progress": 1.5,
-    "events": 2,
-    "presets": 2,
-    "prompts": 2,
-    "cleanup": 2,
-    "resources": 2,
-    "container": 2,
-    "pictures": 2.2,
-    "media": 2.5,
-    "devices": 3,
-    "settings": 3,
-    "operations": 2,
-    "provenance": 2,
-    "states": 2,
-    "changes": 2.5,
-    "undo": 2.7,
-    "captions": 3,
-    "recent": 3,
-    "job": 3.5,
-    "runs": 3,
-    "video": 2.3,
-    "decode": 3.2,
-    "frames": 3.5,
-    "sheet": 4,
-    "plan": 4,
-    "thumbnails": 4.5,
-    "engine": 5,
-    "replicas": 6,
-    "recorder": 4,
-    "remainder": 5,
-    "journal": 6,
-    "ledger": 6,
-    "backlog": 6,
-    "sandbox": 6.5,
-    "dispatch": 6.5,
-    "jobs": 7,
-    "filestates": 6.5,
+    "errors": 2,
+    "system": 3,
+    "config": 4,
+    "media": 4,
+    "captions": 4,
+    "engine": 4,
+    "replicas": 5,
+    "jobs": 6,
     "library": 7,
-    "bulk": 7.5,
     "services": 8,
     "demo": 9,
-    "bench": 9.5,
-    "bulk_command": 9.5,
-    "caption_command": 9.5,
-    "ui": 10,
+    "ui": 9,
+    "app": 10,
     "cli": 10,
     "__main__": 11,
-    "app": 11,
 }
+UI_LAYERS = {
+    "format": 1,
+    "theme": 1,
+    "wiring": 1,
+    "dialogs": 2,
+    "server": 2,
+    "gallery": 3,
+    "runs": 4,
+    "settings": 4,
+    "prompts": 4,
+    "page": 5,
+    "launch": 6,
+}
+MAX_ROOMS, MAX_MODULES = 12, 7
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "torchvision", "accelerate"}
-BENCHES_OF_A_MODEL = {f"captioner/bench/{name}.py" for name in ("engine", "meter", "models", "roofline", "ways")}
+BENCHES_OF_A_MODEL = {f"captioner/cli/bench/{name}.py" for name in ("engine", "meter", "models", "roofline", "ways")}
 MEDIA_LIBRARIES = {"av", "PIL", "cv2"}
 ENGINE_MAY_USE = {
     "sageattention",
@@ -89,8 +62,8 @@ def sources() -> list[Path]:
     return [*sorted((ROOT / "captioner").rglob("*.py")), ROOT / "app.py"]
 
 
-def part(path: Path) -> str:
-    """The name in LAYERS that a file belongs to."""
+def room(path: Path) -> str:
+    """Return the name in LAYERS that a file belongs to."""
     relative = path.relative_to(ROOT)
     return relative.stem if len(relative.parts) <= 2 else relative.parts[1]
 
@@ -107,26 +80,57 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-MODULES = [path for path in sources() if path.name != "__init__.py"]
+MODULES = [path for path in sources() if path != ROOT / "captioner" / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_module_imports_only_from_lower_layers(path):
-    own = part(path)
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_room_imports_only_from_lower_floors(path):
+    own = room(path)
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] != "captioner" or len(parts) == 1:
+        if parts[0] != "captioner" or len(parts) == 1 or parts[1] not in LAYERS or parts[1] == own:
             continue
-        other = parts[1]
-        if other in LAYERS and other != own:
-            assert LAYERS[other] < LAYERS[own], f"{path.name} imports {name}"
+        assert LAYERS[parts[1]] < LAYERS[own], f"{name_of(path)} imports {name}"
 
 
-def test_every_module_has_a_layer():
-    assert {part(path) for path in sources()} - {"__init__"} <= LAYERS.keys()
+UI_FOLDER = ROOT / "captioner" / "ui"
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", sorted(UI_FOLDER.rglob("*.py")), ids=name_of)
+def test_room_of_the_page_imports_only_from_lower_floors(path):
+    relative = path.relative_to(UI_FOLDER)
+    own = relative.parts[0].removesuffix(".py")
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[:2] != ["captioner", "ui"] or len(parts) == 2 or parts[2] not in UI_LAYERS or parts[2] == own:
+            continue
+        assert UI_LAYERS[parts[2]] < UI_LAYERS[own], f"{name_of(path)} imports {name}"
+
+
+def test_modules_import_each_other_in_no_circle():
+    names = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in sources()}
+    graph = {name: imports(path) & names.keys() - {name} for name, path in names.items()}
+    while graph:
+        leaves = {name for name, imported in graph.items() if not imported & graph.keys()}
+        assert leaves, f"a circle among {sorted(graph)}"
+        for name in leaves:
+            del graph[name]
+
+
+def test_every_room_has_a_floor_and_there_are_few():
+    folder = ROOT / "captioner"
+    rooms = {path.parent.name for path in folder.glob("*/__init__.py")}
+    modules = {path.stem for path in folder.glob("*.py")}
+    assert (rooms | modules) - {"__init__"} <= LAYERS.keys()
+    assert len(rooms) <= MAX_ROOMS
+    assert len(modules) <= MAX_MODULES
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
 def test_heavy_libraries_stay_in_their_own_modules(path):
     roots = {name.split(".")[0] for name in imports(path)}
     relative = path.relative_to(ROOT).as_posix()
@@ -157,6 +161,6 @@ def test_the_app_process_needs_no_torch():
 
 
 def test_the_options_of_the_benchmarks_load_nothing_heavy():
-    code = "import sys, captioner.bench.command; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, captioner.cli.bench.command; print(*{m.split('.')[0] for m in sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"torch", "transformers", "gradio", "av", "PIL", "numpy", "pydantic", "psutil"} & set(out.split())

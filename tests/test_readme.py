@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from captioner.cli import build_parser
-from captioner.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
-from captioner.presets import PRESETS
+from captioner.cli.main import build_parser
+from captioner.config.presets import PRESETS
+from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_example_for_other_programs_runs_against_the_page(tmp_path, capsys):
     from captioner.demo.clips import write_samples
     from captioner.services import Services
     from captioner.ui.launch import launch
-    from captioner.ui.layout import build
+    from captioner.ui.page import build
 
     write_samples(tmp_path / "clips", num_clips=1, num_stills=1)
     with Services(tmp_path / "state", {"model": "demo"}) as services:

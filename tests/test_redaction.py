@@ -9,13 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_app import command, running_app
 
 from captioner import redaction
 from captioner.errors import ModelError
-from captioner.events import EventLog
-from captioner.facts import ItemFailed, JobEnded, ReplicaChanged
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import ItemFailed, JobEnded, ReplicaChanged
 from captioner.redaction import HIDDEN, hide_secrets, redact, secret_values
+from tests.ui.test_app import command, running_app
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "hf_" + "AbCdEfGh12345678" * 2

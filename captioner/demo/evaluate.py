@@ -11,7 +11,7 @@ from pathlib import Path
 
 from captioner.demo.clips import Sample, write_samples
 from captioner.demo.world import PROMPT_STYLES, caption
-from captioner.facts import ItemDone
+from captioner.jobs.events import ItemDone
 from captioner.services import Services
 
 HELD_OUT_SEED = 900_001  # training draws from seeds 0 and 11

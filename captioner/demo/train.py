@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, Qwen2Tokenizer, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
+from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import build, world
-from captioner.prompts import BUILTIN_PROMPTS
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from captioner.engine.backends import Backend, Segments
+from captioner.engine.attention_backends import Backend, Segments
 from captioner.engine.cache import SlotCache
 
 TEXT_ATTENTION = "captioner_slots"

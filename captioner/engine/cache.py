@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
-from captioner.resources import available_bytes
+from captioner.system.resources import available_bytes
 
 SLOT_GRANULE = 256  # tokens; slots are multiples of it
 

@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedModel
 
-from captioner.engine.base import Core
-from captioner.engine.core import EngineCore, EngineOptions
-from captioner.engine.generate import GenerateCore
+from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.core import Core
 from captioner.engine.packed import why_unsupported
+from captioner.engine.static import GenerateCore
 from captioner.values import ModelSpec
 
 GENERATE_BATCH = 8

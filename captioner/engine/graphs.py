@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captioner.engine.base import first_line
 from captioner.engine.cache import SlotCache
+from captioner.engine.core import first_line
 from captioner.engine.packed import PackedModel
 
 log = logging.getLogger(__name__)

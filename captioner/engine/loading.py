@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
-from captioner.devices import CUDA_MISSING, check_quantization, cuda_missing
-from captioner.engine.base import use_device
+from captioner.engine.core import use_device
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
 from captioner.errors import ModelError
-from captioner.resources import available_bytes
+from captioner.system.devices import CUDA_MISSING, check_quantization, cuda_missing
+from captioner.system.resources import available_bytes
 from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
 from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, TextStep, VisionStep
-from captioner.engine.backends import Segments, pick_backend
+from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
 from captioner.engine.prepare import PIXELS, Prepared
 from captioner.engine.sage import with_sage

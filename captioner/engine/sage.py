@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from captioner.engine.backends import Backend, Segments, reference_attention
-from captioner.engine.base import first_line
+from captioner.engine.attention_backends import Backend, Segments, reference_attention
+from captioner.engine.core import first_line
 
 SAGE_MIN_TOKENS = 1024  # below, quantising costs more than the int8 product saves
 SAGE_HEAD_DIMS = (64, 96, 128)

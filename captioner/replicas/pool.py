@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from captioner.replicas.base import Lost, Replica, ReplicaEvent
 from captioner.replicas.process import ProcessReplica
+from captioner.replicas.protocol import Lost, Replica, ReplicaEvent
 from captioner.values import ModelSpec
 
 PUMP_INTERVAL_S = 0.2

@@ -10,13 +10,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from captioner.redaction import hide_secrets
-from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, ReplicaEvent
+from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, ReplicaEvent
+from captioner.system.processes import block_sigint
 from captioner.values import CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class ProcessReplica:
         self._process = self.context.Process(
             target=self.enter, args=(far_end, spec, folder, num_threads), name=f"replica {name}", daemon=True
         )
-        with deaf_to_interrupts():
+        with block_sigint():
             self._process.start()
         far_end.close()
         self._outbox: queue.SimpleQueue[CaptionRequest | int | None] = queue.SimpleQueue()
@@ -123,23 +122,6 @@ class ProcessReplica:
                 self._connection.send(message)
                 if message is None:
                     return
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Ctrl+C reaches every process of a terminal; workers started in here inherit that they do not hear it.
-
-    The app ends them in order. Windows has no such mask; there a worker is deaf from enter() on.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # else the first start does so, and lifts the mask before it starts the worker
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_the_app() -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 import transformers
 
-from captioner.engine.base import Core, StepEvent, one_line
 from captioner.engine.choose import choose_core
+from captioner.engine.core import Core, StepEvent, one_line
 from captioner.engine.loading import LoadedModel, load
 from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError
-from captioner.replicas.base import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
-from captioner.replicas.feeding import Decoded, Feeder, join_warnings, with_fewer_frames
+from captioner.replicas.decoding import Decoded, Feeder, join_warnings, with_fewer_frames
+from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
 from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from captioner.errors import CaptionerError
-from captioner.ui.api import check_mcp
-from captioner.ui.guard import HUB, Guard
-from captioner.ui.layout import Page
-from captioner.ui.options import Access
-from captioner.ui.routes import PREFIX, media_routes
+from captioner.ui.page import Page
+from captioner.ui.server.api import check_mcp
+from captioner.ui.server.guard import HUB, Guard
+from captioner.ui.server.options import Access
+from captioner.ui.server.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
 
 PROMPTS_BYTES = 1_000_000  # of an imported file

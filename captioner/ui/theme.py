@@ -7,7 +7,18 @@ import gradio as gr
 HERE = Path(__file__).parent
 CSS = [
     HERE / f"{name}.css"
-    for name in ("app", "progress", "machine", "grid", "gallery", "history", "bulk", "transfer", "settings", "prompts")
+    for name in (
+        "page",
+        "runs/card",
+        "runs/machine",
+        "gallery/grid",
+        "gallery/tab",
+        "runs/history",
+        "runs/bulk",
+        "server/uploads",
+        "settings/tab",
+        "prompts/tab",
+    )
 ]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 THEME = gr.themes.Base(

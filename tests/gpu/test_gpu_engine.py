@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_cases import generate_alone, make_cases, prepare_cases, run, teacher_forced
 
 from captioner.demo import build
-from captioner.engine.backends import VarlenBackend, pick_backend, self_test
+from captioner.engine.attention_backends import VarlenBackend, pick_backend, self_test
 from captioner.engine.cache import free_bytes
-from captioner.engine.core import EngineCore, EngineOptions
+from captioner.engine.continuous import EngineCore, EngineOptions
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_HEAD_DIMS, with_sage
+from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run, teacher_forced
 
 pytestmark = [
     pytest.mark.gpu,

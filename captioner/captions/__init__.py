@@ -1,0 +1,1 @@
+"""The caption files: every change to them, who made it, and undo."""

@@ -1,0 +1,293 @@
+"""The caption files beside the media, and in the database all they ever held and how they were made."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.ownership import CaptionStates, digest
+from captioner.captions.provenance import Made, Outcome, Provenance, insert_made, provenance
+from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
+from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
+from captioner.errors import CaptionError, StateError
+from captioner.system.database import Database, path_text, text_path
+from captioner.values import Caption, ExistingPolicy, MediaItem
+
+log = logging.getLogger(__name__)
+
+HAS_CAPTION, APPROVED, ELSEWHERE = "has a caption", "approved", "changed elsewhere"  # why a job leaves a text alone
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did: `text` stands in the file now; "kept" means it stood there before, and stays for `reason`."""
+
+    text: str
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """A text that once stood in a caption file."""
+
+    id: int
+    text: str
+    data: bytes  # the same, byte for byte
+    replaced_at_s: float  # POSIX time
+    origin: str  # what replaced it: "job", "hand", "delete", "restore", "bulk", "undo", or as given to `save`
+
+
+class CaptionStore:
+    """Reads and writes caption files, one line of UTF-8 without BOM or line end: most trainers use the file as it is.
+
+    Every content that is replaced or deleted is first committed to the database, so nothing that anyone wrote is lost.
+    Files are replaced whole, by way of `scratch` where that is on the same filesystem; a symbolic link is replaced by
+    a file and what it pointed to stays. Any thread may call; changes are made one at a time. An `operation` is a
+    number of captioner.captions.operations. Methods raise CaptionError with one line when a caption file cannot be
+    used and StateError when the database cannot.
+    """
+
+    def __init__(self, database: Database, scratch: Path) -> None:
+        self._database = database
+        self._log = ChangeLog(database, scratch)
+        self.states = CaptionStates(database)
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"cannot create the folder {scratch}: {error.strerror}") from None
+
+    def settle(self, operation: int | None = None) -> dict[Path, bool]:
+        """What became of the changes that were under way when the program ended: made whole, or never made.
+
+        To be called before anything else is written. Without an operation it also ends bulk edits and undos that were
+        cut short, and removes the temporary files of killed writes.
+        """
+        if operation is None:
+            self._database.execute(
+                "UPDATE operations SET state = 'stopped', reason = 'the program ended', ended_at_s = ? "
+                "WHERE state = 'running' AND kind != 'job'",
+                (time.time(),),
+            )
+        return self._log.settle(operation)
+
+    def read(self, caption_path: Path) -> str:
+        """The text of the file without outer spaces; "" when there is no file or nothing to see in it.
+
+        Never fails on odd bytes: a BOM is understood, other undecodable bytes become U+FFFD.
+        """
+        return _decode(read_bytes(caption_path))
+
+    def look(self, caption_path: Path, ours: bytes | None) -> tuple[str, bool]:
+        """The text, and whether it was changed elsewhere. ours: the digest of what we wrote; None if we never did."""
+        data = read_bytes(caption_path)
+        return _decode(data), _elsewhere(data, ours)
+
+    def needs_caption(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> str:
+        """ "" if a model should caption the item now, else why not: HAS_CAPTION, APPROVED or ELSEWHERE."""
+        return self._obstacle(item.caption_path, read_bytes(item.caption_path), policy, consent)
+
+    def write(
+        self,
+        item: MediaItem,
+        caption: Caption,
+        policy: ExistingPolicy,
+        operation: int | None = None,
+        decoration: Decoration = Decoration(),
+        consent: bool = False,
+    ) -> Written:
+        """Put a model's caption, cleaned and decorated, into the item's file by the policy, which is checked again now.
+
+        Under "skip" a text that appeared meanwhile is kept. "prefix" and "append" put the new text before and after
+        the old one. An approved text is always kept, one that was changed elsewhere unless the user gave consent for
+        this very file. An empty output raises CaptionError and leaves the file alone.
+        """
+        text = clean(caption.text)
+        if not text:
+            raise CaptionError(f"{item.name}: the model returned an empty caption")
+        made = Made(item, caption, decorate(text, decoration), operation)
+        path = item.caption_path
+        with self._log.lock:
+            old = read_bytes(path)
+            existing = one_line(_decode(old))
+            if reason := self._obstacle(path, old, policy, consent):
+                self._record_kept(made)
+                return Written(existing, "kept", reason)
+            new = _join(made.text, existing, policy)
+            self._put(Change(path, old, new.encode(), "job", operation, made))
+        return Written(new, "written")
+
+    def save(self, caption_path: Path, text: str, origin: str = "hand", operation: int | None = None) -> str:
+        """Put a text written by hand into the file, as one line and otherwise unchanged; return it.
+
+        A blank text leaves an empty file, which counts as missing.
+        """
+        text = "" if is_blank(text) else one_line(text)
+        with self._log.lock:
+            self._put(Change(caption_path, read_bytes(caption_path), text.encode(), origin, operation))
+        return text
+
+    def delete(self, caption_path: Path, origin: str = "delete", operation: int | None = None) -> bool:
+        """Delete the file, keeping its text in the history. False if there was none."""
+        with self._log.lock:
+            old = read_bytes(caption_path)
+            if old is not None:
+                self._put(Change(caption_path, old, None, origin, operation))
+        return old is not None
+
+    def restore(self, caption_path: Path, change: int) -> str:
+        """Put back what stood in the file before a change of it, byte for byte, also if that was blank or no file.
+
+        change: the id of a HistoryEntry, or `last_change`. What stands there now goes into the history.
+        """
+        rows = self._database.rows(
+            "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1",
+            (change, path_text(caption_path)),
+        )
+        if not rows:
+            raise CaptionError(f"{caption_path} has no earlier text number {change}")
+        before = rows[0]["before"]
+        if before is None:
+            self.delete(caption_path, "restore")
+        else:
+            with self._log.lock:
+                self._put(Change(caption_path, read_bytes(caption_path), before, "restore"))
+        return _decode(before)
+
+    def last_change(self, caption_path: Path) -> int | None:
+        """For `restore` to undo it, and then for that to be undone; None if this program never changed the file."""
+        sql = "SELECT max(id) AS id FROM caption_changes WHERE caption_path = ? AND made = 1"
+        return self._database.rows(sql, (path_text(caption_path),))[0]["id"]
+
+    def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
+        """Put `edit` of its text, one line, into each file that has one; None deletes the file.
+
+        Says what became of each: "changed", "same", or why it was left alone. What `edit` raises ends the rest.
+        """
+        results: dict[Path, str] = {}
+        paths = list(dict.fromkeys(paths))
+        for start in range(0, len(paths), CHANGED_AT_ONCE):
+            with self._log.lock:
+                planned = {path: self._edited(path, edit, operation) for path in paths[start : start + CHANGED_AT_ONCE]}
+                changes = [change for change in planned.values() if isinstance(change, Change)]
+                problems = self._log.make(changes)
+            results |= planned
+            for change, problem in zip(changes, problems, strict=True):
+                results[change.path] = str(problem) if problem else "changed"
+        return results
+
+    def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str, bool] | str:
+        """What `rewrite` would do: the text before and after ("" for none), and whether the one before was changed
+        elsewhere; or "same", or why it would not.
+        """
+        change = self._edited(caption_path, edit, None)
+        if isinstance(change, str):
+            return change
+        elsewhere = _elsewhere(change.before, self.states.digest_of(caption_path))
+        return _decode(change.before), _decode(change.after), elsewhere
+
+    def undo(self, operation: int) -> Undone:
+        """Put every file that the operation changed back, byte for byte; files that it made are deleted.
+
+        A file that holds something else by now, or was approved, is kept. What is as before already counts as neither,
+        so that a second undo does nothing. Is an operation of kind "undo" itself: to undo that is to redo this one.
+        Raises JobError for an unknown number.
+        """
+        return undo_operation(self._database, self._log, self.states, operation)
+
+    def changed_by(self, operation: int) -> list[Path]:
+        """The caption files that an operation changed."""
+        sql = "SELECT DISTINCT caption_path FROM caption_changes WHERE operation = ? AND made = 1"
+        return [text_path(row["caption_path"]) for row in self._database.rows(sql, (operation,))]
+
+    def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:
+        """Lock captions as they stand against jobs and bulk edits, or unlock them; returns how many.
+
+        Files without a text are left out.
+        """
+        if not on:
+            return self.states.unapprove(list(caption_paths))
+        with self._log.lock:
+            found = {path: read_bytes(path) for path in caption_paths}
+            texts = {path: data for path, data in found.items() if data and _decode(data)}
+            self.states.approve(texts)
+        return len(texts)
+
+    def history(self, caption_path: Path) -> list[HistoryEntry]:
+        """All earlier texts of the file, the latest first."""
+        rows = self._database.rows(
+            "SELECT id, before, changed_at_s, origin FROM caption_changes "
+            "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
+            (path_text(caption_path),),
+        )
+        entries = [
+            HistoryEntry(row["id"], _decode(row["before"]), row["before"], row["changed_at_s"], row["origin"])
+            for row in rows
+        ]
+        return [entry for entry in entries if entry.text]
+
+    def provenance(self, caption_path: Path) -> list[Provenance]:
+        """Every model caption made for the file, kept ones included, the latest first."""
+        sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
+        return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
+
+    def _obstacle(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> str:
+        if not _decode(data):
+            return ""
+        if self.states.is_approved(path):
+            return APPROVED
+        if policy == "skip":
+            return HAS_CAPTION
+        return ELSEWHERE if not consent and _elsewhere(data, self.states.digest_of(path)) else ""
+
+    def _put(self, change: Change) -> None:
+        if change.before == change.after:
+            self._log.note(change)
+            return
+        [problem] = self._log.make([change])
+        if problem:
+            raise problem
+
+    def _edited(self, path: Path, edit: Callable[[str], str | None], operation: int | None) -> Change | str:
+        try:
+            old = read_bytes(path)
+        except CaptionError as error:
+            return str(error)
+        text = _decode(old)
+        if not text:
+            return "no caption"
+        if self.states.is_approved(path):
+            return APPROVED
+        new = edit(text)
+        if new == text:
+            return "same"
+        if new is not None and is_blank(new):
+            return "would be empty"
+        return Change(path, old, None if new is None else new.encode(), "bulk", operation)
+
+    def _record_kept(self, made: Made) -> None:
+        """A failure is only logged: to fail the item now would have it captioned again."""
+        try:
+            with self._database.transaction() as connection:
+                insert_made(connection, made, "kept")
+        except StateError as error:
+            log.warning("how %s was captioned is not recorded: %s", made.item.name, error)
+
+
+def _decode(data: bytes | None) -> str:
+    data = data or b""
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = data.decode(encoding, errors="replace").strip()
+    return "" if is_blank(text) else text
+
+
+def _elsewhere(data: bytes | None, ours: bytes | None) -> bool:
+    return ours is not None and bool(_decode(data)) and digest(data or b"") != ours
+
+
+def _join(text: str, existing: str, policy: ExistingPolicy) -> str:
+    if not existing or policy not in ("prefix", "append"):
+        return text
+    return f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"

@@ -1,0 +1,97 @@
+"""Undo of a whole operation, byte for byte."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info, request_of
+from captioner.captions.ownership import CaptionStates
+from captioner.errors import CaptionError
+from captioner.system.database import Database, text_path
+
+CHANGED_AT_ONCE = 100  # captions that share two transactions
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an undo did. `kept` are files that stay as they are: path and reason."""
+
+    restored: int
+    kept: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """What one operation did to one file, first to last."""
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+
+
+def undo_operation(database: Database, log: ChangeLog, states: CaptionStates, operation: int) -> Undone:
+    """As `CaptionStore.undo`."""
+    undone = operation_info(database, operation)
+    spans = _spans(database, operation)
+    number, restored, kept = 0, 0, []
+    for start in range(0, len(spans), CHANGED_AT_ONCE):
+        with log.lock:
+            wanted, refused = _sort_out(spans[start : start + CHANGED_AT_ONCE], states)
+            if wanted and not number:
+                with database.transaction() as connection:
+                    title, request = f"Undo of {undone.title}", {"undoes": operation}
+                    number = begin_operation(connection, "undo", title, undone.folder, len(spans), request)
+            problems = log.make([Change(span.path, span.after, span.before, "undo", number) for span in wanted])
+        kept += refused
+        kept += [(span.path, str(problem)) for span, problem in zip(wanted, problems, strict=True) if problem]
+        restored += problems.count(None)
+    if restored or not kept:
+        _mark(database, operation)
+    if number:
+        with database.transaction() as connection:
+            end_operation(connection, number, "done", f"{len(kept)} captions were kept" if kept else "")
+    return Undone(restored, tuple(kept))
+
+
+def _spans(database: Database, operation: int) -> list[_Span]:
+    rows = database.rows(
+        "SELECT caption_path, before, after FROM caption_changes WHERE operation = ? AND made = 1 ORDER BY id",
+        (operation,),
+    )
+    befores, afters = {}, {}
+    for row in rows:
+        befores.setdefault(row["caption_path"], row["before"])
+        afters[row["caption_path"]] = row["after"]
+    return [_Span(text_path(key), before, afters[key]) for key, before in befores.items()]
+
+
+def _sort_out(spans: list[_Span], states: CaptionStates) -> tuple[list[_Span], list[tuple[Path, str]]]:
+    """(what is to be put back, what is kept and why). What is as before already is in neither."""
+    wanted, kept = [], []
+    for span in spans:
+        try:
+            now = read_bytes(span.path)
+        except CaptionError as error:
+            kept.append((span.path, str(error)))
+            continue
+        if now == span.before:
+            continue
+        if now != span.after:
+            kept.append((span.path, "changed since"))
+        elif states.is_approved(span.path):
+            kept.append((span.path, "approved"))
+        else:
+            wanted.append(span)
+    return wanted, kept
+
+
+def _mark(database: Database, operation: int) -> None:
+    """Undone; and what an undone undo had undone stands again, and so on down."""
+    undone = True
+    numbers = [operation]
+    while isinstance(request := request_of(database, numbers[-1]), dict) and "undoes" in request:
+        numbers.append(request["undoes"])
+    with database.transaction() as connection:
+        for number in numbers:
+            mark_undone(connection, number, undone)
+            undone = not undone

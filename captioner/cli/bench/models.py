@@ -1,0 +1,123 @@
+"""The models that benchmarks run: real files, or the sizes of a released model filled at random. None of them ends.
+
+A caption's length is fixed by the benchmark, so no model here has an end token.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
+
+from captioner.demo.build import Geometry, build_model, build_processor, build_tokenizer
+from captioner.engine.loading import PatchProjection, load
+from captioner.errors import ModelError
+from captioner.values import ModelSpec
+
+DEMO_FOLDER = Path(__file__).resolve().parents[2] / "demo" / "model"
+RELEASED_MIN_IMAGE_PIXELS = 65536  # the released processors enlarge every still that is smaller
+CORPUS = ["describe this video in detail", "<0.5 seconds> user assistant", "a man walks his dog in the rain"]
+
+_RELEASED = Geometry(
+    text_kv_heads=8,
+    text_head_dim=128,
+    vision_positions=2304,
+    vocab_size=151_936,
+    tied=False,
+    rope_theta=5_000_000.0,
+    mrope_section=(24, 20, 20),
+)
+_SMALL_VISION = {"vision_layers": 24, "vision_hidden": 1024, "vision_heads": 16, "vision_mlp": 4096}
+_SMALL_VISION |= {"deepstack": (5, 11, 17)}
+_LARGE_VISION = {"vision_layers": 27, "vision_hidden": 1152, "vision_heads": 16, "vision_mlp": 4304}
+_LARGE_VISION |= {"deepstack": (8, 16, 24)}
+
+# Sizes from the config.json of each released checkpoint.
+GEOMETRIES = {
+    "demo": Geometry(),
+    "tiny": Geometry(
+        text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,
+        vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=48, vision_positions=16, deepstack=(0,),
+        initializer_range=0.1,
+    ),
+    "100m": Geometry(
+        text_layers=12, text_hidden=768, text_heads=12, text_kv_heads=4, text_head_dim=64, text_mlp=2304,
+        vision_layers=6, vision_hidden=288, vision_heads=4, vision_mlp=864, vision_positions=2304,
+        initializer_range=0.05, vocab_size=8192, rope_theta=5_000_000.0,
+    ),
+    "qwen3-vl-2b": replace(
+        _RELEASED, text_layers=28, text_hidden=2048, text_heads=16, text_mlp=6144, tied=True, **_SMALL_VISION
+    ),
+    "qwen3-vl-4b": replace(
+        _RELEASED, text_layers=36, text_hidden=2560, text_heads=32, text_mlp=9728, tied=True, **_SMALL_VISION
+    ),
+    "qwen3-vl-8b": replace(
+        _RELEASED, text_layers=36, text_hidden=4096, text_heads=32, text_mlp=12288, **_LARGE_VISION
+    ),
+    "qwen3-vl-32b": replace(
+        _RELEASED, text_layers=64, text_hidden=5120, text_heads=64, text_mlp=25600, **_LARGE_VISION
+    ),
+    "qwen3-vl-30b-a3b": replace(
+        _RELEASED, text_layers=48, text_hidden=2048, text_heads=32, text_kv_heads=4, text_mlp=6144,
+        experts=128, experts_per_token=8, expert_mlp=768, **_LARGE_VISION,
+    ),
+}  # fmt: skip
+ALWAYS_RANDOM = ("tiny", "100m")
+
+
+def open_model(
+    name: str, random_weights: bool, device: torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model that never ends, and its processor. Raises ModelError for a name that stands for nothing."""
+    geometry = GEOMETRIES.get(name)
+    if geometry and (random_weights or name in ALWAYS_RANDOM):
+        model, processor = build(geometry, device, dtype)
+    else:
+        folder = model_folder(name)
+        spec = ModelSpec(str(folder), str(device), str(dtype).removeprefix("torch."))
+        loaded = load(folder, spec)
+        model, processor = loaded.model, loaded.processor
+    model.generation_config = endless(model.generation_config)
+    return model, processor
+
+
+def build(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Random weights behind a byte-level tokenizer. Raises ModelError when the device has too little memory."""
+    tokenizer = build_tokenizer(CORPUS, 400)
+    tokenizer.padding_side = "left"
+    try:
+        model = build_model(tokenizer, geometry, seed=1, device=str(device), dtype=dtype)
+    except torch.OutOfMemoryError:
+        raise ModelError(f"the model does not fit into the memory of {device}") from None
+    embed = model.model.visual.patch_embed
+    embed.proj = PatchProjection(embed.proj)  # as loading does with real weights
+    return model, build_processor(tokenizer, RELEASED_MIN_IMAGE_PIXELS)
+
+
+def endless(config: GenerationConfig) -> GenerationConfig:
+    """Greedy, and without an end token, so that the benchmark alone decides when a caption ends."""
+    pad = config.pad_token_id
+    return GenerationConfig(do_sample=False, eos_token_id=None, pad_token_id=0 if pad is None else pad)
+
+
+def model_folder(name: str) -> Path:
+    """Where the files of a model with real weights lie. Raises ModelError."""
+    folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
+    if not folder.is_dir():
+        hint = "add --random-weights" if name in GEOMETRIES else f"choose one of {', '.join(GEOMETRIES)}"
+        raise ModelError(f"{name} is no folder that holds a model; {hint}, or give a folder")
+    return folder
+
+
+def saved_folder(name: str, scratch: Path) -> Path:
+    """Where a worker process can load the model from; random weights are written to `scratch` first."""
+    if name not in ALWAYS_RANDOM:
+        return model_folder(name)
+    tokenizer = build_tokenizer(CORPUS, 400)
+    model = build_model(tokenizer, GEOMETRIES[name], seed=1)
+    model.generation_config = endless(model.generation_config)
+    transformers.utils.logging.disable_progress_bar()
+    model.save_pretrained(scratch)
+    build_processor(tokenizer, RELEASED_MIN_IMAGE_PIXELS).save_pretrained(scratch)
+    return scratch

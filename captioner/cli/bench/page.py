@@ -1,0 +1,230 @@
+"""The page at any number of files: how soon it shows, reacts and starts, measured in a real Chromium."""
+
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from captioner.cli.bench.report import Report
+from captioner.demo.clips import write_samples
+from captioner.errors import CaptionerError
+
+CHROMIUM = Path("/usr/bin/chromium")
+# Chromium 156 fills every new window with controls of its own, which takes more processor time than the page does.
+LIGHT_WINDOWS = "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup"
+APP = Path(__file__).parents[3] / "app.py"
+START_TIMEOUT_S = 120
+PULSE_S = 1.0
+WATCH_S = 20.0
+GRID = "document.querySelector('#grid [data-vg]').vg"
+COUNT_NODES_JS = """() => { const walker = document.createTreeWalker(document, NodeFilter.SHOW_ALL); let count = 1;
+  while (walker.nextNode()) count++; return count; }"""  # elements, texts, comments
+# Runs one thing in the page and waits until the frame after it is drawn; ms.
+TIMED_JS = """async () => {{ const vg = {grid}; const start = performance.now(); {action};
+  await new Promise(done => requestAnimationFrame(() => setTimeout(done, 0))); return performance.now() - start; }}"""
+# Clicks, and waits until the page is as expected; ms. Seen from within, for whoever looks in from outside looks late.
+CLICKED_JS = """([button, expected]) => new Promise(done => {
+  const start = performance.now(), isThere = new Function(`return ${expected}`);
+  const look = () => isThere() ? done(performance.now() - start) : setTimeout(look, 5);
+  document.querySelector(button).click(); look(); })"""
+# How long ago the server's answer to the last action was here whole; ms.
+ANSWERED_JS = """() => performance.now() -
+  performance.getEntriesByType('resource').filter(entry => entry.name.includes('/queue/data')).at(-1).responseEnd"""
+TYPING_PAUSE_S = 1.0  # a person types a caption before saving it
+PLAN_PAUSE_S = 3.0  # a person reads the button before pressing it, and what it would take is worked out meanwhile
+
+
+def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = False) -> None:
+    """Print what the page needs to open, search, sort, select, update a tile and start. Raises CaptionerError.
+
+    The files are links to the sample clips, three in five with a caption; the model is the demo model on the CPU.
+    """
+    sync_api = _playwright()
+    report = Report(("what", "measured", "unit", "target"), as_json)
+    with tempfile.TemporaryDirectory(prefix="bench-page-") as name:
+        folder = Path(name) / "media"
+        report.note(f"making {num_files:,} files")
+        _make_files(folder, num_files)
+        with _running_app(folder, Path(name) / "state") as (address, app), sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM,
+                args=["--no-sandbox", "--disable-gpu", "--js-flags=--expose-gc", LIGHT_WINDOWS],
+            )
+            page = _measure_opening(browser, address, report)
+            _measure_use(page, report)
+            _measure_viewers(address, app, num_viewers, report)
+            _measure_start(page, report)
+            browser.close()
+    report.end(num_files=num_files, num_viewers=num_viewers)
+
+
+def _measure_opening(browser: Any, address: str, report: Report) -> Any:
+    """Opened three times, each in a browser profile of its own and alone; the median counts."""
+    seconds, page = [], None
+    for _ in range(3):
+        if page:
+            page.context.close()
+        page = browser.new_context(viewport={"width": 1600, "height": 900}).new_page()
+        start = time.perf_counter()
+        page.goto(address)
+        page.wait_for_selector(".vg-tile img[src]")
+        seconds.append(time.perf_counter() - start)
+    report.add("first tiles", round(statistics.median(seconds), 2), "s", 2.5)
+    page.wait_for_timeout(3000)
+    metrics = page.context.new_cdp_session(page)
+    metrics.send("Performance.enable")
+    page.evaluate("gc()")
+    found = {entry["name"]: entry["value"] for entry in metrics.send("Performance.getMetrics")["metrics"]}
+    report.add("DOM nodes", page.evaluate(COUNT_NODES_JS), "", 2000)
+    report.add("JS heap", round(found["JSHeapUsedSize"] / 1e6, 1), "MB", 20)
+    return page
+
+
+def _measure_use(page: Any, report: Report) -> None:
+    for what, action in (
+        ("sort by size", "vg.sort('size', true)"),
+        ("sort by name", "vg.sort('name', false)"),
+        ("search names", "vg.filter({query: '49'})"),
+        ("filter by state", "vg.filter({query: '', state: 'done'})"),
+        ("select all", "vg.filter({state: 'all'}); vg.select('all')"),
+    ):
+        times = [page.evaluate(TIMED_JS.format(grid=GRID, action=action)) for _ in range(3)]
+        report.add(what, round(statistics.median(times) / 1000, 3), "s", 0.3)
+    page.evaluate(f"{GRID}.select('none')")
+    start = time.perf_counter()
+    page.locator(".vg-search input").fill("zebra")
+    page.wait_for_function("document.querySelector('.vg-picked')?.textContent.startsWith('1 shown')")
+    report.add("search captions", round(time.perf_counter() - start, 3), "s", 0.3)
+    page.locator(".vg-search input").fill("")
+
+
+def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report: Report) -> None:
+    """Viewers as the server sees them: each asks for the pulse once a second. A page is drawn on its own machine."""
+    pulse = pulse_request(address)
+    idle = _processor_seconds(app, WATCH_S / 2) / (WATCH_S / 2)
+    stop, answered = threading.Event(), []
+    threads = [
+        threading.Thread(target=_watch, args=(address, pulse(number), stop, answered), daemon=True)
+        for number in range(num_viewers)
+    ]
+    for thread in threads:
+        thread.start()
+    busy = _processor_seconds(app, WATCH_S) / WATCH_S
+    stop.set()
+    for thread in threads:
+        thread.join()
+    report.add(f"{num_viewers} viewers", round(100 * (busy - idle), 2), "% of a core", "")
+    report.add("answer with viewers", round(statistics.median(answered), 3), "s", 0.2)
+
+
+def pulse_request(address: str) -> Callable[[int], dict]:
+    """Of a viewer by its number: the body of the request that its page sends every second."""
+    config = httpx.get(f"{address}config").json()
+    found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")
+    values = {component["id"]: component["props"].get("value") for component in config["components"]}
+    return lambda number: {
+        "data": [values[component] for component in found["inputs"]],  # as in a page that was opened just now
+        "fn_index": found["id"],
+        "trigger_id": None,
+        "session_hash": f"bench{number}",
+    }
+
+
+def _watch(address: str, body: dict, stop: threading.Event, answered: list[float]) -> None:
+    with httpx.Client(base_url=address, timeout=30) as client:
+        while not stop.is_set():
+            start = time.perf_counter()
+            data = client.post("gradio_api/run/predict", json=body).json()["data"]
+            answered.append(time.perf_counter() - start)
+            if data[0]:
+                body["data"][0] = json.loads(data[0])["cursor"]  # what this viewer has seen
+            stop.wait(max(0.0, PULSE_S - answered[-1]))
+
+
+def _processor_seconds(app: psutil.Process, seconds: float) -> float:
+    before = app.cpu_times()
+    time.sleep(seconds)
+    after = app.cpu_times()
+    return after.user + after.system - before.user - before.system
+
+
+def _measure_start(page: Any, report: Report) -> None:
+    """With the model loaded already: from the click to the first clip that runs; and from Save to the new tile."""
+    page.get_by_role("tab", name="Settings").click()
+    page.locator("#load-model").click()
+    page.wait_for_selector("#model-state [data-state=ready]", timeout=1000 * START_TIMEOUT_S)
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".vg-tile").first.click()
+    times, drawn = [], []
+    for number in range(7):  # at seven phases of the pulse
+        text = f"Text {number}."
+        page.locator("#panel textarea").fill(text)
+        page.wait_for_timeout(1000 * (TYPING_PAUSE_S + number * PULSE_S / 7))
+        page.evaluate("performance.clearResourceTimings()")
+        there = f"document.querySelector('.vg-tile p').textContent === '{text}'"
+        times.append(page.evaluate(CLICKED_JS, ["#save-caption", there]))
+        drawn.append(page.evaluate(ANSWERED_JS))
+    report.add("update of a tile", round(statistics.median(drawn) / 1000, 3), "s", 0.2)
+    report.add("from Save to the tile", round(statistics.median(times) / 1000, 3), "s", "")
+    times = []
+    for _ in range(3):
+        page.evaluate(f"{GRID}.select('all')")
+        page.wait_for_timeout(1000 * PLAN_PAUSE_S)
+        running = "document.querySelector('.run-strip[data-phase=running]')"
+        times.append(page.evaluate(CLICKED_JS, ["#start", running]))
+        page.locator("#stop").click()
+        page.wait_for_selector(".run-strip[data-phase=stopped]", timeout=60_000)
+    report.add("start all", round(statistics.median(times) / 1000, 2), "s", 0.5)
+
+
+def _make_files(folder: Path, num_files: int) -> None:
+    samples = folder.parent / "samples"
+    write_samples(samples)
+    originals = sorted(samples.iterdir())
+    folder.mkdir()
+    for number in range(num_files):
+        original = originals[number % len(originals)]
+        path = folder / f"clip {number:05}{original.suffix}"
+        os.link(original, path)
+        if number % 5 < 3:
+            text = "A zebra crosses the road." if number == 0 else f"A caption of clip {number}, some words long."
+            path.with_suffix(".txt").write_text(text)
+
+
+@contextlib.contextmanager
+def _running_app(folder: Path, state: Path) -> Iterator[tuple[str, psutil.Process]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, str(APP), str(folder), "--state", str(state), "--port", str(port)]
+    environment = {**os.environ, "CAPTIONER_MODEL": "demo"}
+    app = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    try:
+        line = app.stdout.readline()
+        if "http://" not in line:
+            raise CaptionerError("the app did not start; its messages are above")
+        yield next(word for word in line.split() if word.startswith("http://")), psutil.Process(app.pid)
+    finally:
+        app.terminate()
+        app.wait(20)
+
+
+def _playwright() -> Any:
+    try:
+        from playwright import sync_api  # of the tests' requirements
+    except ImportError:
+        sync_api = None
+    if sync_api is None or not CHROMIUM.exists():
+        raise CaptionerError("this benchmark drives a browser: pip install playwright, and Debian's package chromium")
+    return sync_api

@@ -1,0 +1,68 @@
+"""A job as the app runs it: worker processes, caption files, a journal. For benchmarks of all of that."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from captioner.captions.store import CaptionStore
+from captioner.errors import CaptionerError
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import ItemFailed, JobEnded
+from captioner.jobs.job import Job, Model
+from captioner.jobs.runner import JobRunner
+from captioner.media.discover import discover
+from captioner.replicas.pool import ReplicaPool, StartReplica
+from captioner.replicas.process import ProcessReplica
+from captioner.system.database import Database
+from captioner.values import GenerationOptions, ModelSpec, SamplePlan
+
+
+class Runner:
+    """Runs jobs over one folder of clips with replicas that are loaded already."""
+
+    def __init__(self, jobs: JobRunner, model: Model, folder: Path) -> None:
+        self._jobs, self._model = jobs, model
+        self._items = discover(folder).items
+        self._wait(jobs.load(model))
+
+    def run(self, plan: SamplePlan, options: GenerationOptions, num_clips: int | None = None) -> float:
+        """Caption the first `num_clips` clips, or all; captions that are there are replaced. Returns seconds.
+
+        Raises CaptionerError when one failed.
+        """
+        items = self._items[:num_clips]
+        job = Job(items, self._model, "describe this video in detail", plan, options, existing="overwrite")
+        started_s = time.perf_counter()
+        ended = self._wait(self._jobs.start(job))
+        seconds = time.perf_counter() - started_s
+        if ended.done != len(items):
+            raise CaptionerError(f"only {ended.done} of {len(items)} clips were captioned: {ended.reason}")
+        return seconds
+
+    def _wait(self, number: int) -> JobEnded:
+        event, reason = None, ""
+        for event in self._jobs.follow(number):
+            if isinstance(event, ItemFailed):
+                reason = event.reason
+        if event.outcome != "done" or reason:
+            raise CaptionerError(event.reason or reason or f"the job {event.outcome}")
+        return event
+
+
+@contextmanager
+def open_runner(
+    name: str, model_folder: Path, specs: tuple[ModelSpec, ...], clips: Path, start: StartReplica = ProcessReplica
+) -> Iterator[Runner]:
+    """With a state folder of its own. Ends the worker processes behind it."""
+    with tempfile.TemporaryDirectory(prefix="bench-state-") as state:
+        database = Database(Path(state) / "captioner.sqlite")
+        log = EventLog()
+        jobs = JobRunner(log, CaptionStore(database, Path(state)), ReplicaPool(start))
+        try:
+            yield Runner(jobs, Model(name, lambda on_bytes: model_folder, specs), clips)
+        finally:
+            jobs.close()
+            log.close()
+            database.close()

@@ -1,0 +1,1 @@
+"""What the user chooses: settings, model presets and prompts."""

@@ -1,0 +1,267 @@
+"""Settings: the only place of defaults. Defaults < settings file < environment < command line, resolved once."""
+
+import difflib
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+
+from captioner.config.presets import Preset
+from captioner.errors import SettingsError
+from captioner.system.files import write_atomic
+from captioner.values import ExistingPolicy, GenerationOptions, Kinds, Quantization, SamplePlan
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT_PREFIX = "CAPTIONER_"
+ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line break or other control character
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def _auto_to_none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
+def _empty_to_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _split_list(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+FromModel = BeforeValidator(_auto_to_none)  # "auto" in a file or a variable is None: the model's recommended value
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
+
+
+class Settings(BaseModel):
+    """Everything a user can set. Frozen: a job gets this object and nothing can change under it.
+
+    The descriptions and ranges are written for people; a form can be built from `Settings.model_fields`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = Field("auto", min_length=1, description="Preset, Hub id, or model folder; auto chooses by hardware.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Number format of the weights; auto takes the best one the device has."
+    )
+    devices: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
+        ("auto",), description="Devices to run on, one replica each; cpu,cpu gives two. auto takes every GPU."
+    )
+    quantization: Quantization = Field(
+        "none",
+        description="Smaller weights for small cards, with bitsandbytes on an NVIDIA GPU; captions suffer a little.",
+    )
+    batch_size: int = Field(0, ge=0, le=256, description="Clips that one device captions at a time; 0: all that fit.")
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto", description="Attention implementation; auto takes the fastest one that works."
+    )
+    sage_attention: bool = Field(
+        False, description="Experimental int8 attention for very long prompts, on NVIDIA GPUs."
+    )
+    compile: bool = Field(False, description="Compile the model: slow to start, faster on long jobs.")
+    offline: bool = Field(False, description="Never use the network; models must be on this machine already.")
+    models_folder: OptionalPath = Field(None, description="Where downloads are kept; empty for the usual place.")
+
+    fps: float = Field(2.0, ge=0.01, le=120, description="Frames per second to sample from long clips.")
+    max_frames: int = Field(32, ge=2, le=1024, description="Most frames to show the model per clip.")
+    frame_size: int = Field(336, ge=32, le=2048, description="Longest side of a frame in pixels.")
+    decode_threads: int = Field(0, ge=0, le=64, description="Threads that decode media; 0 chooses by CPU cores.")
+
+    max_new_tokens: int = Field(512, ge=1, le=8192, description="Longest caption in tokens.")
+    temperature: Annotated[float | None, FromModel] = Field(
+        None, ge=0, le=2, description="0 is greedy, higher is more varied; auto is the model's recommended value."
+    )
+    top_p: Annotated[float | None, FromModel] = Field(
+        None, gt=0, le=1, description="Sample from the likeliest tokens of this total probability; 1 is no limit."
+    )
+    top_k: Annotated[int | None, FromModel] = Field(
+        None, ge=0, le=1000, description="Sample from this many likeliest tokens; 0 is no limit."
+    )
+    repetition_penalty: Annotated[float | None, FromModel] = Field(
+        None, ge=1, le=2, description="Over 1 discourages words the caption already has; words of the prompt are free."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed, same captions; only matters when sampling.")
+
+    prompt: str = Field("", max_length=20_000, description="Instruction to the model; empty uses the named prompt.")
+    prompt_name: str = Field("Detailed", min_length=1, description="Prompt of the library to use.")
+    existing: ExistingPolicy = Field("skip", description="What to do with a clip that has a caption already.")
+    trigger_word: str = Field(
+        "", max_length=200, description="Put before every caption that does not hold it yet; empty for none."
+    )
+    caption_prefix: str = Field("", max_length=200, description="Text before every new caption.")
+    caption_suffix: str = Field("", max_length=200, description="Text after every new caption.")
+    folder: OptionalPath = Field(None, description="Folder of videos and images.")
+    recursive: bool = Field(False, description="Include the folders inside the folder.")
+    kinds: Kinds = Field("all", description="Which files of the folder to list: all, or only one kind.")
+
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        devices = tuple(device.strip().lower() for device in devices)
+        if not devices or len(devices) > 64 or not all(_DEVICE.fullmatch(device) for device in devices):
+            raise ValueError("no such device")
+        if len(devices) > 1 and "auto" in devices:
+            raise ValueError("auto stands alone")
+        return devices
+
+    @field_validator(*ONE_LINE)
+    @classmethod
+    def _check_one_line(cls, text: str, info: ValidationInfo) -> str:
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+            raise ValueError("not one line of text")
+        return text.strip() if info.field_name == "trigger_word" else text
+
+    @field_validator("folder", "models_folder")
+    @classmethod
+    def _expand_home(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
+
+def allowed_values(name: str) -> str:
+    """What the setting takes, in words that follow "give": "a number from 0 to 2, or auto"."""
+    if name == "devices":
+        return "auto, or a list of cpu, mps, cuda and cuda:N"
+    field = Settings.model_fields[name]
+    kinds = [field.annotation] if get_origin(field.annotation) is Literal else list(get_args(field.annotation))
+    kind = kinds[0] if kinds else field.annotation
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if kind is bool:
+        return "true or false"
+    if kind in (int, float):
+        noun = "a whole number" if kind is int else "a number"
+        return f"{noun} {_range(field)}" + (", or auto" if type(None) in kinds else "")
+    if kind is str:
+        return f"{'one line of text' if name in ONE_LINE else 'a text'} {_range(field)}"
+    return "a path"
+
+
+def _range(field: FieldInfo) -> str:
+    low = high = ""
+    for rule in field.metadata:
+        if isinstance(rule, annotated_types.Ge):
+            low = f"from {rule.ge}"
+        elif isinstance(rule, annotated_types.Gt):
+            low = f"above {rule.gt}"
+        elif isinstance(rule, annotated_types.Le):
+            high = f"{'up ' if low.startswith('above') else ''}to {rule.le}"
+        elif isinstance(rule, annotated_types.MinLen):
+            low = "that is not empty"
+        elif isinstance(rule, annotated_types.MaxLen):
+            high = f"of at most {rule.max_length} characters"
+    return f"{low} {high}".strip()
+
+
+def problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each of these values by itself, in words for people: {name: "give a whole number ..."}."""
+    try:
+        Settings.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(fault["loc"][0]) for fault in error.errors())
+        return {name: f"give {allowed_values(name)}" for name in wrong if name in Settings.model_fields}
+    return {}
+
+
+def resolve(file: Mapping[str, Any], environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """Defaults < file < environment (`CAPTIONER_<FIELD>`, lists with commas) < overrides (the command line).
+
+    An empty variable and an override of None count as not given. Raises SettingsError with one line that names the
+    setting, the value and what is allowed.
+    """
+    values: dict[str, Any] = dict(file)
+    places = {name: f"{name} in the settings file" for name in file}
+    for name in Settings.model_fields:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if environment.get(variable, "").strip():
+            values[name], places[name] = environment[variable].strip(), variable
+    for name, value in overrides.items():
+        if value is not None:
+            values[name], places[name] = value, name
+    return _validate(values, places)
+
+
+def _validate(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        place = places.get(name, name)
+        if name not in Settings.model_fields:
+            raise SettingsError(f"unknown setting {place}{_suggest(name)}") from None
+        value = values[name]
+        shown = repr(str(value) if isinstance(value, Path) else value)
+        shown = shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
+        raise SettingsError(f"{place}: {shown} is not allowed; give {allowed_values(name)}") from None
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), Settings.model_fields, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(Settings.model_fields)}"
+
+
+class SettingsStore:
+    """The settings file: one JSON object that holds only what differs from the defaults."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any]:
+        """The checked values of the file, for `resolve`; empty without a file. Raises SettingsError naming the file."""
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise SettingsError(f"cannot read the settings file {self.path}: {error.strerror}") from None
+        except ValueError as error:  # bad JSON and bad UTF-8
+            raise SettingsError(f"the settings file {self.path} is damaged ({error}); correct or remove it") from None
+        if not isinstance(values, dict):
+            raise SettingsError(f"the settings file {self.path} is damaged (no JSON object); correct or remove it")
+        _validate(values, {name: f"{name} in {self.path}" for name in values})
+        return values
+
+    def load(self) -> Settings:
+        """The defaults changed by the file alone. Raises SettingsError."""
+        return Settings.model_validate(self.read())
+
+    def save(self, settings: Settings) -> None:
+        """Replace the file. Raises SettingsError when it cannot be written."""
+        values = settings.model_dump(mode="json", exclude_defaults=True)
+        data = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        try:
+            write_atomic(self.path, data.encode())
+        except OSError as error:
+            raise SettingsError(f"cannot write the settings file {self.path}: {error.strerror}") from None
+
+
+def sampling_plan(settings: Settings, preset: Preset) -> SamplePlan:
+    """Which frames to take; the frame size is capped to what the model was made for."""
+    frame_size = min(settings.frame_size, preset.max_frame_size or settings.frame_size)
+    min_frames = min(SamplePlan.min_frames, settings.max_frames)
+    return SamplePlan(settings.max_frames, settings.fps, min_frames, frame_size)
+
+
+def generation_options(settings: Settings, preset: Preset) -> GenerationOptions:
+    """How to write a caption; a value that is not set is the model's recommended one."""
+
+    def chosen(name: str) -> Any:
+        value = getattr(settings, name)
+        return getattr(preset, name) if value is None else value
+
+    return GenerationOptions(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=chosen("temperature"),
+        top_p=chosen("top_p"),
+        top_k=chosen("top_k"),
+        repetition_penalty=chosen("repetition_penalty"),
+        seed=settings.seed,
+    )

@@ -1,0 +1,247 @@
+"""How attention over packed requests is computed: one `Backend` a device, chosen once by a numeric self-test."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from captioner.engine.cache import SlotCache
+from captioner.engine.core import first_line
+
+log = logging.getLogger(__name__)
+
+TESTED_SLOT_TOKENS = 2304
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Requests (or frames) laid end to end, each of which attends to itself alone."""
+
+    lengths: tuple[int, ...]  # on the host, so that no back end has to ask the device
+    bounds: Tensor  # int32 (len(lengths) + 1,) on the device: where each begins, and the end
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device) -> "Segments":
+        bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+        return cls(tuple(lengths), bounds.to(device, non_blocking=True))
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+
+class Backend(Protocol):
+    """How attention is computed. Shapes: N packed tokens, B rows, H query heads, G key heads, D head dimension."""
+
+    name: str
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
+        """q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
+
+    def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
+        """What cached() needs that is the same for all layers.
+
+        slots (B,) int64; used (B,) int64 valid tokens of each; host bounds: all slots < num_slots, used <= longest.
+        """
+
+    def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
+        """One new token a row against its slot. q (B, H, D), k and v one layer (slots, tokens, G, D) -> (B, H, D)."""
+
+    def round_up(self, longest: int, limit: int) -> int:
+        """The bound to plan rows with where shapes must not change from step to step."""
+
+
+class SdpaBackend:
+    """torch's scaled_dot_product_attention, on every device and dtype. Keys and values are never repeated or moved."""
+
+    name = "SDPA"
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
+        out, start = torch.empty_like(q), 0
+        for length, run in itertools.groupby(segments.lengths):
+            count = sum(1 for _ in run)
+            # Segments of one length are one batch, but for grouped heads, which need the batch dimension themselves.
+            batch = count if q.shape[1] == k.shape[1] else 1
+            for _ in range(count // batch):
+                end = start + batch * length
+                parts = (x[start:end].view(batch, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
+                out[start:end] = _grouped(*parts, causal, scale).reshape(-1, *q.shape[1:])
+                start = end
+        return out
+
+    def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
+        by_slot = torch.ones(num_slots, dtype=torch.int64, device=slots.device).index_copy_(0, slots, used)
+        mask = torch.arange(longest, device=slots.device) < by_slot[:, None]
+        return slots, num_slots, longest, mask[:, None, None]  # (num_slots, 1, 1, longest)
+
+    def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
+        slots, num_slots, longest, mask = plan
+        groups, dim = k.shape[2:]
+        by_slot = q.new_zeros(num_slots, groups, q.shape[1] // groups, dim)
+        by_slot.index_copy_(0, slots, q.view(len(q), groups, -1, dim))
+        keys, values = (x[:num_slots, :longest].transpose(1, 2) for x in (k, v))
+        out = scaled_dot_product_attention(by_slot, keys, values, attn_mask=mask, scale=scale)
+        return out[slots].reshape(q.shape)
+
+    def round_up(self, longest: int, limit: int) -> int:
+        return min(-(-longest // 256) * 256, limit)
+
+
+def _grouped(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+    """q (B, H, T, D), k and v (B, G, T, D) -> (B, T, H, D). With H > G only for B = 1."""
+    num_tokens, heads = q.shape[2], q.shape[1]
+    repeats = heads // k.shape[1]
+    if repeats > 1:
+        q = q.view(k.shape[1], repeats, num_tokens, -1).transpose(0, 1)
+        k, v = (x.expand(repeats, -1, -1, -1) for x in (k, v))
+    out = scaled_dot_product_attention(q, k, v, is_causal=causal and num_tokens > 1, scale=scale)
+    if repeats > 1:
+        out = out.transpose(0, 1).reshape(1, heads, num_tokens, -1)
+    return out.transpose(1, 2)
+
+
+VarlenKernel = Callable[..., Tensor]
+
+
+class VarlenBackend:
+    """torch's built-in FlashAttention for sequences of different length: one call a layer, straight from the slots."""
+
+    def __init__(self, name: str, kernel: VarlenKernel) -> None:
+        self.name, self._kernel = name, kernel
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
+        longest = segments.longest
+        return self._kernel(q, k, v, segments.bounds, segments.bounds, longest, longest, None, causal, scale)
+
+    def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
+        starts = torch.zeros(len(slots) + 1, dtype=torch.int32, device=slots.device)
+        starts[:-1] = slots * cache.slot_tokens
+        rows = torch.arange(len(slots) + 1, dtype=torch.int32, device=slots.device)
+        return rows, starts, used.to(torch.int32), longest
+
+    def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
+        rows, starts, used, longest = plan
+        return self._kernel(q, k.flatten(0, 1), v.flatten(0, 1), rows, starts, 1, longest, used, False, scale)
+
+    def round_up(self, longest: int, limit: int) -> int:
+        return limit  # lengths are read from the device, so one bound serves all
+
+
+def _public_varlen(
+    q: Tensor, k: Tensor, v: Tensor, bounds_q: Tensor, bounds_k: Tensor,
+    longest_q: int, longest_k: int, used: Tensor | None, causal: bool, scale: float,
+) -> Tensor:  # fmt: skip
+    """torch.nn.attention.varlen, where it knows `seqused_k` and grouped heads (2.14; not yet 2.10).
+
+    On Hopper and Blackwell it hands the vision tower's frames to cuDNN, which makes a plan of 55 to 70 ms for each new
+    shape: hence it comes second.
+    """
+    from torch.nn.attention.varlen import varlen_attn  # not in every supported torch
+
+    return varlen_attn(
+        q, k, v, bounds_q, bounds_k, longest_q, longest_k,
+        scale=scale,
+        window_size=(-1, 0) if causal else (-1, -1),
+        enable_gqa=q.shape[1] != k.shape[1],
+        **({} if used is None else {"seqused_k": used}),
+    )  # fmt: skip
+
+
+def _private_varlen(
+    q: Tensor, k: Tensor, v: Tensor, bounds_q: Tensor, bounds_k: Tensor,
+    longest_q: int, longest_k: int, used: Tensor | None, causal: bool, scale: float,
+) -> Tensor:  # fmt: skip
+    """The operator under the public function: always FlashAttention, in all supported versions of torch."""
+    return torch.ops.aten._flash_attention_forward(
+        q, k, v, bounds_q, bounds_k, longest_q, longest_k, 0.0, causal, False, scale=scale, seqused_k=used
+    )[0]
+
+
+def pick_backend(
+    device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int, wanted: str = "auto"
+) -> tuple[Backend, str]:
+    """The fastest back end that computes right here, and why not a faster one ("" when it is the fastest)."""
+    if wanted == "sdpa":
+        return SdpaBackend(), "chosen in the settings"
+    if device.type != "cuda":
+        return SdpaBackend(), ""
+    if dtype == torch.float32:
+        return SdpaBackend(), "flash attention has no float32"
+    reasons = []
+    for name, kernel in (("torch flash operator", _private_varlen), ("torch varlen attention", _public_varlen)):
+        backend = VarlenBackend(name, kernel)
+        reason = self_test(backend, device, dtype, heads, groups, dim)
+        if not reason:
+            return backend, ""
+        reasons.append(f"{name}: {reason}")
+    log.warning("falling back to SDPA: %s", "; ".join(reasons))
+    return SdpaBackend(), "; ".join(reasons)
+
+
+@torch.inference_mode()
+def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int) -> str:
+    """Compare a back end with plain float32 arithmetic; "" or what is wrong.
+
+    As in production: frames of a few hundred patches, values that are a view into a larger tensor, slots out of order
+    and long enough that a kernel splits them among its blocks.
+    """
+    random = torch.Generator(device).manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random, device=device).to(dtype)
+
+    cache = SlotCache(1, 4, TESTED_SLOT_TOKENS, groups, dim, dtype, device)
+    cache.keys[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
+    cache.values[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
+    slots, used = (torch.tensor(x, device=device) for x in ([2, 0, 3], [5, TESTED_SLOT_TOKENS - 100, 333]))
+    segments = Segments.of([7, 1, 240, 240, 130], device)
+    num_tokens = sum(segments.lengths)
+    q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
+    try:
+        for causal in (True, False):
+            ours = backend.packed(q, k, v, segments, causal, dim**-0.5)
+            if wrong := _compare(ours, reference_attention(q, k, v, segments.lengths, causal), dtype):
+                return f"packed: {wrong}"
+        plan = backend.plan_rows(cache, slots, used, 4, TESTED_SLOT_TOKENS)
+        ours = backend.cached(q[:3], cache.keys[0], cache.values[0], plan, dim**-0.5)
+        rows = []
+        for row, (slot, length) in enumerate(zip(slots.tolist(), used.tolist(), strict=True)):
+            keys, values = cache.keys[0][slot, :length], cache.values[0][slot, :length]
+            rows.append(reference_attention(q[row : row + 1], keys, values, (length,), False))
+        wrong = _compare(ours, torch.cat(rows), dtype)
+        return f"cached: {wrong}" if wrong else ""
+    except Exception as error:  # a kernel that is missing may fail in any way
+        return first_line(error, 160)
+    finally:
+        if device.type == "cuda":
+            del cache
+            torch.cuda.empty_cache()
+
+
+def reference_attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], causal: bool) -> Tensor:
+    """Softmax(q k^T / sqrt(D)) v in float32, segment by segment; the last query sees the last key."""
+    out, start = [], 0
+    for length in lengths:
+        keys, values = (
+            x[start : start + length].float().repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(0, 1)
+            for x in (k, v)
+        )
+        queries = q[start : start + length].float().transpose(0, 1)
+        scores = queries @ keys.transpose(1, 2) * q.shape[-1] ** -0.5
+        if causal:
+            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), float("-inf"))
+        out.append((scores.softmax(-1) @ values).transpose(0, 1))
+        start += length
+    return torch.cat(out)
+
+
+def _compare(ours: Tensor, reference: Tensor, dtype: torch.dtype) -> str:
+    """(N, H, D) each. The error is relative to each vector's length, since an average over many values is small."""
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2  # 16 bits round by 0.5 % and less
+    error = ((ours.float() - reference).norm(dim=-1) / reference.norm(dim=-1)).max().item()
+    return "" if error <= tolerance else f"differs by {error:.2g} of its length"

@@ -1,0 +1,275 @@
+"""`GenerateCore`: batches through `model.generate`, for every model family, one token of each row a step.
+
+It is also the reference that faster engines are tested against. Not thread-safe: one owner calls submit, cancel, step.
+"""
+
+import logging
+import threading
+from collections import deque
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from captioner.engine.core import (
+    FinishReason,
+    StepEvent,
+    end_tokens,
+    first_line,
+    is_device_error,
+    one_line,
+    use_device,
+)
+from captioner.engine.prepare import Prepared, can_share_batch, collate
+from captioner.engine.sampling import PerRowSampling
+
+log = logging.getLogger(__name__)
+
+
+class GenerateCore:
+    """See base.Core. A batch runs until its last row has ended; only then the next one starts."""
+
+    layout = None  # it takes what the processor returns
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        max_batch: int,
+        compile_decode: bool = False,
+        reason: str = "",
+        sage_attention: bool = False,
+    ) -> None:
+        """reason: why this core and no faster one, for the report. sage_attention: asked for, which is said there."""
+        self._model, self._max_batch, self._reason = model, max_batch, reason
+        self._batch = max_batch  # rows of the next batch; fewer after a shortage of memory
+        self._eos = end_tokens(model)
+        pad = model.generation_config.pad_token_id
+        self._pad = pad if pad is not None else (self._eos or (0,))[0]
+        self._sage_wanted = sage_attention
+        self._compile = compile_decode and model.device.type == "cuda"
+        self._compiling = "off"
+        if compile_decode:
+            self._compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
+        self._waiting: deque[Prepared] = deque()
+        self._alone: set[int] = set()  # requests whose batch failed: run again without company
+        self._cancelled: list[StepEvent] = []
+        self._run: _Run | None = None
+
+    @property
+    def num_slots(self) -> int:
+        return self._max_batch
+
+    @property
+    def num_running(self) -> int:
+        return len(self._run.unfinished) if self._run else 0
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._run or self._waiting or self._cancelled)
+
+    def ready(self, more_coming: bool) -> bool:
+        """A batch runs, is full, or nothing else is on its way."""
+        full = len(self._waiting) >= self._batch
+        return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
+
+    def expect(self, max_tokens: int) -> None:
+        """It has no plan of memory."""
+
+    def submit(self, request: Prepared) -> None:
+        self._waiting.append(request)
+
+    def cancel(self, request_id: int) -> None:
+        for request in self._waiting:
+            if request.id == request_id:
+                self._waiting.remove(request)
+                self._cancelled.append(StepEvent(request_id, 0, (), "cancelled"))
+                return
+        if self._run:
+            self._run.cancel(request_id)
+
+    def step(self) -> list[StepEvent]:
+        """One token for every row of the batch, or the start of a batch. A failed batch costs only its culprit."""
+        events, self._cancelled = self._cancelled, []
+        if self._run is None and self._waiting:
+            self._run = _Run(self._model, self._take_batch(), self._eos, self._pad, self._compile)
+        if self._run is None:
+            return events
+        try:
+            events += self._run.step()
+        except torch.OutOfMemoryError as error:
+            self._batch = max(1, len(self._run.batch) // 2)
+            return events + self._after_failure(error)
+        except Exception as error:  # whatever a model raises belongs to its requests
+            if is_device_error(error):
+                raise
+            log.exception("generation failed")
+            if self._compile and self._run.decoding:
+                return events + self._after_failed_compilation(error)
+            return events + self._after_failure(error)
+        if self._run.ended:
+            self._batch = min(self._max_batch, self._batch + 1)
+            self._run = None
+        return events
+
+    def close(self) -> None:
+        """Also lets the batch that runs come to its end."""
+        self._waiting.clear()
+        if self._run:
+            for request in self._run.batch:
+                self._run.cancel(request.id)
+            while not self._run.ended:
+                self._run.step()
+        self._run = None
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("engine", "batches through generate" + (f", since {self._reason}" if self._reason else "")),
+            ("batch", f"up to {self._max_batch} clips at once"),
+            ("attention", str(self._model.config._attn_implementation)),
+            ("SageAttention", "not active: needs continuous batching" if self._sage_wanted else "off"),
+            ("compile", self._compiling),
+        )
+
+    def _take_batch(self) -> list[Prepared]:
+        first = self._waiting.popleft()
+        batch = [first]
+        if first.id not in self._alone:
+            for request in list(self._waiting):
+                if len(batch) < self._batch and request.id not in self._alone and can_share_batch(first, request):
+                    self._waiting.remove(request)
+                    batch.append(request)
+        return batch
+
+    def _after_failure(self, error: Exception) -> list[StepEvent]:
+        unfinished, self._run = self._run.unfinished, None
+        reason, out_of_memory = one_line(error), isinstance(error, torch.OutOfMemoryError)
+        if len(unfinished) == 1:
+            self._alone.discard(unfinished[0].id)
+            self._batch = self._max_batch  # it is settled that the batch was not to blame
+            return [StepEvent(unfinished[0].id, 0, (), "memory" if out_of_memory else "error", reason)]
+        log.warning("%s; its %d clips run again in smaller batches", reason, len(unfinished))
+        if not out_of_memory:
+            self._alone.update(request.id for request in unfinished)
+        self._waiting.extendleft(reversed(unfinished))
+        return []
+
+    def _after_failed_compilation(self, error: Exception) -> list[StepEvent]:
+        """Compilation fails in many ways, and prompts are read without it: the whole batch again, not compiled."""
+        unfinished, self._run = self._run.unfinished, None
+        self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
+        self._waiting.extendleft(reversed(unfinished))
+        return []
+
+
+class _Run(BaseStreamer, StoppingCriteria):
+    """One call of `generate`, turned into a coroutine: its thread runs only while the owner waits inside step()."""
+
+    def __init__(
+        self, model: PreTrainedModel, batch: list[Prepared], eos: tuple[int, ...], pad: int, compile_decode: bool
+    ) -> None:
+        self.batch, self.ended = batch, False
+        self._model, self._eos, self._pad = model, eos, pad
+        self._compile = compile_decode
+        self._tokens: list[list[int]] = [[] for _ in batch]
+        self._reasons: list[FinishReason | None] = [None] * len(batch)
+        self._cancelled: set[int] = set()
+        self._events: list[StepEvent] = []
+        self._error: BaseException | None = None
+        self._prompt_seen = False
+        self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._generate, name="generate", daemon=True)
+        self._thread.start()
+
+    @property
+    def unfinished(self) -> list[Prepared]:
+        return [p for p, reason in zip(self.batch, self._reasons, strict=True) if reason is None]
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the prompts have been read."""
+        return any(self._tokens)
+
+    def cancel(self, request_id: int) -> None:
+        self._cancelled.add(request_id)
+
+    def step(self) -> list[StepEvent]:
+        """Run until the next token of all rows, or the end. Raises what generate raised."""
+        self._go.release()
+        self._paused.acquire()
+        events, self._events = self._events, []
+        if self._error:
+            raise self._error
+        return events
+
+    def _generate(self) -> None:
+        self._go.acquire()
+        try:
+            use_device(self._model.device)
+            with torch.inference_mode():
+                self._call_generate()
+        except BaseException as error:  # handed to the owner, who waits in step()
+            self._error = error
+        self.ended = True
+        self._paused.release()
+
+    def _call_generate(self) -> None:
+        device = self._model.device
+        inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
+        for name in inputs.keys() & {"pixel_values", "pixel_values_videos"}:
+            inputs[name] = inputs[name].to(self._model.dtype)  # not every family casts them itself
+        sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])
+        config = GenerationConfig(
+            max_new_tokens=max(p.options.max_new_tokens for p in self.batch),
+            do_sample=False,
+            eos_token_id=list(self._eos) or None,
+            pad_token_id=self._pad,
+            cache_implementation="static" if self._compile else None,
+        )
+        self._model.generate(
+            **inputs,
+            generation_config=config,
+            logits_processor=LogitsProcessorList([sampling]),
+            stopping_criteria=StoppingCriteriaList([self]),
+            streamer=self,
+        )
+
+    def put(self, value: Tensor) -> None:
+        """Called by generate: first with the prompts (B, L), then with the newest tokens (B,)."""
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for row, token in enumerate(value.tolist()):
+            if self._reasons[row] is None:
+                self._record(row, token)
+        self._paused.release()
+        self._go.acquire()
+
+    def _record(self, row: int, token: int) -> None:
+        tokens, request = self._tokens[row], self.batch[row]
+        if token in self._eos:
+            self._reasons[row] = "stop"
+        else:
+            tokens.append(token)
+            if len(tokens) >= request.options.max_new_tokens:
+                self._reasons[row] = "length"
+        self._report(row)
+
+    def _report(self, row: int) -> None:
+        reason, tokens = self._reasons[row], self._tokens[row]
+        self._events.append(StepEvent(self.batch[row].id, len(tokens), tuple(tokens) if reason else (), reason))
+
+    def end(self) -> None:
+        """Part of the streamer's interface; the thread's end says it already."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        """The per-row stop: bool (B,), asked by generate after put()."""
+        for row, request in enumerate(self.batch):
+            if self._reasons[row] is None and request.id in self._cancelled:
+                self._reasons[row] = "cancelled"
+                self._report(row)
+        return torch.tensor([reason is not None for reason in self._reasons], device=input_ids.device)

@@ -1,0 +1,280 @@
+"""The journal of jobs: what each was asked for and what became of each item, so that one that was cut short goes on."""
+
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from sqlite3 import Row
+from typing import TypeVar
+
+from captioner.captions.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
+from captioner.captions.store import CaptionStore
+from captioner.captions.text import Decoration
+from captioner.errors import JobError, StateError
+from captioner.jobs.events import JobOutcome
+from captioner.jobs.job import FindModel, Job, Model
+from captioner.jobs.recorder import JobRecorder, storable, told
+from captioner.jobs.unfinished import (
+    NUM_LEFT,
+    count_left,
+    items_left,
+    items_text,
+    leave_out,
+    losses_of,
+    newest,
+    reconcile,
+)
+from captioner.redaction import redact
+from captioner.system.database import Database, path_text
+from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
+
+log = logging.getLogger(__name__)
+
+KEPT_UNFINISHED = 10  # older ones are not offered any more
+
+T = TypeVar("T")
+
+_OFFERED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
+
+# A job that failed before any of its items had a turn is offered no more once the same items are tried again.
+_FORGET_FAILED_STARTS = """
+    UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 AND folder = ?2
+    AND total = ?3 AND json_extract(request_json, '$.resumes') IS NULL
+    AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) AND (
+        SELECT i.items_json = again.items_json FROM job_lists i, job_lists again
+        WHERE i.operation = o.id AND again.operation = ?1
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A job that ended, or was ended, before all of its items had their turn."""
+
+    operation: int
+    title: str
+    folder: Path
+    left: int  # items
+    total: int
+    created_at_s: float  # POSIX time
+    state: str  # "interrupted" by the end of its process, "stopped" or "failed"
+    reason: str
+
+
+class Journal:
+    """Any thread may call. All methods raise StateError when the database cannot be used.
+
+    An item whose caption stands is done, whether or not the journal heard of it: the change of the caption names its
+    job, and is committed in one step with its outcome. So outcomes can be written some at a time, and a process that
+    is killed in between loses none.
+    """
+
+    def __init__(self, database: Database, captions: CaptionStore, find: Callable[[str], FindModel]) -> None:
+        """find: of a model's source, how to find its files now."""
+        self._database, self._captions, self._find = database, captions, find
+        self._recorders: dict[int, JobRecorder] = {}
+        self._guard = threading.Lock()  # of the next
+        self._ended: dict[int, tuple[JobOutcome, str]] = {}  # what is still to be written down
+        self._left: dict[int, int] = {}  # operation -> items left, of those that have ended
+        self._infos: dict[tuple, OperationInfo] = {}  # of those that will not change
+
+    def settle(self) -> None:
+        """At the start of the one program that runs jobs: what still says that it runs was cut short."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE operations SET state = 'interrupted', reason = 'the program ended while it ran', "
+                "ended_at_s = ? WHERE state = 'running' AND kind = 'job'",
+                (time.time(),),
+            )
+        self._reconcile_all()
+        self._database.execute(  # it ended with all done but for this note
+            f"UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
+            f"AND {NUM_LEFT} = 0"
+        )
+
+    def begin(
+        self,
+        job: Job,
+        folder: Path,
+        recursive: bool,
+        resumes: int | None = None,
+        losses: Mapping[str, int] | None = None,
+    ) -> int:
+        """Write down a job with all of its items, before anything is done; returns its number.
+
+        resumes: the job that it goes on with, which is then offered no more. Raises JobError when that was taken
+        up by another one already.
+        """
+        self._write_ends()
+        request = {
+            "folder": str(folder),
+            "recursive": recursive,
+            "resumes": resumes,
+            "model": {"name": job.model.name, "specs": [asdict(spec) for spec in job.model.specs]},
+            "prompt": job.prompt,
+            "plan": asdict(job.plan),
+            "options": asdict(job.options),
+            "existing": job.existing,
+            "decoration": list(job.decoration),
+            "consent": job.consent,
+            **newest(self._database),
+        }
+        total = len(job.items)
+        count = f"{total:,} file{'' if total == 1 else 's'}"
+        title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
+        listed = items_text(job.items)
+        with self._database.transaction() as connection:
+            if resumes is not None:
+                taken = connection.execute(
+                    f"UPDATE operations AS o SET state = 'resumed' WHERE id = ? AND {_OFFERED}", (resumes,)
+                )
+                if not taken.rowcount:
+                    raise JobError(f"job {resumes} is not unfinished any more; it runs again or was done by another")
+            operation = begin_operation(connection, "job", title, folder, total, request)
+            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, listed))
+            for name, num in (losses or {}).items():
+                connection.execute(*told(operation, name, state="waiting", losses=num))
+            if resumes is None:
+                connection.execute(_FORGET_FAILED_STARTS, (operation, path_text(folder), total))
+        self._recorders[operation] = JobRecorder(self._database, operation)
+        return operation
+
+    def recorder(self, operation: int) -> JobRecorder:
+        """Of a job that this process has begun and not ended."""
+        return self._recorders[operation]
+
+    def is_active(self, operation: int) -> bool:
+        """Whether this process runs it or is about to."""
+        return operation in self._recorders and operation not in self._ended
+
+    def end(self, operation: int, outcome: JobOutcome, reason: str = "") -> None:
+        """What cannot be written now is kept, and written when somebody asks what is unfinished or begins a job."""
+        with self._guard:
+            self._ended[operation] = (outcome, redact(reason))
+        self._write_ends()
+
+    def _write_ends(self) -> None:
+        with self._guard:
+            if not self._ended:
+                return
+            for operation, (outcome, reason) in list(self._ended.items()):
+                self._recorders[operation].flush()
+                with self._database.transaction() as connection:
+                    end_operation(connection, operation, outcome, reason)
+                del self._ended[operation], self._recorders[operation]
+            self._reconcile_all()
+
+    def unfinished(self) -> list[Unfinished]:
+        """Jobs with items left that no process runs, the newest first: after a crash, a stop or a failure."""
+        try:
+            self._write_ends()
+        except StateError as error:
+            log.warning("a job that has ended is not offered yet: %s", error)
+        found = []
+        for row in self._offered():
+            about = json.loads(row["request_json"])
+            values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
+            left = self._num_left(row["id"])
+            found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
+        return found
+
+    def reopen(
+        self, operation: int, obstacle: Callable[[MediaItem], str] = lambda item: ""
+    ) -> tuple[Job, dict[str, int]]:
+        """The same job over what is left of it, and how many replicas each of these items has cost already.
+
+        obstacle: why an item may not be captioned now, else "". Such items are left out for good, and so are those
+        of which cannot be told whether their caption was written. Raises JobError when it is not unfinished.
+        """
+        self._write_ends()
+        about = request_of(self._database, operation)
+        if not self._database.rows(f"SELECT 1 FROM operations o WHERE o.id = ? AND {_OFFERED}", (operation,)):
+            raise JobError(f"job {operation} is not unfinished: it runs, is done, or was resumed")
+        self._captions.settle(operation)
+        self._reconcile(operation, about)
+        items = items_left(self._database, operation, about)
+        left_out, why = self._leave_out(operation, items, obstacle)
+        items = [item for item in items if item.name not in left_out]
+        costly = losses_of(self._database, operation)
+        losses = {item.name: costly[name] for item in items if (name := storable(item.name)) in costly}
+        if not items and left_out:
+            raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {why}")
+        if not items:
+            raise JobError(f"nothing is left of job {operation}: all of its files have been captioned since")
+        specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
+        job = Job(
+            items=tuple(items),
+            model=Model(about["model"]["name"], self._find(specs[0].source), specs),
+            prompt=about["prompt"],
+            plan=_build(SamplePlan, about["plan"]),
+            options=_build(GenerationOptions, about["options"]),
+            existing=about["existing"],
+            decoration=Decoration(*about["decoration"]),
+            consent=about["consent"],
+        )
+        return job, losses
+
+    def place(self, operation: int) -> tuple[Path, bool]:
+        """(the folder of a job, whether its subfolders were included). Raises JobError for an unknown number."""
+        about = request_of(self._database, operation)
+        return Path(about["folder"]), about["recursive"]
+
+    def dismiss(self, operation: int) -> None:
+        """Offer it no more. Its captions stay as they are."""
+        self._database.execute(
+            f"UPDATE operations AS o SET state = 'dismissed' WHERE id = ? AND {_OFFERED}", (operation,)
+        )
+
+    def recent(self, limit: int = 50) -> list[OperationInfo]:
+        """Jobs, bulk edits and undos, the latest first."""
+        sql = "SELECT id, state, undone_at_s FROM operations ORDER BY id DESC LIMIT ?"
+        return [self._info(*row) for row in self._database.rows(sql, (limit,))]
+
+    def _info(self, operation: int, state: str, undone_at_s: float | None) -> OperationInfo:
+        """The items of what has ended for good are counted once: a job may have 50,000."""
+        key = (operation, state, undone_at_s)
+        if key in self._infos:
+            return self._infos[key]
+        info = operation_info(self._database, operation)
+        if state in ("done", "resumed", "dismissed"):
+            self._infos[key] = info
+        return info
+
+    def _offered(self) -> list[Row]:
+        rows = self._database.rows(f"SELECT o.* FROM operations o WHERE {_OFFERED} ORDER BY o.id DESC")
+        return list(itertools.islice((row for row in rows if self._num_left(row["id"])), KEPT_UNFINISHED))
+
+    def _num_left(self, operation: int) -> int:
+        if operation not in self._left:
+            self._left[operation] = count_left(self._database, operation)
+        return self._left[operation]
+
+    def _reconcile_all(self) -> None:
+        for row in self._offered():
+            self._reconcile(row["id"], json.loads(row["request_json"]))
+
+    def _reconcile(self, operation: int, about: dict) -> None:
+        if reconcile(self._database, operation, about):
+            self._left.pop(operation, None)
+
+    def _leave_out(
+        self, operation: int, items: list[MediaItem], obstacle: Callable[[MediaItem], str]
+    ) -> tuple[set[str], str]:
+        """Skip what `reopen` leaves out; returns the names, and the first one with its reason."""
+        left_out = leave_out(self._database, operation, items, obstacle)
+        if not left_out:
+            return set(), ""
+        self._left.pop(operation, None)
+        item, reason = left_out[0]
+        count = "1 file of job %d is" if len(left_out) == 1 else f"{len(left_out):,} files of job %d are"
+        log.warning(f"{count} left out: %s: %s", operation, item.name, reason)
+        return {left.name for left, _ in left_out}, f"{item.name}: {reason}"
+
+
+def _build(kind: type[T], values: dict) -> T:
+    """A dataclass from what another version of the program may have written down."""
+    return kind(**{name: values[name] for name in kind.__dataclass_fields__ if name in values})

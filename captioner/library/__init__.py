@@ -1,0 +1,1 @@
+"""The open folder as its viewers see it."""

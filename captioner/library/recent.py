@@ -1,0 +1,47 @@
+"""The folders opened last, in one small JSON file."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+from captioner.system.files import write_atomic
+
+log = logging.getLogger(__name__)
+
+KEPT_FOLDERS = 10
+
+
+class RecentFolders:
+    """The latest first. A convenience: what cannot be read or written is logged, never raised. Any thread may call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def paths(self) -> list[Path]:
+        with self._lock:
+            return self._read()
+
+    def add(self, folder: Path) -> None:
+        with self._lock:
+            before = self._read()
+            folders = [folder, *(other for other in before if other != folder)][:KEPT_FOLDERS]
+            if folders == before:
+                return
+            try:
+                # Escaped, for a name may hold half a character that UTF-8 cannot.
+                write_atomic(self._path, (json.dumps([str(f) for f in folders], indent=2) + "\n").encode("ascii"))
+            except OSError as error:
+                log.warning("cannot write %s: %s", self._path, error.strerror)
+
+    def _read(self) -> list[Path]:
+        try:
+            names = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            log.warning("cannot read %s: %s", self._path, error)
+            return []
+        valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return [Path(name) for name in names][:KEPT_FOLDERS] if valid else []

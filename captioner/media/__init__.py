@@ -1,0 +1,1 @@
+"""From a folder to media items, and from a file to frames."""

@@ -1,0 +1,253 @@
+"""A folder -> its media files; a media file -> what it is."""
+
+import contextlib
+import itertools
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from captioner.errors import FolderError, MediaError
+from captioner.media import picture as pictures
+from captioner.media.video import VideoFile
+from captioner.values import MediaInfo, MediaItem, MediaKind
+
+VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif")
+KINDS: dict[str, MediaKind] = dict.fromkeys(VIDEO_EXTENSIONS, "video") | dict.fromkeys(IMAGE_EXTENSIONS, "image")
+
+_ROLES: dict[str, Literal["video", "image", "text"]] = {**KINDS, "txt": "text"}
+_DIGITS = re.compile("([0-9]+)")
+_DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
+_new_tuple = tuple.__new__
+
+_Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, status
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a scan of a folder found."""
+
+    items: tuple[MediaItem, ...]  # a folder's own files first, then its subfolders; each in natural order
+    warnings: tuple[str, ...]  # one line each: captions renamed because of a clash, what could not be read
+
+
+def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
+    """The kind of a media file, by its extension if not given, when there is something in it to read.
+
+    Raises MediaError, as for anything but a regular file: to open a pipe would wait for ever.
+    """
+    kind = kind or KINDS.get(path.suffix[1:].lower())
+    if kind is None:
+        raise MediaError(f"not a video or image, by its extension {path.suffix or '(none)'}")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise MediaError("no such file; it was moved or deleted") from None
+    except OSError as error:
+        raise MediaError(f"cannot be opened: {error.strerror}") from None
+    except ValueError:  # a NUL in it
+        raise MediaError("cannot be opened: its name is none that a file can have") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError("is a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+    if not status.st_size:
+        raise MediaError("file is empty")
+    if not os.access(path, os.R_OK):
+        raise MediaError("no permission to read it")
+    return kind
+
+
+def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
+    """Size, duration and so on, from one frame and the times of the others. kind: by the file's extension if None.
+
+    Raises MediaError with one line that does not repeat the path.
+    """
+    if check_file(path, kind) == "video":
+        with VideoFile(path) as video:
+            width, height = video.size
+            num_frames = len(video.times)
+            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, video.rotation, video.codec)
+    with pictures.open_picture(path) as image:
+        width, height = pictures.display_size(image)
+        timeline = pictures.read_timeline(image)
+        codec = (image.format or "").lower()
+        return MediaInfo(width, height, timeline.duration_ms / 1000, timeline.fps, len(timeline.starts_ms), 0, codec)
+
+
+def nowhere(_: Path) -> bool:
+    return False
+
+
+def discover(folder: Path, recursive: bool = False, leads_out: Callable[[Path], bool] = nowhere) -> Discovery:
+    """Find the media files of a folder, with size, time and caption state, in one pass that opens no file.
+
+    Hidden files and folders are left out, and links to folders are not followed. A caption is `<stem>.txt`; of several
+    files with the same stem only the first one's, and `<filename>.txt` for the others. leads_out: of a link to a file,
+    whether it leads where nothing may be read; such files, and those with such captions, are left out.
+    Raises FolderError.
+    """
+    folder = folder.expanduser().absolute()
+    items: list[MediaItem] = []
+    warnings: list[str] = []
+    pending = [(folder, "")]
+    while pending:
+        current, prefix = pending.pop()
+        try:
+            subfolders = _scan_folder(current, prefix, items, warnings, leads_out)
+        except OSError as error:
+            if not prefix:
+                raise FolderError(_folder_message(folder, error)) from None
+            warnings.append(f"{prefix[:-1]}: this folder cannot be read ({error.strerror}); skipped")
+            continue
+        if recursive:
+            pending += ((current / name, f"{prefix}{name}/") for name in reversed(subfolders))
+    return Discovery(tuple(items), tuple(warnings))
+
+
+def _folder_message(folder: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"no such folder: {folder}"
+    if isinstance(error, NotADirectoryError):
+        return f"not a folder: {folder}"
+    return f"cannot read the folder {folder}: {error.strerror}"
+
+
+def _scan_folder(
+    folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], leads_out: Callable[[Path], bool]
+) -> list[str]:
+    """Add the folder's media files to `items`; returns the names of its subfolders in natural order. Raises OSError.
+
+    Plain tuples, since what is done for each of perhaps 50,000 files must cost little more than to ask its size.
+    """
+    with _listing(folder) as entries:
+        found, texts, subfolders, links = _sort_out(entries, prefix, warnings)
+    outside = {name for name in links if leads_out(folder / name)}
+    found = _in_natural_order(found)
+    captions = _caption_names(found, prefix, warnings)
+    present = set(_folded(texts))
+    for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
+        if outside and (link := _first_of(outside, filename, caption)):
+            warnings.append(f"{prefix}{filename}: {link} is a link out of the folders that may be opened; skipped")
+            continue
+        fields = (
+            folder,
+            filename,
+            prefix + filename,
+            kind,
+            status.st_size,
+            status.st_mtime,
+            caption,
+            folded in present,
+        )
+        items.append(_new_tuple(MediaItem, fields))  # a third of the time of MediaItem(...)
+    return [name for _, name in sorted(zip(_natural_keys(subfolders), subfolders, strict=True))]
+
+
+def _sort_out(
+    entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
+) -> tuple[list[_Found], list[str], list[str], list[str]]:
+    """(media files, names of text files, names of subfolders, names of links), in no order."""
+    found: list[_Found] = []
+    texts: list[str] = []
+    subfolders: list[str] = []
+    links: list[str] = []
+    for entry in entries:
+        filename = entry.name
+        if filename[0] == ".":
+            continue
+        stem, _, extension = filename.rpartition(".")
+        role = _ROLES.get(extension) or _ROLES.get(extension.lower())
+        try:
+            if role and entry.is_symlink():  # to whatever: a caption is read by its name alone
+                links.append(filename)
+            if role is None or not entry.is_file():
+                if entry.is_dir(follow_symlinks=False):
+                    subfolders.append(filename)
+                elif role in ("video", "image") and entry.is_symlink():
+                    entry.stat()  # raises if it leads nowhere
+            elif stem:
+                if role == "text":
+                    texts.append(filename)
+                else:
+                    found.append((stem, filename, role, entry.stat()))
+        except OSError as error:
+            warnings.append(f"{prefix}{filename}: cannot be read ({error.strerror}); skipped")
+    return found, texts, subfolders, links
+
+
+def _first_of(names: set[str], *wanted: str) -> str:
+    return next((name for name in wanted if name in names), "")
+
+
+@contextlib.contextmanager
+def _listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Its entries. Through a descriptor where that works: the kernel finds each file sooner. Raises OSError."""
+    if os.scandir not in os.supports_fd:
+        with os.scandir(folder) as entries:
+            yield entries
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+def _in_natural_order(found: list[_Found]) -> list[_Found]:
+    """By stem; of the same stem videos before images, then by filename."""
+    keys: list[Any] = _natural_keys([stem for stem, _, _, _ in found])
+    if len(set(keys)) < len(keys):
+        keys = [(key, kind == "image", filename) for key, (_, filename, kind, _) in zip(keys, found, strict=True)]
+    return [found[number] for number in sorted(range(len(found)), key=keys.__getitem__)]
+
+
+def _natural_keys(names: list[str]) -> list[str]:
+    """Strings that sort as people expect, clip2 before clip10 and B after a, among themselves.
+
+    Each run of digits is filled up with zeros to the longest. All names are handled as one text, which is several times
+    faster than one by one; in most folders the runs are alike and nothing is left to do.
+    """
+    if not names:
+        return []
+    text = "/".join(names).lower()  # a name cannot hold a slash
+    if len(set(text.translate(_DIGITS_TO_ZERO).split("/"))) > 1:
+        parts = _DIGITS.split(text)
+        width = max(map(len, parts[1::2]), default=0)
+        parts[1::2] = [run.zfill(width) for run in parts[1::2]]
+        text = "".join(parts)
+    return text.split("/")
+
+
+def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> list[str]:
+    """The caption's filename for each file, no two alike: the first file of a stem has the plain one."""
+    captions = [stem + ".txt" for stem, _, _, _ in found]
+    folded = _folded(captions)
+    if len(set(folded)) == len(folded):
+        return captions
+    owners: dict[str, str] = {}
+    for caption, (_, filename, *_) in zip(folded, found, strict=True):
+        owners.setdefault(caption, filename)
+    for number, (stem, filename, *_) in enumerate(found):
+        owner = owners[folded[number]]
+        if owner != filename:
+            caption = next(name for name in _longer_names(filename) if os.path.normcase(name) not in owners)
+            owners[os.path.normcase(caption)] = filename
+            captions[number] = caption
+            warnings.append(f"{prefix}{filename}: {stem}.txt belongs to {owner}, so its caption is {caption}")
+    return captions
+
+
+def _longer_names(filename: str) -> Iterator[str]:
+    """Caption names to try for a file whose stem another one has too."""
+    yield f"{filename}.txt"
+    for number in itertools.count(2):
+        yield f"{filename}.{number}.txt"
+
+
+def _folded(names: list[str]) -> list[str]:
+    """Spelled alike where the system takes them for names of the same file; unchanged where case matters."""
+    return names if os.path.normcase("A") == "A" else [os.path.normcase(name) for name in names]

@@ -1,0 +1,135 @@
+"""The wanted frames of a video, decoding as little as gives exactly what decoding all of it in order would give."""
+
+import bisect
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from captioner.errors import MediaError
+from captioner.media.video import VideoFile
+
+# Seek only past more frames than this: a seek may land one group of pictures early, and costs as much as some frames.
+MIN_FRAMES_TO_SEEK = 12
+
+# Codecs whose decoders leave out unreferenced frames bit-exactly and gain by it.
+SKIPPING_CODECS = ("h264", "hevc")
+
+# Tries before a seek counts as failed: each begins one keyframe earlier.
+MAX_SEEKS = 4
+
+Convert = Callable[[VideoFrame], np.ndarray]
+
+
+class _Unexpected(Exception):
+    """The stream is not what its packets said, so that only decoding all of it in order is sure."""
+
+
+def read_frames(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
+    """What `convert` makes of the frame that is shown at each wanted time (ascending, out of `video.times`).
+
+    To be called once for a VideoFile. Raises MediaError if nothing can be decoded, and whatever `convert` raises.
+    """
+    if video.exact:
+        try:
+            return _SeekingReader(video, wanted, convert).read()
+        except (_Unexpected, av.error.FFmpegError):
+            pass
+    return _read_in_order(video, wanted, convert)
+
+
+def _read_in_order(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
+    """Decode all frames; where the wanted one is lost, the one before it is what a player shows."""
+    pictures: dict[int, np.ndarray] = {}
+    ahead = deque(wanted)
+    shown: VideoFrame | None = None
+    for tick, frame in video.frames():
+        while ahead and ahead[0] < tick:
+            pictures[ahead.popleft()] = convert(shown or frame)
+        shown = frame
+        if ahead and ahead[0] == tick:
+            pictures[ahead.popleft()] = convert(frame)
+        if not ahead:
+            break
+    if shown is None:
+        raise MediaError(f"no frame could be decoded ({video.num_errors} decoder errors)")
+    return pictures | {tick: convert(shown) for tick in ahead}
+
+
+class _SeekingReader:
+    """One pass over the wanted times, forward, with a seek where a keyframe is far ahead.
+
+    Raises _Unexpected or av.error.FFmpegError at the first sign that frames are not where the packets put them.
+    """
+
+    def __init__(self, video: VideoFile, wanted: Sequence[int], convert: Convert) -> None:
+        self._video = video
+        self._wanted = frozenset(wanted)
+        self._convert = convert
+        self._pictures: dict[int, np.ndarray] = {}
+        self._position: int | None = None  # time of the last frame that came out since the last seek
+        self._landing: int | None = None  # the wanted time right after a seek, until a frame came out
+        self._may_skip = video.codec in SKIPPING_CODECS
+        frames, self._packets = video.opening
+        for frame in frames:
+            self._take(frame)
+
+    def read(self) -> dict[int, np.ndarray]:
+        for tick in sorted(self._wanted):
+            if tick not in self._pictures:
+                self._advance(tick)
+        return self._pictures
+
+    def _advance(self, tick: int) -> None:
+        """Decode until the frame at `tick` came out."""
+        number = bisect.bisect_right(self._video.keyframes, tick) - 1
+        if number >= 0 and self._is_far(self._video.keyframes[number]):
+            self._packets = self._seek(tick, number)
+        for packet in self._packets:
+            is_unwanted = packet is not None and packet.pts not in self._wanted
+            for frame in self._video.decode(packet, self._may_skip and is_unwanted):
+                self._take(frame)
+            if tick in self._pictures:
+                return
+            if self._position is not None and self._position > tick:
+                break
+        raise _Unexpected
+
+    def _is_far(self, keyframe: int) -> bool:
+        times, position = self._video.times, self._position
+        if position is None or keyframe <= position:
+            return False
+        return bisect.bisect_left(times, keyframe) - bisect.bisect_left(times, position) > MIN_FRAMES_TO_SEEK
+
+    def _seek(self, tick: int, number: int) -> Iterator[Packet | None]:
+        """Packets from a keyframe on that is shown at or before `tick`; `number` is the last such keyframe's.
+
+        MPEG program streams land on other packets than keyframes, and MOV goes by decoding times and may land late.
+        """
+        self._position = None
+        earlier = self._video.keyframes[max(0, number - MAX_SEEKS + 1) : number + 1]
+        for target in [*reversed(earlier), self._video.times[0]]:
+            packets = self._video.seek(target)
+            packet = next(packets)
+            if packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= tick:
+                self._landing = tick
+                return itertools.chain([packet], packets)
+        raise _Unexpected
+
+    def _take(self, frame: VideoFrame) -> None:
+        """Check that the frame is where it should be, and keep its picture if it is wanted."""
+        tick = frame.pts
+        if tick is None or (self._position is not None and tick <= self._position):
+            raise _Unexpected
+        if self._landing is not None:
+            if frame.is_corrupt or tick > self._landing:  # a picture that cannot stand alone, or too late
+                raise _Unexpected
+            self._landing = None
+        self._may_skip = self._may_skip and not frame.interlaced_frame  # of two fields, one may refer to the other
+        self._position = tick
+        if tick in self._wanted and tick not in self._pictures:
+            self._pictures[tick] = self._convert(frame)

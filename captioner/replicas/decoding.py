@@ -1,0 +1,174 @@
+"""Decode threads in front of an engine: files to tensors, a little ahead of it and no further."""
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from captioner.engine.core import first_line
+from captioner.engine.prepare import Prepared, Preparer
+from captioner.errors import CaptionerError
+from captioner.media.sample import sample
+from captioner.values import CaptionRequest, SamplePlan
+
+log = logging.getLogger(__name__)
+
+MIN_FRAMES = 2  # a clip is not tried with fewer
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A request whose tensors are ready, or why not. It keeps no pixels beside those of `prepared`."""
+
+    id: int
+    prepared: Prepared | None = None
+    times_s: tuple[float, ...] = ()
+    warning: str = ""
+    error: str = ""
+
+
+class Feeder:
+    """Bounded: at most `depth` requests are being decoded, or are decoded and wait for the engine.
+
+    So its own share of host memory stays under depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB a clip of
+    32 frames at 352 x 352), twice that while a thread builds its tensors, and each thread's decoder, however many
+    requests wait in here. The engine keeps the pixels of those that run, too: who runs short of memory begins again.
+    A thread that is stuck in a file is left to itself and replaced; nothing can end it.
+    submit, cancel, refill, give_up_overdue: one owner. `deliver` is called in any of these threads.
+    """
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        num_threads: int,
+        depth: int,
+        deliver: Callable[[Decoded], None],
+        timeout_s: float = math.inf,
+    ) -> None:
+        self.num_threads, self._depth, self._timeout_s = num_threads, max(depth, num_threads), timeout_s
+        self.num_decoding = 0
+        self._preparer, self._deliver = preparer, deliver
+        self._pending: deque[CaptionRequest] = deque()
+        self._cancelled: set[int] = set()  # ids, while in `_begun` or before it
+        self._to_decode: queue.SimpleQueue[CaptionRequest | None] = queue.SimpleQueue()
+        self._begun: dict[int, float] = {}  # id -> monotonic time; who takes it out tells what became of it
+        self._closed = False
+        self._stuck: set[int] = set()  # ids that were given up, and whose threads have not come back
+        for _ in range(num_threads):
+            self._start_thread()
+
+    def resize(self, depth: int) -> None:
+        """Of what is ahead already, nothing is dropped."""
+        self._depth = max(depth, self.num_threads)
+
+    @property
+    def has_idle_thread(self) -> bool:
+        return self.num_decoding < self.num_threads
+
+    @property
+    def more_coming(self) -> bool:
+        return bool(self.num_decoding or self._pending)
+
+    @property
+    def num_queued(self) -> int:
+        return len(self._pending)
+
+    @property
+    def num_stuck(self) -> int:
+        return len(self._stuck)
+
+    def submit(self, request: CaptionRequest, first: bool = False) -> None:
+        """first: before all that wait."""
+        if first:
+            self._pending.appendleft(request)
+        else:
+            self._pending.append(request)
+
+    def refill(self, num_waiting: int) -> None:
+        """Start as many as may be begun while `num_waiting` decoded requests wait for the engine."""
+        while self._pending and self.num_decoding + num_waiting < self._depth:
+            request = self._pending.popleft()
+            self.num_decoding += 1
+            self._to_decode.put(request)
+
+    def on_delivered(self, request_id: int) -> None:
+        """To be called by the owner once for each request that was delivered."""
+        self.num_decoding -= 1
+        self._cancelled.discard(request_id)
+
+    def cancel(self, request_id: int) -> None:
+        """A request that is among the next to be decoded is delivered nevertheless, undecoded where possible."""
+        for request in self._pending:
+            if request.id == request_id:
+                self._pending.remove(request)
+                return
+        self._cancelled.add(request_id)
+
+    def give_up_overdue(self) -> None:
+        """Deliver an error for each request whose decoding takes too long."""
+        now_s = time.monotonic()
+        for request_id, begun_s in self._begun.copy().items():
+            if now_s - begun_s < self._timeout_s:
+                continue
+            self._stuck.add(request_id)
+            if self._begun.pop(request_id, None) is None:  # it came back just now
+                self._stuck.discard(request_id)
+                continue
+            self._start_thread()
+            reason = f"decoding took longer than {self._timeout_s:.0f} s; the file may be damaged"
+            self._deliver(Decoded(request_id, error=reason))
+
+    def close(self) -> None:
+        """Does not wait: a decoder may hang."""
+        self._pending.clear()
+        self._closed = True
+        for _ in range(self.num_threads):
+            self._to_decode.put(None)
+
+    def _start_thread(self) -> None:
+        threading.Thread(target=self._run, name="decode", daemon=True).start()
+
+    def _run(self) -> None:
+        while (request := self._to_decode.get()) is not None and not self._closed and self._handle(request):
+            pass
+
+    def _handle(self, request: CaptionRequest) -> bool:
+        """Decode and deliver it. False if it was given up meanwhile; another thread has taken this one's place then."""
+        self._begun[request.id] = time.monotonic()
+        cancelled = request.id in self._cancelled
+        decoded = Decoded(request.id, error="cancelled") if cancelled else self._decode(request)
+        if self._begun.pop(request.id, None) is None:
+            self._stuck.discard(request.id)
+            return False
+        self._deliver(decoded)
+        return True
+
+    def _decode(self, request: CaptionRequest) -> Decoded:
+        try:
+            frames = sample(request.path, request.plan, request.kind)
+            prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
+            return Decoded(request.id, prepared, tuple(frames.times_s.tolist()), frames.warning)
+        except CaptionerError as error:
+            return Decoded(request.id, error=str(error))
+        except MemoryError:
+            return Decoded(request.id, error="not enough memory to decode it")
+        except Exception as error:  # a decoder's surprise costs this item, not the replica
+            log.exception("decoding %s failed", request.path)
+            return Decoded(request.id, error=f"decoding failed: {first_line(error)}")
+
+
+def with_fewer_frames(request: CaptionRequest, num_frames: int) -> CaptionRequest | None:
+    """The request for half as many frames as the `num_frames` it had, or None when that would be too few."""
+    fewer = num_frames // 4 * 2
+    if fewer < MIN_FRAMES:
+        return None
+    plan = request.plan
+    return replace(request, plan=SamplePlan(fewer, plan.fps, min(plan.min_frames, fewer), plan.frame_size))
+
+
+def join_warnings(*warnings: str) -> str:
+    return "; ".join(warning for warning in warnings if warning)

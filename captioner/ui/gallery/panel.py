@@ -1,0 +1,269 @@
+"""The caption panel: one file, its caption in an editor, the earlier texts, and how the caption was made."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from captioner.captions.store import HistoryEntry, Provenance
+from captioner.errors import CaptionerError, JobError
+from captioner.library.library import Entry
+from captioner.media.contact_sheet import clock_text
+from captioner.services import Services
+from captioner.ui.format import clock, escape, file_text, isolated, plural, size
+from captioner.ui.server.routes import num_seen, sheet_plan
+from captioner.ui.wiring import shown
+
+MAX_HISTORY = 20
+REPLACED_BY = {
+    "job": "a model's caption",
+    "hand": "an edit",
+    "delete": "nothing: deleted",
+    "restore": "an earlier text",
+    "bulk": "a bulk edit",
+    "undo": "an undo",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Which file a browser shows. The name is for finding it again when the folder was scanned anew."""
+
+    id: str
+    folder: str
+    name: str
+
+
+class Panel:
+    """The handlers. `event` carries id, folder and name of the file, and an edit that should be saved first, if any.
+    What changes something returns an `answer`: the text that was `saved`, and the file as it stands after it, `fresh`.
+
+    Any thread may call.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._numbers = itertools.count(1)
+
+    @shown
+    def open(self, event: gr.EventData) -> dict[str, Any]:
+        """Show a file; returns properties of the panel."""
+        entry = self._services.library.find(str(event.id))
+        if entry is None:
+            raise JobError("the folder has been read again; open the file once more")
+        return gr.update(entry=self.describe(entry))
+
+    @shown
+    def save(self, event: gr.EventData) -> dict[str, Any]:
+        """Write a text to its file unless somebody else has changed that meanwhile."""
+        return self._answer(_data(event), self._save(_data(event)))
+
+    @shown
+    def restore(self, event: gr.EventData) -> dict[str, Any]:
+        """Put back what stood before a change; an edit goes into the history."""
+        saved = self.keep(_data(event).get("edit"))
+        entry = self._find(_data(event))
+        self._services.library.restore(entry.id, int(event.history))
+        return self._answer(_data(event), saved)
+
+    @shown
+    def remove(self, event: gr.EventData) -> dict[str, Any]:
+        """Delete the caption; an edit goes into the history with it."""
+        saved = self.keep(event.edit)
+        entry = self._find(_data(event))
+        self._services.library.delete(entry.id)
+        gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
+        return self._answer(_data(event), saved)
+
+    @shown
+    def again(self, event: gr.EventData) -> dict[str, Any]:
+        """Have the model write a new caption, whatever there is. One that was changed elsewhere needs `consent`."""
+        saved = self.keep(event.edit)
+        entry = self._find(_data(event))
+        busy = self._services.events.snapshot().active
+        self._services.start([entry.item.name], existing="overwrite", consent=bool(event.consent))
+        if busy:
+            gr.Info("It is captioned when the running job has ended.", duration=4)
+        return self._answer(_data(event), saved)
+
+    @shown
+    def approve(self, event: gr.EventData) -> dict[str, Any]:
+        """Lock the caption against runs and bulk edits, or unlock it; an edit is saved first."""
+        saved = self.keep(event.edit)
+        entry = self._find(_data(event))
+        self._services.library.approve([entry.item.name], bool(event.on))
+        return self._answer(_data(event), saved)
+
+    def keep(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Save an edit before something else happens to its file or folder; None for no edit."""
+        return self._save(edit) if edit else None
+
+    def keep_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
+        """As `keep`, but never in the way: the browser keeps what cannot be saved until its file is open again."""
+        if not edit or self._locate(_address(edit)) is None:
+            return gr.skip()
+        try:
+            return self._answer(edit, self._save(edit))
+        except CaptionerError as error:
+            name, reason = escape(isolated(edit["name"])), escape(error)
+            gr.Warning(f"{name} is not saved: {reason}. Your text is kept in this tab.", duration=8)
+            return gr.skip()
+
+    def render(self, value: str) -> dict[str, Any]:
+        """Properties of the panel for the pulse. `value` is what the panel says it shows."""
+        opened = _opened(value)
+        entry = self._locate(opened)
+        return gr.update(fresh=self.describe(entry) if entry else asdict(opened) | {"id": ""})
+
+    def describe(self, entry: Entry) -> dict[str, Any]:
+        """Everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
+        library, captions = self._services.library, self._services.captions
+        problem, history, made, last_change = entry.problem, [], [], None
+        try:
+            last_change = captions.last_change(entry.item.caption_path)
+            history = captions.history(entry.item.caption_path)[:MAX_HISTORY]
+            made = captions.provenance(entry.item.caption_path)[:1]
+        except CaptionerError as error:
+            problem = problem or str(error)
+        num_frames = num_seen(entry.item, made)
+        plan = sheet_plan(self._services, num_frames)
+        return {
+            "id": entry.id,
+            "folder": plain(library.folder),
+            "name": plain(entry.item.name),
+            "kind": entry.item.kind,
+            "version": int(entry.item.modified_s),
+            "text": entry.text,
+            "problem": plain(problem),
+            "tokens": entry.tokens,
+            "approved": entry.approved,
+            "elsewhere": entry.elsewhere,
+            "facts": facts(entry, library.row(entry.index)["duration"]),
+            "undo": last_change or 0,
+            "history": history_list(history),
+            "about": about(made[0], entry.text) if made else "",
+            "saw": num_frames > 0,
+            "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}",
+        }
+
+    def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
+        """What became of a text: `sent` stands as `text` in the file now."""
+        entry = self._find(edit)
+        sent = str(edit["text"])
+        text = self._services.library.save(entry.id, sent, expected=str(edit["expected"]))
+        gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
+        place = {"folder": plain(self._services.library.folder), "name": plain(entry.item.name)}
+        return {**place, "sent": sent, "text": text}
+
+    def _answer(self, data: dict[str, Any], saved: dict[str, Any] | None) -> dict[str, Any]:
+        """`number` tells two answers apart."""
+        entry = self._locate(_address(data))
+        fresh = self.describe(entry) if entry else None
+        return gr.update(answer={"number": next(self._numbers), "saved": saved, "fresh": fresh})
+
+    def _find(self, data: dict[str, Any]) -> Entry:
+        entry = self._locate(_address(data))
+        if entry is None:
+            raise JobError("the folder of this file is no longer open; open it again")
+        return entry
+
+    def _locate(self, opened: Opened) -> Entry | None:
+        """By id, or by name when its folder was scanned anew since."""
+        library = self._services.library
+        entry = library.find(opened.id)
+        if entry is not None or not opened.name or opened.folder != plain(library.folder):
+            return entry
+        return library.find_named(opened.name)
+
+
+def panel() -> gr.HTML:
+    """A component with
+
+    value: JSON text of Opened, or "" while nothing is open; entry: `Panel.describe` of what was opened;
+    fresh: the same of what is open, now, or an Opened with no id when its folder is closed;
+    answer: what came of an action;
+    events: `save`, `restore`, `remove`, `again`, `approve`, all with the file and perhaps an edit as EventData.
+    """
+    return gr.HTML(
+        "",
+        html_template=file_text("gallery/panel.html"),
+        js_on_load=file_text("gallery/panel.js", "gallery/panel_width.js"),
+        apply_default_css=False,
+        elem_id="panel",
+        entry={"id": ""},
+        fresh={"id": "", "folder": "", "name": ""},
+        answer={},
+    )
+
+
+def facts(entry: Entry, duration_s: float) -> str:
+    """Such as "video · 1.2 MB · 0:03"; plain text."""
+    parts = [entry.item.kind, size(entry.item.size_bytes), *([clock(duration_s)] if duration_s else [])]
+    return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
+
+
+def history_list(history: Sequence[HistoryEntry]) -> str:
+    """Earlier texts as buttons that put them back."""
+    return "".join(
+        f'<button type="button" data-history="{entry.id}" title="Put this text back"><span>{escape(entry.text)}</span>'
+        f"<small>{_time(entry.replaced_at_s)} · replaced by {REPLACED_BY.get(entry.origin, 'another text')}</small>"
+        "</button>"
+        for entry in history
+    )
+
+
+def about(made: Provenance, text: str) -> str:
+    """How the model's last caption came about. `text` is what stands in the file."""
+    caption, options = made.caption, made.caption.options
+    rate = f" ({caption.num_tokens / caption.seconds:.0f} tokens/s)" if caption.seconds else ""
+    model = "/".join(Path(caption.model).parts[-2:])  # a Hub id as it is; of a folder's path the end
+    sampling = f"temperature {options.temperature:g}, top-p {options.top_p:g}, top-k {options.top_k}"
+    sampling = sampling if options.temperature else "greedy"
+    rows = {
+        "Model": escape(model) + (f" on {escape(caption.device)}" if caption.device else ""),
+        "Made": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
+        "Tokens": f"{caption.num_tokens:,} written{rate}, {caption.num_prompt_tokens:,} read",
+        "Frames": escape(_frames(caption.frame_times_s)),
+        "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
+        "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
+    }
+    if caption.finish_reason == "length":
+        rows["Cut off"] = "The caption ends where the longest length was reached."
+    if caption.warning:
+        rows["Note"] = escape(caption.warning)
+    if caption.text not in text:
+        rows["Since then"] = "The text was changed by hand." if text else "The caption was deleted."
+    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows.items())
+    return f"<h4>How it was made</h4><dl>{cells}</dl>"
+
+
+def _frames(times_s: Sequence[float]) -> str:
+    if len(times_s) < 2:
+        return plural(max(1, len(times_s)), "frame")
+    return f"{len(times_s)}, at {', '.join(clock_text(time_s) for time_s in times_s)}"
+
+
+def _time(posix_s: float) -> str:
+    """For the browser to write in its own time zone."""
+    return f'<time data-s="{posix_s:.0f}"></time>'
+
+
+def _data(event: gr.EventData) -> dict[str, Any]:
+    return event._data
+
+
+def _opened(value: str) -> Opened:
+    return _address(json.loads(value or "{}"))
+
+
+def _address(data: dict[str, Any]) -> Opened:
+    return Opened(str(data.get("id", "")), str(data.get("folder", "")), str(data.get("name", "")))
+
+
+def plain(text: object) -> str:
+    """Not escaped; without halves of characters, which JSON cannot carry."""
+    return str(text).encode("utf-8", "replace").decode()

@@ -1,0 +1,187 @@
+"""The dialog that edits many captions at once: preview as one types, apply, undo."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from captioner.errors import CaptionerError, JobError
+from captioner.library.bulk import BulkDone, BulkEdit, preview
+from captioner.services import Services
+from captioner.ui.format import file_text, plural
+from captioner.ui.gallery.grid import selected_names
+from captioner.ui.gallery.panel import plain
+from captioner.ui.runs import history
+from captioner.ui.wiring import ACTION, EACH, PLUMBING
+
+NUM_SHOWN = 30  # changed captions in the preview
+CONTEXT = 60  # characters around what has changed
+SHORTEST = 2  # so few characters that stay between two changes are not told apart
+MAX_COMPARED = 400  # words; more are shown as changed as a whole
+
+Part = tuple[str, str]  # ("", "del" or "ins", text)
+
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+class Bulk:
+    """The handlers. `event.files` is a selection as the grid's value. Any thread may call."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._numbers = itertools.count(1)
+
+    def preview(self, event: gr.EventData) -> dict[str, Any]:
+        """What an edit would do; `number` is that of the question."""
+        nothing = {"number": event.number, "counts": "", "problem": "", "changed": [], "num_changed": 0}
+        try:
+            names = self._names(event.files)
+            found = preview(self._services.library, names, _edit(event.edit), NUM_SHOWN)
+        except CaptionerError as error:
+            return gr.update(preview=nothing | {"problem": _sentence(error)})
+        changed = [
+            {
+                "name": plain(name),
+                "elsewhere": name in found.elsewhere,
+                "parts": [(kind, plain(text)) for kind, text in marks(before, after)],
+            }
+            for name, before, after in found.changed
+        ]
+        what = f"{found.num_changed:,} of {len(names):,} change"
+        if found.elsewhere:
+            what += f", {len(found.elsewhere):,} of which another program has changed"
+        about = {
+            "counts": outcome(what, found.left_alone),
+            "changed": changed,
+            "num_changed": found.num_changed,
+            "total_with_text": len(names) - found.left_alone.get("no caption", 0),
+        }
+        return gr.update(preview=nothing | about)
+
+    def apply(self, event: gr.EventData) -> dict[str, Any]:
+        def act() -> tuple[str, int]:
+            edit = _edit(event.edit)
+            done: BulkDone = self._services.bulk_edit(self._names(event.files), edit)
+            verb = "deleted" if edit.delete else "changed"
+            return outcome(f"{plural(done.num_changed, 'caption')} {verb}", done.left_alone), done.operation
+
+        return self._do(act)
+
+    def undo(self, event: gr.EventData) -> dict[str, Any]:
+        return self._do(lambda: (history.undo(self._services, int(event.id)), int(event.id)), undone=True)
+
+    def redo(self, event: gr.EventData) -> dict[str, Any]:
+        return self._do(lambda: (history.redo(self._services, int(event.id)), int(event.id)))
+
+    def _names(self, files: str) -> list[str]:
+        names = selected_names(self._services.library, files)
+        if names is None:
+            raise JobError("the folder has been read again; close this and select the files once more")
+        return names
+
+    def _do(self, act: Callable[[], tuple[str, int]], undone: bool = False) -> dict[str, Any]:
+        done: dict[str, Any] = {"number": next(self._numbers), "bad": False, "undone": undone}
+        try:
+            text, operation = act()
+            return gr.update(done=done | {"text": plain(text) + ".", "operation": operation})
+        except CaptionerError as error:
+            return gr.update(done=done | {"text": _sentence(error), "bad": True})
+
+
+def _edit(data: dict[str, Any]) -> BulkEdit:
+    texts = {name: str(data.get(name, "")) for name in ("find", "replace", "prefix", "suffix")}
+    flags = {name: bool(data.get(name)) for name in ("regex", "match_case", "trim_openers", "delete")}
+    return BulkEdit(**texts, **flags)
+
+
+def outcome(what: str, left_alone: dict[str, int]) -> str:
+    """Such as "212 of 300 change, 3 approved are left alone, 20 have no caption"."""
+    parts = [what]
+    for reason, count in left_alone.items():
+        one = count == 1
+        parts.append(
+            {
+                "approved": f"{count:,} approved {'is' if one else 'are'} left alone",
+                "no caption": f"{count:,} {'has' if one else 'have'} no caption",
+                "would be empty": f"{count:,} would be empty and {'is' if one else 'are'} left alone",
+            }.get(reason, f"{count:,} not written: {reason}")
+        )
+    return ", ".join(parts)
+
+
+def marks(before: str, after: str | None) -> list[Part]:
+    """Both texts as one, with what goes away as "del" and what is new as "ins"; long stretches in between are cut."""
+    if after is None:
+        return [("del", before)]
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    stretches = [("".join(old[i:j]), "".join(new[k:m])) for _, i, j, k, m in _compare(old, new)]
+    parts: list[Part] = []
+    for removed, added in _joined(stretches):
+        if removed == added:
+            parts.append(("", removed))
+            continue
+        parts += [(mark, text) for mark, text in (("del", removed), ("ins", added)) if text]
+    return [_cut(part, i == 0, i == len(parts) - 1) for i, part in enumerate(parts)]
+
+
+def _joined(stretches: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Changes with next to nothing between them become one: easier to read than every other word marked."""
+    joined: list[tuple[str, str]] = []
+    for i, (removed, added) in enumerate(stretches):
+        inside = 0 < i < len(stretches) - 1 and removed == added and len(removed.strip()) <= SHORTEST
+        if joined and joined[-1][0] != joined[-1][1] and (inside or removed != added):
+            joined[-1] = (joined[-1][0] + removed, joined[-1][1] + added)
+        else:
+            joined.append((removed, added))
+    return joined
+
+
+def _compare(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    if max(len(old), len(new)) <= 2 * MAX_COMPARED:  # words and the spaces between them
+        return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    most = min(len(old), len(new)) - start
+    ends = zip(reversed(old), reversed(new), strict=False)
+    end = next((i for i, (a, b) in enumerate(ends) if a != b or i == most), most)
+    middle = ("replace", start, len(old) - end, start, len(new) - end)
+    tail = ("equal", len(old) - end, len(old), len(new) - end, len(new))
+    return [("equal", 0, start, 0, start), middle, tail]
+
+
+def _cut(part: Part, first: bool, last: bool) -> Part:
+    kind, text = part
+    if kind or len(text) <= 2 * CONTEXT + 3:
+        return part
+    if first:
+        return kind, f"…{text[-CONTEXT:]}"
+    return kind, f"{text[:CONTEXT]}…" if last else f"{text[:CONTEXT]} … {text[-CONTEXT:]}"
+
+
+def _sentence(error: CaptionerError) -> str:
+    text = plain(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def bulk_dialog(bulk: Bulk) -> list[Any]:
+    """Draw the dialog, closed, and wire it; returns the events after which everything is rendered anew.
+
+    The browser opens it with element.bulk.open(files, scope).
+
+    preview, done: what the handlers of those names return; events: `preview`, `apply`, `undo`, `redo`.
+    """
+    dialog = gr.HTML(
+        "",
+        html_template=file_text("runs/bulk.html"),
+        js_on_load=file_text("runs/bulk.js"),
+        apply_default_css=False,
+        elem_id="bulk",
+        elem_classes="aside",
+        preview={},
+        done={},
+    )
+    dialog.preview(bulk.preview, None, dialog, **EACH, **PLUMBING)
+    acts = [(dialog.apply, bulk.apply), (dialog.undo, bulk.undo), (dialog.redo, bulk.redo)]
+    return [event(handler, None, dialog, **ACTION) for event, handler in acts]

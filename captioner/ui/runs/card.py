@@ -1,0 +1,268 @@
+"""The run as everybody sees it: a strip for the header and a card. Pure: a snapshot -> HTML, escaped here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from captioner.jobs.journal import Unfinished
+from captioner.jobs.progress import Progress
+from captioner.ui.format import clock, escape, plural, size
+from captioner.ui.runs import lists as run_lists
+
+Phase = Literal["idle", "queued", "downloading", "loading", "running", "done", "stopped", "failed"]
+
+NAMES: dict[Phase, str] = {
+    "idle": "Ready",
+    "queued": "Starting",
+    "downloading": "Downloading",
+    "loading": "Loading",
+    "running": "Captioning",
+    "done": "Done",
+    "stopped": "Stopped",
+    "failed": "Failed",
+}
+ENDED = ("done", "stopped", "failed")
+FULL_RING = 100.0
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    state: Literal["todo", "now", "done"]
+    count: int | None = None  # files in it
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the card says besides the run itself."""
+
+    undone: bool | None = None  # the run that the card shows; None: it changed nothing, or cannot be undone
+    unfinished: tuple[Unfinished, ...] = ()  # the newest first
+    queue: tuple[tuple[int, str], ...] = ()  # (number, a line) of each job that waits
+
+
+def phase(progress: Progress) -> Phase:
+    """The stage as people see it."""
+    if progress.queued_jobs and not progress.active:
+        return "queued"
+    if progress.stage == "loading" and progress.bytes_total:
+        return "downloading"
+    return progress.stage
+
+
+def steps(progress: Progress) -> tuple[Step, ...]:
+    """What goes on now: frames are read for some clips while captions of others are written."""
+    now = phase(progress)
+    if now in ("queued", "downloading", "loading"):
+        return Step("Model", "now"), Step("Frames", "todo"), Step("Encode", "todo"), Step("Generate", "todo")
+    generating = sum(tokens > 0 for _, tokens in progress.running)
+    if any(replica.slots for replica in progress.replicas):
+        decoding = sum(replica.decoding for replica in progress.replicas)
+        encoding = max(0, sum(replica.waiting + replica.running for replica in progress.replicas) - generating)
+    else:  # it has not said yet
+        decoding, encoding = len(progress.running) - generating, 0
+    counts = {"Frames": decoding, "Encode": encoding, "Generate": generating}
+    return Step("Model", "done"), *(Step(name, "now" if count else "todo", count) for name, count in counts.items())
+
+
+def duration(seconds: float) -> str:
+    """12 s, 4 min 12 s, 2 h 5 min."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(progress: Progress) -> str:
+    now = phase(progress)
+    if now in ("loading", "downloading"):
+        return f"{NAMES[now]} {progress.model}"
+    if now == "done" and not progress.total:
+        return "Model loaded" if progress.replicas else "Model unloaded"
+    if now == "done" and progress.failed:
+        return f"Done, {progress.failed:,} failed"
+    return NAMES[now]
+
+
+def summary(progress: Progress) -> str:
+    """A finished run in one line: "98 captioned, 2 failed, 8 had a caption, in 4 min 12 s, 812 tokens/s"."""
+    left = progress.total - progress.finished
+    parts = [f"{progress.done:,} captioned"] if progress.total else []
+    parts += [f"{progress.failed:,} failed"] * bool(progress.failed)
+    parts += [f"{progress.skipped:,} had a caption"] * bool(progress.skipped)
+    parts += [f"{left:,} left"] * bool(left)
+    parts.append(f"in {duration(progress.ended_s - progress.started_s)}")
+    parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)
+    return ", ".join(parts)
+
+
+def strip(progress: Progress) -> str:
+    """The run in one line of the header."""
+    now = phase(progress)
+    count = f"{progress.finished:,} of {progress.total:,}" if progress.total else ""
+    rate = f"{progress.tokens_per_s:,.0f} tokens/s" if progress.tokens_per_s else ""
+    left = f"{_time_left(progress)} left" if _time_left(progress) else ""
+    if now == "downloading":
+        count, rate, left = f"{percent(progress):.0f} %", *_download_speed(progress)
+    return (
+        f'<div class="run-strip" data-phase="{now}" title="{escape(headline(progress))}"><div><b>{NAMES[now]}</b>'
+        f'{_bar(progress)}<span class="run-count">{count}</span><span class="run-rate">{rate}</span>'
+        f'<span class="run-left">{left}</span></div></div>'
+    )
+
+
+def card(progress: Progress, now_s: float, dismissed: int = 0, around: Surroundings = Surroundings()) -> str:
+    """The run in full, or the offer to go on with one. dismissed: the number of a finished job that the viewer does
+    not want to see any more.
+    """
+    now = phase(progress)
+    if now == "idle" or (now in ENDED and progress.job == dismissed):
+        offers = [job for job in around.unfinished if job.operation != dismissed]
+        if offers:
+            return offer(offers[0], len(offers) - 1)
+        text = "A model is loaded." if progress.replicas else "No run yet. Select files and press Start."
+        return f'<section class="run" data-phase="idle"><p>{text}</p></section>'
+    bad = " data-bad" if progress.failed else ""
+    return (
+        f'<section class="run" data-phase="{now}"{bad} data-job="{progress.job}"><div class="run-top">{_ring(progress)}'
+        f'<div class="run-head">{_title(progress, around)}{_middle(progress, around)}{_bar(progress)}</div>'
+        f"{_numbers(progress, now_s)}</div>{run_lists.bottom(progress, around.queue)}</section>"
+    )
+
+
+def offer(job: Unfinished, num_more: int = 0) -> str:
+    """A run of before that has files left."""
+    folder, verb = (
+        escape(job.folder),
+        {"interrupted": "was interrupted", "stopped": "was stopped"}.get(job.state, "failed"),
+    )
+    isare = "is" if job.left == 1 else "are"
+    more = f'<span class="run-more">{plural(num_more, "more run")} in History</span>' if num_more else ""
+    why = f' title="{escape(job.reason)}"' if job.reason else ""
+    return (
+        f'<section class="run" data-phase="offer" data-job="{job.operation}" aria-label="A run that can go on">'
+        f'<svg class="run-mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M5 3.2v9.6L12.6 8z"/></svg>'
+        f"<p{why}><b>A run {verb}:</b> {job.left:,} of {plural(job.total, 'file')} of "
+        f'<b title="{folder}">{escape(job.folder.name or job.folder)}</b> {isare} left.{more}</p>'
+        f'<div class="run-buttons">{_button("resume", job.operation, "Resume")}'
+        f"{_button('drop', job.operation, 'Dismiss')}</div></section>"
+    )
+
+
+def percent(progress: Progress) -> float:
+    """Of the files, or of the bytes while a model is downloaded."""
+    if progress.bytes_total:
+        return 100 * progress.bytes_done / progress.bytes_total
+    if not progress.total:
+        return 100.0 if progress.stage == "done" else 0.0
+    return 100 * progress.finished / progress.total
+
+
+def _ring(progress: Progress) -> str:
+    now = phase(progress)
+    mark = f"{int(percent(progress))}%"
+    if now in ENDED:
+        mark = {"done": "!" if progress.failed else "✓", "stopped": "■", "failed": "!"}[now]
+    elif now in ("queued", "loading"):
+        mark = ""
+    return (
+        '<svg class="run-ring" viewBox="0 0 40 40" aria-hidden="true"><circle cx="20" cy="20" r="17"></circle>'
+        f'<circle class="run-arc" cx="20" cy="20" r="17" pathLength="{FULL_RING:.0f}" '
+        f'style="stroke-dasharray:{percent(progress):.1f} {FULL_RING:.0f}"></circle>'
+        f'<text x="20" y="20">{mark}</text></svg>'
+    )
+
+
+def _title(progress: Progress, around: Surroundings) -> str:
+    now = phase(progress)
+    model = f'<span class="run-model">{escape(progress.model)}</span>' if now in ("running", *ENDED) else ""
+    aside = _buttons(progress, around) if now in ENDED else "" if now == "downloading" else _steps(progress)
+    return f'<div class="run-title"><b>{escape(headline(progress))}</b>{model}{aside}</div>'
+
+
+def _buttons(progress: Progress, around: Surroundings) -> str:
+    job, parts = progress.job, []
+    if any(job == unfinished.operation for unfinished in around.unfinished):
+        parts.append(_button("resume", job, "Resume"))
+    if progress.failed:
+        parts.append(_button("retry", job, f"Retry {progress.failed:,} failed"))
+    if around.undone is not None:
+        parts.append(_button("redo", job, "Redo") if around.undone else _button("undo", job, "Undo this run"))
+    dismiss = f'data-run="dismiss" data-job="{job}" title="Dismiss" aria-label="Dismiss"'
+    return f'<div class="run-buttons">{"".join(parts)}<button type="button" {dismiss}>×</button></div>'
+
+
+def _button(act: str, job: int, label: str) -> str:
+    return f'<button type="button" data-run="{act}" data-job="{job}">{label}</button>'
+
+
+def _steps(progress: Progress) -> str:
+    rows = "".join(
+        f'<li data-state="{step.state}">{step.name}'
+        + ("" if step.count is None else f"<i>{step.count if step.count else ''}</i>")
+        + "</li>"
+        for step in steps(progress)
+    )
+    return f'<ol class="run-steps">{rows}</ol>'
+
+
+def _middle(progress: Progress, around: Surroundings) -> str:
+    """The line below the title, if there is one: what a download has brought, or how the run ended and what to do."""
+    now = phase(progress)
+    if now in ENDED:
+        return _ending(progress, around)
+    if now == "downloading":
+        parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
+        return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
+    return ""
+
+
+def _ending(progress: Progress, around: Surroundings) -> str:
+    parts = ["The run was undone"] * bool(around.undone) + [progress.reason] * bool(progress.reason)
+    text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
+    return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
+
+
+def _download_speed(progress: Progress) -> tuple[str, str]:
+    """("12.0 MB/s", "1:05 left"), both empty while unknown."""
+    if not progress.bytes_per_s:
+        return "", ""
+    left_s = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_s
+    return f"{size(progress.bytes_per_s)}/s", f"{clock(left_s)} left"
+
+
+def _time_left(progress: Progress) -> str:
+    """ "" until a first caption is made: files that fail do so at once and tell nothing of the others."""
+    return clock(progress.eta_s) if progress.done and progress.eta_s is not None else ""
+
+
+def _bar(progress: Progress) -> str:
+    """Of a run its parts: captioned, left alone, failed."""
+    if phase(progress) in ("queued", "loading"):
+        return '<div class="run-bar" data-unknown><i></i></div>'
+    if progress.bytes_total or not progress.total:
+        parts = {"done": percent(progress)}
+    else:
+        counts = {"done": progress.done, "skipped": progress.skipped, "failed": progress.failed}
+        parts = {name: 100 * count / progress.total for name, count in counts.items()}
+    return (
+        '<div class="run-bar">'
+        + "".join(f'<i data-part="{k}" style="width:{v:.2f}%"></i>' for k, v in parts.items())
+        + "</div>"
+    )
+
+
+def _numbers(progress: Progress, now_s: float) -> str:
+    elapsed_s = (progress.ended_s or now_s) - progress.started_s if progress.started_s else 0.0
+    unknown = "–"
+    cells = {
+        "captioned": f"{progress.done:,}<small> / {progress.total:,}</small>" if progress.total else unknown,
+        "had a caption": f"{progress.skipped:,}" if progress.total else unknown,
+        "failed": f"{progress.failed:,}" if progress.total else unknown,
+        "tokens": f"{progress.tokens:,}" if progress.tokens else unknown,
+        "tokens/s": f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else unknown,
+        "elapsed": clock(elapsed_s) if progress.started_s else unknown,
+        "left": _time_left(progress) or unknown,
+    }
+    bad = {"failed"} if progress.failed else set()
+    rows = (f"<div{' data-bad' if k in bad else ''}><dt>{k}</dt><dd>{v}</dd></div>" for k, v in cells.items())
+    return f'<dl class="run-numbers">{"".join(rows)}</dl>'

@@ -1,0 +1,98 @@
+"""The lists at the foot of the run's card: replicas, what failed, and which jobs wait. Pure; escaped here."""
+
+from collections.abc import Sequence
+
+from captioner.jobs.progress import Progress, ReplicaProgress
+from captioner.ui.format import escape, isolated, plural
+
+REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
+ITEMS_SHOWN = 3  # of those that a replica works on
+FAILURES_SHOWN = 50
+ROWS = 3  # and what is more can be scrolled to
+
+
+def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
+    """As high as the replicas need, which does not change during a run. queue: number and line of each waiting job."""
+    lists = _list("Replicas", _replicas(progress), "replicas", _busy(progress))
+    lists += _list(_failures_title(progress), _failures(progress), "failures")
+    if queue:
+        rows = "".join(_next(number, escape(line)) for number, line in queue)
+        tip = "Stop ends the running job alone; these follow."
+        lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", tip)
+    return f'<div class="run-bottom" style="--rows:{min(ROWS, max(1, len(progress.replicas)))}">{lists}</div>'
+
+
+def _list(title: str, rows: str, kind: str, tip: str = "") -> str:
+    tip = f' title="{tip}"' if tip else ""
+    return f'<div class="run-list" data-list="{kind}"><h4{tip}>{title}</h4><ul>{rows}</ul></div>'
+
+
+def _next(number: int, line: str) -> str:
+    tip = f"Take out of the queue: {line}"
+    return (
+        f'<li class="run-next"><span title="{line}">{line}</span>'
+        f'<button type="button" data-run="remove" data-job="{number}" title="{tip}" aria-label="{tip}">×</button></li>'
+    )
+
+
+def _busy(progress: Progress) -> str:
+    slots = sum(replica.slots for replica in progress.replicas)
+    return f"{sum(replica.running for replica in progress.replicas):,} of {plural(slots, 'slot')} busy" if slots else ""
+
+
+def _replicas(progress: Progress) -> str:
+    tokens = dict(progress.running)
+    rows = "".join(_replica(number, replica, tokens) for number, replica in enumerate(progress.replicas))
+    return rows or '<li class="run-none">None is loaded.</li>'
+
+
+def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> str:
+    state = "working" if replica.state == "ready" and replica.items else REPLICA_STATES[replica.state]
+    full = 100 * replica.running / replica.slots if replica.slots else 0.0
+    slots = f"{replica.running}/{replica.slots}" if replica.slots else ""
+    work = escape(replica.detail or _work(replica.items, tokens))
+    return (
+        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.name)}</b>'
+        f'<em>{state}</em><span class="run-slots" title="busy slots"><i style="width:{full:.1f}%"></i></span>'
+        f'<span class="run-of">{slots}</span><span class="run-work" title="{work}">{work}</span>'
+        f"{_report(number, replica)}</li>"
+    )
+
+
+def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
+    """What a replica does, in words: those with most tokens first."""
+    items = sorted(items, key=lambda name: -tokens.get(name, 0))
+    parts = [
+        isolated(name) + (f" ({plural(tokens[name], 'token')})" if tokens.get(name) else "")
+        for name in items[:ITEMS_SHOWN]
+    ]
+    if len(items) > ITEMS_SHOWN:
+        parts.append(f"{len(items) - ITEMS_SHOWN} more")
+    return " · ".join(parts)
+
+
+def _report(number: int, replica: ReplicaProgress) -> str:
+    """A popover: unlike a <details> it stays open while the page is updated around it, and nothing moves."""
+    if not replica.report:
+        return ""
+    name, key = escape(replica.name), f"run-report-{number}"
+    rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
+    return (
+        f'<button type="button" class="run-link" popovertarget="{key}">Report</button>'
+        f'<div popover id="{key}" class="run-popover"><h4>{name}</h4><dl>{rows}</dl></div>'
+    )
+
+
+def _failures_title(progress: Progress) -> str:
+    return f"Failed<span>{progress.failed:,}</span>" if progress.failed else "Failed"
+
+
+def _failures(progress: Progress) -> str:
+    rows = "".join(
+        f'<li class="run-failure" title="{escape(f"{isolated(name)}: {reason}")}"><b>{escape(name)}</b>'
+        f"<span>{escape(reason)}</span></li>"
+        for name, reason in progress.failures[:FAILURES_SHOWN]
+    )
+    more = progress.failed - min(len(progress.failures), FAILURES_SHOWN)
+    rows += f'<li class="run-none">and {more:,} more</li>' if more > 0 and rows else ""
+    return rows or '<li class="run-none">Nothing has failed.</li>'

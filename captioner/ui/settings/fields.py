@@ -1,0 +1,137 @@
+"""The fields of Settings as a form shows them: groups, words, ranges and native controls."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+import gradio as gr
+
+from captioner.config.presets import PRESETS
+from captioner.config.settings import Settings
+
+GROUPS = {
+    "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
+    "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
+    "Generation": (
+        "prompt_name", "prompt", "max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
+    ),
+    "Output": ("existing", "trigger_word", "caption_prefix", "caption_suffix"),
+    "Application": ("models_folder", "offline"),  # and every field that is named nowhere
+}  # fmt: skip
+ELSEWHERE = ("folder", "recursive", "kinds")  # in the Gallery tab
+LABELS = {
+    "dtype": "Number format",
+    "sage_attention": "SageAttention",
+    "fps": "Frame rate",
+    "max_frames": "Frames per clip",
+    "max_new_tokens": "Caption length",
+    "top_p": "Top-p",
+    "top_k": "Top-k",
+    "prompt_name": "Prompt",
+    "prompt": "Prompt text",
+    "existing": "Existing captions",
+    "offline": "Work offline",
+}
+UNITS = {
+    "batch_size": "clips",
+    "fps": "per second",
+    "max_frames": "frames",
+    "frame_size": "px",
+    "decode_threads": "threads",
+    "max_new_tokens": "tokens",
+}
+CHOICES: dict[str, dict[str, str]] = {  # few enough to show all at once
+    "quantization": {"none": "None", "8bit": "8-bit", "4bit": "4-bit"},
+    "existing": {"skip": "Skip", "overwrite": "Overwrite", "prefix": "Prefix", "append": "Append"},
+}
+WIDE = ("prompt",)  # the control stands below its text
+
+
+def grouped_fields() -> dict[str, list[str]]:
+    """Every field that the form shows, by group."""
+    groups = {title: list(names) for title, names in GROUPS.items()}
+    known = {*ELSEWHERE, *(name for names in groups.values() for name in names)}
+    groups["Application"] += [name for name in Settings.model_fields if name not in known]
+    return groups
+
+
+FIELDS = [name for names in grouped_fields().values() for name in names]
+
+
+def field_kind(name: str) -> tuple[Any, bool]:
+    """(bool, int, float, str, Path, tuple, or a Literal; whether None, "the model's own value", is allowed)."""
+    annotation = Settings.model_fields[name].annotation
+    members = (annotation,) if get_origin(annotation) in (Literal, tuple) else get_args(annotation) or (annotation,)
+    kind = next(member for member in members if member is not NoneType)
+    return (tuple if get_origin(kind) is tuple else kind), NoneType in members
+
+
+def to_control(value: Any) -> Any:
+    """A setting as its control shows it."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def title(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def limits(name: str) -> str:
+    """Range, unit and default in few words: "0.01 to 120 per second · default 2"."""
+    field, parts = Settings.model_fields[name], []
+    low, high = None, None
+    for rule in field.metadata:
+        low = getattr(rule, "ge", getattr(rule, "gt", low))
+        high = getattr(rule, "le", high)
+        if isinstance(rule, annotated_types.MaxLen):
+            parts.append(f"up to {rule.max_length:,} characters")
+    if low is not None:
+        parts.append(f"{low:g} to {high:,} {UNITS.get(name, '')}".strip())
+    default = to_control(field.default)
+    if name in CHOICES:
+        default = CHOICES[name][default]
+    words = {None: "auto" if field_kind(name)[0] in (int, float) else "", True: "on", False: "off"}
+    if default is None or isinstance(default, bool):
+        default = words[default]
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    return " · ".join([*parts, *([f"default {default}"] if default != "" else [])])
+
+
+def describe(name: str) -> str:
+    """The text beside a control, with room for what is wrong; the page fills the last two lines in."""
+    help_text = html.escape(Settings.model_fields[name].description or "")
+    return (
+        f'<div class="about"><b>{html.escape(title(name))}</b><i class="limits">{html.escape(limits(name))}</i>'
+        f'<p class="help">{help_text}</p>'
+        f'<p class="wrong" id="wrong-{name}" role="alert"></p><p class="elsewhere"></p></div>'
+    )
+
+
+def draw_control(name: str, devices: Sequence[str]) -> gr.components.Component:
+    """`devices`: names to choose from; others can be typed."""
+    kind, optional = field_kind(name)
+    common: dict[str, Any] = {"label": title(name), "show_label": False, "container": False}
+    common["elem_id"] = f"set-{name.replace('_', '-')}"
+    if name == "model":
+        choices = [("Automatic", "auto")]
+        choices += [(f"{p.title} · {p.vram_gb:g} GB" if p.vram_gb else p.title, p.key) for p in PRESETS]
+        return gr.Dropdown(choices, allow_custom_value=True, **common)
+    if name in ("prompt_name", "devices"):
+        return gr.Dropdown(list(devices) if name == "devices" else [], allow_custom_value=True, **common)
+    if name in CHOICES:
+        return gr.Radio([(label, value) for value, label in CHOICES[name].items()], **common)
+    if get_origin(kind) is Literal:
+        return gr.Dropdown(list(get_args(kind)), **common)
+    if kind is bool:
+        return gr.Checkbox(label=title(name), container=False, elem_id=common["elem_id"])
+    if kind in (int, float):
+        # No minimum and maximum: what is wrong is said beside the field when it is saved, not in a toast.
+        return gr.Number(None, step=1 if kind is int else 0.05, placeholder="auto" if optional else "", **common)
+    lines = 3 if name in WIDE else 1
+    placeholder = "Empty: the prompt of the library" if name == "prompt" else ""
+    return gr.Textbox(lines=lines, max_lines=6 if lines > 1 else 1, placeholder=placeholder, **common)

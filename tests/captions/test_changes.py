@@ -1,0 +1,236 @@
+"""A change that was under way when the program was killed is made whole or forgotten at the next start."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from captioner.captions.operations import begin_operation, operation_info
+from captioner.captions.store import CaptionStore
+from captioner.errors import CaptionError
+from captioner.system.database import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from captioner.captions.store import CaptionStore
+from captioner.system.database import Database
+from captioner.values import Caption, GenerationOptions, MediaItem
+
+moment, state, folder, scratch, what, number = sys.argv[1:]
+replace = os.replace
+
+def die(*paths):
+    if moment == "replaced":
+        replace(*paths)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_before_writing(descriptor):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "half":
+    os.fsync = die_before_writing
+os.replace = die
+store = CaptionStore(Database(Path(state)), Path(scratch))
+item = MediaItem(Path(folder), "a.mp4", "a.mp4", "video", 5, 0.0, "a.txt", False)
+if what == "write":
+    store.write(item, Caption("A red ball.", "demo", "Say.", GenerationOptions()), "overwrite", int(number))
+else:
+    store.undo(int(number))
+"""
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = Database(tmp_path / "captioner.sqlite")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> CaptionStore:
+    return CaptionStore(database, tmp_path / "scratch")
+
+
+def begin(database: Database) -> int:
+    with database.transaction() as connection:
+        return begin_operation(connection, "job", "Caption 1 file", Path("/media"), 1)
+
+
+def kill(moment: str, tmp_path: Path, operation: int, what: str = "write", scratch: str = "scratch") -> None:
+    command = [sys.executable, "-c", KILLED, moment, str(tmp_path / "captioner.sqlite"), str(tmp_path / "media")]
+    ended = subprocess.run([*command, str(tmp_path / scratch), what, str(operation)], cwd=ROOT, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def temporaries(tmp_path: Path) -> list[str]:
+    return [path.name for path in tmp_path.rglob("*.tmp")]
+
+
+@pytest.mark.parametrize("scratch", ["scratch", "media"])
+@pytest.mark.parametrize("old", [None, b"old\r\n"])
+@pytest.mark.parametrize("moment", ["half", "written", "replaced"])
+def test_killed_write_is_whole_or_never_was(tmp_path, media, database, store, moment, old, scratch):
+    path = media / "a.txt"
+    if old is not None:
+        path.write_bytes(old)
+    operation = begin(database)
+    kill(moment, tmp_path, operation, scratch=scratch)
+    assert len(temporaries(tmp_path)) == (moment != "replaced")
+    assert store.history(path) == store.provenance(path) == []
+
+    made = moment == "replaced"
+    assert store.settle(operation + 1) == {}
+    assert store.settle(operation) == {path: made}
+    assert store.settle() == {}
+    assert temporaries(tmp_path) == []
+    assert (path.read_bytes() if path.exists() else None) == (b"A red ball." if made else old)
+    assert [entry.data for entry in store.history(path)] == ([old] if made and old else [])
+    assert [made.job for made in store.provenance(path)] == ([str(operation)] if made else [])
+    assert (store.states.digest_of(path) is not None) == made
+    assert store.undo(operation).restored == made
+    assert (path.read_bytes() if path.exists() else None) == old
+
+
+def test_text_that_a_killed_write_may_have_replaced_is_kept_whatever_stands_there_now(tmp_path, media, database, store):
+    path = media / "a.txt"
+    path.write_bytes(b"old")
+    operation = begin(database)
+    kill("replaced", tmp_path, operation)
+    path.write_bytes(b"somebody else's")
+    assert store.settle() == {path: False}
+    assert path.read_bytes() == b"somebody else's"
+    assert [entry.data for entry in store.history(path)] == [b"old"]
+    assert store.provenance(path) == []
+    assert store.undo(operation).kept == ()
+
+
+def test_folder_that_is_not_there_is_settled_when_it_is_again(tmp_path, media, database, store):
+    kill("replaced", tmp_path, begin(database))
+    media.rename(tmp_path / "unplugged")
+    assert store.settle() == {}
+    (tmp_path / "unplugged").rename(media)
+    assert store.settle() == {media / "a.txt": True}
+
+
+def test_file_that_cannot_be_read_is_settled_when_it_can_be(tmp_path, media, database, store, caplog):
+    path = media / "a.txt"
+    kill("replaced", tmp_path, begin(database))
+    path.rename(media / "aside")
+    path.mkdir()
+    assert store.settle() == {}
+    assert "looked at again at the next start: cannot read the caption" in caplog.text
+    path.rmdir()
+    (media / "aside").rename(path)
+    assert store.settle() == {path: True}
+
+
+@pytest.mark.parametrize("moment", ["written", "replaced"])
+def test_killed_undo_can_be_done_again(tmp_path, media, database, store, moment):
+    path = media / "a.txt"
+    path.write_bytes(b"by a stranger")
+    operation = begin(database)
+    (media / "a.mp4").write_bytes(b"video")
+    store.save(path, "new", "bulk", operation)
+    kill(moment, tmp_path, operation, "undo")
+    assert store.settle() == {path: moment == "replaced"}
+    undo = operation_info(database, operation + 1)
+    assert (undo.kind, undo.state, undo.reason) == ("undo", "stopped", "the program ended")
+    assert store.undo(operation).restored == (moment != "replaced")
+    assert path.read_bytes() == b"by a stranger"
+    assert operation_info(database, operation).undone_at_s
+    assert store.states.digest_of(path) is None
+
+
+def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(media, database, store, monkeypatch):
+    path = media / "a.txt"
+    path.write_bytes(b"old")
+    transaction = database.transaction
+
+    def overtake():
+        path.write_bytes(b"somebody else's")
+        return transaction()
+
+    monkeypatch.setattr(database, "transaction", overtake)
+    with pytest.raises(CaptionError, match=r"a\.txt was changed by another program just now; try again$"):
+        store.save(path, "mine")
+    assert path.read_bytes() == b"somebody else's"
+    assert store.history(path) == []
+
+
+def fail_after(monkeypatch, name: str, *and_then) -> None:
+    """os.replace or os.unlink do their work and fail all the same, as over a network."""
+    real = getattr(os, name)
+
+    def call(*paths, **options):
+        real(*paths, **options)
+        for act in and_then:
+            act()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, name, call)
+
+
+def test_change_that_took_effect_although_it_failed_is_made(media, database, store, monkeypatch):
+    path, operation = media / "a.txt", begin(database)
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        fail_after(patch, "replace")
+        store.save(path, "new", "bulk", operation)
+    with monkeypatch.context() as patch:
+        fail_after(patch, "unlink")
+        assert store.delete(path, "bulk", operation)
+    assert [entry.data for entry in store.history(path)] == [b"new", b"old"]
+    assert store.undo(operation).restored == 1
+    assert path.read_bytes() == b"old"
+
+
+def test_text_is_kept_when_a_failed_change_left_something_else(media, store, monkeypatch):
+    path = media / "a.txt"
+    path.write_bytes(b"old")
+    fail_after(monkeypatch, "replace", lambda: path.write_bytes(b"half"))
+    with pytest.raises(CaptionError, match="cannot write the caption"):
+        store.save(path, "new")
+    assert path.read_bytes() == b"half"
+    assert [entry.data for entry in store.history(path)] == [b"old"]
+
+
+def test_failed_change_on_a_drive_that_went_away_is_settled_when_it_is_back(tmp_path, media, store, monkeypatch):
+    path, away = media / "a.txt", tmp_path / "unplugged"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        rename = os.rename
+        fail_after(patch, "replace", lambda: rename(media, away))
+        with pytest.raises(CaptionError, match="cannot write the caption"):
+            store.save(path, "new")
+    assert (store.history(path), store.settle()) == ([], {})
+    away.rename(media)
+    assert store.settle() == {path: True}
+    assert [entry.data for entry in store.history(path)] == [b"old"]
+
+
+def test_settling_leaves_files_of_others_alone(tmp_path, media, store):
+    for path in (
+        tmp_path / "scratch" / ".hidden.tmp",
+        tmp_path / "scratch" / "notes.12-34.tmp",
+        media / ".a.txt.1-2.tmp",
+    ):
+        path.write_bytes(b"x")
+    killed = tmp_path / "scratch" / ".a.txt.12-34.tmp"
+    killed.write_bytes(b"x")
+    store.settle()
+    assert sorted(temporaries(tmp_path)) == [".a.txt.1-2.tmp", ".hidden.tmp", "notes.12-34.tmp"]

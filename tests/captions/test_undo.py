@@ -1,0 +1,199 @@
+"""A run over 200 files with captions of every kind, then its undo: the tree is as before, byte for byte."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from captioner.captions.operations import (
+    begin_operation,
+    end_operation,
+    last_standing,
+    operation_info,
+    recent_operations,
+)
+from captioner.captions.store import CaptionStore, Undone
+from captioner.errors import JobError
+from captioner.media.discover import discover
+from captioner.system.database import Database
+from captioner.values import Caption, GenerationOptions, MediaItem
+
+NUM_FILES = 200
+CAPTION = Caption("A red ball.", "demo", "Describe.", GenerationOptions())
+CONTENTS = (
+    None,
+    b"",
+    b" \r\n\t",
+    b"\xef\xbb\xbfGr\xc3\xbcn, with a mark.\n",
+    b"Two\r\nlines\r\n",
+    "Grün".encode("latin-1"),
+    "Grün".encode("utf-16"),
+    b"\x00\xff\xfe odd",
+    b"plain",
+    b"A red ball.",  # what the model says, too
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = Database(tmp_path / "captioner.sqlite")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> CaptionStore:
+    return CaptionStore(database, tmp_path / "scratch")
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[MediaItem]:
+    """200 files in two folders; their captions take turns in CONTENTS."""
+    for number in range(NUM_FILES):
+        path = tmp_path / "media" / f"part {number % 2}" / f"clip {number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video")
+        content = CONTENTS[number // 2 % len(CONTENTS)]
+        if content is not None:
+            path.with_suffix(".txt").write_bytes(content)
+    return list(discover(tmp_path / "media", recursive=True).items)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def begin(database: Database) -> int:
+    with database.transaction() as connection:
+        return begin_operation(connection, "job", "Caption 200 files", Path("/media"), NUM_FILES)
+
+
+def run(
+    store: CaptionStore, database: Database, items: list[MediaItem], policy: str = "overwrite", text: str = ""
+) -> int:
+    """What a job does to the captions."""
+    operation = begin(database)
+    for item in items:
+        store.write(item, replace(CAPTION, text=text or CAPTION.text), policy, operation)
+    with database.transaction() as connection:
+        end_operation(connection, operation, "done")
+    return operation
+
+
+@pytest.mark.parametrize("policy", ["overwrite", "prefix", "append", "skip"])
+def test_tree_is_byte_identical_after_a_run_and_its_undo(tmp_path, database, store, items, policy):
+    before = tree(tmp_path / "media")
+    operation = run(store, database, items, policy)
+    after = tree(tmp_path / "media")
+    changed = [name for name in after if before.get(name) != after[name]]
+    assert len(changed) == {"overwrite": 180, "prefix": 200, "append": 200, "skip": 60}[policy]
+    assert store.undo(operation) == Undone(len(changed), ())
+    assert tree(tmp_path / "media") == before
+    assert database.rows("SELECT count(*) AS n FROM caption_changes WHERE made = 0")[0]["n"] == 0
+
+
+def test_undo_again_does_nothing_and_undo_of_the_undo_does_it_again(tmp_path, database, store, items):
+    before = tree(tmp_path / "media")
+    operation = run(store, database, items)
+    after = tree(tmp_path / "media")
+    assert store.undo(operation).restored == 180
+    assert store.undo(operation) == Undone(0, ())
+    assert [info.kind for info in recent_operations(database)] == ["undo", "job"]
+    assert operation_info(database, operation).undone_at_s
+    assert last_standing(database) is None
+
+    undo = recent_operations(database)[0]
+    assert (undo.title, undo.state, undo.changed) == ("Undo of Caption 200 files", "done", 180)
+    assert store.undo(undo.id).restored == 180
+    assert tree(tmp_path / "media") == after
+    assert operation_info(database, operation).undone_at_s is None
+    assert last_standing(database).id == operation
+
+    assert store.undo(recent_operations(database)[0].id).restored == 180
+    assert tree(tmp_path / "media") == before
+    assert operation_info(database, operation).undone_at_s
+
+
+def test_changes_by_others_in_between_are_kept_and_reported(tmp_path, database, store, items):
+    before = tree(tmp_path / "media")
+    operation = run(store, database, items)
+    edited, deleted, by_hand, approved, back = (item.caption_path for item in (*items[5:9], items[13]))
+    edited.write_bytes(b"somebody else's")
+    deleted.unlink()
+    store.save(by_hand, "mine")
+    assert store.approve([approved]) == 1
+    name = str(back.relative_to(tmp_path / "media"))
+    back.write_bytes(before[name])  # as it was before the run
+    expected = before | {
+        str(path.relative_to(tmp_path / "media")): path.read_bytes() for path in (edited, by_hand, approved)
+    }
+    del expected[str(deleted.relative_to(tmp_path / "media"))]
+
+    undone = store.undo(operation)
+    reasons = {edited: "changed since", deleted: "changed since", by_hand: "changed since", approved: "approved"}
+    assert dict(undone.kept) == reasons
+    assert undone.restored == 180 - 5
+    assert tree(tmp_path / "media") == expected
+    assert dict(store.undo(operation).kept) == reasons
+    assert store.history(edited)[0].data == before[str(edited.relative_to(tmp_path / "media"))]
+
+
+def test_later_run_is_undone_before_an_earlier_one(tmp_path, database, store, items):
+    before = tree(tmp_path / "media")
+    first = run(store, database, items[:20], text="one")
+    between = tree(tmp_path / "media")
+    second = run(store, database, items[:20], text="two")
+    assert store.undo(first) == Undone(0, tuple((item.caption_path, "changed since") for item in items[:20]))
+    assert operation_info(database, first).undone_at_s is None
+    assert last_standing(database).id == second
+    store.undo(second)
+    assert tree(tmp_path / "media") == between
+    store.undo(last_standing(database).id)
+    assert tree(tmp_path / "media") == before
+
+
+def test_run_that_wrote_a_file_twice_is_undone_to_what_stood_before_it(database, store, items):
+    item = items[0]
+    item.caption_path.write_bytes(b"old")
+    operation = begin(database)
+    for text in ("one", "two"):
+        store.write(item, replace(CAPTION, text=text), "overwrite", operation)
+    assert store.undo(operation) == Undone(1, ())
+    assert item.caption_path.read_bytes() == b"old"
+
+
+def test_undo_brings_back_who_wrote_a_caption(database, store, items):
+    stranger, own, edited, elsewhere = items[:4]
+    folder = items[0].folder
+    for item in (stranger, elsewhere):
+        item.caption_path.write_bytes(b"by a stranger")
+    run(store, database, [own, edited, elsewhere])
+    store.save(edited.caption_path, "by hand")
+    elsewhere.caption_path.write_bytes(b"in another editor")
+    states = store.states.edited_in(folder), store.states.digests_in(folder)
+
+    operation = begin(database)
+    for item in items[:4]:
+        store.write(item, replace(CAPTION, text="new"), "overwrite", operation, consent=True)
+    assert store.states.edited_in(folder) == set()
+    assert store.needs_caption(elsewhere, "overwrite") == ""
+    assert store.undo(operation) == Undone(4, ())
+    assert (store.states.edited_in(folder), store.states.digests_in(folder)) == states
+    assert store.needs_caption(elsewhere, "overwrite") == "changed elsewhere"
+    assert store.needs_caption(stranger, "overwrite") == ""
+
+
+def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, store, items):
+    operation = run(store, database, items[:20])
+    blocked = items[16].caption_path
+    blocked.unlink()
+    blocked.mkdir()
+    undone = store.undo(operation)
+    assert [path for path, _ in undone.kept] == [blocked]
+    assert undone.kept[0][1].startswith(f"cannot read the caption {blocked}: ")
+    assert undone.restored == 17
+
+
+def test_unknown_operation_is_one_line(store):
+    with pytest.raises(JobError, match=r"^there is no operation 7; see `captioner history`"):
+        store.undo(7)

@@ -1,0 +1,178 @@
+from pathlib import Path
+
+import pytest
+
+from captioner.config.presets import (
+    PRESETS,
+    Preset,
+    check_quantizable,
+    choose_preset,
+    default_preset,
+    estimate_vram_gb,
+    find_preset,
+    vram_gb,
+)
+from captioner.errors import FolderError, ModelError
+from captioner.services import Services
+from captioner.system.roots import Roots
+
+KEYS = [
+    "qwen3-vl-2b",
+    "qwen3-vl-4b",
+    "qwen3-vl-8b",
+    "qwen3-vl-32b",
+    "qwen3-vl-30b-a3b",
+    "qwen2.5-vl-7b",
+    "gemma-4-e4b",
+    "gemma-4-12b",
+    "smolvlm2",
+    "demo",
+]
+
+
+def test_presets_are_the_known_models() -> None:
+    assert [preset.key for preset in PRESETS] == KEYS
+    assert all(preset.vram_gb and preset.notes and preset.title for preset in PRESETS)
+
+
+def test_qwen3_vl_samples_as_its_makers_recommend() -> None:
+    qwens = [preset for preset in PRESETS if preset.key.startswith("qwen3-vl")]
+    assert len(qwens) == 5
+    for preset in qwens:
+        assert (preset.temperature, preset.top_p, preset.top_k, preset.repetition_penalty) == (0.7, 0.8, 20, 1.0)
+    assert find_preset("qwen3-vl-30b-a3b").source == "Qwen/Qwen3-VL-30B-A3B-Instruct"
+
+
+def test_demo_is_a_small_greedy_model_in_the_package_that_says_what_it_is() -> None:
+    demo = find_preset("demo")
+    assert Path(demo.source).parts[-3:] == ("captioner", "demo", "model")
+    assert (demo.temperature, demo.max_frame_size, demo.vram_gb) == (0.0, 128, 0.1)
+    assert "knows only a toy world" in demo.notes
+
+
+def test_vram_is_weights_and_cache_and_room_to_work() -> None:
+    assert estimate_vram_gb(17.5, 144) == 21.0  # 17.5 + 8 * 1700 * 144 * 1024 / 1e9 + 1.5
+    assert find_preset("qwen3-vl-8b").vram_gb == 21.0
+
+
+def test_quantisation_shrinks_the_text_layers_alone() -> None:
+    large = find_preset("qwen3-vl-8b")
+    assert vram_gb(large, "none") == 21.0
+    assert vram_gb(large, "8bit") == 14.1  # 21.0 - 6.95 * (2 - 1)
+    assert vram_gb(large, "4bit") == 10.7  # 21.0 - 6.95 * (2 - 0.516)
+    assert vram_gb(find_preset("qwen3-vl-2b"), "4bit") == 5.3
+    assert vram_gb(find_preset("qwen3-vl-32b"), "8bit") == 40.6
+
+
+def test_quantisation_of_what_is_not_known_may_be_tried_but_not_of_experts() -> None:
+    for name in ("demo", "gemma-4-12b", "smolvlm2", "someone/x"):
+        assert vram_gb(find_preset(name), "4bit") is None
+        check_quantizable(find_preset(name), "4bit")
+    experts = find_preset("qwen3-vl-30b-a3b")
+    assert (vram_gb(experts, "none"), vram_gb(experts, "4bit")) == (64.9, None)
+    check_quantizable(experts, "none")
+    with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quantised: "):
+        check_quantizable(experts, "8bit")
+
+
+@pytest.mark.parametrize("name", ["qwen3-vl-4b", " Qwen3-VL-4B ", "Qwen/Qwen3-VL-4B-Instruct"])
+def test_preset_is_found_by_key_and_by_source(name: str) -> None:
+    assert find_preset(name).key == "qwen3-vl-4b"
+
+
+def test_any_hub_id_is_a_greedy_model_of_unknown_size() -> None:
+    assert find_preset("someone/Some_Model-7B.v2") == Preset(
+        key="someone/Some_Model-7B.v2",
+        title="Some_Model-7B.v2",
+        source="someone/Some_Model-7B.v2",
+        notes="From the Hugging Face Hub.",
+    )
+    assert find_preset("someone/x").vram_gb is None
+    assert find_preset("someone/x").temperature == 0.0
+
+
+def test_local_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert find_preset(str(folder)).source == str(folder)
+    monkeypatch.chdir(tmp_path)
+    assert find_preset("mine/model").source == str(folder)
+    assert find_preset("mine/model").title == "model"
+
+
+class TestConfined:
+    """Where only some folders may be opened, such as the home folder, or those of --root."""
+
+    @pytest.fixture
+    def roots(self, tmp_path: Path) -> Roots:
+        (tmp_path / "inside").mkdir()
+        return Roots([tmp_path / "inside"])
+
+    def test_presets_and_hub_ids_may_be_chosen(self, roots: Roots, tmp_path: Path) -> None:
+        with Services(tmp_path / "state", roots=roots) as services:
+            for name in ("demo", str(find_preset("demo").source), "qwen3-vl-2b", "someone/x", "auto"):
+                services.change_settings({"model": name})
+                assert services.settings.model == name
+                assert services.preset(name) == services.preset()
+            services.change_settings({"model": "qwen3-vl-2b"})
+            assert services.preset("demo").key == "demo"
+
+    def test_no_model_folder_elsewhere_may_be_chosen(
+        self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for folder in (tmp_path / "inside" / "model", tmp_path / "outside" / "model"):
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+        monkeypatch.chdir(tmp_path)
+        assert find_preset(str(tmp_path / "inside" / "model"), roots).title == "model"
+        assert find_preset("inside/model", roots).title == "model"
+        for name in (str(tmp_path / "outside" / "model"), "outside/model", "inside/../outside/model", "~/x/y", "..\\x"):
+            with pytest.raises(FolderError, match="outside of the folders"):
+                find_preset(name, roots)
+        with pytest.raises(ModelError, match="unknown model 'outside'"):
+            find_preset("outside", roots)
+
+    def test_nothing_outside_is_looked_at(self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On Windows a look at \\\\server\\share would log in to that server."""
+        looked = []
+        for look in ("isfile", "isdir"):
+            monkeypatch.setattr(f"captioner.config.presets.os.path.{look}", looked.append)
+        for name in ("\\\\server\\share", "//server/share/model", "/no/such/model"):
+            with pytest.raises(FolderError):
+                find_preset(name, roots)
+        assert looked == []
+
+
+@pytest.mark.parametrize("name", ["", "qwen", "a/b/c", "/no/such/folder", "-x/y", "https://example.org/m", "owner/"])
+def test_anything_else_is_refused_with_the_list_of_keys(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_preset(name)
+    assert str(caught.value) == (
+        f"unknown model {name!r}: give one of {', '.join(KEYS)}, a Hub id such as owner/name, or a model folder"
+    )
+
+
+def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_preset(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path} is no model folder: it has no config.json"
+
+
+@pytest.mark.parametrize(
+    ("vram_gb", "key"),
+    [
+        (None, "qwen3-vl-2b"),
+        (6.0, "qwen3-vl-2b"),
+        (8.0, "qwen3-vl-2b"),
+        (16.0, "qwen3-vl-4b"),
+        (20.9, "qwen3-vl-4b"),
+        (21.0, "qwen3-vl-8b"),
+        (25.3, "qwen3-vl-8b"),
+        (150.0, "qwen3-vl-8b"),
+    ],
+)
+def test_default_is_the_largest_up_to_8b_that_fits(vram_gb: float | None, key: str) -> None:
+    assert default_preset(vram_gb).key == key
+    assert choose_preset("auto", vram_gb).key == key
+    assert choose_preset("demo", vram_gb).key == "demo"

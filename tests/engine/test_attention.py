@@ -1,0 +1,266 @@
+"""Attention back ends against plain arithmetic, SageAttention's rules, fixed-shape decode steps, memory plans."""
+
+import pytest
+import torch
+
+from captioner.engine import backends
+from captioner.engine.attention_backends import (
+    SdpaBackend,
+    Segments,
+    VarlenBackend,
+    pick_backend,
+    reference_attention,
+    self_test,
+)
+from captioner.engine.cache import SlotCache, plan_cache, token_bytes
+from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.graphs import bucket
+from captioner.engine.prepare import Preparer
+from captioner.engine.sage import SAGE_MIN_TOKENS, SageBackend, with_sage
+from tests.support.engine_cases import make_cases, prepare_cases, run
+
+CPU = torch.device("cpu")
+
+
+def varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+    """What flash attention's varlen kernels promise, row by row in float32: bounds_k need not be in order."""
+    out = torch.empty_like(q)
+    for row in range(len(bounds_q) - 1):
+        begin, end, start = int(bounds_q[row]), int(bounds_q[row + 1]), int(bounds_k[row])
+        length = int(bounds_k[row + 1]) - start if used is None else int(used[row])
+        assert end - begin <= longest_q
+        assert length <= longest_k
+        keys, values = k[start : start + length], v[start : start + length]
+        if end - begin == length:
+            out[begin:end] = reference_attention(q[begin:end], keys, values, (length,), causal)
+        else:
+            assert end - begin == 1
+            out[begin:end] = reference_attention(q[begin:end], keys, values, (length,), False)
+    return out
+
+
+@pytest.mark.parametrize(("heads", "groups", "dim"), [(8, 2, 16), (4, 4, 24), (6, 1, 32)])
+@pytest.mark.parametrize("backend", [SdpaBackend(), VarlenBackend("reference", varlen_on_cpu)])
+def test_back_end_passes_its_self_test(backend, heads, groups, dim):
+    assert self_test(backend, CPU, torch.float32, heads, groups, dim) == ""
+
+
+def test_self_test_finds_a_kernel_that_ignores_slots_or_strides_or_the_end_or_is_missing():
+    def in_order(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+        return varlen_on_cpu(q, k, v, bounds_q, bounds_k.sort().values, longest_q, longest_k, used, causal, scale)
+
+    def one_split(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+        used = used if used is None else used.clamp(max=2048)
+        return varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale)
+
+    def contiguous(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
+        v = v.as_strided(v.shape, (v.shape[1] * v.shape[2], v.shape[2], 1))
+        return varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale)
+
+    def missing(*_):
+        raise RuntimeError("no kernel image\nfor this device")
+
+    assert self_test(VarlenBackend("", in_order), CPU, torch.float32, 8, 2, 16).startswith("cached: differs by ")
+    assert self_test(VarlenBackend("", one_split), CPU, torch.bfloat16, 8, 2, 16).startswith("cached: differs by ")
+    assert self_test(VarlenBackend("", contiguous), CPU, torch.float32, 8, 2, 16).startswith("packed: differs by ")
+    assert self_test(VarlenBackend("", missing), CPU, torch.float32, 8, 2, 16) == "RuntimeError: no kernel image"
+
+
+def test_fallback_says_why(monkeypatch):
+    monkeypatch.setattr(backends, "self_test", lambda *_: "differs by 1")
+    backend, note = pick_backend(torch.device("cuda"), torch.bfloat16, 8, 2, 128)
+    assert isinstance(backend, SdpaBackend)
+    assert note == "torch flash operator: differs by 1; torch varlen attention: differs by 1"
+    assert pick_backend(torch.device("cuda"), torch.float32, 8, 2, 128)[1] == "flash attention has no float32"
+    assert pick_backend(CPU, torch.float32, 8, 2, 128)[1] == ""
+
+
+def test_sdpa_is_called_once_for_all_frames_of_one_size(monkeypatch):
+    calls = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args, **kwargs):
+        calls.append(args[0].shape)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(backends, "scaled_dot_product_attention", counted)
+    q = torch.randn(8 * 6 + 2 * 10, 4, 16)
+    SdpaBackend().packed(q, q, q, Segments.of([6] * 8 + [10] * 2, CPU), False, 0.25)
+    assert calls == [(8, 4, 6, 16), (2, 4, 10, 16)]
+
+
+def sage_that_centres_in_place(q, k, v, tensor_layout, is_causal, sm_scale, smooth_k):
+    """As SageAttention behaves: exact but for subtracting the mean of the keys it was given, in place."""
+    assert (tensor_layout, is_causal) == ("HND", True)
+    k -= k.mean(2, keepdim=True)
+    return reference_attention(*(x[0].transpose(0, 1) for x in (q, k, v)), (q.shape[2],), True).transpose(0, 1)[None]
+
+
+def test_sage_gets_a_copy_and_only_long_prompts():
+    backend = SageBackend(SdpaBackend(), sage_that_centres_in_place)
+    lengths = [SAGE_MIN_TOKENS + 5, 40]
+    q, k, v = torch.randn(sum(lengths), 4, 16), torch.randn(sum(lengths), 2, 16), torch.randn(sum(lengths), 2, 16)
+    before = k.clone()
+    out = backend.packed(q, k, v, Segments.of(lengths, CPU), True, 0.25)
+    assert torch.equal(k, before)
+    assert torch.allclose(out, reference_attention(q, k, v, tuple(lengths), True), atol=1e-4)
+    assert torch.equal(out[-40:], SdpaBackend().packed(q[-40:], k[-40:], v[-40:], Segments.of([40], CPU), True, 0.25))
+
+
+def test_sage_is_refused_where_it_cannot_work():
+    base = SdpaBackend()
+    assert with_sage(base, CPU, torch.float32, 8, 2, 128) == (base, "not active: needs an NVIDIA GPU")
+    backend, note = with_sage(base, torch.device("cuda"), torch.bfloat16, 16, 16, 72)
+    assert backend is base
+    assert note == "not active: the model's head dimension 72 is not one of (64, 96, 128)"
+
+
+@pytest.mark.parametrize("kernel", [None, varlen_on_cpu])
+def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
+    """What a CUDA graph replays: rows padded to a bucket, idle slots computing beside the live ones."""
+    core = EngineCore(tiny_model.model, EngineOptions(max_slots=8, max_tokens=256))
+    try:
+        if kernel:
+            core._model.backend = VarlenBackend("reference", kernel)
+        requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(7, longest=33))
+        for request in requests:
+            core.submit(request)
+        compared = 0
+        while core.busy:
+            core.step()
+            rows = sorted(core._running.values(), key=lambda r: r.slot)
+            if rows and not core.num_waiting:
+                table = torch.tensor([r.row() for r in rows]).T
+                longest = max(r.length for r in rows) + 1
+                with torch.inference_mode():
+                    plain = core._decode.run(table, longest)
+                    fixed = core._decode.run_fixed_eagerly(table, longest)
+                assert torch.allclose(plain, fixed, atol=1e-5)
+                compared += 1
+        assert compared > 10
+        assert {size for size, _ in core._decode._fixed} >= {8}
+    finally:
+        core.close()
+
+
+def test_capture_that_fails_is_given_up_with_its_reason_and_the_text_stays(tiny_model, monkeypatch, caplog):
+    """No GPU here, so capturing fails for certain: the step runs without it."""
+    core = EngineCore(tiny_model.model, EngineOptions(max_slots=4, max_tokens=256))
+    try:
+        core._decode.why_no_graphs = ""
+        requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(4))
+        for request in requests:
+            core.submit(request)
+        ended = [e for _ in range(40) for e in core.step() if e.finish_reason]
+        assert len(ended) == 4
+        assert core._decode.why_no_graphs
+        assert "CUDA graphs failed" in caplog.text
+    finally:
+        core.close()
+
+
+def test_buckets_hold_every_row_and_waste_little():
+    assert [bucket(n, 64) for n in (1, 2, 3, 5, 8, 9, 17, 33, 49, 64)] == [1, 2, 4, 8, 8, 16, 24, 48, 64, 64]
+    assert all(n <= bucket(n, 100) <= 100 for n in range(1, 101))
+
+
+def test_plan_fills_the_memory_but_no_more():
+    plan = plan_cache(free_bytes=20e9, bytes_per_token=147456, max_tokens=2400, max_slots=64)
+    assert (plan.num_slots, plan.slot_tokens) == (52, 2560)
+    assert plan.bytes == 52 * 2560 * 147456 <= 20e9
+    assert plan_cache(1e12, 147456, 2400, 64).num_slots == 64
+    assert plan_cache(1e8, 147456, 2400, 64).num_slots == 0
+    assert plan_cache(-5.0, 147456, 2400, 64).num_slots == 0
+
+
+def test_cache_of_8b_takes_144_kib_a_token():
+    class Config:
+        num_hidden_layers, num_key_value_heads, head_dim = 36, 8, 128
+
+    assert token_bytes(Config, torch.bfloat16) == 144 * 1024
+    cache = SlotCache.for_model(Config, 2, 256, torch.bfloat16, torch.device("meta"))
+    assert sum(t.nbytes for t in (*cache.keys, *cache.values)) == 2 * 256 * 144 * 1024
+
+
+def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monkeypatch):
+    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 1000.0)
+    with pytest.raises(
+        Exception, match=r"^a clip of 900 tokens needs .* GB of cache .*; lower frame_size, max_frames or"
+    ):
+        EngineCore(tiny_model.model, EngineOptions(max_tokens=900))
+    assert tiny_model.model.config.text_config._attn_implementation == "sdpa"
+
+
+def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model):
+    """Traced and run without a code generator, so that it works on any machine."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
+    try:
+        for request in prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(2)):
+            core.submit(request)
+        core.step()
+        rows = sorted(core._running.values(), key=lambda r: r.slot)
+        table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
+        with torch.inference_mode():
+            plain = core._decode.run(table, longest)
+            core._decode._decode = torch.compile(core._model.decode, dynamic=False, fullgraph=True, backend=backend)
+            assert torch.allclose(plain, core._decode.run_fixed_eagerly(table, longest), atol=1e-5)
+        assert len(graphs) == 1
+    finally:
+        core.close()
+
+
+@pytest.fixture
+def make_core(tiny_model):
+    made = []
+
+    def make(**options) -> EngineCore:
+        made.append(EngineCore(tiny_model.model, EngineOptions(max_tokens=256, **options)))
+        return made[-1]
+
+    yield make
+    for core in reversed(made):  # the first one knows how the model was
+        core.close()
+
+
+def replay_by_running(work):
+    """What a graph is to its caller, without a GPU: something that computes the same again in the same places."""
+    work()
+    return work
+
+
+def test_replayed_steps_write_one_buffer_of_logits_whatever_their_shape(make_core, tiny_model):
+    core, captured = make_core(max_slots=6), []
+
+    def capture(work):
+        captured.append(work)
+        return replay_by_running(work)
+
+    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(9, longest=20))
+    replayed = {i: event.tokens for i, event in run(core, requests).items()}
+    assert core._decode.why_no_graphs == ""
+    assert len(captured) == len(core._decode._fixed) >= 3
+    assert core._decode._logits.shape == (6, tiny_model.model.config.text_config.vocab_size)
+    launched = run(make_core(max_slots=6), requests)
+    assert replayed == {i: event.tokens for i, event in launched.items()}
+
+
+def test_capture_without_memory_costs_the_graphs_and_no_request(make_core, tiny_model):
+    def capture(work):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
+
+    core = make_core(max_slots=4)
+    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    with pytest.raises(torch.OutOfMemoryError):
+        core._decode.warm_up()
+    requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(6))
+    ended = run(core, requests)
+    assert {event.finish_reason for event in ended.values()} <= {"stop", "length"}
+    assert core.num_slots == 4
+    assert dict(core.rows())["CUDA graphs"] == "not active: OutOfMemoryError: CUDA out of memory."

@@ -1,0 +1,171 @@
+"""Downloads from a small Hub on the loopback address: the library's real client against real HTTP."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from captioner.engine.download import find_model
+from captioner.errors import ModelError
+
+COMMIT = "a" * 40
+FILES = {
+    "config.json": b'{"model_type": "qwen3_vl"}',
+    "model.safetensors": bytes(range(256)) * 12_000,
+    "pytorch_model.bin": b"never wanted",
+}
+WANTED_BYTES = len(FILES["config.json"]) + len(FILES["model.safetensors"])
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from captioner.engine.download import find_model
+from captioner.errors import ModelError
+seen = []
+try:
+    folder = find_model(sys.argv[1], sys.argv[2] == "offline", None, lambda done, total: seen.append((done, total)))
+    print(json.dumps({"files": sorted(p.name for p in Path(folder).iterdir()), "seen": seen}))
+except ModelError as error:
+    print(json.dumps({"error": str(error), "seen": seen}))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One public model me/tiny, one gated me/gated; nothing else."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(with_body=False)
+
+    def do_GET(self):
+        self.answer(with_body=True)
+
+    def answer(self, with_body):
+        path = urlsplit(self.path).path
+        if path.startswith("/api/models/me/gated"):
+            self.send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "accept the terms"}, with_body)
+        elif path.startswith("/api/models/me/tiny/tree/"):
+            rows = [{"type": "file", "path": n, "size": len(d), "oid": digest(d)} for n, d in FILES.items()]
+            self.send(200, json.dumps(rows).encode(), {}, with_body)
+        elif path.startswith("/api/models/me/tiny"):
+            about = {"id": "me/tiny", "sha": COMMIT, "siblings": [{"rfilename": n} for n in FILES]}
+            self.send(200, json.dumps(about).encode(), {}, with_body)
+        elif path.startswith("/me/tiny/resolve/") and (name := path.rsplit("/", 1)[1]) in FILES:
+            headers = {"ETag": f'"{digest(FILES[name])}"', "X-Repo-Commit": COMMIT}
+            self.send(200, FILES[name], headers, with_body)
+        else:
+            self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
+
+    def send(self, status, body, headers, with_body):
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def digest(data):
+    return hashlib.sha1(data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def find(tmp_path):
+    """A function (endpoint, source, mode) -> what find_model said, in a process with an empty cache of its own."""
+
+    def run(endpoint, source, mode="online"):
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "hub"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        arguments = [sys.executable, "-c", SCRIPT, source, mode]
+        done = subprocess.run(
+            arguments, env=environment, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2]
+        )
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_download_brings_the_wanted_files_and_reports_bytes(find, endpoint):
+    answer = find(endpoint, "me/tiny")
+    assert answer["files"] == ["config.json", "model.safetensors"]
+    assert answer["seen"][0] == [0, WANTED_BYTES]
+    assert answer["seen"][-1] == [WANTED_BYTES, WANTED_BYTES]
+    dones = [done for done, _ in answer["seen"]]
+    assert dones == sorted(dones)
+
+
+def test_second_use_downloads_nothing_and_works_offline(find, endpoint):
+    find(endpoint, "me/tiny")
+    assert find(endpoint, "me/tiny")["seen"] == []
+    assert find("http://127.0.0.1:9", "me/tiny", "offline")["files"] == ["config.json", "model.safetensors"]
+
+
+def test_downloaded_model_is_found_when_the_network_is_gone(find, endpoint):
+    find(endpoint, "me/tiny")
+    assert find("http://127.0.0.1:9", "me/tiny")["files"] == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("source", "mode", "reachable", "message"),
+    [
+        ("me/nothing", "online", True, "the Hub has no model me/nothing, or it is private and HF_TOKEN is not set"),
+        (
+            "me/gated",
+            "online",
+            True,
+            "me/gated is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN",
+        ),
+        (
+            "me/tiny",
+            "offline",
+            True,
+            "me/tiny is not downloaded and offline mode is on; connect once, or give the folder of a downloaded model",
+        ),
+        (
+            "me/tiny",
+            "online",
+            False,
+            "me/tiny is not downloaded and the Hub cannot be reached; "
+            "connect once, or give the folder of a downloaded model",
+        ),
+    ],
+)
+def test_what_cannot_be_downloaded_gets_one_line(find, endpoint, source, mode, reachable, message):
+    assert find(endpoint if reachable else "http://127.0.0.1:9", source, mode)["error"] == message
+
+
+def test_local_folder_needs_no_hub(tmp_path):
+    assert find_model(str(tmp_path), offline=True, cache=None) == tmp_path
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "/nowhere/at/all", "./missing", "nothing"])
+def test_missing_folder_gets_one_line(source):
+    with pytest.raises(ModelError) as error:
+        find_model(source, offline=True, cache=None)
+    expected = f"no model folder at {source}; give a folder that holds config.json, or a Hub id owner/name"
+    assert str(error.value) == expected

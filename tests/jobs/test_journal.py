@@ -1,0 +1,545 @@
+"""The journal: what is left of a job after a stop, a failure or the end of its process, and nothing else."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from captioner.captions.store import CaptionStore
+from captioner.captions.text import Decoration
+from captioner.cli import main as cli
+from captioner.errors import FolderError, JobError, StateError
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import JobQueued
+from captioner.jobs.job import Job, Model
+from captioner.jobs.journal import KEPT_UNFINISHED, Journal
+from captioner.jobs.recorder import storable
+from captioner.jobs.runner import JobRunner
+from captioner.media.discover import discover
+from captioner.replicas.pool import ReplicaPool
+from captioner.services import Services
+from captioner.system.database import Database
+from captioner.system.roots import Roots
+from captioner.values import Caption, GenerationOptions, MediaItem, ModelSpec, SamplePlan
+from tests.jobs.test_runner import ScriptedReplica, finish
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = GenerationOptions(max_new_tokens=77, temperature=0.5, top_p=0.9, top_k=3, repetition_penalty=1.1, seed=5)
+SPECS = (ModelSpec("owner/name", "cpu", quantization="none", batch_size=3), ModelSpec("owner/name", "cpu"))
+
+
+class State:
+    """A journal with its captions, as a process has it; `again` is what the next process sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = Database(folder / "captioner.sqlite")
+        self.captions = CaptionStore(self.database, folder)
+        self.found = []
+        self.journal = Journal(self.database, self.captions, lambda source: lambda on_bytes: self.found.append(source))
+
+    def again(self) -> "State":
+        self.database.close()
+        state = State(self.folder)
+        state.captions.settle()
+        state.journal.settle()
+        return state
+
+    def write(self, operation: int, item: MediaItem, policy="overwrite", text="A new text.") -> None:
+        self.captions.write(item, Caption(text, "m", "p", OPTIONS), policy, operation)
+
+    def items(self, operation: int) -> dict[str, str]:
+        ((listed,),) = self.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
+        rows = self.database.rows("SELECT name, state FROM job_items WHERE operation = ?", (operation,))
+        told = {row["name"]: row["state"] for row in rows}
+        return {storable(fields[0]): told.get(storable(fields[0]), "waiting") for fields in json.loads(listed)}
+
+
+@pytest.fixture
+def clips(tmp_path) -> Path:
+    folder = tmp_path / "clips"
+    (folder / "more").mkdir(parents=True)
+    for name in ("1.mp4", "2.mp4", "3.mp4", "4.png", "more/5.mp4", "more/6.mp4"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def state(tmp_path):
+    (tmp_path / "state").mkdir()
+    state = State(tmp_path / "state")
+    yield state
+    state.database.close()
+
+
+def make_job(folder: Path, **options) -> Job:
+    model = Model("A Model", lambda on_bytes: Path("model"), SPECS)
+    return Job(discover(folder, recursive=True).items, model, "Describe {name}.", **options)
+
+
+def begin(state: State, folder: Path, **options) -> tuple[int, tuple[MediaItem, ...]]:
+    job = make_job(folder, **options)
+    return state.journal.begin(job, folder, True), job.items
+
+
+def test_job_is_reopened_as_it_was_asked_for(state, clips):
+    plan = SamplePlan(max_frames=6, fps=1.5, min_frames=2, frame_size=96)
+    decoration = Decoration("sks", "before ", " after")
+    job = make_job(
+        clips, plan=plan, options=OPTIONS, existing="append", decoration=decoration, consent=True
+    )  # fmt: skip
+    number = state.journal.begin(job, clips, True)
+    state = state.again()
+    again, losses = state.journal.reopen(number)
+    assert (again.items, again.prompt, again.plan, again.options) == (job.items, job.prompt, plan, OPTIONS)
+    assert (again.existing, again.decoration, again.consent, again.save) == ("append", decoration, True, True)
+    assert (again.model.name, again.model.specs) == ("A Model", SPECS)
+    again.model.find(print)
+    assert (state.found, losses, state.journal.place(number)) == (["owner/name"], {}, (clips, True))
+
+
+def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
+    number, items = begin(state, clips)
+    recorder = state.journal.recorder(number)
+    state.write(number, items[0])  # written, and killed before the journal heard of it
+    recorder.started(items[1], "cpu")
+    recorder.skipped(items[2], "has a caption")
+    recorder.failed(items[3], "broken")
+    recorder.flush()
+    assert state.journal.unfinished() == []  # it runs
+    state = state.again()
+    (job,) = state.journal.unfinished()
+    assert (job.operation, job.folder, job.left, job.total, job.state) == (number, clips, 3, 6, "interrupted")
+    assert job.title == "Caption 6 files with A Model"
+    again, _ = state.journal.reopen(number)
+    assert again.items == (items[1], *items[4:])
+    assert list(state.items(number).values()) == ["done", "running", "skipped", "failed", "waiting", "waiting"]
+
+
+@pytest.mark.parametrize("was_replaced", [True, False])
+def test_caption_cut_short_is_done_exactly_when_its_file_is_new(state, clips, was_replaced):
+    """Killed between the promise of a change and the note that it was made."""
+    number, items = begin(state, clips)
+    path = items[0].caption_path
+    path.write_text("Old.")
+    state.write(number, items[0])
+    state.database.execute("UPDATE caption_changes SET made = 0")
+    state.database.execute("UPDATE captions_made SET outcome = 'pending'")
+    if not was_replaced:
+        path.write_text("Old.")
+    state = state.again()
+    again, _ = state.journal.reopen(number)
+    assert again.items == (items[1:] if was_replaced else items)
+    assert path.read_text() == ("A new text." if was_replaced else "Old.")
+
+
+def cut_short(state: State, number: int, item: MediaItem) -> None:
+    """As if it was killed between the replaced file and the note that it was."""
+    item.caption_path.write_text("Old text.")
+    state.write(number, item, "append", "New text.")
+    state.database.execute("UPDATE caption_changes SET made = 0")
+    state.database.execute("UPDATE captions_made SET outcome = 'pending'")
+
+
+def test_caption_on_a_drive_that_comes_back_after_the_start_is_not_joined_twice(state, clips):
+    number, items = begin(state, clips, existing="append")
+    cut_short(state, number, items[0])
+    clips.rename(clips.with_name("unplugged"))
+    state = state.again()
+    clips.with_name("unplugged").rename(clips)
+    again, _ = state.journal.reopen(number)
+    assert again.items == items[1:]
+    assert state.items(number)["1.mp4"] == "done"
+    assert items[0].caption_path.read_text() == "Old text. New text."
+
+
+def test_item_whose_caption_cannot_be_told_is_left_out(state, clips, caplog):
+    number, items = begin(state, clips, existing="append")
+    cut_short(state, number, items[0])
+    items[0].caption_path.rename(clips / "aside")
+    items[0].caption_path.mkdir()
+    state = state.again()
+    again, _ = state.journal.reopen(number)
+    assert again.items == items[1:]
+    (row,) = state.database.rows("SELECT state, reason FROM job_items WHERE name = '1.mp4'")
+    assert tuple(row) == ("skipped", "whether its caption was written cannot be told now")
+    assert "1 file of job 1 is left out: 1.mp4: whether its caption was written cannot be told now" in caplog.text
+
+
+def test_caption_equal_to_the_old_one_is_done_too(state, clips):
+    number, items = begin(state, clips)
+    items[0].caption_path.write_text("A new text.")
+    state.write(number, items[0])
+    state = state.again()
+    assert state.journal.reopen(number)[0].items == items[1:]
+
+
+def test_captions_written_since_by_anyone_are_left_alone(state, clips):
+    number, items = begin(state, clips)
+    state.journal.end(number, "stopped")
+    state.captions.save(items[0].caption_path, "By hand.")
+    later, _ = begin(state, clips)
+    state.write(later, items[1])
+    state.journal.end(later, "stopped")
+    assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(later, 5), (number, 4)]
+    assert state.journal.reopen(number)[0].items == items[2:]
+    assert state.items(number)["2.mp4"] == "skipped"
+
+
+def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, clips):
+    number, items = begin(state, clips)
+    state.journal.end(number, "stopped")
+    later, _ = begin(state, clips)
+    for item in items:
+        state.write(later, item)
+        state.journal.recorder(later).done(item, None, "cpu")
+    state.journal.end(later, "done")
+    assert state.journal.unfinished() == []
+    with pytest.raises(JobError, match=f"nothing is left of job {number}"):
+        state.journal.reopen(number)
+    with pytest.raises(JobError, match="is not unfinished"):
+        state.journal.reopen(later)
+
+
+def test_job_killed_when_all_was_done_is_done(state, clips):
+    number, items = begin(state, clips)
+    for item in items:
+        state.write(number, item)
+    state = state.again()
+    assert state.journal.unfinished() == []
+    assert [(job.id, job.state, job.done, job.reason) for job in state.journal.recent()] == [(number, "done", 6, "")]
+
+
+def test_losses_outlive_the_process(state, clips):
+    number, items = begin(state, clips)
+    state.journal.recorder(number).given_back(items[1], 1)
+    state = state.again()
+    job, losses = state.journal.reopen(number)
+    assert losses == {items[1].name: 1}
+    resumed = state.journal.begin(job, clips, True, number, losses)
+    state = state.again()
+    assert state.journal.reopen(resumed)[1] == losses
+
+
+def test_job_is_resumed_once(state, clips):
+    number, _ = begin(state, clips)
+    state.journal.end(number, "failed", "out of memory")
+    assert [(job.state, job.reason) for job in state.journal.unfinished()] == [("failed", "out of memory")]
+    job, _ = state.journal.reopen(number)
+    resumed = state.journal.begin(job, clips, True, number)
+    with pytest.raises(JobError, match=f"job {number} is not unfinished any more"):
+        state.journal.begin(job, clips, True, number)
+    assert len(state.database.rows("SELECT id FROM operations")) == 2
+    assert state.journal.unfinished() == []
+    state.journal.end(resumed, "stopped")
+    assert [job.operation for job in state.journal.unfinished()] == [resumed]
+    assert [(job.id, job.state, job.title[:10]) for job in state.journal.recent()] == [
+        (resumed, "stopped", "Go on with"),
+        (number, "resumed", "Caption 6 "),
+    ]
+
+
+def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
+    dismissed, undone, finished = (begin(state, clips)[0] for _ in range(3))
+    for number in (dismissed, undone, finished):
+        items = make_job(clips).items
+        state.write(number, items[0], text=f"Text {number}.")
+        state.journal.end(number, "done" if number == finished else "stopped")
+    state.captions.undo(finished)
+    state.journal.dismiss(dismissed)
+    assert [job.operation for job in state.journal.unfinished()] == [undone]
+    state.captions.undo(undone)
+    assert state.journal.unfinished() == []
+
+
+def test_unknown_number_is_told(state):
+    with pytest.raises(JobError, match="there is no operation 7"):
+        state.journal.reopen(7)
+
+
+def test_names_that_are_no_text_come_back(state, tmp_path):
+    folder = tmp_path / os.fsdecode(b"clips \xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this filesystem takes only names in UTF-8")
+    (folder / os.fsdecode(b"\xfe.mp4")).write_bytes(b"x")
+    (folder / r"a\xfe.mp4").write_bytes(b"x")
+    number, items = begin(state, folder)
+    state.write(number, items[0])
+    state.journal.recorder(number).given_back(items[1], 1)
+    state = state.again()
+    job, losses = state.journal.reopen(number)
+    assert (job.items, losses) == (items[1:], {items[1].name: 1})
+    assert state.journal.unfinished()[0].folder == folder
+
+
+def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_path):
+    items = tuple(
+        MediaItem(tmp_path, f"clip {i:05}.mp4", f"clip {i:05}.mp4", "video", 10_000_000 + i, 1.7e9 + i / 7,
+                  f"clip {i:05}.txt", False)
+        for i in range(50_000)
+    )  # fmt: skip
+    job = Job(items, Model("m", print, SPECS), "p")
+    began_s = time.process_time()
+    number = state.journal.begin(job, tmp_path, False)
+    begin_s = time.process_time() - began_s
+    state.journal.end(number, "stopped")
+    began_s = time.process_time()
+    again, _ = state.journal.reopen(number)
+    reopen_s = time.process_time() - began_s
+    assert again.items == items
+    print(f"begin {begin_s:.2f} s, reopen {reopen_s:.2f} s")
+    assert begin_s < 1.0  # 0.3 s on a quiet machine
+    assert reopen_s < 1.5
+
+
+def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, clips, monkeypatch):
+    number, items = begin(state, clips)
+    recorder = state.journal.recorder(number)
+    state.database._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(state.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError, match="locked"):
+        recorder.given_back(items[0], 1)
+    recorder.failed(items[1], "broken")
+    other.execute("ROLLBACK")
+    other.close()
+    recorder.flush()
+    assert state.items(number) == dict.fromkeys(state.items(number), "waiting") | {"2.mp4": "failed"}
+    assert state.database.rows("SELECT losses FROM job_items WHERE name = '1.mp4'")[0]["losses"] == 1
+
+
+def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clips):
+    number, items = begin(state, clips)
+    state.database._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(state.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    state.journal.recorder(number).failed(items[1], "broken")
+    with pytest.raises(StateError, match="locked"):
+        state.journal.end(number, "stopped")
+    assert (state.journal.unfinished(), state.journal.is_active(number)) == ([], False)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [(job.operation, job.left, job.state) for job in state.journal.unfinished()] == [(number, 5, "stopped")]
+    assert state.items(number)["2.mp4"] == "failed"
+    assert state.journal.reopen(number)[0].items == (items[0], *items[2:])
+
+
+def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
+    number, items = begin(state, clips, existing="overwrite")
+    state.write(number, items[0])
+    state.journal.end(number, "stopped")
+    for _ in range(KEPT_UNFINISHED):  # with nothing left
+        later = state.journal.begin(make_job(clips / "more"), clips / "more", False)
+        state.journal.recorder(later).failed(items[4]._replace(name="5.mp4"), "broken")
+        state.journal.recorder(later).failed(items[5]._replace(name="6.mp4"), "broken")
+        state.journal.end(later, "failed")
+    for _ in range(KEPT_UNFINISHED):  # that failed to start
+        again, _ = begin(state, clips)
+        state.journal.end(again, "failed", "the model is not there")
+    assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(again, 6), (number, 5)]
+
+
+def test_run_tells_the_journal_what_becomes_of_its_items(state, clips):
+    """From the runner to the journal and back: stopped in the middle, and gone on with."""
+    (clips / "4.txt").write_text("Old.")
+    holding = threading.Event()
+
+    def hold_third(replica, request):
+        if request.path.stem == "3" and not holding.is_set():
+            holding.set()
+            return None
+        return finish(replica, request)
+
+    def start(name, spec, folder, num_threads):
+        return ScriptedReplica(name, hold_third, capacity=1)
+
+    log = EventLog()
+    runner = JobRunner(log, state.captions, ReplicaPool(start), journal=state.journal)
+    try:
+        job = make_job(clips)
+        job = Job(job.items, Model("m", job.model.find, SPECS[:1]), "describe")
+        number = runner.start(job, lambda: state.journal.begin(job, clips, True))
+        assert holding.wait(10)
+        runner.stop(number)
+        assert list(runner.follow(number))[-1].outcome == "stopped"
+        (left,) = state.journal.unfinished()
+        assert (left.operation, left.state) == (number, "stopped")
+        again, _ = state.journal.reopen(number)
+        assert [item.name for item in again.items] == ["3.mp4", "4.png", "more/5.mp4", "more/6.mp4"]
+        resumed = runner.start(again, lambda: state.journal.begin(again, clips, True, number))
+        ended = list(runner.follow(resumed))[-1]
+        assert (ended.job, ended.outcome, ended.done, ended.skipped) == (resumed, "done", 3, 1)
+        assert resumed == number + 1
+    finally:
+        runner.close()
+    assert list(state.items(resumed).values()) == ["done", "skipped", "done", "done"]
+    assert state.journal.unfinished() == []
+    jobs = {int(row["job"]) for row in state.database.rows("SELECT job FROM captions_made")}
+    assert jobs == {number, resumed}
+
+
+def stopped_job(services: Services, folder: Path) -> int:
+    """A job of the demo model that was stopped before it began."""
+    services.open_folder(folder, recursive=False)
+    number = services.start()
+    services.jobs.stop(number)
+    assert list(services.jobs.follow(number))[-1].outcome == "stopped"
+    return number
+
+
+def test_services_resume_the_newest_job_within_the_roots_alone(tmp_path, clips):
+    with Services(tmp_path / "own", {"model": "demo"}) as services:
+        number = stopped_job(services, clips)
+        assert [job.operation for job in services.unfinished()] == [number]
+    (tmp_path / "other").mkdir()
+    with Services(tmp_path / "own", {"model": "demo"}, Roots([tmp_path / "other"])) as services:
+        assert services.unfinished() == []
+        with pytest.raises(JobError, match="no job is unfinished"):
+            services.resume()
+        with pytest.raises(FolderError, match="outside"):
+            services.resume(number)
+    with Services(tmp_path / "own", {"model": "demo"}) as services:
+        resumed = services.resume()
+        services.jobs.stop(resumed)
+        started = next(e for e in services.jobs.follow(resumed) if isinstance(e, JobQueued) and e.job == resumed)
+        assert (resumed, started.total) == (number + 1, 4)
+
+
+def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, caplog):
+    """The job was begun where everything may be opened; then links came, and it goes on where only `clips` may be."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with Services(tmp_path / "own", {"model": "demo", "recursive": True}) as services:
+        services.open_folder(clips, recursive=True)
+        number = services.start()
+        services.jobs.stop(number)
+        list(services.jobs.follow(number))
+    (outside / "secret.txt").write_text("SECRET")
+    (clips / "1.mp4").unlink()
+    (clips / "1.mp4").symlink_to(outside / "secret.txt")
+    (clips / "2.txt").symlink_to(outside / "secret.txt")
+    (clips / "more").rename(outside / "more")
+    (clips / "more").symlink_to(outside / "more")
+    with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
+        resumed = services.resume(number)
+        services.jobs.stop(resumed)
+        list(services.jobs.follow(resumed))
+        ((listed,),) = services.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (resumed,))
+        assert [fields[0] for fields in json.loads(listed)] == ["3.mp4", "4.png"]
+        rows = services.database.rows("SELECT name, reason FROM job_items WHERE operation = 1 AND state = 'skipped'")
+        reason = "it leads out of the folders that may be opened"
+        assert {tuple(row) for row in rows} == {(f"{n}.mp4", reason) for n in ("1", "2", "more/5", "more/6")}
+    assert f"4 files of job {number} are left out: 1.mp4: {reason}" in caplog.text
+
+
+def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
+    with Services(tmp_path / "own", {"model": "demo"}) as services:
+        number = stopped_job(services, clips)
+    for item in discover(clips).items:
+        item.caption_path.symlink_to("/etc/hostname")
+    with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
+        message = "nothing is left of job 1 but what cannot be captioned now: 1.mp4: it leads out of the folders"
+        with pytest.raises(JobError, match=message):
+            services.resume(number)
+
+
+def test_running_job_cannot_be_undone(tmp_path, clips):
+    with Services(tmp_path / "own", {"model": "demo"}) as services:
+        services.open_folder(clips, recursive=False)
+        number = services.start()
+        with pytest.raises(JobError, match=f"job {number} is running"):
+            services.undo(number)
+
+
+def test_second_program_on_a_state_folder_is_told_and_reading_goes_on(tmp_path, clips, capsys):
+    own = tmp_path / "own"
+    with Services(own) as services:
+        services.claim()
+        for arguments in (["caption", str(clips), "--model", "demo"], ["caption", "--resume"]):
+            assert cli.main(["--state", str(own), *arguments]) == 2
+            out, err = capsys.readouterr()
+            assert (out, err.count("\n")) == ("", 1)
+            assert err.startswith(f"error: another Video Caption Suite is at work on the state folder {own}; end that")
+        for arguments in (
+            ["list", str(clips)], ["plan", str(clips), "--model", "demo"], ["prompts"], ["models"],
+            ["settings"], ["settings", "max_frames=16"],
+        ):  # fmt: skip
+            assert cli.main(["--state", str(own), *arguments]) == 0
+        with Services(own) as reader:
+            assert reader.unfinished() == []
+            with pytest.raises(StateError, match="another Video Caption Suite"):
+                reader.resume()
+    with Services(own) as services:
+        services.claim()
+
+
+def test_second_page_ends_with_one_line_and_status_2(tmp_path):
+    with Services(tmp_path / "own") as services:
+        services.claim()
+        command = [sys.executable, "app.py", "--demo", "--state", str(tmp_path / "own")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: another Video Caption Suite is at work")
+    assert not (tmp_path / "own" / "demo").exists()
+
+
+def test_ctrl_c_names_the_job_and_resume_goes_on_with_it(tmp_path):
+    """In processes of their own, as at a terminal."""
+    folder, own = tmp_path / "clips", tmp_path / "own"
+    folder.mkdir()
+    for i in range(200):
+        (folder / f"{i}.png").write_bytes(b"x")
+    program = [sys.executable, "-m", "tests.tools.chaos_app", "--state", str(own), "caption"]
+    running = subprocess.Popen(
+        [*program, str(folder), "--model", "demo", "--devices", "cpu"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while len(list(folder.glob("*.txt"))) < 5:
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    done = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
+    left = 200 - len(done)
+    hint = f"go on with: python -m captioner --state {own} caption --resume"
+    assert (running.returncode, err) == (130, f"stopped with {left} files of job 1 left; {hint}\n")
+    resumed = subprocess.run([*program, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert resumed.stderr == f"going on with job 1, {left} of 200 files left: {folder}\n"
+    assert resumed.stdout.startswith(f"{left} captioned, 0 had a caption, 0 failed")
+    assert resumed.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(list(folder.glob("*.txt"))) == 200
+
+
+def test_resume_on_the_command_line(tmp_path, clips, capsys):
+    own = ["--state", str(tmp_path / "own")]
+    assert cli.main([*own, "caption", "--resume"]) == 0
+    assert capsys.readouterr().err == "no job is unfinished\n"
+    with Services(tmp_path / "own", {"model": "demo", "devices": "cpu"}) as services:
+        number = stopped_job(services, clips)
+        for name in ("1.mp4", "2.mp4", "3.mp4", "4.png"):
+            (clips / name).unlink()
+    assert cli.main([*own, "caption", str(tmp_path), "--resume"]) == 0
+    assert capsys.readouterr().err == f"no job is unfinished in {tmp_path}\n"
+    assert cli.main([*own, "caption", "--resume", "--prompt", "Other"]) == 2
+    assert capsys.readouterr().err == "error: --resume goes on as the job was asked for; leave out --prompt\n"
+    from captioner.demo.clips import write_samples
+
+    write_samples(clips, num_clips=0, num_stills=1)
+    (clips / "still 01.png").rename(clips / "4.png")
+    assert cli.main([*own, "caption", str(clips), "--resume", "--json"]) == 1  # three files are gone
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == f"going on with job {number}, 4 of 4 files left: {clips}"
+    ended = json.loads(out.splitlines()[-1])
+    assert (ended["event"], ended["job"], ended["done"], ended["failed"]) == ("JobEnded", number + 1, 1, 3)
+    assert cli.main([*own, "caption", "--resume"]) == 0
+    assert cli.main([*own, "caption"]) == 2
+    assert "give the folder to caption, or --resume" in capsys.readouterr().err

@@ -1,0 +1,324 @@
+"""One edit of many captions: what it does to a text, its preview, its undo, its limits, and the command line."""
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from captioner.captions.operations import operation_info
+from captioner.cli.main import main
+from captioner.errors import JobError
+from captioner.library.bulk import CAPTION_LIMIT_S, BulkEdit, preview, trim_opener
+from captioner.services import Services
+from tests.support.media_maker import make_picture
+
+TEXTS = {
+    "a": b"A red Ball.",
+    "b": b"The video shows a ball\r\nand a RED cat.\r\n",
+    "c": b"Gr\xfcn",
+    "d": b" \n",
+    "e": None,
+    "f": b"A red approved ball.",
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Six pictures: a, b and c have captions, d a blank one, e none; f's is about to be approved."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        make_picture(folder / f"{name}.png")
+        if text is not None:
+            (folder / f"{name}.txt").write_bytes(text)
+    return folder
+
+
+@pytest.fixture
+def services(folder):
+    with Services() as services:
+        services.open_folder(folder, recursive=False)
+        services.library.approve(["f.png"])
+        yield services
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    paths = {name: folder / f"{name}.txt" for name in TEXTS}
+    return {name: path.read_bytes() if path.exists() else None for name, path in paths.items()}
+
+
+def names(services: Services) -> list[str]:
+    return [item.name for item in services.library.items]
+
+
+@pytest.mark.parametrize(
+    ("edit", "text", "expected"),
+    [
+        (BulkEdit("red", "blue"), "A Red ball, red.", "A blue ball, blue."),
+        (BulkEdit("red", "blue", match_case=True), "A Red ball, red.", "A Red ball, blue."),
+        (BulkEdit("(red", r"\1"), "A (red ball", r"A \1 ball"),
+        (BulkEdit(r"\b(red|blue) (\w+)", r"\2 in \1", regex=True), "A Red ball", "A ball in Red"),
+        (BulkEdit("r(?P<rest>ed)", r"\g<rest>", regex=True, match_case=True), "Red red", "Red ed"),
+        (BulkEdit(" ball", ""), "A red ball", "A red"),
+        (BulkEdit("x", "y"), "Two\r\nlines", "Two\r\nlines"),
+        (BulkEdit("two", "three"), "Two\r\nlines", "three lines"),
+        (BulkEdit(prefix="sks,", suffix=", 4k"), "A ball", "sks, A ball, 4k"),
+        (BulkEdit(trim_openers=True, find="dog", replace="cat", prefix="x"), "The video shows a dog", "x A cat"),
+        (BulkEdit("A ball", "", prefix="x"), "A ball", ""),
+        (BulkEdit(delete=True), "A ball", None),
+        (BulkEdit("e", "E\n\n E"), "red", "rE Ed"),
+    ],
+)
+def test_edit_of_one_text(edit, text, expected):
+    assert edit.apply(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The video shows a man.", "A man."),
+        ("This image depicts two dogs", "Two dogs"),
+        ("In this video, we can see a cat", "A cat"),
+        ("In the image, a dog runs.", "A dog runs."),
+        ("the clip captures a bird", "a bird"),
+        ("This is a video of Rome.", "Rome."),
+        ("A short video of a cat", "A cat"),
+        ("The scene opens with a shot of the sea.", "A shot of the sea."),
+        ("This short video clip features three men", "Three men"),
+        ("The first frame shows us a mug", "A mug"),
+        ("The image shows that it rains", "It rains"),
+        ("We see a tree", "A tree"),
+    ],
+)
+def test_opener_is_trimmed(text, expected):
+    assert trim_opener(text) == expected
+    assert trim_opener(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The video game shows a score",
+        "The image is blurry.",
+        "The video shows",
+        "A shot of whisky on a table",
+        "There is a dog",
+        "A picture frame shows a cat",
+        "He holds the video. The video shows a cat",
+        "",
+    ],
+)
+def test_text_without_an_opener_stays(text):
+    assert trim_opener(text) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "choose what to change"),
+        ({"replace": "x"}, "write what to find"),
+        ({"find": "x", "delete": True}, "but not both at once"),
+        ({"find": "(", "regex": True}, "the pattern is wrong: missing )"),
+        ({"find": "a{2,1}", "regex": True}, "the pattern is wrong: min repeat"),
+        ({"find": "(a)", "replace": r"\2", "regex": True}, "the replacement is wrong: invalid group reference"),
+        ({"find": "(a)", "replace": r"\g<x>", "regex": True}, "the replacement is wrong: unknown group"),
+        ({"find": "(a)", "replace": "\\", "regex": True}, "the replacement is wrong: bad escape"),
+        ({"find": "a" * 1001, "regex": True}, "the text to find is longer than 1,000 characters"),
+        ({"find": "a" * 1001}, "the text to find is longer than 1,000 characters"),
+        ({"find": "a", "replace": "a" * 2001}, "the replacement is longer than 2,000 characters"),
+        ({"prefix": "a" * 2001}, "the prefix is longer than 2,000 characters"),
+        ({"suffix": "a" * 4_000_000}, "the suffix is longer than 2,000 characters"),
+    ],
+)
+def test_edit_that_makes_no_sense_is_one_line(values, message):
+    with pytest.raises(JobError) as caught:
+        BulkEdit(**values)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_catastrophic_pattern_ends_after_the_limit():
+    edit = BulkEdit(r"^(\w|\w\w|\w+)+(\w|\w\w|x\w)+(?<!a)\d$", "x", regex=True)
+    started_s = time.monotonic()
+    with pytest.raises(JobError, match=r"takes longer than 0\.5 s on one caption"):
+        edit.apply("a" * 5000)
+    assert time.monotonic() - started_s < CAPTION_LIMIT_S + 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "length"),
+    [
+        (BulkEdit("x?", "y" * 1000, regex=True), 1000),
+        (BulkEdit("x", "y" * 1000), 1000),
+        (BulkEdit("(.*)", r"\1" * 1000, regex=True), 49_000),
+        (BulkEdit(prefix="x"), 50_001),
+    ],
+)
+def test_edit_that_would_fill_the_memory_is_refused(edit, length):
+    tracemalloc.start()
+    with pytest.raises(JobError, match=r"^a caption is longer than 50,000 characters, or would be; leave it out$"):
+        edit.apply("x" * length)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 200e6
+    assert BulkEdit("x", "y" * 1000).apply("x" * 50) == "y" * 50_000
+    assert BulkEdit(delete=True).apply("x" * length) is None
+
+
+def test_preview_shows_before_and_after_and_changes_nothing(services, folder):
+    seen = preview(services.library, names(services), BulkEdit("red", "blue"))
+    assert seen.changed == (
+        ("a.png", "A red Ball.", "A blue Ball."),
+        ("b.png", "The video shows a ball\r\nand a RED cat.", "The video shows a ball and a blue cat."),
+    )
+    assert (seen.num_changed, seen.num_same, seen.num_skipped) == (2, 1, 3)
+    assert seen.left_alone == {"no caption": 2, "approved": 1}
+    assert contents(folder) == TEXTS
+    short = preview(services.library, names(services), BulkEdit(prefix="x"), limit=1)
+    assert (len(short.changed), short.num_changed) == (1, 3)
+
+
+def test_preview_marks_texts_that_were_changed_elsewhere(services, folder, capsys):
+    services.captions.save(folder / "a.txt", "A red fox.")
+    (folder / "a.txt").write_text("A red hen.")
+    edit = BulkEdit("red", "blue")
+    assert preview(services.library, names(services), edit).elsewhere == {"a.png"}
+    assert main(["edit", str(folder), "--find", "red", "--replace", "blue", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "a.png  (changed elsewhere)\n- A red hen.\n+ A blue hen.\n" in out
+    assert "2 to change, 1 of them changed elsewhere, 1 the same" in out
+
+
+def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, folder):
+    edit = BulkEdit("red", "blue", trim_openers=True, suffix="End.")
+    seen = preview(services.library, names(services), edit)
+    done = services.bulk_edit(names(services), edit)
+    assert (done.num_changed, done.num_same, done.left_alone) == (seen.num_changed, seen.num_same, seen.left_alone)
+    assert contents(folder) == TEXTS | {
+        "a": b"A blue Ball. End.",
+        "b": b"A ball and a blue cat. End.",
+        "c": "Gr\ufffdn End.".encode(),
+    }
+    for name, _, after in seen.changed:
+        assert services.library.find(services.library.entry_id(names(services).index(name))).text == after
+    assert services.library.counts().edited == 3
+    info = operation_info(services.database, done.operation)
+    assert (info.kind, info.state, info.done) == ("bulk", "done", 3)
+    assert info.title == "Trim openers, replace 'red' by 'blue', suffix 'End.'"
+
+    assert services.undo(done.operation).restored == 3
+    assert contents(folder) == TEXTS
+    assert services.library.counts().edited == 0
+    assert services.library.find(services.library.entry_id(0)).text == "A red Ball."
+
+
+def test_delete_and_its_undo(services, folder):
+    done = services.bulk_edit(["a.png", "c.png", "d.png", "f.png"], BulkEdit(delete=True))
+    assert done.left_alone == {"no caption": 1, "approved": 1}
+    assert contents(folder) == TEXTS | {"a": None, "c": None}
+    assert services.library.counts().pending == 4
+    services.undo(done.operation)
+    assert contents(folder) == TEXTS
+
+
+def test_edit_that_would_empty_a_caption_leaves_it_alone_and_says_so(services, folder):
+    done = services.bulk_edit(["a.png", "c.png"], BulkEdit("A red Ball.", ""))
+    assert (done.num_changed, done.num_same, done.left_alone) == (0, 1, {"would be empty": 1})
+    assert contents(folder) == TEXTS
+
+
+def test_caption_that_cannot_be_read_or_written_costs_no_other(services, folder):
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").mkdir()
+    done = services.bulk_edit(names(services), BulkEdit(prefix="x"))
+    assert done.num_changed == 2
+    [reason] = [reason for reason in done.left_alone if reason.startswith("cannot read the caption")]
+    assert str(folder / "a.txt") in reason
+
+
+def test_selection_that_is_gone_is_one_line(services):
+    with pytest.raises(JobError, match="no file is selected"):
+        services.bulk_edit(["gone.png"], BulkEdit(prefix="x"))
+
+
+def test_pattern_that_takes_too_long_midway_leaves_an_operation_to_undo(services, folder, monkeypatch):
+    monkeypatch.setattr("captioner.captions.undo.CHANGED_AT_ONCE", 1)
+    monkeypatch.setattr("captioner.captions.store.CHANGED_AT_ONCE", 1)
+    (folder / "c.txt").write_bytes(b"a" * 5000)
+    edit = BulkEdit(r"^A red|^(\w|\w\w|\w+)+(\w|\w\w|x\w)+(?<!a)\d$", "x", regex=True)
+    with pytest.raises(JobError, match="takes longer"):
+        services.bulk_edit(["a.png", "c.png"], edit)
+    assert (folder / "a.txt").read_bytes() == b"x Ball."
+    [info] = services.journal.recent()
+    assert (info.state, info.changed) == ("failed", 1)
+    services.undo(info.id)
+    assert (folder / "a.txt").read_bytes() == TEXTS["a"]
+
+
+def test_many_captions_are_edited_in_few_transactions(services, folder):
+    for number in range(250):
+        make_picture(folder / f"many {number}.png", (8, 8))
+        (folder / f"many {number}.txt").write_bytes(b"A red ball")
+    services.open_folder(folder, recursive=False)
+    services.claim()
+    count, transaction = [], services.database.transaction
+    services.database.transaction = lambda: count.append(1) or transaction()
+    done = services.bulk_edit(names(services), BulkEdit("red", "blue"))
+    assert done.num_changed == 252
+    assert len(count) == 2 * 3 + 2
+    assert services.undo(done.operation).restored == 252
+
+
+class TestCommandLine:
+    def test_edit_only_shows_what_it_would_do_unless_told_to(self, folder, capsys):
+        command = ["edit", str(folder), "--find", "red", "--replace", "blue"]
+        assert main([*command, "--dry-run"]) == 0
+        out = capsys.readouterr().out
+        assert "a.png\n- A red Ball.\n+ A blue Ball.\n" in out
+        assert "3 to change, 1 the same, 2 left alone: no caption" in out
+        assert main(command) == 1
+        assert "nothing was changed; add --yes" in capsys.readouterr().err
+        assert contents(folder) == TEXTS
+
+    def test_edit_history_and_undo(self, folder, capsys):
+        assert main(["edit", str(folder), "a.png", "c.png", "--prefix", "sks,", "--yes"]) == 0
+        assert "2 changed, 0 the same\nundo with: python -m captioner undo 1" in capsys.readouterr().out
+        assert main(["history"]) == 0
+        assert "done              2 changed  Prefix 'sks,'" in capsys.readouterr().out
+        (folder / "c.txt").write_bytes(b"somebody else's")
+        assert main(["undo"]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == "1: Prefix 'sks,': 1 caption put back\n"
+        assert printed.err == f"kept {folder / 'c.txt'}: changed since\n"
+        assert contents(folder) == TEXTS | {"c": b"somebody else's"}
+        assert main(["undo"]) == 0
+        assert capsys.readouterr().err == "nothing to undo\n"
+        assert main(["undo", "2"]) == 0
+        assert (folder / "a.txt").read_bytes() == b"sks, A red Ball."
+
+    def test_approved_captions_are_skipped_until_they_are_unlocked(self, folder, capsys):
+        assert main(["approve", str(folder), "a.png", "e.png"]) == 0
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err) == ("1 approved\n", "left alone, for having no caption: 1\n")
+        assert main(["edit", str(folder), "a.png", "--delete", "--yes"]) == 0
+        assert "0 to change, 0 the same, 1 left alone: approved" in capsys.readouterr().out
+        assert main(["approve", str(folder), "--all", "--off"]) == 0
+        assert main(["edit", str(folder), "a.png", "--delete", "--yes"]) == 0
+        assert contents(folder) == TEXTS | {"a": None}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["edit", "{folder}"], "choose what to change"),
+            (["edit", "{folder}", "x.png", "--delete"], "x.png is no media file in"),
+            (["approve", "{folder}"], "or give --all"),
+            (["undo", "7"], "there is no operation 7"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, folder, capsys, arguments, message):
+        assert main([argument.format(folder=folder) for argument in arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert message in error
+        assert error.count("\n") == 1

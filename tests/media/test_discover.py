@@ -1,0 +1,293 @@
+"""Discovery and probing."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from captioner.errors import FolderError, MediaError
+from captioner.media import discover as media
+from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, discover, probe
+from tests.support.media_maker import make_animation, make_picture, make_video
+
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def names(found: media.Discovery) -> list[str]:
+    return [item.name for item in found.items]
+
+
+def captions(found: media.Discovery) -> dict[str, str]:
+    return {item.name: item.caption_name for item in found.items}
+
+
+def test_all_media_extensions_are_found_in_any_case(tmp_path):
+    extensions = [*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS]
+    touch(tmp_path, *(f"{number}.{extension}" for number, extension in enumerate(extensions)))
+    touch(tmp_path, "upper.MP4", "mixed.JpEg", "notes.txt", "a.xyz", "mp4", "archive.mp4.zip", "no extension")
+    found = discover(tmp_path)
+    assert len(found.items) == len(extensions) + 2
+    assert {item.kind for item in found.items[: len(VIDEO_EXTENSIONS)]} == {"video"}
+    assert {item.kind for item in found.items if item.filename.endswith((".png", ".JpEg"))} == {"image"}
+    assert found.warnings == ()
+
+
+def test_item_tells_path_size_and_time(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.mp4").write_bytes(b"12345")
+    os.utime(tmp_path / "sub" / "a.mp4", (5, 1234.5))
+    (item,) = discover(tmp_path, recursive=True).items
+    assert (item.name, item.filename, item.size_bytes, item.modified_s) == ("sub/a.mp4", "a.mp4", 5, 1234.5)
+    assert item.path == tmp_path / "sub" / "a.mp4"
+    assert item.caption_path == tmp_path / "sub" / "a.txt"
+
+
+def test_caption_state_is_told_without_opening_a_file(tmp_path):
+    touch(tmp_path, "a.mp4", "a.txt", "b.mp4", "B.txt", "c.mp4", "c.TXT", "d.mp4", "d.mp4.txt")
+    (tmp_path / "e.mp4").touch()
+    (tmp_path / "e.txt").mkdir()
+    has_caption = {item.name: item.has_caption for item in discover(tmp_path).items}
+    assert has_caption == {"a.mp4": True, "b.mp4": False, "c.mp4": False, "d.mp4": False, "e.mp4": False}
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["clip1.mp4", "clip2.mp4", "clip10.mp4", "clip100.mp4"],
+        ["a.mp4", "B.mp4", "c.mp4"],
+        ["01.mp4", "2.mp4", "03.mp4", "10.mp4"],
+        ["s1e2.mp4", "s1e10.mp4", "s2e1.mp4", "s10e1.mp4"],
+        ["a.mp4", "a 2.mp4", "a-1.mp4", "a1.mp4", "ab.mp4"],
+        ["001.mp4", "01.mp4", "1.mp4", "2.mp4"],
+        ["9" * 40 + ".mp4", "1" + "0" * 40 + ".mp4"],
+        ["clip.mp4", "clip 1.mp4"],
+        ["ä1.mp4", "ä2.mp4", "ä10.mp4"],
+    ],
+)
+def test_order_is_natural(tmp_path, ordered):
+    touch(tmp_path, *reversed(ordered))
+    assert names(discover(tmp_path)) == ordered
+
+
+def test_folders_are_grouped_after_the_files_before_them(tmp_path):
+    ordered = ["x.mp4", "a/2.mp4", "a/10.mp4", "a/deep/1.mp4", "b2/1.mp4", "b10/1.mp4"]
+    touch(tmp_path, *reversed(ordered))
+    assert names(discover(tmp_path, recursive=True)) == ordered
+    assert names(discover(tmp_path)) == ["x.mp4"]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    touch(tmp_path, ".a.mp4", ".cache/b.mp4", "c.mp4", "sub/.d.mp4", "._c.mp4")
+    assert names(discover(tmp_path, recursive=True)) == ["c.mp4"]
+
+
+# Captions of files with the same stem
+
+
+def test_second_file_of_a_stem_has_a_caption_of_its_own(tmp_path):
+    touch(tmp_path, "a.mp4", "a.jpg", "a.png", "b.mp4", "a.jpg.txt")
+    found = discover(tmp_path)
+    assert captions(found) == {"a.mp4": "a.txt", "a.jpg": "a.jpg.txt", "a.png": "a.png.txt", "b.mp4": "b.txt"}
+    assert [item.has_caption for item in found.items] == [False, True, False, False]
+    assert found.warnings == (
+        "a.jpg: a.txt belongs to a.mp4, so its caption is a.jpg.txt",
+        "a.png: a.txt belongs to a.mp4, so its caption is a.png.txt",
+    )
+
+
+def test_same_stem_in_two_folders_is_no_clash(tmp_path):
+    touch(tmp_path, "one/a.mp4", "two/a.jpg")
+    found = discover(tmp_path, recursive=True)
+    assert captions(found) == {"one/a.mp4": "a.txt", "two/a.jpg": "a.txt"}
+    assert found.warnings == ()
+
+
+def test_longer_name_that_is_taken_is_not_given_away(tmp_path):
+    touch(tmp_path, "a.mp4", "a.jpg", "a.jpg.mp4", "a.jpg.png")
+    found = discover(tmp_path)
+    assert captions(found) == {
+        "a.mp4": "a.txt",
+        "a.jpg": "a.jpg.2.txt",
+        "a.jpg.mp4": "a.jpg.txt",
+        "a.jpg.png": "a.jpg.png.txt",
+    }
+    assert len(found.warnings) == 2
+
+
+def test_case_matters_only_where_the_system_says_so(tmp_path, monkeypatch):
+    touch(tmp_path, "A.mp4", "a.jpg", "B.mp4", "b.TXT")
+    assert captions(discover(tmp_path)) == {"A.mp4": "A.txt", "a.jpg": "a.txt", "B.mp4": "B.txt"}
+    monkeypatch.setattr(os.path, "normcase", str.lower)
+    found = discover(tmp_path)
+    assert captions(found) == {"A.mp4": "A.txt", "a.jpg": "a.jpg.txt", "B.mp4": "B.txt"}
+    assert [item.has_caption for item in found.items] == [False, False, True]
+
+
+# What is in the way
+
+
+def test_links_to_files_count_and_links_to_folders_do_not(tmp_path):
+    touch(tmp_path, "real/a.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "real" / "a.mp4")
+    (tmp_path / "real" / "round").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "dir.mp4").symlink_to(tmp_path / "real", target_is_directory=True)
+    found = discover(tmp_path, recursive=True)
+    assert names(found) == ["link.mp4", "real/a.mp4"]
+    assert found.items[0].size_bytes == 1
+    assert found.warnings == ()
+
+
+def test_links_that_lead_nowhere_are_reported(tmp_path):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "missing.mp4")
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    (tmp_path / "text.txt").symlink_to(tmp_path / "missing.txt")
+    found = discover(tmp_path)
+    assert names(found) == ["a.mp4"]
+    assert sorted(found.warnings) == [
+        "gone.mp4: cannot be read (No such file or directory); skipped",
+        "loop.mp4: cannot be read (Too many levels of symbolic links); skipped",
+    ]
+
+
+def test_pipes_and_folders_are_no_media(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    touch(tmp_path, "folder.mp4/b.mp4")
+    assert names(discover(tmp_path, recursive=True)) == ["folder.mp4/b.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_not_utf8_survive(tmp_path):
+    raw = os.fsencode(tmp_path) + b"/caf\xe9 2.mp4"
+    with open(raw, "wb") as file:
+        file.write(b"x")
+    touch(tmp_path, "café 10.mp4", "日本.mp4", "50% #1 'x'.mp4")
+    found = discover(tmp_path)
+    assert len(found.items) == 4
+    (item,) = (item for item in found.items if "\udce9" in item.name)
+    assert os.fsencode(item.path) == raw
+    assert item.path.read_bytes() == b"x"
+    assert os.fsencode(item.caption_name) == b"caf\xe9 2.txt"
+
+
+@as_root
+def test_unreadable_subfolder_is_reported_and_the_rest_found(tmp_path):
+    touch(tmp_path, "a/x.mp4", "closed/x.mp4", "z/x.mp4")
+    (tmp_path / "closed").chmod(0)
+    found = discover(tmp_path, recursive=True)
+    (tmp_path / "closed").chmod(0o700)
+    assert names(found) == ["a/x.mp4", "z/x.mp4"]
+    assert found.warnings == ("closed: this folder cannot be read (Permission denied); skipped",)
+
+
+def test_subfolder_that_fails_is_reported_and_the_rest_found(tmp_path, monkeypatch):
+    touch(tmp_path, "a/x.mp4", "closed/x.mp4", "z/x.mp4")
+    listing = media._listing
+
+    def failing(folder):
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(media, "_listing", failing)
+    found = discover(tmp_path, recursive=True)
+    assert names(found) == ["a/x.mp4", "z/x.mp4"]
+    assert found.warnings == ("closed: this folder cannot be read (Permission denied); skipped",)
+    with pytest.raises(FolderError, match=r"^cannot read the folder .*/closed: Permission denied$"):
+        discover(tmp_path / "closed")
+
+
+def test_folder_that_is_none_is_refused(tmp_path):
+    touch(tmp_path, "a.mp4")
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in [("missing", "no such folder: "), ("a.mp4", "not a folder: "), ("pipe", "not a folder: ")]:
+        with pytest.raises(FolderError) as caught:
+            discover(tmp_path / name)
+        assert str(caught.value) == f"{message}{tmp_path / name}"
+
+
+def test_empty_folder_has_no_items(tmp_path):
+    assert discover(tmp_path, recursive=True) == media.Discovery((), ())
+
+
+# Probing
+
+
+def test_probe_tells_what_the_packets_say(tmp_path):
+    info = probe(make_video(tmp_path / "a.mp4", num_frames=50, fps=25))
+    assert (info.width, info.height, info.num_frames, info.rotation, info.codec) == (96, 64, 50, 0, "h264")
+    assert info.duration_s == pytest.approx(2.0)
+    assert info.fps == pytest.approx(25)
+
+
+def test_probe_gives_the_size_as_displayed(tmp_path):
+    turned = probe(make_video(tmp_path / "a.mp4", num_frames=3, rotation_ccw=-90))
+    assert (turned.width, turned.height, turned.rotation) == (64, 96, 90)
+    wide = probe(make_video(tmp_path / "b.mp4", num_frames=3, sample_aspect=Fraction(2, 1)))
+    assert (wide.width, wide.height) == (192, 64)
+
+
+def test_probe_does_not_believe_a_container_without_duration(tmp_path):
+    path = make_video(tmp_path / "a.webm", num_frames=50, codec="libvpx", container_options={"live": "1"})
+    info = probe(path)
+    assert (info.num_frames, info.codec) == (50, "vp8")
+    assert info.duration_s == pytest.approx(2.0)
+
+
+def test_probe_of_one_frame(tmp_path):
+    info = probe(make_video(tmp_path / "a.mp4", num_frames=1))
+    assert (info.num_frames, info.fps) == (1, 0)
+    assert info.duration_s == pytest.approx(0.04)
+
+
+def test_probe_decodes_one_frame_only(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", num_frames=100)
+    decoded = []
+    try_decode = media.VideoFile._try_decode
+    monkeypatch.setattr(
+        media.VideoFile, "_try_decode", lambda self, packet: decoded.append(packet) or try_decode(self, packet)
+    )
+    assert probe(path).num_frames == 100
+    assert len(decoded) < 8
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (96, 64)), (3, (96, 64)), (6, (64, 96)), (8, (64, 96))])
+@pytest.mark.parametrize("filename", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_probe_of_a_still(tmp_path, filename, orientation, size):
+    info = probe(make_picture(tmp_path / filename, orientation=orientation))
+    assert (info.width, info.height) == size
+    assert (info.num_frames, info.duration_s, info.fps, info.rotation) == (1, 0, 0, 0)
+
+
+def test_probe_of_an_animation(tmp_path):
+    info = probe(make_animation(tmp_path / "a.gif", [100, 200, 300, 400]))
+    assert (info.num_frames, info.duration_s, info.codec) == (4, 1.0, "gif")
+    assert info.fps == pytest.approx(3 / 0.6)
+
+
+def test_kind_may_be_given_for_any_extension(tmp_path):
+    path = make_picture(tmp_path / "a.png").rename(tmp_path / "a.upload")
+    assert probe(path, "image").width == 96
+    with pytest.raises(MediaError, match=r"^not a video or image, by its extension \.upload$"):
+        probe(path)
+
+
+def test_link_loop_is_one_line(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match=r"^cannot be opened: Too many levels of symbolic links$"):
+        probe(tmp_path / "a.mp4")
+
+
+@as_root
+def test_file_without_permission_is_one_line(tmp_path):
+    path = make_picture(tmp_path / "a.png")
+    path.chmod(0)
+    with pytest.raises(MediaError, match=r"^no permission to read it$"):
+        probe(path)

@@ -1,0 +1,168 @@
+"""Files that name other files or addresses, or have other programs run: nothing of that happens."""
+
+import ctypes
+import http.server
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from captioner.errors import MediaError
+from captioner.media.discover import VIDEO_EXTENSIONS, probe
+from captioner.media.sample import sample
+from tests.support.media_doors import NOT_A_PICTURE, NOT_A_VIDEO, PLAN, through_all_doors
+from tests.support.media_maker import make_picture, make_video
+
+IN_OPEN = 0x20  # linux/inotify.h
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[str, list[str]]]:
+    """(address of a server, what was asked of it)."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+class Watch:
+    """Which files of a folder are opened, by whatever code of any process."""
+
+    def __init__(self, folder: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._file = libc.inotify_init1(os.O_NONBLOCK)
+        assert self._file >= 0
+        assert libc.inotify_add_watch(self._file, os.fsencode(folder), IN_OPEN) >= 0
+
+    def opened(self) -> set[str]:
+        names = set()
+        while True:
+            try:
+                data = os.read(self._file, 65536)
+            except BlockingIOError:
+                return names
+            while data:
+                size = struct.unpack_from("I", data, 12)[0]
+                names.add(os.fsdecode(data[16 : 16 + size].rstrip(b"\0")))
+                data = data[16 + size :]
+
+
+@pytest.fixture
+def watch(tmp_path) -> Iterator[Callable[[], set[str]]]:
+    """What was opened in a folder that holds "neighbour" files, besides the file in question."""
+    if sys.platform != "linux":
+        pytest.skip("needs inotify")
+    make_video(tmp_path / "neighbour.mp4")
+    make_video(tmp_path / "neighbour.ts")
+    make_picture(tmp_path / "neighbour1.png")
+    watched = Watch(tmp_path)
+    yield watched.opened
+    os.close(watched._file)
+
+
+LISTS = {
+    "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{address}/a.ts\n#EXTINF:2,\nneighbour.ts\n",
+    "master playlist": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\n{address}/a.m3u8\n",
+    "playlist with a key": '#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{address}/k"\n#EXTINF:2,\nneighbour.ts\n',
+    "concat list": "ffconcat version 1.0\nfile neighbour.mp4\nfile {address}/b.mp4\n",
+    "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{address}/</BaseURL></MPD>',
+    "SDP": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 59999 RTP/AVP 96\r\n",
+    "RTSP redirect": "RTSPtext\r\nrtsp://127.0.0.1:1/a\r\n",
+    "ASX": '<asx version="3.0"><entry><ref href="{address}/a.wmv"/></entry></asx>',
+    "ASF reference": "[Reference]\r\nRef1={address}/a.asf?MSWMExt=.asf\r\n",
+    "subtitles": "1\n00:00:00,000 --> 00:00:09,000\ntext\n",
+    "VobSub": "# VobSub index file, v7 (do not modify this line!)\nsize: 720x576\nid: en, index: 0\n"
+    "timestamp: 00:00:00:000, filepos: 000000000\n",
+    "text art": "\x1b[2J\x1b[31mhello\n" * 200,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_in_disguise_reads_and_fetches_nothing(tmp_path, requests, watch, name):
+    address, asked = requests
+    for extension in VIDEO_EXTENSIONS:
+        path = tmp_path / f"list.{extension}"
+        path.write_text(LISTS[name].replace("{address}", address))
+        watch()
+        assert through_all_doors(path) == {NOT_A_VIDEO}
+        assert watch() - {""} == {path.name}
+    assert asked == []
+
+
+def test_the_watch_would_see_it(tmp_path, watch):
+    path = tmp_path / "list.mp4"
+    path.write_text("ffconcat version 1.0\nfile neighbour.mp4\n")
+    watch()
+    av.open(str(path), format="concat").close()
+    assert "neighbour.mp4" in watch()
+
+
+def replace_box(data: bytes, trail: tuple[bytes, ...], new: bytes) -> bytes:
+    """An MP4 with the box at the end of the trail replaced, and the sizes of those around it put right."""
+    start = 0
+    while data[start + 4 : start + 8] != trail[0]:
+        start += struct.unpack_from(">I", data, start)[0]
+    size = struct.unpack_from(">I", data, start)[0]
+    if len(trail) > 1:
+        new = data[start + 4 : start + 8] + replace_box(data[start + 8 : start + size], trail[1:], new)
+        new = struct.pack(">I", 4 + len(new)) + new
+    return data[:start] + new + data[start + size :]
+
+
+def alias_to(filename: bytes) -> bytes:
+    """A box of data references as Macs wrote them: the frames are in that file beside this one."""
+    path = b"disk:folder:" + filename
+    path += b"\0" * (len(path) % 2)
+    alias = bytes(10) + b"\x04disk".ljust(28, b"\0") + bytes(12) + bytes([len(filename)]) + filename.ljust(63, b"\0")
+    alias += bytes(16) + struct.pack(">HH", 1, 1) + bytes(16) + struct.pack(">HH", 2, len(path)) + path
+    alias += struct.pack(">HH", 0xFFFF, 0) + bytes(20)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    return struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
+
+
+def test_a_movie_whose_frames_are_elsewhere_does_not_get_them(tmp_path, watch):
+    own = make_video(tmp_path / "whole.mov", codec="mjpeg", pixels="yuvj420p").read_bytes()
+    path = tmp_path / "a.mov"
+    trail = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")
+    path.write_bytes(replace_box(own, trail, alias_to(b"neighbour.mp4")))
+    watch()
+    with av.open(str(path), options={"enable_drefs": "1"}) as opened:
+        list(opened.demux())
+    assert "neighbour.mp4" in watch()  # else this file would show nothing
+    through_all_doors(path)
+    assert "neighbour.mp4" not in watch()
+
+
+def test_a_name_with_a_number_is_one_file(tmp_path, watch):
+    path = make_picture(tmp_path / "x.png").rename(tmp_path / "neighbour%d.png")
+    with pytest.raises(MediaError):
+        sample(path, PLAN, "video")
+    watch()
+    with pytest.raises(MediaError):
+        probe(path, "video")
+    assert "neighbour1.png" not in watch()
+
+
+def test_formats_that_run_other_programs_are_no_pictures(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    with Image.open(path) as image:
+        assert image.format == "EPS"  # Pillow by itself would start Ghostscript
+    assert through_all_doors(path) == {NOT_A_PICTURE}

@@ -1,0 +1,415 @@
+"""Sampling, against a decode of everything in order that is written here on its own."""
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.errors import MediaError
+from captioner.media import container, video
+from captioner.media import picture as pictures
+from captioner.media.sample import choose_frames, fit_size, frame_count, sample
+from captioner.values import Frames, SamplePlan
+from tests.support.media_maker import make_audio, make_picture, make_video
+
+MEDIA = Path(__file__).parents[3] / "shared" / "media"
+TRUTH = json.loads((MEDIA / "truth.json").read_text()) if MEDIA.is_dir() else {}
+SHARED_CLIPS = sorted(name for name, facts in TRUTH.items() if facts["kind"] == "video" and facts.get("frames"))
+needs_media = pytest.mark.skipif(not TRUTH, reason="the shared media folder is not here")
+
+EIGHT = SamplePlan(max_frames=8, min_frames=8)
+THIRTY_TWO = SamplePlan(max_frames=32, min_frames=32)
+
+VFR = [0, 33, 67, 100, 133, 400, 410, 420, 900, 1000, 1033, 1067, 1100, 1500, 1540, 1580, 1620, 1660, 1700, 2600]
+SHARP = ["BICUBIC", "FULL_CHR_H_INT", "FULL_CHR_H_INP", "ACCURATE_RND"]
+
+CLIPS = {
+    "constant rate": ("a.mp4", {"max_b_frames": 0}),
+    "B-frames": ("a.mp4", {"num_frames": 90, "max_b_frames": 3, "keyframe_every": 30}),
+    "open groups of pictures": ("a.mp4", {"num_frames": 90, "options": {"x264-params": "open-gop=1:bframes=3"}}),
+    "intra refresh": ("a.mp4", {"num_frames": 90, "options": {"x264-params": "intra-refresh=1:bframes=0"}}),
+    "one keyframe": ("a.mp4", {"num_frames": 90, "keyframe_every": 999}),
+    "long groups": ("a.mp4", {"num_frames": 200, "keyframe_every": 50}),
+    "variable rate": ("a.mkv", {"times": VFR, "time_base": Fraction(1, 1000)}),
+    "late start": ("a.mkv", {"times": range(2000, 5000, 40), "time_base": Fraction(1, 1000)}),
+    "late start in MP4": ("a.mp4", {"times": range(50, 125)}),
+    "NTSC rate in milliseconds": ("a.mkv", {"num_frames": 90, "fps": Fraction(30000, 1001)}),
+    "interlaced": ("a.mp4", {"options": {"flags": "+ilme+ildct"}, "size": (96, 64)}),
+    "turned clockwise": ("a.mp4", {"rotation_ccw": -90}),
+    "upside down": ("a.mp4", {"rotation_ccw": 180}),
+    "wide pixels": ("a.mp4", {"sample_aspect": Fraction(2, 1)}),
+    "one frame": ("a.mp4", {"num_frames": 1}),
+    "two frames": ("a.mp4", {"num_frames": 2}),
+    "odd size": ("a.webm", {"codec": "libvpx-vp9", "size": (97, 65), "options": {"cpu-used": "8"}}),
+    "VP9 with hidden frames": ("a.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "auto-alt-ref": "1"}}),
+    "VP8 with hidden frames": ("a.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}}),
+    "no duration": ("a.webm", {"codec": "libvpx", "container_options": {"live": "1"}}),
+    "fragmented": ("a.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    "HEVC with 10 bits": (
+        "a.mp4",
+        {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=0"}},
+    ),
+    "AV1": ("a.mp4", {"codec": "libsvtav1", "num_frames": 40, "options": {"preset": "12"}}),
+    "transport stream": ("a.ts", {"max_b_frames": 2, "num_frames": 90}),
+    "program stream": ("a.mpg", {"codec": "mpeg2video", "max_b_frames": 2, "num_frames": 90}),
+    "AVI with B-frames": ("a.avi", {"codec": "mpeg4", "max_b_frames": 2}),
+    "Flash": ("a.flv", {"codec": "flv1"}),
+    "Windows Media": ("a.wmv", {"codec": "wmv2"}),
+    "QuickTime": ("a.mov", {"codec": "mjpeg", "pixels": "yuvj444p"}),
+    "alpha": ("a.mov", {"codec": "qtrle", "pixels": "argb"}),
+}
+
+
+def decode_all(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds, frame) of every frame in display order, with one thread and nothing skipped."""
+    with av.open(path, metadata_errors="replace") as opened:
+        stream = max(opened.streams.video, key=lambda each: bool(each.disposition & av.stream.Disposition.default))
+        stream.codec_context.thread_count = 1
+        last = None
+        for packet in opened.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                tick = frame.dts if path.suffix == ".avi" else frame.pts
+                if last is not None and (tick is None or tick <= last):
+                    tick = last + 1
+                last = tick or 0
+                yield last * float(stream.time_base), frame
+
+
+def as_shown(frame: av.VideoFrame, like: np.ndarray) -> np.ndarray:
+    """The frame upright, in the size of `like`, through a scaler of its own."""
+    turns = frame.rotation // 90 if frame.rotation % 90 == 0 and abs(frame.rotation) <= 360 else 0
+    height, width = like.shape[:2] if turns % 2 == 0 else like.shape[1::-1]
+    flags = sum(av.video.reformatter.Interpolation[name] for name in SHARP)
+    fitted = frame.reformat(width, height, "rgb24", interpolation=flags, threads=1)
+    return np.rot90(fitted.to_ndarray(), turns)
+
+
+def assert_frames_are_those_shown(path: Path, frames: Frames) -> None:
+    """The frame at each time is, pixel for pixel, the last one that a full decode has by then."""
+    start = None
+    ahead = list(zip(frames.times_s, frames.pixels, strict=True))
+    shown = None
+    for seconds, frame in decode_all(path):
+        start = seconds if start is None else start
+        while ahead and ahead[0][0] + 0.0005 < seconds - start:
+            np.testing.assert_array_equal(ahead[0][1], as_shown(shown, ahead[0][1]))
+            ahead.pop(0)
+        shown = frame
+    for _, pixels in ahead:
+        np.testing.assert_array_equal(pixels, as_shown(shown, pixels))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, Path]:
+    """A file for each of CLIPS."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = {}
+    for number, (name, (filename, options)) in enumerate(CLIPS.items()):
+        made[name] = make_video(folder / f"{number}{filename}", **options)
+    return made
+
+
+@pytest.mark.parametrize("plan", [EIGHT, THIRTY_TWO], ids=["8", "32"])
+@pytest.mark.parametrize("name", CLIPS)
+def test_each_frame_is_the_one_a_full_decode_shows_at_that_time(clips, name, plan):
+    frames = sample(clips[name], plan)
+    num_frames = CLIPS[name][1].get("num_frames", len(CLIPS[name][1].get("times", range(60))))
+    assert len(frames.times_s) == min(plan.max_frames, num_frames)
+    assert frames.warning == ""
+    assert_frames_are_those_shown(clips[name], frames)
+
+
+@needs_media
+@pytest.mark.parametrize("plan", [EIGHT, THIRTY_TWO], ids=["8", "32"])
+@pytest.mark.parametrize("name", SHARED_CLIPS)
+def test_real_clips_give_the_frames_of_a_full_decode(name, plan):
+    frames = sample(MEDIA / name, plan)
+    assert_frames_are_those_shown(MEDIA / name, frames)
+    facts = TRUTH[name]
+    ticks = np.array(facts["pts"])
+    known_s = (ticks - ticks[0]) * float(Fraction(facts["time_base"]))
+    shown = np.searchsorted(known_s, frames.times_s + 0.0005, side="right") - 1
+    if not facts["decode_errors"]:
+        np.testing.assert_allclose(frames.times_s, known_s[shown], atol=0.001)
+        np.testing.assert_array_equal(frames.indices, shown)
+    turns = -facts["rotation_ccw"] // 90 if facts["rotation_ccw"] % 90 == 0 else 0
+    for pixels, number in zip(frames.pixels, shown, strict=True):
+        small = Image.fromarray(np.rot90(pixels, turns)).convert("L").resize((16, 16), Image.Resampling.BOX)
+        known = np.frombuffer(bytes.fromhex(facts["luma16x16"][number]), np.uint8)
+        assert np.abs(np.asarray(small, dtype=int).ravel() - known).mean() < 6  # luma is not quite the grey of colours
+
+
+def test_all_reading_ways_are_tried(clips):
+    """The clips above are worth little if each takes the same way through the decoder."""
+    with video.VideoFile(clips["long groups"]) as seeking, video.VideoFile(clips["AVI with B-frames"]) as plain:
+        assert (seeking.exact, len(seeking.keyframes), len(seeking.times)) == (True, 4, 200)
+        assert (plain.exact, len(plain.times)) == (False, 60)
+    with video.VideoFile(clips["intra refresh"]) as refreshed:
+        assert refreshed.exact
+    with video.VideoFile(clips["VP8 with hidden frames"]) as hidden:
+        assert len(hidden.times) == 60
+
+
+def test_seeking_decodes_far_fewer_frames(clips, monkeypatch):
+    decoded = []
+    decode = video.VideoFile.decode
+
+    def counting(self, packet, skip_unreferenced=False):
+        frames = decode(self, packet, skip_unreferenced)
+        decoded.extend(frames)
+        return frames
+
+    monkeypatch.setattr(video.VideoFile, "decode", counting)
+    sample(clips["long groups"], SamplePlan(max_frames=4, min_frames=4))
+    assert 4 <= len(decoded) < 120
+
+
+def test_stream_without_times_is_counted(tmp_path):
+    path = tmp_path / "bare.mpeg"
+    make_video(path, num_frames=60, codec="mpeg1video", max_b_frames=2, container_format="mpeg1video")
+    frames = sample(path, EIGHT)
+    np.testing.assert_array_equal(frames.indices, [0, 8, 16, 25, 33, 42, 50, 59])
+    np.testing.assert_allclose(frames.times_s, frames.indices / 25)
+    ordered = [frame for _, frame in decode_all(path)]
+    for index, pixels in zip(frames.indices, frames.pixels, strict=True):
+        np.testing.assert_array_equal(pixels, as_shown(ordered[index], pixels))
+
+
+def test_facts_of_a_sample_are_those_of_the_source(clips):
+    frames = sample(clips["late start"], SamplePlan(fps=2))
+    assert frames.fps == pytest.approx(25)
+    assert frames.times_s[0] == 0
+    assert frames.times_s[-1] == pytest.approx(2.96)
+    np.testing.assert_array_equal(frames.indices, [0, 10, 21, 31, 42, 52, 63, 74])
+    assert frames.pixels.dtype == np.uint8
+    assert frames.clock == (pytest.approx(25), [0, 10, 21, 31, 42, 52, 63, 74])
+
+
+def test_pictures_of_a_turned_clip_stand_upright(clips):
+    plain = sample(clips["constant rate"], EIGHT).pixels
+    turned = sample(clips["turned clockwise"], EIGHT).pixels
+    assert plain.shape[1:3] == (64, 96)
+    assert turned.shape[1:3] == (96, 64)
+    assert np.abs(np.rot90(turned[0]).astype(int) - plain[0]).mean() < 8
+
+
+def test_several_clips_at_once_give_the_same(clips):
+    names = ["B-frames", "long groups", "HEVC with 10 bits", "AVI with B-frames"] * 2
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda name: sample(clips[name], EIGHT).pixels, names))
+    for name, pixels in zip(names, together, strict=True):
+        np.testing.assert_array_equal(pixels, sample(clips[name], EIGHT).pixels)
+
+
+# The plan
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "duration_s", "plan", "count"),
+    [
+        (250, 10.0, SamplePlan(), 20),
+        (2500, 100.0, SamplePlan(), 32),
+        (50, 2.0, SamplePlan(), 8),
+        (5, 0.2, SamplePlan(), 4),
+        (3, 0.1, SamplePlan(), 2),
+        (2, 0.1, SamplePlan(), 2),
+        (1, 0.0, SamplePlan(), 1),
+        (250, 10.0, SamplePlan(max_frames=1), 1),
+        (250, 10.0, SamplePlan(max_frames=3), 2),
+        (250, 10.0, SamplePlan(max_frames=4, min_frames=8), 4),
+        (250, 4.5, SamplePlan(), 8),
+        (250, 5.5, SamplePlan(), 10),
+        (250, 10.0, SamplePlan(min_frames=1, fps=0.3), 2),
+        (250, 10.0, SamplePlan(min_frames=1, fps=0.01), 1),
+    ],
+)
+def test_count_is_clamped_and_even(num_frames, duration_s, plan, count):
+    assert frame_count(num_frames, duration_s, plan) == count
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 30, 32, 128])
+@pytest.mark.parametrize("num_frames", [128, 129, 250, 1440, 14_401])
+def test_constant_rate_is_sampled_evenly_by_number(num_frames, count):
+    even = [step * (num_frames - 1) // max(1, count - 1) for step in range(count)]
+    exact = [700 + 512 * number for number in range(num_frames)]
+    rounded = [round(number * 1001 / 30) for number in range(num_frames)]
+    cut = [number * 1001 // 30 for number in range(num_frames)]
+    for times in (exact, rounded, cut):
+        np.testing.assert_array_equal(choose_frames(times, count), even)
+
+
+def test_variable_rate_is_sampled_evenly_in_time():
+    times = [*range(0, 1000, 10), *range(1000, 2001, 100)]
+    np.testing.assert_array_equal(choose_frames(times, 5), [0, 50, 100, 105, 110])
+
+
+def test_coarse_ticks_do_not_hide_a_variable_rate():
+    times = [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]
+    np.testing.assert_array_equal(choose_frames(times, 6, rounding=1), [0, 1, 3, 5, 7, 9])
+    np.testing.assert_array_equal(choose_frames(times, 6, rounding=0), [0, 2, 3, 5, 7, 9])
+
+
+def test_gaps_do_not_cost_frames():
+    chosen = choose_frames([0, 10, 20, 30, 40, 50, 60, 5000], 4)
+    np.testing.assert_array_equal(chosen, [0, 2, 4, 7])
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((1920, 1080), (320, 192)),
+        ((1080, 1920), (192, 320)),
+        ((128, 128), (128, 128)),
+        ((100, 100), (96, 96)),
+        ((640, 480), (320, 256)),
+        ((4000, 20), (320, 32)),
+        ((1, 1), (32, 32)),
+        ((340, 336), (320, 320)),
+    ],
+)
+def test_size_is_near_and_in_steps(size, fitted):
+    assert fit_size(*size, 336) == fitted
+
+
+def test_frame_size_below_one_step_is_one_step():
+    assert fit_size(500, 300, 20) == (32, 32)
+
+
+# Damage
+
+
+def test_cut_off_clip_gives_what_is_there_and_says_so(tmp_path):
+    whole = make_video(tmp_path / "a.mp4", num_frames=100, container_options={"movflags": "faststart"}).read_bytes()
+    path = tmp_path / "b.mp4"
+    path.write_bytes(whole[: len(whole) // 2])
+    frames = sample(path, EIGHT)
+    assert frames.warning.endswith("s of 4.0 s: it may be cut off")
+    assert_frames_are_those_shown(path, frames)
+
+
+def test_damaged_packets_are_skipped_and_counted(tmp_path):
+    path = make_video(tmp_path / "a.mp4", num_frames=60, keyframe_every=999, max_b_frames=0)
+    data = bytearray(path.read_bytes())
+    with av.open(path) as opened:
+        packets = [packet for packet in opened.demux() if packet.size]
+    for packet in packets[20:23]:
+        data[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
+    path.write_bytes(data)
+    frames = sample(path, THIRTY_TWO)
+    assert frames.warning == "3 damaged packets skipped"
+    assert_frames_are_those_shown(path, frames)
+
+
+def cut(path: Path, name: str, size_bytes: int) -> Path:
+    target = path.with_name(name)
+    target.write_bytes(path.read_bytes()[:size_bytes])
+    return target
+
+
+def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files that cannot be sampled, and the message for each."""
+    not_video = "not a readable video (damaged, cut off, or another kind of file)"
+    not_picture = "not a readable picture (damaged, cut off, or another kind of file)"
+    clip = make_video(folder / "good.mp4")
+    still = make_picture(folder / "good.png")
+    (folder / "text.mp4").write_text("a line of text\n" * 500)
+    (folder / "text.jpg").write_text("a line of text\n" * 500)
+    (folder / "empty.mp4").touch()
+    (folder / "empty.png").touch()
+    (folder / "folder.mp4").mkdir()
+    (folder / "clip.jpg").write_bytes(clip.read_bytes())
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    (folder / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
+    )
+    yield folder / "text.mp4", not_video
+    yield cut(clip, "start.mp4", 400), not_video
+    yield folder / "list.mp4", not_video
+    yield folder / "text.jpg", not_picture
+    yield folder / "clip.jpg", not_picture
+    yield folder / "empty.mp4", "file is empty"
+    yield folder / "empty.png", "file is empty"
+    yield folder / "folder.mp4", "is a folder"
+    yield folder / "missing.mp4", "no such file; it was moved or deleted"
+    yield still.rename(folder / "a.xyz"), "not a video or image, by its extension .xyz"
+    yield make_audio(folder / "sound.mp4"), "no video stream (audio only)"
+    yield (
+        cut(make_picture(folder / "half.jpg", (400, 300)), "half2.jpg", 3000),
+        "damaged or cut off (image file is truncated",
+    )
+    yield (
+        cut(make_picture(folder / "half.png", (400, 300)), "half2.png", 900),
+        "damaged or cut off (image file is truncated",
+    )
+    yield folder / "bomb.png", "a picture over the limit of 150 megapixels; make it smaller first"
+
+
+def test_bad_files_are_refused_with_one_line(tmp_path):
+    for path, message in bad_inputs(tmp_path):
+        with pytest.raises(MediaError) as caught:
+            sample(path, EIGHT)
+        assert str(caught.value).startswith(message), path.name
+        assert "\n" not in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
+
+
+@needs_media
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("audio-only-opus.mp4", "no video stream (audio only)"),
+        ("broken-chunk-out-of-range.mp4", "not a readable video (damaged, cut off, or another kind of file)"),
+        ("broken-header-only.mp4", "no video packets: it is cut off after its header; get a whole copy"),
+        ("broken-vp9-bitstream.webm", "no frame could be decoded (51 decoder errors)"),
+        ("empty-file.webm", "file is empty"),
+        ("broken-not-a-png.png", "not a readable picture (damaged, cut off, or another kind of file)"),
+        ("broken-truncated.jpg", "damaged or cut off (image file is truncated (8 bytes not processed))"),
+        ("broken-truncated.png", "damaged or cut off (image file is truncated)"),
+        ("bomb-66066x66063.gif", "a picture over the limit of 150 megapixels; make it smaller first"),
+        ("bomb-text-chunk.png", "damaged or cut off (Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK)"),
+    ],
+)
+def test_bad_files_from_the_wild_are_refused_with_one_line(name, message):
+    with pytest.raises(MediaError) as caught:
+        sample(MEDIA / name, EIGHT)
+    assert str(caught.value) == message
+
+
+def test_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match=r"^not a regular file$"):
+        sample(tmp_path / "a.mp4", EIGHT)
+
+
+def test_limits_are_checked_before_decoding(tmp_path, monkeypatch):
+    clip = make_video(tmp_path / "a.mp4")
+    still = make_picture(tmp_path / "a.png")
+    monkeypatch.setattr(video, "MAX_DURATION_S", 2.0)
+    with pytest.raises(
+        MediaError, match=r"^lasts .* hours, over the limit of 0; cut it into shorter clips, or mend its time stamps$"
+    ):
+        sample(clip, EIGHT)
+    monkeypatch.setattr(container, "MAX_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 96 * 64 - 1)
+    with pytest.raises(
+        MediaError, match=r"^frames of 96x64 are over the limit of 0 megapixels; make them smaller first$"
+    ):
+        sample(clip, EIGHT)
+    with pytest.raises(
+        MediaError, match=r"^a picture of 96x64 is over the limit of 0 megapixels; make it smaller first$"
+    ):
+        sample(still, EIGHT)

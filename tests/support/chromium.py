@@ -1,0 +1,60 @@
+"""A real Chromium for the tests marked `browser`."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from captioner.cli.bench.page import CHROMIUM, LIGHT_WINDOWS
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    LIGHT_WINDOWS,
+)
+TIMEOUT_MS = 20_000
+STUCK_S = 200.0  # Playwright waits for ever for a page whose script does not come back
+
+
+@contextlib.contextmanager
+def open_browser(address: str, width: int = 1280, height: int = 720) -> Iterator[tuple[Any, Callable]]:
+    """Open a page; gives it and Playwright's `expect`. At the end it must have shown no error and no dialog.
+
+    Skips the test when Playwright or Chromium is missing.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    troubles: list[str] = []
+    watchdog = threading.Timer(STUCK_S, _end_browsers)
+    watchdog.daemon = True
+    watchdog.start()
+    with contextlib.ExitStack() as stack, sync_api.sync_playwright() as playwright:
+        stack.callback(watchdog.cancel)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(TIMEOUT_MS)
+        sync_api.expect.set_options(timeout=TIMEOUT_MS)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
+        page.goto(address)
+        yield page, sync_api.expect
+        browser.close()
+    assert troubles == []
+
+
+def _end_browsers() -> None:
+    """The test that waits for one of them fails then, instead of never ending."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "chrom" in process.name():
+                process.kill()

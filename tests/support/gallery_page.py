@@ -1,0 +1,57 @@
+"""The Gallery tab alone on a page, and folders for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from captioner.services import Services
+from captioner.ui.gallery.tab import Gallery, gallery_tab
+from captioner.ui.server.routes import media_routes
+from captioner.ui.theme import CSS
+from captioner.ui.wiring import keep_up_to_date
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "${alert(1)}",
+    "{{constructor.constructor('alert(1)')()}}",
+    "\"><img src=x onerror=alert(1)> 'a' & `b`",
+    "two\nlines",
+    "\u202egnp.txet left \u05e9\u05dc\u05d5\u05dd",
+]
+
+
+def picture(path: Path) -> Path:
+    Image.new("RGB", (64, 48), "teal").save(path)
+    return path
+
+
+def make_folder(folder: Path) -> Path:
+    """Four pictures; the first two have captions."""
+    folder.mkdir()
+    for name in "abcd":
+        picture(folder / f"{name}.png")
+    (folder / "a.txt").write_text("A zebra at noon.")
+    (folder / "b.txt").write_text("A horse at night.")
+    return folder
+
+
+@contextmanager
+def served(services: Services) -> Iterator[str]:
+    """The address of a page with this tab alone, and a pulse twice a second."""
+    gallery = Gallery(services)
+
+    def render(seen: str, opened: str) -> list:
+        return gallery.render(services.events.snapshot(), seen, opened)
+
+    with gr.Blocks(analytics_enabled=False, fill_width=True) as blocks:
+        tab = gallery_tab(gallery)
+        keep_up_to_date([blocks.load, gr.Timer(0.5).tick], tab.refreshing, render, tab.inputs, tab.outputs)
+    blocks.queue(default_concurrency_limit=None)
+    routes = media_routes(services).routes
+    options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False, "run_history": False, "footer_links": []}
+    _, address, _ = blocks.launch(app_kwargs={"routes": routes}, css_paths=CSS, show_error=True, **options)
+    yield address
+    blocks.close(verbose=False)

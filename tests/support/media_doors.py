@@ -1,0 +1,32 @@
+"""A media file through all doors of the app that read one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from captioner.errors import MediaError
+from captioner.media.discover import discover, probe
+from captioner.media.sample import sample
+from captioner.media.thumbnail import make_thumbnail
+from captioner.values import SamplePlan
+
+PLAN = SamplePlan(max_frames=8)
+NOT_A_VIDEO = "not a readable video (damaged, cut off, or another kind of file)"
+NOT_A_PICTURE = "not a readable picture (damaged, cut off, or another kind of file)"
+
+
+def through_all_doors(path: Path) -> set[str]:
+    """The reasons why it was refused; "" for a door that read it."""
+    item = next(item for item in discover(path.parent).items if item.filename == path.name)
+    reasons = {
+        _reason(read) for read in (lambda: sample(path, PLAN), lambda: probe(path), lambda: make_thumbnail(item))
+    }
+    assert not any("\n" in reason or str(path.parent) in reason for reason in reasons)
+    return reasons
+
+
+def _reason(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except MediaError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,50 @@
+"""One tab of the page alone, over real services, in a real server."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import gradio as gr
+
+from captioner.services import Services
+from captioner.ui.server.routes import media_routes
+from captioner.ui.settings.tab import SettingsForm, settings_tab
+from captioner.ui.wiring import keep_up_to_date
+
+
+@contextlib.contextmanager
+def serve_tab(services: Services, title: str, draw: Callable[[gr.Blocks, gr.Tab], None]) -> Iterator[str]:
+    """Gives the address of a page with an empty first tab and the tab that `draw` draws."""
+    with gr.Blocks(analytics_enabled=False) as blocks, gr.Tabs():
+        with gr.Tab("Gallery"):
+            gr.HTML("")
+        with gr.Tab(title) as tab:
+            draw(blocks, tab)
+    blocks.queue(default_concurrency_limit=None)
+    _, address, _ = blocks.launch(
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        run_history=False,
+        max_file_size="1mb",
+        show_error=True,
+        app_kwargs={"routes": media_routes(services).routes},
+    )
+    try:
+        yield address
+    finally:
+        blocks.close(verbose=False)
+
+
+def draw_settings(services: Services) -> Callable[[gr.Blocks, gr.Tab], None]:
+    """The Settings tab, kept up to date as the page does it."""
+    form = SettingsForm(services)
+
+    def render() -> list:
+        return form.render(services.events.snapshot())
+
+    def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
+        settings = settings_tab(form, tab)
+        keep_up_to_date([blocks.load, gr.Timer(0.3).tick], settings.refreshing, render, [], settings.outputs)
+
+    return draw

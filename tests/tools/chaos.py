@@ -1,0 +1,155 @@
+"""`python -m tests.tools.chaos --runs 100`: kill the program or a worker of it at random, go on, look for what is lost.
+
+Every run captions a folder, appending to the texts that half of its files have. The program, one of its workers or both
+get SIGKILL at moments drawn from the whole run and its start, and `caption --resume`, or for the program that serves
+the page its button Resume, goes on until nothing is left.
+Prints a table; exit status 1 when anything was lost, done twice, torn or left behind.
+"""
+
+import argparse
+import dataclasses
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.tools.chaos_folder import OLD_TEXT, Figures, Folder
+from tests.tools.chaos_page import Page
+
+KINDS = ("program", "worker", "program twice", "worker, then program", "page", "all at once")
+
+
+def make_media(folder: Path, num_items: int, fast: bool) -> None:
+    """Stills; every second one has a caption."""
+    folder.mkdir(parents=True)
+    if fast:
+        for i in range(num_items):
+            (folder / f"still {i:03}.png").write_bytes(b"no model looks at this")
+    else:
+        from captioner.demo.clips import write_samples
+
+        write_samples(folder, num_clips=0, num_stills=num_items)
+    for path in sorted(folder.glob("*.png"))[::2]:
+        path.with_suffix(".txt").write_text(OLD_TEXT)
+
+
+def plan_kills(kind: str, moments: list[float]) -> list[list[tuple[float, str]]]:
+    """For each start of the program, what to kill at which moments."""
+    first, second = moments
+    match kind:
+        case "program" | "page":
+            return [[(first, "program")]]
+        case "worker":
+            return [[(first, "worker")]]
+        case "program twice":
+            return [[(first, "program")], [(second, "program")]]
+        case "worker, then program":
+            return [sorted([(first, "worker"), (second, "program")], key=lambda kill: kill[1] == "program")]
+        case _:
+            return [[(first, "all")]]
+
+
+def go_on(folder: Folder, kills_by_start: list[list[tuple[float, str]]], start_s: float) -> tuple[int, str]:
+    """Kill and resume on the command line; exit status and standard error of the last resume."""
+    command = folder.first()
+    for kills in kills_by_start:
+        folder.run(command, kills, start_s)
+        command = folder.command("--resume")
+    status, error = folder.run(command, [])
+    if "no job is unfinished" in error and not folder.has_jobs():
+        status, error = folder.run(folder.first(), [])  # killed before the job was written down
+    folder.figures.resumed += "going on with job" in error
+    return status, error
+
+
+def go_on_with_page(folder: Folder, kills_by_start: list[list[tuple[float, str]]], start_s: float) -> tuple[int, str]:
+    """The same on the page."""
+
+    def resume(page: Page) -> None:
+        folder.figures.resumed += page.resume()
+
+    for kills in kills_by_start:
+        folder.run_page(Page.start, kills, start_s)
+    return folder.run_page(resume if folder.has_jobs() else Page.start, [])
+
+
+def one_run(
+    media: Path, work: Path, state: Path, kind: str, moments: list[float], start_s: float, fast: bool
+) -> tuple[Figures, list[str]]:
+    """Copy the media, kill, resume, check. Returns the figures and what is wrong."""
+    shutil.copytree(media, work)
+    folder, wrong = Folder(work, state, fast), []
+    kill_and_go_on = go_on_with_page if kind == "page" else go_on
+    status, error = kill_and_go_on(folder, plan_kills(kind, moments), start_s)
+    if status != 0:
+        wrong.append(f"exit status {status}: {error.strip()[-300:]}")
+    status, error = folder.run(folder.command("--resume"), [])
+    if (status, error.strip()) != (0, "no job is unfinished"):
+        wrong.append(f"a resume after the end: {status} {error.strip()[-300:]}")
+    wrong += folder.check()
+    return folder.figures, wrong
+
+
+def chaos(num_runs: int, num_items: int, fast: bool, seed: int, at_once: int, base: Path) -> tuple[Figures, list[str]]:
+    """All runs, `at_once` at a time, in folders under `base` (of which nothing is left); prints a line a kind."""
+    random_ = random.Random(seed)
+    make_media(base / "media", num_items, fast)
+    shutil.copytree(base / "media", base / "measured")
+    measured = Folder(base / "measured", base / "state", fast)
+    with ThreadPoolExecutor(1) as alone:
+        began_s = time.monotonic()
+        status_and_error = alone.submit(measured.run, measured.first(), [])
+        while not measured.num_changed() and not status_and_error.done():
+            time.sleep(0.01)
+        start_s = time.monotonic() - began_s
+        status, error = status_and_error.result()
+        length_s = time.monotonic() - began_s
+    if status:
+        return Figures(), [f"even without a kill: {error}"]
+    elsewhere = Path("/dev/shm")  # for some states, so that captions are not on the same filesystem
+    elsewhere = elsewhere if elsewhere.is_dir() else base
+    with tempfile.TemporaryDirectory(dir=elsewhere) as other, ThreadPoolExecutor(at_once) as pool:
+        runs = []
+        for i in range(num_runs):
+            moments = [(i * 0.618 + random_.random() / num_runs) % 1, random_.random()]  # spread over each kind, too
+            state = (base, Path(other))[i // len(KINDS) % 2] / f"state {i}"
+            about = (base / "media", base / f"clips {i}", state, KINDS[i % len(KINDS)], moments, start_s, fast)
+            runs.append((KINDS[i % len(KINDS)], i, moments, pool.submit(one_run, *about)))
+        totals, wrong = {kind: Figures() for kind in KINDS}, []
+        for kind, i, moments, run in runs:
+            figures, found = run.result()
+            totals[kind] += figures
+            wrong += [f"run {i}, {kind} at {moments[0]:.3f} and {moments[1]:.3f}: {text}" for text in found]
+    print(
+        f"{num_runs} runs of {num_items} files, seed {seed}; without a kill {length_s:.1f} s, {start_s:.1f} s to start"
+    )
+    columns = [*totals.items(), ("all", sum(totals.values(), Figures()))]
+    print(f"{'killed':16}" + "".join(f"{kind:>21}" for kind, _ in columns))
+    for field in dataclasses.fields(Figures):
+        values = (f"{getattr(figures, field.name):>21,}" for _, figures in columns)
+        print(f"{field.name.replace('_', ' '):16}" + "".join(values))
+    return sum(totals.values(), Figures()), wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--at-once", type=int, default=2, help="runs side by side, default %(default)s")
+    parser.add_argument("--fast", action="store_true", help="workers without a model, which start at once")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as base:
+        _, wrong = chaos(args.runs, args.items, args.fast, args.seed, args.at_once, Path(base))
+    for line in wrong:
+        print(line)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(main())

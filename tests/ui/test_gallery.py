@@ -1,0 +1,330 @@
+"""The Gallery tab: its handlers. In a browser: test_gallery_page.py."""
+
+import json
+import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from captioner.captions.store import HistoryEntry
+from captioner.errors import FolderError
+from captioner.jobs.events import JobStarted
+from captioner.library.file_states import Counts
+from captioner.library.recent import KEPT_FOLDERS, RecentFolders
+from captioner.services import Services
+from captioner.system.roots import EVERYWHERE, Roots
+from captioner.ui.format import isolated
+from captioner.ui.gallery.estimate import Planner
+from captioner.ui.gallery.folders import browse, decode_path, encode_path
+from captioner.ui.gallery.grid import grid_changes, selected_names
+from captioner.ui.gallery.panel import history_list
+from captioner.ui.gallery.tab import Gallery, counts_line
+from captioner.ui.runs.buttons import RunButtons
+from tests.support.gallery_page import HOSTILE, make_folder, picture
+
+
+def event(**data: object) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return make_folder(tmp_path / "media")
+
+
+@pytest.fixture
+def gallery(services, folder) -> Gallery:
+    services.open_folder(folder, False)
+    return Gallery(services)
+
+
+def selection(services: Services, ranges: str, total: int) -> str:
+    return json.dumps({"scan": services.library.scan, "selected": ranges, "total": total})
+
+
+def queue_of(buttons: RunButtons, services: Services) -> tuple:
+    return buttons.surroundings(services.events.snapshot()).queue
+
+
+def opened(services: Services, index: int) -> dict[str, str]:
+    """What the panel sends with each event."""
+    library = services.library
+    return {"id": library.entry_id(index), "folder": str(library.folder), "name": library.items[index].name}
+
+
+class TestBrowse:
+    def test_subfolders_come_in_order_and_hidden_ones_not_at_all(self, tmp_path):
+        for name in ("b", "A", ".hidden", "c"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "file.txt").write_text("")
+        found = browse(tmp_path, EVERYWHERE)
+        assert (found.path, found.parent) == (tmp_path, tmp_path.parent)
+        assert [folder.name for folder in found.folders] == ["A", "b", "c"]
+
+    def test_no_link_leads_out_of_the_allowed_folders(self, tmp_path):
+        inside, outside = tmp_path / "inside", tmp_path / "outside"
+        inside.mkdir()
+        outside.mkdir()
+        (inside / "link").symlink_to(outside)
+        roots = Roots([inside])
+        assert browse(inside, roots).parent is None
+        for path in (inside / "link", inside / "..", outside):
+            with pytest.raises(FolderError, match="outside of the folders that may be opened"):
+                browse(path, roots)
+
+    @pytest.mark.parametrize(("name", "message"), [("gone", "no such folder"), ("a\0b", "no such folder")])
+    def test_what_is_no_folder_is_said(self, tmp_path, name, message):
+        with pytest.raises(FolderError, match=message):
+            browse(tmp_path / name, EVERYWHERE)
+
+    def test_a_name_of_odd_bytes_travels_there_and_back(self):
+        path = Path(os.fsdecode(b"/media/\xff %41 \xc3\xa4"))
+        assert encode_path(path).isascii()
+        assert decode_path(encode_path(path)) == path
+
+
+class TestRecentFolders:
+    def test_the_latest_come_first_and_each_once(self, tmp_path):
+        recent = RecentFolders(tmp_path / "recent.json")
+        for number in range(12):
+            recent.add(Path(f"/media/{number}"))
+        recent.add(Path("/media/5"))
+        kept = RecentFolders(tmp_path / "recent.json").paths()
+        assert len(kept) == KEPT_FOLDERS
+        assert kept[:3] == [Path("/media/5"), Path("/media/11"), Path("/media/10")]
+
+    @pytest.mark.parametrize("text", ["", "{", '{"a": 1}', "[1]"])
+    def test_a_damaged_file_counts_as_empty(self, tmp_path, text):
+        (tmp_path / "recent.json").write_text(text)
+        recent = RecentFolders(tmp_path / "recent.json")
+        assert recent.paths() == []
+        recent.add(Path("/media"))
+        assert recent.paths() == [Path("/media")]
+
+
+class TestGrid:
+    def test_a_browser_hears_each_change_once(self, gallery, services):
+        first, seen = grid_changes(services.library, "")
+        assert (first["base"], first["changes"]) == (-1, [])
+        services.library.save(services.library.entry_id(2), "New.")
+        second, seen = grid_changes(services.library, seen)
+        assert second["base"] == first["revision"]
+        assert [(row["index"], row["preview"]) for row in second["changes"]] == [(2, "New.")]
+        assert grid_changes(services.library, seen)[0]["changes"] == []
+
+    def test_another_folder_is_no_change_but_a_new_list(self, gallery, services, folder):
+        _, seen = grid_changes(services.library, "")
+        services.open_folder(folder, False)
+        changes, _ = grid_changes(services.library, seen)
+        assert (changes["scan"], changes["base"], changes["changes"]) == (services.library.scan, -1, [])
+
+    def test_a_selection_becomes_names(self, gallery, services):
+        assert selected_names(services.library, "") == []
+        assert selected_names(services.library, selection(services, "0,2-3", 3)) == ["a.png", "c.png", "d.png"]
+        assert selected_names(services.library, selection(services, "0", 1).replace(services.library.scan, "0")) is None
+
+
+class TestGallery:
+    @pytest.fixture
+    def started(self, services, monkeypatch) -> list[list[str]]:
+        names = []
+        monkeypatch.setattr(services, "start", lambda chosen: names.append(chosen))
+        monkeypatch.setattr("captioner.ui.gallery.tab.BEGIN_WAIT_S", 0)
+        return names
+
+    def test_start_takes_the_selection_or_else_what_is_pending(self, gallery, services, started):
+        gallery.start(selection(services, "0,3", 2))
+        gallery.start(selection(services, "", 0))
+        assert started == [["a.png", "d.png"], ["c.png", "d.png"]]
+
+    def test_what_is_known_to_have_a_text_is_not_handed_to_a_run_that_skips_it(self, gallery, services, started):
+        for index in (0, 1):
+            services.library.find(services.library.entry_id(index))  # which reads its caption
+        gallery.start(selection(services, "0-3", 4))
+        with pytest.raises(gr.Error, match="nothing to caption"):
+            gallery.start(selection(services, "0-1", 2))
+        services.change_settings({"existing": "append"})
+        gallery.start(selection(services, "0-1", 2))
+        assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
+
+    def test_beside_a_job_the_selected_files_are_queued_and_no_others(self, gallery, services, started):
+        services.events.append(JobStarted(job=1, total=1, model="m"))
+        with pytest.raises(gr.Error, match="running already"):
+            gallery.start(selection(services, "", 0))
+        gallery.start(selection(services, "0,3", 2))
+        assert started == [["a.png", "d.png"]]
+
+    def test_a_job_that_waits_can_be_removed_and_stop_leaves_those_behind_it(self, gallery, services):
+        gate, buttons = threading.Event(), RunButtons(services)
+        services.jobs._work.put(gate.wait)  # nothing runs meanwhile
+        first, second, third = (services.start([f"{name}.png"]) for name in "ccd")
+        line = f"1 file of {isolated('media')}"
+        assert queue_of(buttons, services) == ((first, line), (second, line), (third, line))
+        buttons.remove(event(job=str(second)))
+        assert queue_of(buttons, services) == ((first, line), (third, line))
+        with pytest.raises(gr.Error, match="does not wait"):
+            buttons.remove(event(job=str(second)))
+        gallery.stop()
+        assert queue_of(buttons, services) == ((third, line),)
+        assert [job.operation for job in services.unfinished()] == [first]
+        services.jobs.stop()
+        gate.set()
+
+    def test_a_selection_of_a_folder_read_anew_starts_nothing(self, gallery, services, started, folder):
+        before = selection(services, "0", 1)
+        services.open_folder(folder, False)
+        with pytest.raises(gr.Error, match="read again"):
+            gallery.start(before)
+        assert started == []
+
+    def test_nothing_is_overwritten_without_a_selection(self, gallery, services, started, folder):
+        for name in "cd":
+            (folder / f"{name}.txt").write_text("There.")
+        services.open_folder(folder, False)
+        services.change_settings({"existing": "overwrite"})
+        with pytest.raises(gr.Error, match="nothing to caption"):
+            gallery.start("")
+        assert started == []
+
+    def test_the_plan_is_about_the_selection(self, gallery, services):
+        assert gallery.planner.plan("", "") == ""
+        assert gallery.planner.plan("key", "").startswith("2 stills")
+        assert gallery.planner.plan("key", selection(services, "0,2", 2)).startswith("1 still")
+
+    def test_viewers_beyond_a_few_do_not_wait_for_a_plan(self, gallery, services, monkeypatch):
+        monkeypatch.setattr("captioner.ui.gallery.estimate.MAX_WAITING", 1)
+        asked, answered = threading.Event(), threading.Event()
+
+        def names(selection: str) -> list[str]:
+            asked.set()
+            assert answered.wait(20)
+            return ["c.png"]
+
+        planner = Planner(services, names)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(planner.plan, "key", "")
+            assert asked.wait(20)
+            assert planner.plan("key", "") == ""
+            answered.set()
+            assert first.result() == planner.plan("key", "") != ""
+
+    def test_opening_a_folder_keeps_it_for_the_next_start(self, services, folder):
+        gallery = Gallery(services)
+        gallery.open_folder(event(typed=f" {folder} ", key="", recursive=True, edit=None))
+        assert (services.settings.folder, services.settings.recursive) == (folder, True)
+        assert gallery.recent.paths() == [folder]
+
+    def test_only_the_chosen_kind_is_listed_and_so_captioned(self, services, folder, started):
+        (folder / "e.mp4").write_bytes(b"x")
+        gallery, opening = Gallery(services), {"typed": str(folder), "key": "", "recursive": False, "edit": None}
+        gallery.open_folder(event(**opening, kinds="video"))
+        gallery.start("")
+        gallery.open_folder(event(**opening, kinds="no such kind"))
+        assert gallery._bar(Counts())["kinds"] == services.settings.kinds == "video"
+        gallery.open_folder(event(**opening, kinds="all"))
+        gallery.start("")
+        assert started == [["e.mp4"], ["c.png", "d.png", "e.mp4"]]
+
+    def test_a_folder_that_is_not_allowed_stays_closed(self, tmp_path, folder):
+        (tmp_path / "other").mkdir()
+        roots = Roots([tmp_path / "other"])
+        with Services(tmp_path / "confined", {"model": "demo"}, roots) as services:
+            self._check_closed(services, folder)
+
+    def _check_closed(self, services, folder):
+        gallery = Gallery(services)
+        gallery.recent.add(folder)
+        with pytest.raises(gr.Error, match="outside of the folders"):
+            gallery.open_folder(event(typed=str(folder), key="", recursive=False, edit=None))
+        assert services.library.folder is None
+        listing = gallery.browse(event(typed=str(folder), key="", number=1))["listing"]
+        assert listing["problem"].startswith("outside of the folders that may be opened: ")
+        assert [found["name"] for found in listing["folders"]] == [str(folder.parent / "other")]
+        assert gallery._bar(Counts())["recent"] == []
+
+    def test_browsing_a_path_half_typed_shows_the_part_that_is_there(self, gallery, folder):
+        listing = gallery.browse(event(typed=str(folder / "gone" / "x"), key="", number=1))["listing"]
+        assert (listing["place"], listing["problem"], listing["folders"]) == (str(folder), "", [])
+
+    def test_counts_escape_what_the_scan_says(self):
+        text = counts_line(Counts(106, 98, 6, 2), ["<b>.mp4: cannot be read"])
+        assert text.startswith(
+            '<span title="106 files · 98 done · 6 pending · 2 failed">106 files · 98 done · 6 pending · '
+            '<b class="bad">2 failed</b></span>'
+        )
+        assert "<b>.mp4" not in text
+
+
+class TestPanel:
+    def test_saving_over_somebody_elses_text_is_refused_and_loses_nothing(self, gallery, services, folder):
+        (folder / "a.txt").write_text("Theirs.")
+        with pytest.raises(gr.Error, match="changed meanwhile"):
+            gallery.panel.save(event(**opened(services, 0), text="Mine.", expected="A zebra at noon."))
+        assert (folder / "a.txt").read_text() == "Theirs."
+        assert gallery.panel.render(json.dumps(opened(services, 0)))["fresh"]["text"] == "Theirs."
+
+    def test_what_was_saved_stands_on_the_tile_with_the_answer(self, gallery, services, folder):
+        _, seen = grid_changes(services.library, "")
+        save = gallery.with_tile(gallery.panel.save)
+        panel, grid, seen = save(seen, event(**opened(services, 1), text="A mule.", expected="A horse at night."))
+        assert (panel["answer"]["saved"]["text"], panel["answer"]["fresh"]["text"]) == ("A mule.", "A mule.")
+        assert [(row["index"], row["preview"]) for row in grid["changes"]] == [(1, "A mule.")]
+        assert grid_changes(services.library, seen)[0]["changes"] == []
+
+    def test_a_file_is_found_again_when_its_folder_was_read_anew(self, gallery, services, folder):
+        before = opened(services, 1)
+        services.open_folder(folder, False)
+        saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["answer"]["saved"]
+        assert (saved["sent"], saved["text"], saved["name"]) == ("A  mule.", "A mule.", "b.png")
+        assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == services.library.entry_id(1)
+
+    def test_a_file_is_found_by_a_name_that_is_no_text(self, services, folder):
+        name = os.fsdecode(b"h\xe4lf.png")
+        picture(folder / name)
+        services.open_folder(folder, False)
+        assert services.library.find_named("h?lf.png").item.name == name
+        assert services.library.find_named("half.png") is None
+
+    def test_of_a_folder_that_is_gone_this_is_said_and_no_other_reason(self, gallery, services, folder):
+        place = opened(services, 0)
+        shutil.rmtree(folder)
+        with pytest.raises(gr.Error, match="is not there any more"):
+            gallery.panel.save(event(**place, text="Mine.", expected="A zebra at noon."))
+
+    def test_a_file_of_another_folder_is_none(self, gallery, services, tmp_path):
+        before = opened(services, 1)
+        services.open_folder(tmp_path, False)
+        assert gallery.panel.render(json.dumps(before))["fresh"] == before | {"id": ""}
+        with pytest.raises(gr.Error, match="no longer open"):
+            gallery.panel.remove(event(**before, edit=None))
+
+    @pytest.mark.parametrize("closed_by_somebody", [True, False])
+    def test_an_edit_that_cannot_be_saved_keeps_no_folder_closed(
+        self, gallery, services, folder, tmp_path, closed_by_somebody
+    ):
+        edit = {**opened(services, 0), "text": "Mine.", "expected": "Something else."}
+        if closed_by_somebody:
+            services.open_folder(tmp_path, False)
+        other = tmp_path / "other"
+        other.mkdir()
+        assert gallery.open_folder(event(typed=str(other), key="", recursive=False, edit=edit)) == gr.skip()
+        assert services.library.folder == other
+        assert (folder / "a.txt").read_text() == "A zebra at noon."
+
+    def test_an_edit_goes_into_the_history_before_an_earlier_text_is_put_back(self, gallery, services, folder):
+        services.library.save(services.library.entry_id(0), "Second.")
+        place = opened(services, 0)
+        earlier = gallery.panel.render(json.dumps(place))["fresh"]["undo"]
+        edit = {**place, "text": "Third.", "expected": "Second."}
+        entry = gallery.panel.restore(event(**place, history=earlier, edit=edit))["answer"]["fresh"]
+        assert (entry["text"], (folder / "a.txt").read_text()) == ("A zebra at noon.", "A zebra at noon.")
+        assert [part in entry["history"] for part in ("Third.", "Second.", "A zebra at noon.")] == [True, True, True]
+
+    def test_history_is_escaped(self):
+        text = history_list([HistoryEntry(7, HOSTILE[0], b"", 1.0, "job")])
+        assert "&lt;script&gt;" in text
+        assert "<script>" not in text

@@ -1,0 +1,381 @@
+"""Resume, undo, approval, consent and bulk edits on the page: their words, and the whole of it in a real browser."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from captioner.captions.store import Undone
+from captioner.demo.clips import write_samples
+from captioner.errors import JobError
+from captioner.jobs.journal import Unfinished
+from captioner.jobs.progress import Progress
+from captioner.library.bulk import BulkEdit, Preview, preview
+from captioner.services import Services
+from captioner.system.roots import Roots
+from captioner.ui.format import isolated
+from captioner.ui.launch import launch
+from captioner.ui.page import build
+from captioner.ui.runs import bulk, history
+from captioner.ui.runs import card as progress
+from captioner.ui.runs.bulk import CONTEXT, MAX_COMPARED, Bulk, marks, outcome
+from captioner.ui.runs.buttons import RunButtons
+from captioner.ui.runs.card import Surroundings
+from captioner.ui.runs.history import History
+from tests.support.chromium import open_browser
+from tests.ui.test_app import MODEL_TIMEOUT_MS, ROOT, running_app
+
+# The grid reaches down to the end of the window, whatever the card above it has shrunk to.
+FILLED = "Math.abs(innerHeight - document.querySelector('#panes').getBoundingClientRect().bottom - 16) < 3"
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{x}} & 'a'"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Four stills; the first three have captions."""
+    folder = tmp_path / "media"
+    write_samples(folder, num_clips=0, num_stills=4)
+    for number, text in enumerate(("The video shows a cat.", "A dog.", "A cat and a dog."), 1):
+        (folder / f"still {number:02}.txt").write_text(text)
+    return folder
+
+
+@contextmanager
+def served(services: Services, folder: Path | None) -> Iterator[str]:
+    blocks, page = build(services, folder)
+    try:
+        yield launch(blocks, page)
+    finally:
+        blocks.close(verbose=False)
+
+
+def stopped_job(services: Services, reason: str = "") -> int:
+    """In the journal alone: a job over the open folder of which nothing was done."""
+    library = services.library
+    operation = services.journal.begin(services._job(None), library.folder, library.recursive)
+    services.journal.end(operation, "stopped", reason)
+    return operation
+
+
+class TestWords:
+    def test_of_an_undo(self):
+        kept = tuple(
+            (Path(f"{i}.txt"), reason) for i, reason in enumerate(("changed since", "changed since", "approved"))
+        )
+        assert history.in_words(Undone(1, ())) == "1 caption put back"
+        assert (
+            history.in_words(Undone(1198, kept)) == "1,198 captions put back, 2 kept: changed since, 1 kept: approved"
+        )
+        assert history.in_words(Undone(0, ())) == "Nothing is left to be put back"
+
+    def test_of_a_preview(self):
+        assert outcome("2 of 9 change", {"approved": 3, "no caption": 1}) == (
+            "2 of 9 change, 3 approved are left alone, 1 has no caption"
+        )
+
+    def test_of_an_offer(self):
+        job = Unfinished(7, "Caption", Path(f"/media/{HOSTILE}"), 688, 1000, 0.0, "interrupted", HOSTILE)
+        card = progress.card(Progress(), 0, around=Surroundings(unfinished=(job, job)))
+        assert "A run was interrupted:</b> 688 of 1,000 files of" in card
+        assert "1 more run in History" in card
+        assert "<img" not in card
+        assert 'data-phase="idle"' in progress.card(Progress(), 0, 7, Surroundings(unfinished=(job,)))
+
+    def test_of_a_run_that_was_undone(self):
+        ended = Progress(job=3, stage="done", total=2, done=2)
+        assert 'data-run="undo"' in progress.card(ended, 0, around=Surroundings(undone=False))
+        undone = progress.card(ended, 0, around=Surroundings(undone=True))
+        assert [part in undone for part in ('data-run="redo"', "The run was undone. 2 captioned")] == [True, True]
+        assert 'data-run="undo"' not in progress.card(ended, 0)
+
+
+class TestMarks:
+    def test_what_goes_and_what_comes(self):
+        assert marks("A red ball.", "A blue ball!") == [
+            ("", "A "), ("del", "red"), ("ins", "blue"), ("", " ball"), ("del", "."), ("ins", "!"),
+        ]  # fmt: skip
+        assert marks("A red ball.", None) == [("del", "A red ball.")]
+
+    @pytest.mark.parametrize("count", [40, 3 * MAX_COMPARED])
+    def test_long_stretches_are_cut_and_the_change_is_there(self, count):
+        before = "word " * count + "old" + " word" * count
+        parts = marks(before, before.replace("old", "new"))
+        assert [kind for kind, _ in parts] == ["", "del", "ins", ""]
+        assert parts[1:3] == [("del", "old"), ("ins", "new")]
+        assert all(len(text) <= 2 * CONTEXT + 3 for _, text in parts)
+
+
+class TestHandlers:
+    def test_history_tells_undos_with_what_they_have_undone(self, services, folder):
+        services.open_folder(folder, False)
+        names = [item.name for item in services.library.items]
+        done = services.bulk_edit(names, BulkEdit(find="cat", replace=HOSTILE))
+        dialog = History(services, services.open_folder)
+        [row] = dialog.rows()
+        assert (row["counts"], row["state"], row["act"]) == ("2 changed", "done", "undo")
+        answer = dialog.undo(gr.EventData(None, {"id": done.operation}))
+        assert answer["said"]["text"] == "2 captions put back."
+        [row] = answer["rows"]
+        assert (row["id"], row["state"], row["act"]) == (done.operation, "undone", "redo")
+        answer = dialog.redo(gr.EventData(None, {"id": done.operation}))
+        assert answer["said"]["text"] == "2 captions changed again."
+        assert answer["rows"][0]["act"] == "undo"
+        assert HOSTILE in (folder / "still 01.txt").read_text()
+        again = dialog.redo(gr.EventData(None, {"id": done.operation}))
+        assert (again["said"]["bad"], "was not undone" in again["said"]["text"]) == (True, True)
+
+    def test_a_stopped_job_is_offered_until_it_is_dismissed(self, services, folder):
+        services.open_folder(folder, False)
+        operation = stopped_job(services)
+        buttons, idle = RunButtons(services), services.events.snapshot()
+        assert [job.operation for job in buttons.surroundings(idle).unfinished] == [operation]
+        assert History(services, services.open_folder).rows()[0]["left"] == 4
+        buttons.drop(gr.EventData(None, {"job": operation}))
+        assert buttons.surroundings(idle).unfinished == ()
+
+    def test_waiting_jobs_are_named_by_their_folders(self, services, folder):
+        services.open_folder(folder, False)
+        operation = stopped_job(services)
+        queue = ((operation, 4), (-1, 1), (-2, 0))
+        lines = RunButtons(services).surroundings(Progress(stage="running", queued_jobs=3, queue=queue)).queue
+        assert [number for number, _ in lines] == [operation, -1, -2]
+        expected = [f"4 files of {isolated('media')}", "a try of a prompt", "loading of a model"]
+        assert [line for _, line in lines] == expected
+
+    def test_a_wrong_pattern_is_said_in_the_dialog(self, services, folder):
+        services.open_folder(folder, False)
+        files = f'{{"scan": "{services.library.scan}", "selected": "0-3", "total": 4}}'
+        edit = {"find": "(", "regex": True, "unknown": 1}
+        answer = Bulk(services).preview(gr.EventData(None, {"number": 5, "files": files, "edit": edit}))
+        assert (answer["preview"]["number"], "pattern is wrong" in answer["preview"]["problem"]) == (5, True)
+
+    def test_a_text_that_was_changed_elsewhere_is_marked_before_a_bulk_edit(self, services, folder):
+        library = services.open_folder(folder, False)
+        for item in library.items[:2]:
+            services.captions.save(item.caption_path, "A red fox.")
+        library.items[1].caption_path.write_text("A red hen.")
+        library.refresh([item.caption_path for item in library.items[:2]])
+        files = f'{{"scan": "{library.scan}", "selected": "0-1", "total": 4}}'
+        data = {"number": 5, "files": files, "edit": {"prefix": "Oh,"}}
+        answer = Bulk(services).preview(gr.EventData(None, data))["preview"]
+        assert answer["counts"] == "2 of 2 change, 1 of which another program has changed"
+        assert [row["elsewhere"] for row in answer["changed"]] == [False, True]
+
+    def test_nothing_outside_of_the_roots_is_undone(self, folder, tmp_path):
+        with Services(tmp_path / "state", {"model": "demo"}) as services:
+            services.open_folder(folder, False)
+            done = services.bulk_edit(["still 02.png"], BulkEdit(suffix="Then."))
+        (tmp_path / "other").mkdir()
+        with Services(tmp_path / "state", {"model": "demo"}, Roots([tmp_path / "other"])) as services:
+            assert History(services, services.open_folder).rows() == []
+            with pytest.raises(JobError, match="outside of the folders"):
+                history.undo(services, done.operation)
+        assert "Then." in (folder / "still 02.txt").read_text()
+
+    def test_nothing_outside_of_the_roots_is_dismissed(self, folder, tmp_path):
+        state = tmp_path / "state"
+        with Services(state, {"model": "demo"}) as services:
+            services.open_folder(folder, False)
+            operation = stopped_job(services)
+        (tmp_path / "other").mkdir()
+        confined = Services(state, {"model": "demo"}, Roots([tmp_path / "other"]))
+        with confined as services, pytest.raises(gr.Error, match="outside of the folders"):
+            RunButtons(services).drop(gr.EventData(None, {"job": operation}))
+        with Services(state, {"model": "demo"}) as services:
+            assert [job.operation for job in services.unfinished()] == [operation]
+
+
+@pytest.mark.browser
+def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTIONER_MODEL", "demo")
+    monkeypatch.setenv("CAPTIONER_BATCH_SIZE", "2")
+    folder, state = tmp_path / "clips", tmp_path / "state"
+    write_samples(folder, num_clips=3, num_stills=0)
+    for path in list(folder.iterdir()):
+        for number in range(10):
+            os.link(path, folder / f"copy {number:02} of {path.name}")
+    command = [sys.executable, "-m", "captioner", "--state", str(state), "caption", str(folder)]
+    captioner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    until_s = time.monotonic() + MODEL_TIMEOUT_MS / 1000
+    while not any(folder.glob("*.txt")):
+        assert captioner.poll() is None
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    os.killpg(captioner.pid, signal.SIGKILL)
+    captioner.wait()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
+    with running_app("--state", state, "--root", tmp_path) as (_, address), open_browser(address) as (page, expect):
+        offer = page.locator(".run[data-phase=offer]")
+        expect(offer).to_contain_text(f"A run was interrupted: {33 - len(before)} of 33 files of clips are left.")
+        page.locator("[data-run=resume]").click()
+        expect(page.locator("#folder")).to_have_value(str(folder))
+        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".fb-counts")).to_contain_text("33 done · 0 pending")
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was captioned twice
+
+
+@pytest.mark.browser
+def test_an_approved_caption_is_kept_and_the_run_is_undone_and_redone(services, folder):
+    services.change_settings({"existing": "overwrite"})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        tiles = page.locator(".vg-tile")
+        expect(tiles.nth(1).locator("p")).to_have_text("A dog.")
+        tiles.nth(1).click()
+        expect(page.locator("#caption textarea")).to_have_value("A dog.")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".cp-approve")).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#panel [data-act=again]")).to_be_disabled()
+        expect(page.locator(".vg-tile.approved")).to_have_count(1)
+        page.locator("[data-select=all]").click()
+        expect(page.locator("#start")).to_have_text("Caption 3 of 4 selected (overwrite 2)")
+        page.locator("#start").click()
+        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        page.wait_for_function(FILLED)
+        assert (folder / "still 02.txt").read_text() == "A dog."
+        made = (folder / "still 01.txt").read_bytes()
+        assert made != before["still 01.txt"]
+
+        (folder / "still 03.txt").write_text("By somebody else.")
+        page.locator("[data-run=undo]").click()
+        page.get_by_role("button", name="Undo the run").click()
+        expect(page.locator(".toast-body").first).to_contain_text("2 captions put back, 1 kept: changed since")
+        expect(tiles.first.locator("p")).to_have_text("The video shows a cat.")
+        expect(tiles.nth(3)).to_have_attribute("data-state", "pending")
+        after = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert after == before | {"still 03.txt": b"By somebody else."}
+        page.locator("[data-run=redo]").click()
+        expect(page.locator("[data-run=undo]")).to_be_visible()
+        assert (folder / "still 01.txt").read_bytes() == made
+
+        page.locator("[data-select=none]").click()
+        page.locator(".vg-states [data-state=approved]").click()
+        expect(tiles).to_have_count(1)
+        tiles.first.click()
+        page.locator(".vg-view").focus()
+        page.keyboard.press("a")
+        expect(page.locator(".vg-empty")).to_contain_text("Nothing matches")
+
+
+@pytest.mark.browser
+def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
+    services.change_settings({"existing": "overwrite"})
+    services.open_folder(folder, False)
+    for name in ("still 01.png", "still 02.png"):
+        services.library.save(services.library.entry_id(services.library.names(range(4)).index(name)), "Ours.")
+    (folder / "still 01.txt").write_text("Theirs.")
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        tile = page.locator(".vg-tile").first
+        expect(tile.locator(".vg-else")).to_have_text("Changed elsewhere")
+        expect(page.locator(".vg-states [data-state=elsewhere] i")).to_have_text("1")
+        tile.click()
+        expect(page.locator(".cp-note")).to_be_visible()
+        page.locator("#panel [data-act=again]").click()
+        expect(page.locator(".cp-consent")).to_be_visible()
+        page.locator("[data-act=again-no]").click()
+        page.locator("[data-select=all]").click()
+        page.locator("#start").click()
+        expect(page.locator("#start-question h4")).to_have_text("1 caption was changed elsewhere")
+        page.get_by_role("button", name="Leave them alone").click()
+        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        assert (folder / "still 01.txt").read_text() == "Theirs."
+        page.locator("#panel [data-act=again]").click()
+        page.locator("[data-act=again-yes]").click()
+        expect(tile.locator(".vg-else")).to_be_empty()
+        expect(tile.locator("p")).not_to_have_text("Theirs.")
+
+
+@pytest.mark.browser
+def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def slow_preview(*args: Any) -> Preview:
+        asked.set()
+        assert may_answer.wait(60)
+        return preview(*args)
+
+    services.open_folder(folder, False)
+    services.library.approve(["still 03.png"])
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        tiles, dialog = page.locator(".vg-tile"), page.locator("#bulk dialog")
+        expect(tiles).to_have_count(4)
+        page.locator(".vg-tools [data-act=edit]").click()
+        expect(dialog).to_contain_text("In all 4 files")
+        expect(dialog).to_contain_text("What should change?")
+        page.keyboard.type("cat|dog")
+        expect(dialog.locator(".bk-hint")).to_contain_text("Nothing would change")
+        monkeypatch.setattr(bulk, "preview", slow_preview)
+        dialog.locator("[name=regex]").click()
+        assert asked.wait(60)
+        dialog.locator("[name=replace]").fill(HOSTILE)
+        dialog.locator("[name=trim_openers]").check()
+        page.wait_for_timeout(300)  # it asks again, before the first answer
+        may_answer.set()
+        counts = dialog.locator(".bk-counts")
+        expect(counts).to_have_text("2 of 4 change, 1 approved is left alone, 1 has no caption")
+        row = dialog.locator(".bk-list li").first
+        expect(row.locator("b")).to_have_text("still 01.png")
+        expect(row.locator("ins")).to_have_text(f"A {HOSTILE}")
+        dialog.get_by_role("button", name="Change 2 captions").click()
+        expect(dialog.locator(".dlg-said")).to_contain_text("2 captions changed")
+        assert (folder / "still 01.txt").read_text() == f"A {HOSTILE}."
+        assert (folder / "still 03.txt").read_text() == "A cat and a dog."
+        dialog.locator("[data-act=undo]").click()
+        expect(dialog.locator(".dlg-said")).to_have_text("2 captions put back.")
+        assert (folder / "still 01.txt").read_text() == "The video shows a cat."
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+
+        page.locator(".vg-tools [data-act=operations]").click()
+        row = page.locator(".hi-row")
+        expect(row.locator(".hi-state")).to_have_text("undone")
+        row.get_by_role("button", name="Redo").click()
+        row.get_by_role("button", name="Redo").click()
+        expect(page.locator("#history .dlg-said")).to_have_text("2 captions changed again.")
+        expect(row.locator(".hi-state")).to_have_text("done")
+        page.keyboard.press("Escape")
+        expect(tiles.first.locator("p")).to_have_text(f"A {HOSTILE}.")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(1600, 900), (390, 844)])
+def test_hostile_texts_are_inert_and_nothing_overflows(services, tmp_path, size):
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    for number in range(3):
+        picture = folder / f"{number} {HOSTILE}.png"
+        Image.new("RGB", (64, 48), "teal").save(picture)
+        picture.with_suffix(".txt").write_text(f"{HOSTILE} {number}")
+    services.open_folder(folder, False)
+    services.bulk_edit([item.name for item in services.library.items], BulkEdit(find="&", replace=HOSTILE))
+    stopped_job(services, HOSTILE)
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    with served(services, folder) as address, open_browser(address, *size) as (page, expect):
+        offer = page.locator(".run[data-phase=offer]")
+        expect(offer).to_contain_text(f"3 of 3 files of {HOSTILE} are left")
+        expect(offer.locator("p")).to_have_attribute("title", HOSTILE)
+        page.locator(".vg-tools [data-act=operations]").click()
+        expect(page.locator(".hi-row")).to_have_count(2)
+        expect(page.locator(".hi-why")).to_have_text(HOSTILE)
+        expect(page.locator(".hi-text span").first).to_have_attribute("title", str(folder))
+        assert page.evaluate(fits)
+        page.keyboard.press("Escape")
+        page.locator(".vg-tools [data-act=edit]").click()
+        page.locator("#bulk [name=prefix]").fill(HOSTILE)
+        expect(page.locator(".bk-list b").first).to_have_text(f"0 {HOSTILE}.png")
+        expect(page.locator(".bk-list ins").first).to_contain_text(HOSTILE)
+        expect(page.locator(".bk-list img")).to_have_count(0)
+        assert page.evaluate(fits)
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Dismiss").click()
+        expect(offer).to_have_count(0)

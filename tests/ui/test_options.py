@@ -1,0 +1,107 @@
+"""How the app is started: who may reach it then, with what login, and which folders; as a user starts it, too."""
+
+import os
+import subprocess
+
+import pytest
+
+from captioner.errors import CaptionerError, FolderError
+from captioner.ui.server.options import build_parser, find_access, is_loopback, last_folder
+from tests.support.media_maker import make_picture
+from tests.ui.test_app import START_TIMEOUT_S, command, running_app
+
+
+def access(*arguments: object, **environment: str):
+    return find_access(build_parser().parse_args(list(map(str, arguments))), environment)
+
+
+def test_at_home_there_is_no_login_and_the_home_folder(tmp_path, monkeypatch):
+    home, clips = tmp_path / "home", tmp_path / "clips"
+    home.mkdir()
+    clips.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    found = access(clips)
+    assert (found.exposed, found.login, found.roots.folders) == (False, None, (clips, home))
+    assert access("--root", clips, "--host", "localhost").roots.folders == (clips, home)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--listen"], {}),
+        (["--host", "0.0.0.0"], {}),
+        (["--host", "::"], {}),
+        (["--host", "192.168.1.2"], {}),
+        (["--host", "my.machine"], {}),
+        (["--share"], {}),
+        ([], {"SPACE_ID": "me/captions"}),
+        ([], {"GRADIO_SERVER_NAME": "0.0.0.0"}),
+    ],
+)
+def test_before_others_there_is_a_login_and_given_folders_alone(tmp_path, arguments, environment):
+    first, second = access(*arguments, **environment), access(*arguments, **environment)
+    assert (first.exposed, first.generated, first.roots.folders) == (True, True, ())
+    assert first.login[1] != second.login[1]
+    assert len(first.login[1]) >= 20
+    found = access(*arguments, "--root", tmp_path, tmp_path / "any", **environment, CAPTIONER_LOGIN="me:pass:word")
+    assert (found.login, found.generated, found.roots.folders) == (("me", "pass:word"), False, (tmp_path,))
+    with pytest.raises(CaptionerError, match="--mcp cannot stand behind a login"):
+        access(*arguments, "--mcp", **environment)
+
+
+def test_folders_and_login_can_come_from_variables(tmp_path):
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    variables = {"CAPTIONER_ROOTS": os.pathsep.join(map(str, folders)), "SPACE_ID": "me/x"}
+    assert access(**variables).roots.folders == tuple(folders)
+    assert access("--login", "a:b", CAPTIONER_LOGIN="c:d").login == ("a", "b")
+    with pytest.raises(CaptionerError, match="give the login as NAME:PASSWORD"):
+        access(CAPTIONER_LOGIN="me")
+    with pytest.raises(FolderError, match="no such folder: /no/such"):
+        access("--root", "/no/such")
+
+
+def test_loopback_is_told_from_what_only_looks_like_it():
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]")))
+    others = (
+        "0.0.0.0",
+        "::",
+        "",
+        "127.0.0.1.example",
+        "localhost.example",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "10.0.0.1",
+    )
+    assert not any(map(is_loopback, others))
+
+
+def test_last_folder_stays_closed_where_it_may_not_be_opened(tmp_path, caplog):
+    roots = access("--listen", "--root", tmp_path).roots
+    assert last_folder(tmp_path, roots) == tmp_path
+    assert last_folder(None, roots) is None
+    for folder in (tmp_path / "gone", tmp_path.parent):
+        assert last_folder(folder, roots) is None
+    assert caplog.text.count("the folder of last time stays closed: ") == 2
+
+
+def test_app_that_listens_tells_its_login_and_opens_no_other_folder(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    make_picture(clips / "a.png")
+    refused = subprocess.run(
+        command(clips, "--listen", "--state", tmp_path / "state"),
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"error: outside of the folders that may be opened: {clips}; to allow it, start with --root and a folder\n"
+    )
+    with running_app(clips, "--listen", "--root", clips, "--state", tmp_path / "state") as (app, _):
+        line = app.stdout.readline()
+        assert line.startswith("Log in as captioner with the password ")
+        assert len(line.split()[-1]) >= 20

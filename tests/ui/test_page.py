@@ -1,0 +1,191 @@
+"""The page as a whole: its pulse, its endpoints, who may ask, and hostile names in every place of a real browser."""
+
+import json
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+
+from captioner.errors import CaptionerError, FolderError
+from captioner.jobs.events import ItemFailed, JobStarted, ReplicaChanged
+from captioner.services import Services
+from captioner.ui import format as views
+from captioner.ui import page as layout
+from captioner.ui.launch import launch
+from captioner.ui.server.options import Access
+from captioner.ui.wiring import only_changed, shown
+from tests.support.chromium import open_browser
+from tests.support.media_maker import make_picture
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "${alert(1)}",
+    "{{x}}",
+    '"><img src=x onerror=alert(1)>',
+    "a & b's",
+    "\u202egpj.exe",
+]
+CLASH = f"3 {HOSTILE[3]}.webp"  # its stem is another file's, which the scan has a note on
+PUBLIC = {"/open_folder", "/start", "/stop", "/status", "/list", "/get_caption", "/set_caption", "/models"}
+
+
+@pytest.fixture
+def page(services, tmp_path) -> layout.Page:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    make_picture(folder / "a.png")
+    return layout.Page(services, folder)
+
+
+def test_only_what_changed_is_sent():
+    first = json.loads(only_changed("", ["a", gr.update(value=1)]))
+    assert first["values"] == {"0": "a", "1": gr.update(value=1)}
+    second = json.loads(only_changed(first["cursor"], ["a", gr.update(value=2)]))
+    assert second["values"] == {"1": gr.update(value=2)}
+    assert only_changed(second["cursor"], ["a", gr.update(value=2)]) == ""
+    assert json.loads(only_changed("of another version", ["a"]))["values"] == {"0": "a"}
+
+
+def test_errors_become_toasts_with_their_message_escaped():
+    @shown
+    def fail() -> None:
+        raise CaptionerError("no such folder: <b>x</b>")
+
+    with pytest.raises(gr.Error, match="no such folder: &lt;b&gt;x&lt;/b&gt;"):
+        fail()
+
+
+def test_names_that_are_no_text_can_be_shown():
+    assert views.escape("a\udcff<b>") == "a?&lt;b&gt;"
+
+
+def test_sizes_and_times_read_well():
+    assert [views.size(number) for number in (532, 1200, 1.5e6, 17.5e9)] == ["532 B", "1.2 KB", "1.5 MB", "17.5 GB"]
+    assert [views.clock(seconds) for seconds in (0, 65, 3723)] == ["0:00", "1:05", "1:02:03"]
+    assert [views.plural(count, "file") for count in (1, 1200)] == ["1 file", "1,200 files"]
+
+
+def test_a_demo_model_and_a_missing_cuda_are_noticed():
+    assert views.notices(False, False) == ""
+    assert "toy world" in views.notices(True, False)
+    assert "built without CUDA" in views.notices(False, True)
+
+
+def test_what_the_page_shows_is_news_once(page):
+    seen = page.render(0, "", "")[4]
+    first = json.loads(only_changed("", page.render(0, seen, "")))  # it knows the list already
+    assert len(first["values"]) == len(page.render(0, seen, ""))
+    assert only_changed(first["cursor"], page.render(0, seen, "")) == ""
+
+
+def test_the_prompts_of_all_browsers_are_listed_and_what_is_wrong_with_them(page):
+    page.services.prompts.create("Of another browser", "Say it.")
+    assert 'data-pick="Of another browser"' in page.render(0, "", "")[-1]
+    page.services.prompts.path.write_text("damaged")
+    assert "is damaged" in page.render(0, "", "")[-1]
+
+
+def test_a_bad_folder_is_an_error_at_once(services, tmp_path):
+    with pytest.raises(FolderError, match="no such folder"):
+        layout.build(services, tmp_path / "missing")
+
+
+def test_only_pages_for_other_machines_offer_uploads(services):
+    assert layout.Page(services).uploads is None
+    assert layout.Page(services, remote=True).uploads.limits.max_files > 0
+
+
+def test_exactly_the_documented_endpoints_are_public(services):
+    blocks, _ = layout.build(services, remote=True)
+    info = blocks.get_api_info()
+    assert set(info["named_endpoints"]) == PUBLIC
+    assert info["unnamed_endpoints"] == {}
+
+
+@pytest.fixture
+def hostile(services, tmp_path):
+    """The address of the page on a folder with hostile names and one broken file."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    for number, name in enumerate(HOSTILE):
+        file = make_picture(folder / f"{number} {name.replace('/', '')}.png")
+        file.with_suffix(".txt").write_text(name)
+    make_picture(folder / CLASH)
+    (folder / "broken.png").write_bytes(np.random.default_rng(1).bytes(100))
+    services.prompts.create(HOSTILE[0], HOSTILE[1])
+    blocks, page = layout.build(services, folder)
+    yield launch(blocks, page)
+    blocks.close(verbose=False)
+
+
+def test_only_this_machines_own_names_are_served(hostile):
+    assert httpx.get(hostile).status_code == 200
+    assert httpx.get(hostile, headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
+    make_picture(tmp_path / "a.png")
+    blocks, page = layout.build(services, tmp_path)
+    address = launch(blocks, page, Access(services.roots, login=("me", "a long password")))
+    try:
+        entry = services.library.entry_id(0)
+        routes = (
+            "list.json",
+            "rows.json?scan=1&ids=0",
+            "search.json?scan=1&q=a",
+            f"thumb/{entry}.jpg",
+            f"media/{entry}",
+        )
+        for route in (*routes, f"sheet/{entry}.jpg", "captions.zip"):
+            assert httpx.get(f"{address}gradio_api/vcs/{route}").status_code == 401, route
+        for route in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=x"):
+            assert httpx.get(address + route).status_code == 401, route
+        for route in ("gradio_api/run/predict", "gradio_api/queue/join", "gradio_api/call/start"):
+            assert httpx.post(address + route, json={"data": [], "fn_index": 0}).status_code == 401, route
+        with httpx.Client(base_url=address) as client:
+            client.post("login", data={"username": "me", "password": "a long password"})
+            assert client.get("gradio_api/vcs/list.json").json()["names"] == ["a.png"]
+    finally:
+        blocks.close(verbose=False)
+
+
+def _fail_everything(services: Services) -> None:
+    """As a run would tell it."""
+    services.events.append(JobStarted(job=1, total=9, model=HOSTILE[3]))
+    services.events.append(ReplicaChanged(replica=HOSTILE[3], state="lost", detail=HOSTILE[0]))
+    for text in HOSTILE:
+        about = {"job": 1, "item": text, "path": services.folder / "x"}
+        services.events.append(ItemFailed(**about, reason=f"because of {text}"))
+
+
+@pytest.mark.browser
+def test_hostile_names_do_nothing_in_a_browser(hostile, services):
+    with open_browser(hostile) as (page, expect):
+        expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE) + 2)
+        for number, name in enumerate(HOSTILE):
+            tile = page.locator(".vg-tile", has_text=f"{number} {name.replace('/', '')}.png")
+            expect(tile.locator("b")).to_have_text(f"{number} {name.replace('/', '')}.png")
+            tile.click()
+            expect(page.locator("#panel textarea")).to_have_value(name)
+        page.locator(".fb-notes").click()
+        expect(page.locator("#warnings li")).to_contain_text(CLASH)
+        page.keyboard.press("Escape")
+        _fail_everything(services)
+        for number, text in enumerate(reversed(HOSTILE)):
+            expect(page.locator(".run-failure b").nth(number)).to_have_text(text)
+            expect(page.locator(".run-failure span").nth(number)).to_have_text(f"because of {text}")
+        expect(page.locator(".run-work")).to_have_text(HOSTILE[0])
+        page.get_by_role("tab", name="Prompts").click()
+        expect(page.locator("#prompts")).to_contain_text(HOSTILE[0])
+        page.locator("#try-file input").click()
+        files = [f"{number} {name.replace('/', '')}.png" for number, name in enumerate(HOSTILE)]
+        for name in files:
+            expect(page.locator("#try-file [role=option]", has_text=name)).to_have_count(1)
+        page.locator("#try-file [role=option]", has_text=files[3]).click()
+        page.locator("#prompt-list [data-pick='']").click()
+        page.locator("#prompt-text textarea").fill("{name} {existing}")
+        expect(page.locator("#prompt-preview mark").nth(1)).to_have_text(HOSTILE[3])
+        services.prompts.create("Of another browser", HOSTILE[1])
+        expect(page.locator("#prompt-list")).to_contain_text("Of another browser")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,396 @@
+"""The Prompts tab: its handlers as plain functions, and in real browsers with the demo model."""
+
+import json
+import threading
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from captioner.demo.clips import write_samples
+from captioner.jobs.events import (
+    ItemFailed,
+    ItemProgress,
+    ItemStarted,
+    ItemTried,
+    JobEnded,
+    JobQueued,
+    JobStarted,
+    ModelLoading,
+)
+from captioner.ui.prompts import tester as tester_module
+from captioner.ui.prompts import trial
+from captioner.ui.prompts.tab import PromptDesk, prompt_list, prompts_tab
+from captioner.ui.prompts.tester import Tester
+from captioner.ui.prompts.trial import Trial, follow
+from captioner.ui.wiring import PLUMBING
+from tests.support.chromium import open_browser
+from tests.support.tab_page import serve_tab
+
+HOSTILE_NAME = "<script>alert(1)</script> ${alert(2)}"
+HOSTILE_TEXT = "</p><img src=x onerror=alert(3)> ${alert(4)} {{x}} \"'& {name}"
+ABOUT = {"job": 3, "item": "a.mp4", "path": Path("/x/a.mp4")}
+
+
+@pytest.fixture
+def desk(services) -> PromptDesk:
+    return PromptDesk(services)
+
+
+@pytest.fixture
+def folder(services, tmp_path) -> Path:
+    """Demo clips, opened; the first has a caption."""
+    folder = tmp_path / "my clips"
+    write_samples(folder)
+    (folder / "clip 01.txt").write_text("An <old> caption.")
+    services.open_folder(folder, recursive=False)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def was(name: str, text: str) -> str:
+    return json.dumps({"name": name, "text": text})
+
+
+class TestDesk:
+    def test_own_prompts_are_made_changed_used_and_deleted(self, desk, services):
+        name = desk.save("", was("", ""), "Mine", "Say it.")[0]
+        assert services.prompts.get("Mine").text == "Say it."
+        assert desk.save(name, was("Mine", "Say it."), "Ours", "Say more.")[0] == "Ours"
+        assert desk.use("Ours", was("Ours", "Say more."), "Ours", "Say more.")[0] == "Ours"
+        assert desk.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.")[0] == "Theirs"
+        assert services.settings.prompt_name == "Theirs"  # a renamed prompt stays in use
+        assert services.prompt_text() == "Say more."
+        assert desk.delete("Theirs")[0] == services.settings.prompt_name == "Detailed"
+
+    def test_built_in_prompts_can_be_copied_but_not_changed(self, desk, services):
+        chosen, before, _, name, text, hint, save, duplicate, use, delete = desk.choose("Short")
+        assert (chosen, json.loads(before)["name"]) == ("Short", "Short")
+        assert not name["interactive"]
+        assert not text["interactive"]
+        assert hint["visible"]
+        assert not save["visible"]
+        assert not delete["visible"]
+        assert duplicate["interactive"]
+        assert use == gr.update(value="Set as current", interactive=True)
+        with pytest.raises(gr.Error, match="built-in"):
+            desk.save("Short", before, "Short", "Longer.")
+        assert desk.duplicate("Short", before, services.prompts.get("Short").text)[0] == "Short copy"
+        assert desk.choose("Short copy")[9] == gr.update(visible=True, about="Short copy")
+
+    def test_the_copy_holds_what_was_typed_and_the_prompt_what_was_saved(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        assert desk.duplicate("Mine", was("Mine", "Old."), "Typed.")[0] == "Mine copy"
+        assert (services.prompts.get("Mine").text, services.prompts.get("Mine copy").text) == ("Old.", "Typed.")
+
+    def test_setting_an_edited_prompt_as_current_saves_it_first(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        services.change_settings({"prompt": "My own."})
+        assert "current" not in desk.list("Mine")
+        desk.use("Mine", was("Mine", "Old."), "Mine", "New.")
+        assert services.prompt_text() == "New."
+        assert '<em data-badge="current">' in desk.list("Mine")
+        assert desk.choose("Mine")[8] == gr.update(value="Current", interactive=False)
+
+    def test_a_prompt_that_another_browser_changed_is_not_overwritten(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        services.prompts.update("Mine", "Theirs.")
+        with pytest.raises(gr.Error, match="changed in another browser"):
+            desk.save("Mine", was("Mine", "Old."), "Mine", "Ours.")
+        assert services.prompts.get("Mine").text == "Theirs."
+
+    def test_a_save_is_done_whole_or_not_at_all(self, desk, services):
+        services.prompts.create("Mine", "Old.")
+        with pytest.raises(gr.Error, match=r"already a prompt .*Wan"):
+            desk.save("Mine", was("Mine", "Old."), "wan", "New.")
+        assert services.prompts.get("Mine").text == "Old."
+        assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.")[0] == "Ours"
+        assert services.prompts.get("Ours").text == "New."
+
+    @pytest.mark.parametrize("text", ["Old.", "New."])
+    @pytest.mark.parametrize("act", ["save", "use"])
+    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services, act, text):
+        services.prompts.create("Mine", "Old.")
+        services.prompts.delete("Mine")
+        assert getattr(desk, act)("Mine", was("Mine", "Old."), "Mine", text)[0] == "Mine"
+        assert services.prompts.get("Mine").text == text
+
+    def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, desk):
+        assert desk.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
+        assert desk.choose("long gone")[0] == "Detailed"
+
+    def test_search_looks_at_names_and_texts(self, desk, services):
+        services.prompts.create("Mine", "Count the PENGUINS.")
+        assert desk.list("", "penguins count").count("<button") == 1
+        assert 'data-pick="Wan"' in desk.list("", "wan")
+        assert desk.list("", "zebra crossing") == "<p>No prompt holds these words.</p>"
+
+    def test_exports_come_back_and_bad_imports_change_nothing(self, desk, services, tmp_path):
+        assert desk.give_out() == ""
+        services.prompts.create("Mine", "Say it.")
+        exported = desk.give_out()
+        services.prompts.delete("Mine")
+        assert "Mine" in desk.take_in(exported.encode(), "", "")
+        with pytest.raises(gr.Error, match="no JSON file of prompts"):
+            desk.take_in(b"\x00", "", "")
+        assert services.prompts.get("Mine").text == "Say it."
+
+    def test_hostile_names_and_texts_are_escaped_in_the_list(self, desk, services):
+        prompt = services.prompts.create(HOSTILE_NAME, HOSTILE_TEXT)
+        rows = prompt_list([prompt], HOSTILE_NAME, "")
+        assert "<script>" not in rows
+        assert "<img" not in rows
+        assert 'aria-pressed="true"' in rows
+
+
+class TestTester:
+    def test_preview_fills_the_variables_in_for_the_file(self, services, folder):
+        services.change_settings({"trigger_word": "<sks>"})
+        tester = Tester(services)
+        files, picture, preview = tester.refresh(None, "<b> {name} {folder} {trigger} {existing} {other} {{name}}")
+        scan = services.library.scan
+        assert files["choices"][0] == ("clip 01.mp4", f"{scan}-0")
+        assert files["value"] == f"{scan}-0"
+        assert f"gradio_api/vcs/thumb/{scan}-0.jpg?v=" in picture
+        assert preview == (
+            '<p class="preview">&lt;b&gt; <mark title="{name}">clip 01</mark> <mark title="{folder}">my clips</mark> '
+            '<mark title="{trigger}">&lt;sks&gt;</mark> <mark title="{existing}">An &lt;old&gt; caption.</mark> '
+            '{other} {<mark title="{name}">clip 01</mark>}</p>'
+        )
+        assert '<mark class="no">no caption yet</mark>' in tester.preview("{existing}", f"{scan}-1")
+
+    def test_of_many_files_the_name_is_typed(self, services, folder, monkeypatch):
+        monkeypatch.setattr(tester_module, "FILES_SHOWN", 2)
+        tester = Tester(services)
+        assert "clip 03" in tester.preview("{name}", "clip 03.webm")
+        files, _, preview = tester.refresh("clip 03.webm", "{name}")
+        assert [name for name, _ in files["choices"]] == ["clip 01.mp4", "clip 02.mp4", "clip 03.webm"]
+        assert files["value"] == services.library.find_named("clip 03.webm").id
+        assert "clip 03" in preview
+
+    def test_a_file_that_is_gone_gives_the_first_and_no_folder_is_said(self, services, folder, tmp_path):
+        tester = Tester(services)
+        old = f"{services.library.scan}-3"
+        assert tester.refresh(old, "x")[0]["value"] == old
+        services.open_folder(folder, recursive=False)
+        assert tester.refresh(old, "x")[0]["value"] == f"{services.library.scan}-0"
+        assert "Choose a file from the list, or type the name of one." in tester.preview("x", "typed by hand")
+        (tmp_path / "empty").mkdir()
+        services.open_folder(tmp_path / "empty", recursive=False)
+        assert "Open a folder in the Gallery" in tester.refresh(old, "x")[2]
+
+    @pytest.mark.parametrize(
+        ("text", "file", "reason"),
+        [
+            ("  ", "0", "Write a prompt to try it"),
+            ("x", "nothing", "Choose a file from the list, or type the name of one."),
+        ],
+    )
+    def test_what_cannot_be_tried_is_said_as_text(self, services, folder, text, file, reason):
+        trying, result, timer, button = Tester(services).try_it(text, f"{services.library.scan}-{file}")
+        assert (trying, timer.active, button["interactive"]) == ("", False, True)
+        assert result == f'<div class="trial failed"><p>{reason}</p></div>'
+
+    def test_a_try_waits_for_no_other_job(self, services, folder):
+        services.events.append(JobQueued(job=1, total=1))
+        result = Tester(services).try_it("x", f"{services.library.scan}-0")[1]
+        assert "A job is running" in result
+
+    def test_a_try_of_an_app_that_was_started_anew_ends(self, services):
+        result, timer, button = Tester(services).watch("5 900")
+        assert "The app was started anew" in result
+        assert (timer.active, button["interactive"]) == (False, True)
+
+
+class TestTrial:
+    def test_it_follows_its_own_job_alone(self):
+        other = [JobStarted(job=2, total=1, model="M"), ModelLoading(model="M")]
+        assert follow(other, 3).doing == "Waiting for its turn…"
+        mine = [*other, JobStarted(job=3, total=1, model="M"), ModelLoading(model="M")]
+        assert follow(mine, 3).doing == "Loading M…"
+        mine.append(ModelLoading(model="M", bytes_done=1_000_000, bytes_total=2_000_000))
+        assert follow(mine, 3).doing == "Downloading M: 1.0 MB of 2.0 MB"
+        mine.append(ItemStarted(**ABOUT, replica="cpu"))
+        assert follow(mine, 3).doing == "Reading frames…"
+        mine.append(ItemProgress(**ABOUT, tokens=7))
+        assert follow(mine, 3).doing == "Writing: 7 tokens…"
+        done = [*mine, ItemTried(**ABOUT, caption="A dog.", tokens=9, seconds=1.25)]
+        assert follow(done, 3) == Trial(caption="A dog.", tokens=9, seconds=1.25)
+        assert follow([*mine, ItemFailed(**ABOUT, reason="cut off")], 3).problem == "cut off"
+        assert follow([*mine, JobEnded(job=3, outcome="failed", reason="no model")], 3).problem == "no model"
+        assert follow([*mine, JobEnded(job=3, outcome="stopped")], 3).problem == "The try was stopped."
+
+    def test_texts_are_escaped(self):
+        for state in (Trial(doing="<b>"), Trial(caption="<b>"), Trial(problem="<b>")):
+            assert "&lt;b&gt;" in trial.view(state)
+        assert "9 tokens · 2 words · 1.2 s · not saved" in trial.view(Trial(caption="A dog.", tokens=9, seconds=1.2))
+
+
+@pytest.fixture
+def address(services, folder, desk):
+    def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
+        prompts = prompts_tab(desk, tab)
+        blocks.load(desk.choose, prompts.chosen, prompts.outputs, **PLUMBING)
+
+    with serve_tab(services, "Prompts", draw) as address:
+        yield address
+
+
+def choose_file(page, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Import", exact=True).click()
+    chooser.value.set_files(path)
+
+
+def open_tab(page, expect) -> None:
+    page.get_by_role("tab", name="Prompts").click()
+    expect(page.locator("#prompt-name input")).to_have_value("Detailed")
+
+
+@pytest.mark.browser
+def test_prompts_are_made_copied_renamed_used_and_deleted_in_a_browser(services, address):
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        name, text = page.locator("#prompt-name input"), page.locator("#prompt-text textarea")
+        expect(name).to_be_disabled()
+        expect(page.locator("#save-prompt")).to_have_count(0)
+        page.locator("#duplicate-prompt").click()
+        expect(name).to_have_value("Detailed copy")
+        name.fill("My prompt")
+        text.fill("Describe ")
+        page.locator("[data-insert=name]").click()
+        expect(text).to_have_value("Describe {name}")
+        expect(page.locator("#prompt-preview mark")).to_have_text("clip 01")
+        page.locator("#save-prompt").click()
+        expect(page.locator("#prompt-list [aria-pressed=true] b")).to_have_text("My prompt")
+        assert services.prompts.get("My prompt").text == "Describe {name}"
+        page.locator("#use-prompt").click()
+        expect(page.locator("#prompt-list [aria-pressed=true] em")).to_have_text("current")
+        assert services.settings.prompt_name == "My prompt"
+        page.locator("#delete-prompt .ask").click()
+        expect(page.locator("#delete-prompt .about")).to_have_text("My prompt")
+        page.locator("#delete-prompt .no").click()
+        page.locator("#delete-prompt .ask").click()
+        page.locator("#delete-prompt .yes").click()
+        expect(name).to_have_value("Detailed")
+        assert [prompt.name for prompt in services.prompts.list() if not prompt.builtin] == []
+
+
+@pytest.mark.browser
+def test_typed_text_is_not_given_up_without_a_question(services, address):
+    services.prompts.create("Mine", "Old.")
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        page.locator("[data-pick=Mine]").click()
+        text = page.locator("#prompt-text textarea")
+        expect(text).to_have_value("Old.")
+        text.fill("Typed.")
+        page.locator("[data-pick=Wan]").click()
+        page.locator("#prompt-list .no").click()
+        expect(text).to_have_value("Typed.")
+        page.locator("[data-pick=Wan]").click()
+        page.locator("#prompt-list .yes").click()
+        expect(page.locator("#prompt-name input")).to_have_value("Wan")
+        page.locator("[data-pick='']").click()
+        expect(page.locator("#prompt-name input")).to_have_value("")
+        expect(page.locator("#prompt-name input")).to_be_enabled()
+        page.locator("#find-prompt input, #find-prompt textarea").fill("mine")
+        expect(page.locator("#prompt-list .list button")).to_have_count(1)
+        assert services.prompts.get("Mine").text == "Old."
+
+
+@pytest.mark.browser
+def test_the_editor_takes_no_text_that_a_late_answer_would_wipe(services, address, monkeypatch):
+    services.prompts.create("Mine", "Old.")
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        page.locator("[data-pick=Mine]").click()
+        name, text = page.locator("#prompt-name input"), page.locator("#prompt-text textarea")
+        expect(text).to_have_value("Old.")
+        list_prompts, answer = services.prompts.list, threading.Event()
+        monkeypatch.setattr(services.prompts, "list", lambda: answer.wait(60) and list_prompts())
+        page.locator("[data-pick='']").click()
+        expect(text).not_to_be_editable()
+        answer.set()
+        text.fill("Typed.")
+        expect(name).to_have_value("")
+        expect(text).to_have_value("Typed.")
+        name.fill("mine")
+        page.locator("#save-prompt").click()
+        expect(page.locator(".toast-body")).to_contain_text("already a prompt")
+        expect(text).to_be_editable()
+        expect(text).to_have_value("Typed.")
+
+
+@pytest.mark.browser
+def test_prompts_travel_as_a_file(services, address, tmp_path):
+    services.prompts.create("Mine", HOSTILE_TEXT)
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        with page.expect_download() as download:
+            page.locator("#export-prompts").click()
+        path = tmp_path / "prompts.json"
+        download.value.save_as(path)
+        assert json.loads(path.read_text()) == [{"name": "Mine", "text": HOSTILE_TEXT}]
+        services.prompts.delete("Mine")
+        choose_file(page, path)
+        expect(page.locator(".toast-body")).to_contain_text("1 prompt added.")
+        expect(page.locator("[data-pick=Mine]")).to_be_visible()
+        assert services.prompts.get("Mine").text == HOSTILE_TEXT
+        path.write_text("[1]")
+        choose_file(page, path)
+        expect(page.locator(".toast-body").last).to_contain_text("entry 1: each entry needs a name and a text")
+
+
+@pytest.mark.browser
+def test_hostile_names_and_texts_are_text(services, folder, address):
+    services.prompts.create(HOSTILE_NAME, HOSTILE_TEXT)
+    stem = HOSTILE_NAME.replace("/", "")
+    (folder / "still 01.png").rename(folder / f"{stem}.png")
+    (folder / f"{stem}.txt").write_text(HOSTILE_TEXT)
+    services.open_folder(folder, recursive=False)
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        expect(page.locator("#prompt-list .list b").last).to_have_text(HOSTILE_NAME)
+        page.locator("#prompt-list .list button").last.click()
+        expect(page.locator("#prompt-name input")).to_have_value(HOSTILE_NAME)
+        expect(page.locator("#prompt-text textarea")).to_have_value(HOSTILE_TEXT)
+        expect(page.locator("#prompt-preview .preview")).to_have_text(HOSTILE_TEXT.replace("{name}", stem))
+        page.locator("#delete-prompt .ask").click()
+        expect(page.locator("#delete-prompt .about")).to_have_text(HOSTILE_NAME)
+        page.locator("#delete-prompt .no").click()
+        page.locator("#try-file input").click()
+        page.get_by_role("option", name=f"{stem}.png", exact=True).click()
+        page.locator("[data-pick='']").click()
+        page.locator("#prompt-text textarea").fill("{existing}")
+        expect(page.locator("#prompt-preview mark")).to_have_text(HOSTILE_TEXT)
+
+
+@pytest.mark.browser
+def test_try_it_gives_a_caption_and_leaves_the_folder_untouched(services, folder, address):
+    services.change_settings({"trigger_word": "<sks>"})
+    before = contents(folder)
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        page.locator("#try-prompt").click()
+        result = page.locator("#try-result .trial")
+        expect(result).to_have_class("trial done", timeout=120_000)
+        expect(result.locator("p")).to_contain_text("<sks>, ")
+        expect(result.locator("i")).to_contain_text("tokens")
+        expect(page.locator("#try-prompt")).to_be_enabled()
+    assert contents(folder) == before
+    assert services.captions.provenance(folder / "clip 01.txt") == []
+    assert services.captions.history(folder / "clip 01.txt") == []
+
+
+@pytest.mark.browser
+def test_a_try_that_fails_says_why(services, folder, address):
+    (folder / "clip 01.mp4").write_bytes(b"no clip")
+    with open_browser(address) as (page, expect):
+        open_tab(page, expect)
+        page.locator("#try-prompt").click()
+        expect(page.locator("#try-result .trial")).to_have_class("trial failed", timeout=120_000)
+        expect(page.locator("#try-result .trial p")).not_to_be_empty()

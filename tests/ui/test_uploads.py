@@ -1,0 +1,176 @@
+"""Uploads: names, limits, what is no media; and in a real browser."""
+
+import os
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from captioner.ui.server import uploads as transfer
+from captioner.ui.server.uploads import Limits, Received, Transfer, Uploads, clean_name
+from tests.support.chromium import open_browser
+from tests.support.media_maker import make_picture, make_video
+
+
+@pytest.fixture
+def sent(tmp_path) -> Path:
+    """A folder as a browser's files come in: each in a folder of its own below it."""
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def uploads(tmp_path) -> Uploads:
+    return Uploads(tmp_path / "uploads")
+
+
+def send_picture(sent: Path, name: str) -> Path:
+    folder = sent / str(len(list(sent.iterdir())))
+    folder.mkdir()
+    make_picture(folder / "picture.png")
+    return (folder / "picture.png").rename(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("clip 01.mp4", "clip 01.mp4"),
+        ("Überraschung – 日本.MP4", "Überraschung – 日本.MP4"),
+        ("U\u0308ber.mp4", "Über.mp4"),
+        ("../../x.mp4", "x.mp4"),
+        ("C:\\Users\\me\\x.mp4", "x.mp4"),
+        ("/etc/passwd.mp4", "passwd.mp4"),
+        ("a\nb.mp4", "a b.mp4"),
+        ("a\x00\x1b[31m.mp4", "a [31m.mp4"),
+        ("\u202egpj.exe.png", "gpj.exe.png"),
+        ("half \udce4.mp4", "half _.mp4"),
+        (".hidden.mp4", "hidden.mp4"),
+        ("...mp4", "upload.mp4"),
+        (".mp4", "upload.mp4"),
+        ("  .mp4", "upload.mp4"),
+        ("trailing. .mp4", "trailing.mp4"),
+        ("CON.mp4", "_CON.mp4"),
+        ("nul.tar.mp4", "_nul.tar.mp4"),
+        ("COM1.png", "_COM1.png"),
+        ("console.mp4", "console.mp4"),
+        ('<a href="x">?*|.mp4', "_a href=_x_____.mp4"),
+        ("x" * 300 + ".mp4", "x" * 176 + ".mp4"),
+        ("日" * 300 + ".webm", "日" * 58 + ".webm"),
+    ],
+)
+def test_names_are_made_plain(name, clean):
+    assert clean_name(name) == clean
+    assert clean_name(clean) == clean
+
+
+def test_media_are_moved_into_one_folder_of_the_run(uploads, sent):
+    assert uploads.folder is None
+    files = [send_picture(sent, "a.png"), make_video(sent / "b.mp4")]
+    assert uploads.add(files) == Received(("a.png", "b.mp4"), ())
+    first = uploads.folder
+    assert uploads.add([send_picture(sent, "c.png")]) == Received(("c.png",), ())
+    assert uploads.folder == first
+    assert sorted(os.listdir(first)) == ["a.png", "b.mp4", "c.png"]
+    assert not any(path.is_file() for path in sent.rglob("*"))
+    assert sorted(path.name for path in first.parent.iterdir()) == [first.name]
+
+
+def test_nothing_is_overwritten(uploads, sent):
+    for name in ("a.png", "a.png", "A.png", "a.png"):
+        uploads.add([send_picture(sent, name)])
+    assert sorted(os.listdir(uploads.folder)) == ["A (3).png", "a (2).png", "a (4).png", "a.png"]
+
+
+def test_folders_of_two_runs_are_two(tmp_path, sent):
+    first, second = Uploads(tmp_path / "up"), Uploads(tmp_path / "up")
+    first.add([send_picture(sent, "a.png")])
+    second.add([send_picture(sent, "a.png")])
+    assert first.folder != second.folder
+
+
+def test_what_is_no_media_is_deleted_with_a_reason(uploads, sent, tmp_path):
+    (sent / "page.mp4").write_text("<html>" * 100)
+    (sent / "page.png").write_text("<svg onload=alert(1)>" * 10)
+    (sent / "notes.txt").write_text("notes")
+    (sent / "run").write_text("#!/bin/sh")
+    (sent / "empty.mp4").touch()
+    outside = tmp_path / "outside.mp4"
+    make_video(outside)
+    (sent / "link.mp4").symlink_to(outside)
+    received = uploads.add([*sorted(sent.iterdir()), sent / "gone.mp4"])
+    assert received.kept == ()
+    assert dict(received.refused) == {
+        "empty.mp4": "file is empty",
+        "gone.mp4": "no such file; it was moved or deleted",
+        "link.mp4": "not a regular file",
+        "notes.txt": "not a video or image, by its extension .txt",
+        "page.mp4": "not a readable video (damaged, cut off, or another kind of file)",
+        "page.png": "not a readable picture (damaged, cut off, or another kind of file)",
+        "run": "not a video or image, by its extension (none)",
+    }
+    assert list(sent.iterdir()) == os.listdir(uploads.folder) == []
+    assert outside.exists()
+
+
+def test_a_playlist_in_disguise_reads_no_other_file(uploads, sent, tmp_path):
+    secret = make_video(tmp_path / "secret.mp4")
+    (sent / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n")
+    (sent / "concat.mkv").write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
+    received = uploads.add(sorted(sent.iterdir()))
+    assert received.kept == ()
+
+
+def test_limits_are_told_and_kept(tmp_path, sent):
+    assert str(Limits()) == "up to 200 files of 500 MB each, 10 GB in all"
+    num_bytes = send_picture(sent, "size.png").stat().st_size
+    few = Uploads(tmp_path / "few", Limits(max_files=2))
+    received = few.add([send_picture(sent, f"{i}.png") for i in range(3)])
+    assert received == Received(
+        ("0.png", "1.png"), (("2.png", "2 files were uploaded already, as many as are allowed"),)
+    )
+    small = Uploads(tmp_path / "small", Limits(max_file_bytes=num_bytes - 1))
+    [(_, reason)] = small.add([send_picture(sent, "a.png")]).refused
+    assert reason == f"{num_bytes} B is more than the {num_bytes - 1} B allowed"
+    total = Uploads(tmp_path / "total", Limits(max_total_bytes=2 * num_bytes))
+    received = total.add([send_picture(sent, f"{i}.png") for i in range(3)])
+    assert [name for name, _ in received.refused] == ["2.png"]
+    assert received.refused[0][1] == f"with it all uploads would be more than the {2 * num_bytes} B allowed"
+
+
+def test_files_are_copied_where_they_cannot_be_linked(uploads, sent, monkeypatch):
+    def refuse(source, target):
+        raise OSError(transfer.errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(transfer.os, "link", refuse)
+    file = send_picture(sent, "a.png")
+    data = file.read_bytes()
+    assert uploads.add([file]).kept == ("a.png",)
+    assert (uploads.folder / "a.png").read_bytes() == data
+    assert not file.exists()
+
+
+def test_report_is_escaped():
+    report = transfer.upload_report(Received((), (("<script>.mp4", "it's ${bad}"),)))
+    assert "&lt;script&gt;.mp4" in report
+    assert "<script>" not in report
+    assert transfer.upload_report(Received(("a.mp4",), ())) == ""
+
+
+@pytest.mark.browser
+def test_browser_uploads_and_sees_what_was_refused(services, sent):
+    picture, fake = send_picture(sent, "<b>.png"), sent / "fake.mp4"
+    fake.write_text("no video")
+    uploads = Uploads(services.folder / "uploads")
+    with gr.Blocks() as blocks:
+        transfer.upload_controls(Transfer(services, uploads), uploads.limits)
+    _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    with open_browser(address) as (page, expect):
+        expect(page.locator(".transfer-hint")).to_contain_text("up to 200 files of 500 MB each, 10 GB in all")
+        page.locator("input[type=file]").set_input_files([str(picture), str(fake)])
+        expect(page.locator(".transfer-report")).to_contain_text("fake.mp4")
+        expect(page.locator(".transfer-report")).to_contain_text("not a readable video")
+        expect(page.locator(".toast-body").first).to_contain_text("1 file uploaded")
+    assert services.library.folder == uploads.folder
+    assert len(services.library.items) == 1
+    blocks.close(verbose=False)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
+    "formatting": 1,
     "redaction": 1,
     "values": 1,
     "errors": 2,

@@ -71,6 +71,11 @@ class Progress:
         return self.stage in ("loading", "running")
 
     @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return self.active or self.queued_jobs > 0
+
+    @property
     def finished(self) -> int:
         return self.done + self.skipped + self.failed
 

@@ -60,12 +60,6 @@ def test_names_that_are_no_text_can_be_shown():
     assert views.escape("a\udcff<b>") == "a?&lt;b&gt;"
 
 
-def test_sizes_and_times_read_well():
-    assert [views.size(number) for number in (532, 1200, 1.5e6, 17.5e9)] == ["532 B", "1.2 KB", "1.5 MB", "17.5 GB"]
-    assert [views.clock(seconds) for seconds in (0, 65, 3723)] == ["0:00", "1:05", "1:02:03"]
-    assert [views.plural(count, "file") for count in (1, 1200)] == ["1 file", "1,200 files"]
-
-
 def test_a_demo_model_and_a_missing_cuda_are_noticed():
     assert views.notices(False, False) == ""
     assert "toy world" in views.notices(True, False)

@@ -11,10 +11,11 @@ import gradio as gr
 
 from captioner.captions.store import HistoryEntry, Provenance
 from captioner.errors import CaptionerError, JobError
+from captioner.formatting import clock, plural, size
 from captioner.library.library import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
-from captioner.ui.format import clock, escape, file_text, isolated, plural, size
+from captioner.ui.format import escape, file_text, isolated
 from captioner.ui.server.routes import num_seen, sheet_plan
 from captioner.ui.wiring import shown
 

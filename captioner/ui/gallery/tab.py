@@ -10,12 +10,13 @@ from typing import Any, get_args
 import gradio as gr
 
 from captioner.errors import CaptionerError, JobError
+from captioner.formatting import plural
 from captioner.jobs.progress import Progress
 from captioner.library.file_states import ELSEWHERE_FLAG, Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
 from captioner.ui.dialogs import question
-from captioner.ui.format import escape, file_text, plural
+from captioner.ui.format import escape, file_text
 from captioner.ui.gallery import grid as media
 from captioner.ui.gallery.estimate import TOOLTIP_JS, Planner
 from captioner.ui.gallery.folders import TOP, browse, decode_path, encode_path, nearest, top

@@ -11,9 +11,10 @@ import gradio as gr
 from captioner.config.prompts import VARIABLES, Prompt
 from captioner.config.settings import Settings
 from captioner.errors import PromptError
+from captioner.formatting import plural
 from captioner.services import Services
 from captioner.ui.dialogs import confirm_button
-from captioner.ui.format import escape, file_text, plural
+from captioner.ui.format import escape, file_text
 from captioner.ui.prompts.tester import Tester, tester_pane
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 

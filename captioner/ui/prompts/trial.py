@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from captioner.formatting import plural, size
 from captioner.jobs.events import (
     Event,
     ItemFailed,
@@ -14,7 +15,7 @@ from captioner.jobs.events import (
     ModelLoading,
 )
 from captioner.jobs.progress import Progress
-from captioner.ui.format import escape, plural, size
+from captioner.ui.format import escape
 
 
 @dataclass(frozen=True)

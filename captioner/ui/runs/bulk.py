@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import CaptionerError, JobError
+from captioner.formatting import plural
 from captioner.library.bulk import BulkDone, BulkEdit, preview
 from captioner.services import Services
-from captioner.ui.format import file_text, plural
+from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names
 from captioner.ui.gallery.panel import plain
 from captioner.ui.runs import history

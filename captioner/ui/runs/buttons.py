@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import JobError
+from captioner.formatting import plural
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui.dialogs import question
-from captioner.ui.format import escape, isolated, plural
+from captioner.ui.format import escape, isolated
 from captioner.ui.runs import history
 from captioner.ui.runs.card import ENDED, Surroundings
 from captioner.ui.wiring import ACTION, EACH, PLUMBING, shown

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from captioner.formatting import clock, plural, size
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.progress import Progress
-from captioner.ui.format import clock, escape, plural, size
+from captioner.ui.format import escape
 from captioner.ui.runs import lists as run_lists
 
 Phase = Literal["idle", "queued", "downloading", "loading", "running", "done", "stopped", "failed"]

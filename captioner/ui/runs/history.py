@@ -11,8 +11,9 @@ import gradio as gr
 from captioner.captions.operations import OperationInfo, operation_info, undo_of
 from captioner.captions.store import Undone
 from captioner.errors import CaptionerError, JobError
+from captioner.formatting import plural
 from captioner.services import Services
-from captioner.ui.format import file_text, plural
+from captioner.ui.format import file_text
 from captioner.ui.gallery.panel import plain
 from captioner.ui.wiring import ACTION, EACH, PLUMBING
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from captioner.formatting import plural
 from captioner.jobs.progress import Progress, ReplicaProgress
-from captioner.ui.format import escape, isolated, plural
+from captioner.ui.format import escape, isolated
 
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
 ITEMS_SHOWN = 3  # of those that a replica works on

@@ -20,9 +20,10 @@ from typing import Any
 import gradio as gr
 
 from captioner.errors import CaptionerError, MediaError
+from captioner.formatting import plural, size
 from captioner.media.discover import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_file, probe
 from captioner.services import Services
-from captioner.ui.format import escape, plural, size
+from captioner.ui.format import escape
 from captioner.ui.wiring import ACTION, shown
 from captioner.values import MediaInfo
 

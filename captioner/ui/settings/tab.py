@@ -10,11 +10,12 @@ import gradio as gr
 from captioner.config.presets import Preset, vram_gb
 from captioner.config.settings import problems
 from captioner.errors import CaptionerError
+from captioner.formatting import size
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.system.resources import largest_vram_gb, nvidia_gpus
 from captioner.ui.dialogs import confirm_button
-from captioner.ui.format import escape, file_text, size
+from captioner.ui.format import escape, file_text
 from captioner.ui.settings.fields import CHOICES, FIELDS, WIDE, describe, draw_control, grouped_fields, to_control
 from captioner.ui.wiring import ACTION, PLUMBING, shown
 

@@ -1,0 +1,47 @@
+"""Text for people: plurals, sizes, durations, sentences, and names that can be sent to a browser."""
+
+import math
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the count with its noun: "1 file", "1,234 files"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital first letter and a full stop, unless it ends with a mark of its own."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+
+
+def size(num_bytes: float) -> str:
+    """Return a size in decimal units: "532 B", "1.2 MB"."""
+    if num_bytes < 1000:
+        return f"{num_bytes:.0f} B"
+    power = min(3, int(math.log10(num_bytes)) // 3)
+    return f"{num_bytes / 1000**power:.1f} {('KB', 'MB', 'GB')[power - 1]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a rough duration: "45 s", "12 min", "3 h 5 min", "2.1 days"."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as on a player: "1:05" or "1:02:03"."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def sendable(text: str) -> str:
+    """Return the text with "?" for each lone surrogate, such as in a file name that is not UTF-8.
+
+    Neither JSON nor HTML can carry those.
+    """
+    return text.encode("utf-8", "replace").decode()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from captioner.engine import backends
+from captioner.engine import attention_backends
 from captioner.engine.attention_backends import (
     SdpaBackend,
     Segments,
@@ -67,7 +67,7 @@ def test_self_test_finds_a_kernel_that_ignores_slots_or_strides_or_the_end_or_is
 
 
 def test_fallback_says_why(monkeypatch):
-    monkeypatch.setattr(backends, "self_test", lambda *_: "differs by 1")
+    monkeypatch.setattr(attention_backends, "self_test", lambda *_: "differs by 1")
     backend, note = pick_backend(torch.device("cuda"), torch.bfloat16, 8, 2, 128)
     assert isinstance(backend, SdpaBackend)
     assert note == "torch flash operator: differs by 1; torch varlen attention: differs by 1"
@@ -83,7 +83,7 @@ def test_sdpa_is_called_once_for_all_frames_of_one_size(monkeypatch):
         calls.append(args[0].shape)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(backends, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention_backends, "scaled_dot_product_attention", counted)
     q = torch.randn(8 * 6 + 2 * 10, 4, 16)
     SdpaBackend().packed(q, q, q, Segments.of([6] * 8 + [10] * 2, CPU), False, 0.25)
     assert calls == [(8, 4, 6, 16), (2, 4, 10, 16)]

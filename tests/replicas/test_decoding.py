@@ -18,7 +18,7 @@ import torch
 from captioner.demo.clips import write_samples
 from captioner.engine.continuous import EngineCore, EngineOptions
 from captioner.engine.prepare import Preparer
-from captioner.replicas import feeding
+from captioner.replicas import decoding
 from captioner.replicas.decoding import Feeder, with_fewer_frames
 from captioner.replicas.protocol import Failed, Finished, Load, Lost, Ready
 from captioner.replicas.worker import Worker
@@ -124,14 +124,14 @@ def test_cancelled_request_that_waits_is_never_decoded(tiny_model, tmp_path):
 
 def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropped(tiny_model, tmp_path, monkeypatch):
     write_samples(tmp_path, num_clips=2, num_stills=0)
-    released, read = threading.Event(), feeding.sample
+    released, read = threading.Event(), decoding.sample
 
     def sample(path, plan, kind):
         if path.stem == "clip 01":
             released.wait(60)
         return read(path, plan, kind)
 
-    monkeypatch.setattr(feeding, "sample", sample)
+    monkeypatch.setattr(decoding, "sample", sample)
     inbox = queue.Queue()
     feeder = Feeder(Preparer(tiny_model.processor), num_threads=1, depth=2, deliver=inbox.put, timeout_s=3)
     for number, path in enumerate(sorted(tmp_path.iterdir())):
@@ -309,7 +309,7 @@ def test_surprise_of_a_decoder_is_told_in_one_line(worker, tmp_path, monkeypatch
     def surprise(path, plan, kind):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(feeding, "sample", surprise)
+    monkeypatch.setattr(decoding, "sample", surprise)
     worker.send(request(1, tmp_path / "a.mp4"))
     (failed,) = answers(worker, Failed)
     assert failed.reason == "decoding failed: RuntimeError: first"

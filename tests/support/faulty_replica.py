@@ -45,11 +45,11 @@ def _install_faults() -> None:
     import torch
 
     from captioner.engine import core
-    from captioner.replicas import feeding, worker
+    from captioner.replicas import decoding, worker
 
     worker.DECODE_TIMEOUT_S, worker.MAX_SILENCE_CPU_S = DECODE_TIMEOUT_S, MAX_SILENCE_S
     faults: dict[int, str] = {}  # of requests in the engine
-    sample, forward, submit = feeding.sample, core.EngineCore._forward, core.EngineCore.submit
+    sample, forward, submit = decoding.sample, core.EngineCore._forward, core.EngineCore.submit
 
     def decode(feeder, request):
         faults[request.id] = request.path.name.split()[0]
@@ -86,7 +86,7 @@ def _install_faults() -> None:
             event = core.StepEvent(-event.id, event.num_tokens, event.tokens, event.finish_reason)
         on_step(self, event)
 
-    original_decode, on_step = feeding.Feeder._decode, worker.Worker._on_step
-    feeding.Feeder._decode, feeding.sample = decode, faulty_sample
+    original_decode, on_step = decoding.Feeder._decode, worker.Worker._on_step
+    decoding.Feeder._decode, decoding.sample = decode, faulty_sample
     core.EngineCore._forward, core.EngineCore.submit = faulty_forward, faulty_submit
     worker.Worker._on_step = faulty_on_step

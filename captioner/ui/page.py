@@ -22,7 +22,7 @@ from captioner.ui.runs.history import History, history_dialog
 from captioner.ui.server.api import public_api
 from captioner.ui.server.uploads import Transfer, Uploads, upload_controls
 from captioner.ui.settings.tab import SettingsForm, settings_tab
-from captioner.ui.wiring import PLUMBING, keep_up_to_date
+from captioner.ui.wiring import in_background, keep_up_to_date
 
 TITLE = "Video Caption Suite"
 PULSE_S = 2.5 if "SPACE_ID" in os.environ else 1.0  # a Space limits how often a page may ask
@@ -100,8 +100,8 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
             [strip, run.html, notices, *gallery.outputs, *settings.outputs, prompts.listing],
         )
-        gr.on([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip, **PLUMBING)
-        blocks.load(page.desk.choose, prompts.chosen, prompts.outputs, **PLUMBING)
+        in_background([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip)
+        in_background(blocks.load, page.desk.choose, prompts.chosen, prompts.outputs)
     return blocks, page
 
 

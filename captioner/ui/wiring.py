@@ -1,21 +1,25 @@
-"""What all tabs share in the way they are wired: event options, errors as toasts, sending only what changed."""
+"""How all tabs are wired: events with our defaults, errors as toasts, and updates that send only what changed."""
 
 import functools
 import html
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.errors import CaptionerError
 
-ACTION = {"api_visibility": "private", "show_progress": "hidden"}  # queued, as toasts need the queue
-PLUMBING = ACTION | {"queue": False}  # for what runs every second, and what the browser does alone
-# For events that carry data. One that comes before the answer to the last is dropped by Gradio's mode "once", and sent
-# with the data of the last by "always_last".
-EACH = {"trigger_mode": "multiple"}
+P = ParamSpec("P")
+T = TypeVar("T")
+Trigger = Callable[..., Dependency]  # such as `button.click`
+TriggerMode = Literal["once", "multiple", "always_last"]
+
+# For events that carry data. While an answer is awaited, Gradio's default "once" drops further events, and
+# "always_last" sends the last one with the data of the first.
+KEEP_EVERY_EVENT: TriggerMode = "multiple"
 
 # A list in HTML whose entries carry `data-pick` fires the event `pick` with that value as `id`.
 PICK_JS = """element.addEventListener('click', event => {
@@ -23,21 +27,50 @@ PICK_JS = """element.addEventListener('click', event => {
   if (hit) trigger('pick', {id: hit.dataset.pick});
 })"""
 
-# The cursor moves on with the values that it stands for: should one text of news be overtaken by the next, which began
-# from the same cursor, nothing is lost.
-DEAL_JS = """news => {
-  const {cursor, values} = JSON.parse(news || '{"values": {}}'), dealt = Array(%d).fill({__type__: 'update'});
-  if (cursor !== undefined) dealt[0] = cursor;
-  for (const [index, value] of Object.entries(values)) dealt[Number(index) + 1] = value;
-  return dealt;
+# The cursor travels with the values that it stands for. If an answer arrives after a newer one that started from the
+# same cursor, its values are sent again.
+DISTRIBUTE_JS = """changed => {
+  const {cursor, values} = JSON.parse(changed || '{"values": {}}');
+  const outputs = Array(%d).fill({__type__: 'update'});
+  if (cursor !== undefined) outputs[0] = cursor;
+  for (const [index, value] of Object.entries(values)) outputs[Number(index) + 1] = value;
+  return outputs;
 }"""
 
 
-def shown(handler: Callable) -> Callable:
-    """The handler with its CaptionerErrors shown as toasts."""
+def _listen(
+    event: Trigger | Sequence[Trigger],
+    handler: Callable[..., Any] | None,
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    queue: bool,
+    js: str | None = None,
+    mode: TriggerMode | None = None,
+) -> Dependency:
+    """Call `handler` at an event, or at each of several. None: only `js` runs, in the browser."""
+    register: Trigger = event if callable(event) else functools.partial(gr.on, event)
+    return register(
+        handler,
+        inputs,
+        outputs,
+        js=js,
+        trigger_mode=mode,
+        queue=queue,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+on_action = functools.partial(_listen, queue=True)  # for what a user does: toasts need Gradio's queue
+in_background = functools.partial(_listen, queue=False)  # for what runs every second, and JavaScript alone
+
+
+def errors_as_toasts(handler: Callable[P, T]) -> Callable[P, T]:
+    """Return the handler, wrapped to show each CaptionerError as a toast."""
 
     @functools.wraps(handler)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return handler(*args, **kwargs)
         except CaptionerError as error:
@@ -47,11 +80,10 @@ def shown(handler: Callable) -> Callable:
 
 
 def only_changed(cursor: str, values: Sequence[Any]) -> str:
-    """News for a tab, as JSON text {"cursor": ..., "values": {index: value}}; "" when there are none.
+    """Return the values that changed as JSON text {"cursor": ..., "values": {index: value}}, or "" if none did.
 
-    `cursor`, of the news before, says what the tab shows already: one checksum a value. It lives in the tab, so any
-    number of tabs need no state here, and what a tab shows stays untouched while nothing changes: nothing jumps, no
-    focus is lost.
+    `cursor` is the one returned before: a checksum of each value that the browser tab shows. The tab keeps it, so the
+    server holds no state of its tabs. Unchanged values are not sent, so nothing jumps and no focus is lost.
     """
     before = cursor.split()
     now = [f"{zlib.crc32(repr(value).encode('utf-8', 'backslashreplace')):08x}" for value in values]
@@ -62,31 +94,31 @@ def only_changed(cursor: str, values: Sequence[Any]) -> str:
 
 
 def keep_up_to_date(
-    triggers: Sequence[Any],
-    refreshing: Sequence[Any],
+    triggers: Sequence[Trigger],
+    refreshing: Sequence[Dependency],
     render: Callable[..., Sequence[Any]],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
     """Call `render(*inputs)` at the triggers and after the `refreshing` events, and set the outputs that changed.
 
-    The values travel as one text, and the browser deals them out: for an output that a handler of Gradio's updates or
-    skips, its server builds the component anew, which for twenty outputs costs ten times what `render` does.
+    The values travel as one text, which JavaScript distributes to the outputs. Gradio's server would rebuild the
+    component of each output, even a skipped one: for twenty outputs that costs ten times as much as `render`.
     """
-    cursor, news = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
+    cursor, changed = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
 
     def pulse(cursor: str, *values: Any) -> str:
         return only_changed(cursor, [_as_sent(o, v) for o, v in zip(outputs, render(*values), strict=True)])
 
-    gr.on(triggers, pulse, [cursor, *inputs], news, **PLUMBING)
+    in_background(triggers, pulse, [cursor, *inputs], changed)
     for event in refreshing:
-        event.then(pulse, [cursor, *inputs], news, **PLUMBING)
-    deal = DEAL_JS % (len(outputs) + 1)
-    news.change(None, news, [cursor, *outputs], js=deal, trigger_mode="multiple", **PLUMBING)
+        in_background(event.then, pulse, [cursor, *inputs], changed)
+    distribute = DISTRIBUTE_JS % (len(outputs) + 1)
+    in_background(changed.change, None, changed, [cursor, *outputs], js=distribute, mode=KEEP_EVERY_EVENT)
 
 
 def _as_sent(output: gr.components.Component, value: Any) -> Any:
-    """As Gradio's server would send it: a gr.HTML's own properties stand apart from those of all components."""
+    """Return the value as Gradio's server would send it: a gr.HTML's own properties are nested in "props"."""
     if not isinstance(output, gr.HTML) or not isinstance(value, dict):
         return value
     known = {name: v for name, v in value.items() if name in ("__type__", "value", "visible")}

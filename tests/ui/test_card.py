@@ -15,7 +15,7 @@ from captioner.ui.runs import card as progress
 from captioner.ui.runs import machine
 from captioner.ui.runs.buttons import RunButtons, run_card
 from captioner.ui.runs.card import Step, Surroundings
-from captioner.ui.wiring import PLUMBING
+from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 
 HOSTILE = [
@@ -220,7 +220,7 @@ def test_popover_stays_open_while_numbers_change_and_buttons_are_heard(services)
             used = replace(RESOURCES, cpu_percent=time.monotonic() % 100)
             return machine.view(used), progress.card(DONE, 0, dismissed)
 
-        gr.on([blocks.load, gr.Timer(0.1).tick], pulse, card.dismissed, [chip, card.html], **PLUMBING)
+        in_background([blocks.load, gr.Timer(0.1).tick], pulse, card.dismissed, [chip, card.html])
     _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
     with open_browser(address) as (page, expect):
         page.locator(".machine > button").click()

@@ -14,7 +14,7 @@ from captioner.ui import format as views
 from captioner.ui import page as layout
 from captioner.ui.launch import launch
 from captioner.ui.server.options import Access
-from captioner.ui.wiring import only_changed, shown
+from captioner.ui.wiring import errors_as_toasts, only_changed
 from tests.support.chromium import open_browser
 from tests.support.media_maker import make_picture
 
@@ -48,7 +48,7 @@ def test_only_what_changed_is_sent():
 
 
 def test_errors_become_toasts_with_their_message_escaped():
-    @shown
+    @errors_as_toasts
     def fail() -> None:
         raise CaptionerError("no such folder: <b>x</b>")
 

@@ -23,7 +23,7 @@ from captioner.ui.prompts import trial
 from captioner.ui.prompts.tab import PromptDesk, prompt_list, prompts_tab
 from captioner.ui.prompts.tester import Tester
 from captioner.ui.prompts.trial import Trial, follow
-from captioner.ui.wiring import PLUMBING
+from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 from tests.support.tab_page import serve_tab
 
@@ -233,7 +233,7 @@ class TestTrial:
 def address(services, folder, desk):
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
         prompts = prompts_tab(desk, tab)
-        blocks.load(desk.choose, prompts.chosen, prompts.outputs, **PLUMBING)
+        in_background(blocks.load, desk.choose, prompts.chosen, prompts.outputs)
 
     with serve_tab(services, "Prompts", draw) as address:
         yield address

@@ -17,7 +17,7 @@ from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
 from captioner.ui.format import escape, file_text, isolated
 from captioner.ui.server.routes import num_seen, sheet_plan
-from captioner.ui.wiring import shown
+from captioner.ui.wiring import errors_as_toasts
 
 MAX_HISTORY = 20
 REPLACED_BY = {
@@ -50,7 +50,7 @@ class Panel:
         self._services = services
         self._numbers = itertools.count(1)
 
-    @shown
+    @errors_as_toasts
     def open(self, event: gr.EventData) -> dict[str, Any]:
         """Show a file; returns properties of the panel."""
         entry = self._services.library.find(str(event.id))
@@ -58,12 +58,12 @@ class Panel:
             raise JobError("the folder has been read again; open the file once more")
         return gr.update(entry=self.describe(entry))
 
-    @shown
+    @errors_as_toasts
     def save(self, event: gr.EventData) -> dict[str, Any]:
         """Write a text to its file unless somebody else has changed that meanwhile."""
         return self._answer(_data(event), self._save(_data(event)))
 
-    @shown
+    @errors_as_toasts
     def restore(self, event: gr.EventData) -> dict[str, Any]:
         """Put back what stood before a change; an edit goes into the history."""
         saved = self.keep(_data(event).get("edit"))
@@ -71,7 +71,7 @@ class Panel:
         self._services.library.restore(entry.id, int(event.history))
         return self._answer(_data(event), saved)
 
-    @shown
+    @errors_as_toasts
     def remove(self, event: gr.EventData) -> dict[str, Any]:
         """Delete the caption; an edit goes into the history with it."""
         saved = self.keep(event.edit)
@@ -80,7 +80,7 @@ class Panel:
         gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
         return self._answer(_data(event), saved)
 
-    @shown
+    @errors_as_toasts
     def again(self, event: gr.EventData) -> dict[str, Any]:
         """Have the model write a new caption, whatever there is. One that was changed elsewhere needs `consent`."""
         saved = self.keep(event.edit)
@@ -91,7 +91,7 @@ class Panel:
             gr.Info("It is captioned when the running job has ended.", duration=4)
         return self._answer(_data(event), saved)
 
-    @shown
+    @errors_as_toasts
     def approve(self, event: gr.EventData) -> dict[str, Any]:
         """Lock the caption against runs and bulk edits, or unlock it; an edit is saved first."""
         saved = self.keep(event.edit)

@@ -21,7 +21,7 @@ from captioner.ui.gallery import grid as media
 from captioner.ui.gallery.estimate import TOOLTIP_JS, Planner
 from captioner.ui.gallery.folders import TOP, browse, decode_path, encode_path, nearest, top
 from captioner.ui.gallery.panel import Panel, panel, plain
-from captioner.ui.wiring import ACTION, EACH, PLUMBING, shown
+from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 from captioner.values import Kinds
 
 BEGIN_WAIT_S = 0.4
@@ -40,7 +40,7 @@ class Gallery:
         self._numbers = itertools.count(1)
         self.planner = Planner(services, self._names)
 
-    @shown
+    @errors_as_toasts
     def open_folder(self, event: gr.EventData) -> dict[str, Any]:
         """Open what was typed or chosen; returns properties of the panel. An edit is saved first if it can be."""
         answer = self.panel.keep_if_possible(event.edit)
@@ -59,7 +59,7 @@ class Gallery:
             self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.kinds})
             self.recent.add(folder)
 
-    @shown
+    @errors_as_toasts
     def browse(self, event: gr.EventData) -> dict[str, Any]:
         """Look into a folder, which stays closed; returns properties of the folder bar."""
         roots, problem = self._services.roots, ""
@@ -81,7 +81,7 @@ class Gallery:
         }
         return gr.update(listing={**listing, "problem": problem})
 
-    @shown
+    @errors_as_toasts
     def start(self, selection: str) -> dict[str, Any]:
         """Caption what is selected, or with no selection what has no caption; `selection` is the grid's value.
 
@@ -93,11 +93,11 @@ class Gallery:
         self._start(names, selection)
         return gr.skip()
 
-    @shown
+    @errors_as_toasts
     def start_with_answer(self, event: gr.EventData) -> None:
         self._start(self._names(event.data), event.data, **({"consent": True} if event.id == "all" else {}))
 
-    @shown
+    @errors_as_toasts
     def approve(self, event: gr.EventData) -> None:
         names = media.selected_names(self._services.library, event.files)
         if names is None:
@@ -254,31 +254,25 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     with gr.Row(elem_id="panes"):
         grid = media.media_grid()
         side = panel()
-    grid.relabel(None, None, start, js=media.START_JS, **PLUMBING)
-    gr.on(
-        [plan_key.change, grid.change],
-        gallery.planner.plan,
-        [plan_key, grid],
-        tooltip,
-        trigger_mode="always_last",
-        **PLUMBING,
-    )
-    tooltip.change(None, tooltip, None, js=TOOLTIP_JS, **PLUMBING)
-    grid.open(gallery.panel.open, None, side, **EACH, **PLUMBING)
+    in_background(grid.relabel, None, None, start, js=media.START_JS)
+    selecting = [plan_key.change, grid.change]
+    in_background(selecting, gallery.planner.plan, [plan_key, grid], tooltip, mode="always_last")
+    in_background(tooltip.change, None, tooltip, js=TOOLTIP_JS)
+    in_background(grid.open, gallery.panel.open, None, side, mode=KEEP_EVERY_EVENT)
     asked = question("start-question")
-    bar.browse(gallery.browse, None, bar, **EACH, **PLUMBING)
-    opened = [side, grid, seen]
+    in_background(bar.browse, gallery.browse, None, bar, mode=KEEP_EVERY_EVENT)
+    opened, act_on = [side, grid, seen], gallery.panel
     acting = [
-        bar.open(gallery.open_folder, None, side, **EACH, **ACTION),
-        start.click(gallery.start, grid, asked, **ACTION),
-        asked.answer(gallery.start_with_answer, None, None, **ACTION),
-        grid.approve(gallery.approve, None, None, **EACH, **ACTION),
-        stop.click(gallery.stop, None, None, **ACTION),
-        side.save(gallery.with_tile(gallery.panel.save), seen, opened, **EACH, **ACTION),
-        side.restore(gallery.with_tile(gallery.panel.restore), seen, opened, **EACH, **ACTION),
-        side.remove(gallery.with_tile(gallery.panel.remove), seen, opened, **ACTION),
-        side.again(gallery.with_tile(gallery.panel.again), seen, opened, **ACTION),
-        side.approve(gallery.with_tile(gallery.panel.approve), seen, opened, **EACH, **ACTION),
+        on_action(bar.open, gallery.open_folder, None, side, mode=KEEP_EVERY_EVENT),
+        on_action(start.click, gallery.start, grid, asked),
+        on_action(asked.answer, gallery.start_with_answer),
+        on_action(grid.approve, gallery.approve, mode=KEEP_EVERY_EVENT),
+        on_action(stop.click, gallery.stop),
+        on_action(side.save, gallery.with_tile(act_on.save), seen, opened, mode=KEEP_EVERY_EVENT),
+        on_action(side.restore, gallery.with_tile(act_on.restore), seen, opened, mode=KEEP_EVERY_EVENT),
+        on_action(side.remove, gallery.with_tile(act_on.remove), seen, opened),
+        on_action(side.again, gallery.with_tile(act_on.again), seen, opened),
+        on_action(side.approve, gallery.with_tile(act_on.approve), seen, opened, mode=KEEP_EVERY_EVENT),
     ]
     return GalleryTab(grid, start, stop, [seen, side], [grid, seen, bar, side, stop, plan_key], acting)
 

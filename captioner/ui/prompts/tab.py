@@ -16,7 +16,7 @@ from captioner.services import Services
 from captioner.ui.dialogs import confirm_button
 from captioner.ui.format import escape, file_text
 from captioner.ui.prompts.tester import Tester, tester_pane
-from captioner.ui.wiring import ACTION, PLUMBING, shown
+from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 REASONS_SHOWN = 5
 SNIPPET_LENGTH = 90
@@ -47,14 +47,14 @@ class PromptDesk:
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    @shown
+    @errors_as_toasts
     def choose(self, chosen: str, search: str = "") -> Sequence[Any]:
         """The editor and the list. For a prompt that is gone, the one in use."""
         prompts, used = self.services.prompts.list(), self.services.settings.prompt_name
         prompt = next((p for p in prompts if p.name.casefold() == (chosen or used).casefold()), prompts[0])
         return self._editor(prompt, search)
 
-    @shown
+    @errors_as_toasts
     def pick(self, search: str, event: gr.EventData) -> Sequence[Any]:
         """Another prompt, or an empty editor for a new one."""
         name = str(event.id)
@@ -70,12 +70,12 @@ class PromptDesk:
         except PromptError as error:
             return f"<p>{escape(error)}</p>"
 
-    @shown
+    @errors_as_toasts
     def save(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
         """Create or change a prompt, its name included."""
         return self._show(self._keep(chosen, before, name, text), "Saved", search)
 
-    @shown
+    @errors_as_toasts
     def use(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
         """Make it the prompt of the next job; the setting `prompt` would win over it, so that is cleared.
 
@@ -87,7 +87,7 @@ class PromptDesk:
         self.services.change_settings({"prompt_name": name, "prompt": ""})
         return self._show(name, "The next job uses", search)
 
-    @shown
+    @errors_as_toasts
     def duplicate(self, chosen: str, before: str, text: str, search: str = "") -> Sequence[Any]:
         """A copy, with the text of the editor if that was changed: the prompt itself keeps the saved one."""
         if not chosen:
@@ -97,7 +97,7 @@ class PromptDesk:
             copy = self.services.prompts.update(copy.name, text)
         return self._show(copy.name, "Made", search)
 
-    @shown
+    @errors_as_toasts
     def delete(self, chosen: str, search: str = "") -> Sequence[Any]:
         """Shows the prompt in use instead, which becomes the default if it was this."""
         self.services.prompts.delete(chosen)
@@ -106,7 +106,7 @@ class PromptDesk:
         _say(chosen, "Deleted")
         return self.choose("", search)
 
-    @shown
+    @errors_as_toasts
     def take_in(self, data: bytes | None, chosen: str, search: str) -> str:
         """Add the prompts of a file; returns the list."""
         added, skipped = self.services.prompts.import_json(data or b"")
@@ -118,7 +118,7 @@ class PromptDesk:
             gr.Warning("Left out: " + "<br>".join(reasons), duration=10)
         return self.list(chosen, search)
 
-    @shown
+    @errors_as_toasts
     def give_out(self) -> str:
         """The user's own prompts as JSON, "" if there are none."""
         if all(prompt.builtin for prompt in self.services.prompts.list()):
@@ -262,15 +262,14 @@ def prompts_tab(desk: PromptDesk, tab: gr.Tab) -> PromptsTab:
         (duplicate.click, desk.duplicate, [chosen, before, text, search]),
         (delete.confirm, desk.delete, [chosen, search]),
     ):
-        filled = event(handler, inputs, outputs, js=script("hold"), **ACTION)
+        filled = on_action(event, handler, inputs, outputs, js=script("hold"))
         for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
-            ended(None, js=script("release"), **PLUMBING)
-    search.change(desk.list, [chosen, search], listing, trigger_mode="always_last", **PLUMBING)
-    gr.on([part.change for part in edited], None, edited, None, js=script("mark"), trigger_mode="multiple", **PLUMBING)
-    upload.upload(desk.take_in, [upload, chosen, search], listing, **ACTION)
-    export.click(desk.give_out, None, exported, **ACTION).success(
-        None, exported, None, js=script("download"), **PLUMBING
-    )
+            in_background(ended, None, js=script("release"))
+    in_background(search.change, desk.list, [chosen, search], listing, mode="always_last")
+    in_background([part.change for part in edited], None, edited, js=script("mark"), mode=KEEP_EVERY_EVENT)
+    on_action(upload.upload, desk.take_in, [upload, chosen, search], listing)
+    ready = on_action(export.click, desk.give_out, None, exported)
+    in_background(ready.success, None, exported, js=script("download"))
     return PromptsTab(chosen, search, listing, outputs)
 
 

@@ -13,7 +13,7 @@ from captioner.services import Services
 from captioner.ui.format import escape
 from captioner.ui.prompts import trial as tries
 from captioner.ui.prompts.trial import Trial
-from captioner.ui.wiring import ACTION, PLUMBING
+from captioner.ui.wiring import in_background, on_action
 
 FILES_SHOWN = 200
 PICTURES = "gradio_api/vcs/thumb"  # relative to the page, which may stand below a path of a proxy
@@ -114,10 +114,9 @@ def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
         preview = gr.HTML(apply_default_css=False, elem_id="prompt-preview")
         start = gr.Button("Try it", size="sm", elem_id="try-prompt")
         result = gr.HTML(tries.view(None), apply_default_css=False, elem_id="try-result")
-    previewing = {"inputs": [text, file], "outputs": preview, "trigger_mode": "always_last"}
-    gr.on([text.change, file.change], tester.preview, **previewing, **PLUMBING)
-    file.change(tester.picture, file, picture, **PLUMBING)
-    tab.select(tester.refresh, [file, text], [file, picture, preview], **PLUMBING)
+    in_background([text.change, file.change], tester.preview, [text, file], preview, mode="always_last")
+    in_background(file.change, tester.picture, file, picture)
+    in_background(tab.select, tester.refresh, [file, text], [file, picture, preview])
     moving = [result, timer, start]
-    start.click(tester.try_it, [text, file], [trying, *moving], **ACTION)
-    timer.tick(tester.watch, trying, moving, **PLUMBING)
+    on_action(start.click, tester.try_it, [text, file], [trying, *moving])
+    in_background(timer.tick, tester.watch, trying, moving)

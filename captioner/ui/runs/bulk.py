@@ -16,7 +16,7 @@ from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names
 from captioner.ui.gallery.panel import plain
 from captioner.ui.runs import history
-from captioner.ui.wiring import ACTION, EACH, PLUMBING
+from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_SHOWN = 30  # changed captions in the preview
 CONTEXT = 60  # characters around what has changed
@@ -183,6 +183,6 @@ def bulk_dialog(bulk: Bulk) -> list[Any]:
         preview={},
         done={},
     )
-    dialog.preview(bulk.preview, None, dialog, **EACH, **PLUMBING)
+    in_background(dialog.preview, bulk.preview, None, dialog, mode=KEEP_EVERY_EVENT)
     acts = [(dialog.apply, bulk.apply), (dialog.undo, bulk.undo), (dialog.redo, bulk.redo)]
-    return [event(handler, None, dialog, **ACTION) for event, handler in acts]
+    return [on_action(event, handler, None, dialog) for event, handler in acts]

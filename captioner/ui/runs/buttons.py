@@ -16,7 +16,7 @@ from captioner.ui.dialogs import question
 from captioner.ui.format import escape, isolated
 from captioner.ui.runs import history
 from captioner.ui.runs.card import ENDED, Surroundings
-from captioner.ui.wiring import ACTION, EACH, PLUMBING, shown
+from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 QUEUE_SHOWN = 20
 
@@ -44,7 +44,7 @@ class RunButtons:
         self._services, self._enter = services, enter or services.open_folder
         self._starting = threading.Lock()
 
-    @shown
+    @errors_as_toasts
     def retry(self) -> None:
         """Caption again what failed in the open folder."""
         with self._starting:
@@ -54,18 +54,18 @@ class RunButtons:
                 raise JobError("the files that failed are not in the open folder; open their folder to try them again")
             self._services.start(names)
 
-    @shown
+    @errors_as_toasts
     def resume(self, event: gr.EventData) -> None:
         """Open the folder of an unfinished job, unless it is open, and go on with it."""
         with self._starting:
             self._check_idle()
             history.resume(self._services, int(event.job), self._enter)
 
-    @shown
+    @errors_as_toasts
     def drop(self, event: gr.EventData) -> None:
         history.dismiss(self._services, int(event.job))
 
-    @shown
+    @errors_as_toasts
     def remove(self, event: gr.EventData) -> None:
         """Take a job out of the queue, and do not offer to go on with it either."""
         number = int(event.job)
@@ -74,11 +74,11 @@ class RunButtons:
         if number > 0:
             history.dismiss(self._services, number)
 
-    @shown
+    @errors_as_toasts
     def undo(self, event: gr.EventData) -> None:
         gr.Info(escape(history.undo(self._services, int(event.data))) + ".", duration=6)
 
-    @shown
+    @errors_as_toasts
     def redo(self, event: gr.EventData) -> None:
         gr.Info(escape(history.redo(self._services, int(event.job))) + ".", duration=6)
 
@@ -124,12 +124,12 @@ def run_card(buttons: RunButtons) -> RunCard:
     card = gr.HTML(apply_default_css=False, js_on_load=RUN_JS, elem_id="run")
     asked = question("run-question")
     refreshing = [
-        card.retry(buttons.retry, None, None, **ACTION),
-        card.resume(buttons.resume, None, None, **ACTION),
-        card.drop(buttons.drop, None, None, **EACH, **ACTION),
-        card.remove(buttons.remove, None, None, **EACH, **ACTION),
-        card.redo(buttons.redo, None, None, **ACTION),
-        asked.answer(buttons.undo, None, None, **ACTION),
-        card.dismiss(buttons.dismiss, None, dismissed, **PLUMBING),
+        on_action(card.retry, buttons.retry),
+        on_action(card.resume, buttons.resume),
+        on_action(card.drop, buttons.drop, mode=KEEP_EVERY_EVENT),
+        on_action(card.remove, buttons.remove, mode=KEEP_EVERY_EVENT),
+        on_action(card.redo, buttons.redo),
+        on_action(asked.answer, buttons.undo),
+        in_background(card.dismiss, buttons.dismiss, None, dismissed),
     ]
     return RunCard(card, dismissed, refreshing)

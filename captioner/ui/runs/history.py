@@ -15,7 +15,7 @@ from captioner.formatting import plural
 from captioner.services import Services
 from captioner.ui.format import file_text
 from captioner.ui.gallery.panel import plain
-from captioner.ui.wiring import ACTION, EACH, PLUMBING
+from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_LISTED = 50
 STATES = {"resumed": "continued", "dismissed": "stopped"}  # the others are called what they are
@@ -162,6 +162,6 @@ def history_dialog(history: History) -> list[Any]:
         rows=[],
         said={},
     )
-    dialog.look(history.look, None, dialog, trigger_mode="always_last", **PLUMBING)
+    in_background(dialog.look, history.look, None, dialog, mode="always_last")
     acts = [(dialog.undo, history.undo), (dialog.redo, history.redo), (dialog.resume, history.resume)]
-    return [event(handler, None, dialog, **EACH, **ACTION) for event, handler in acts]
+    return [on_action(event, handler, None, dialog, mode=KEEP_EVERY_EVENT) for event, handler in acts]

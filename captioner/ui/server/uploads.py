@@ -24,7 +24,7 @@ from captioner.formatting import plural, size
 from captioner.media.discover import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_file, probe
 from captioner.services import Services
 from captioner.ui.format import escape
-from captioner.ui.wiring import ACTION, shown
+from captioner.ui.wiring import errors_as_toasts, on_action
 from captioner.values import MediaInfo
 
 MAX_FILE_BYTES = 500_000_000  # also for launch(max_file_size=...), where uploads are offered
@@ -210,7 +210,7 @@ class Transfer:
     def __init__(self, services: Services, uploads: Uploads) -> None:
         self._services, self._uploads = services, uploads
 
-    @shown
+    @errors_as_toasts
     def receive(self, files: list[str] | None) -> str:
         """Take what the browser has sent and open the folder of uploads; returns the report."""
         received = self._uploads.add([Path(file) for file in files or ()])
@@ -237,4 +237,4 @@ def upload_controls(transfer: Transfer, limits: Limits) -> UploadControls:
     )
     gr.HTML(upload_hint(limits), apply_default_css=False, elem_id="upload-hint")
     report = gr.HTML(apply_default_css=False, elem_id="upload-report")
-    return UploadControls(button, report, [button.upload(transfer.receive, button, report, **ACTION)])
+    return UploadControls(button, report, [on_action(button.upload, transfer.receive, button, report)])

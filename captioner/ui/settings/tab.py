@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.config.presets import Preset, vram_gb
 from captioner.config.settings import problems
@@ -17,7 +18,7 @@ from captioner.system.resources import largest_vram_gb, nvidia_gpus
 from captioner.ui.dialogs import confirm_button
 from captioner.ui.format import escape, file_text
 from captioner.ui.settings.fields import CHOICES, FIELDS, WIDE, describe, draw_control, grouped_fields, to_control
-from captioner.ui.wiring import ACTION, PLUMBING, shown
+from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
 
 COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # where empty is the model's own value
@@ -45,12 +46,12 @@ class SettingsForm:
         """The settings as their controls show them, in the order of FIELDS."""
         return {name: to_control(getattr(self._services.settings, name)) for name in FIELDS}
 
-    @shown
+    @errors_as_toasts
     def names(self) -> Any:
         """The prompts to choose from."""
         return gr.update(choices=[prompt.name for prompt in self._services.prompts.list()])
 
-    @shown
+    @errors_as_toasts
     def save(self, filled: str, *values: Any) -> tuple[Any, str]:
         """Save what was changed here; returns what is `fresh`, and what is wrong as {name: what is allowed}.
 
@@ -68,20 +69,20 @@ class SettingsForm:
             gr.Info("Settings saved. The next job uses them.", duration=3)
         return json.dumps({"now": self.values(), "sent": changes}), "{}"
 
-    @shown
+    @errors_as_toasts
     def reset(self) -> tuple[str, str]:
         """Returns what is `fresh`, and nothing as filled in: so every field takes the new value, changed or not."""
         self._services.reset_settings()
         gr.Info("All settings are back at their defaults.", duration=3)
         return json.dumps({"now": self.values()}), ""
 
-    @shown
+    @errors_as_toasts
     def load(self, wrong: str) -> None:
         """Load the model, unless the form could not be saved."""
         if wrong == "{}":
             self._services.load()
 
-    @shown
+    @errors_as_toasts
     def unload(self) -> None:
         self._services.unload()
 
@@ -225,33 +226,24 @@ def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
     ordered = [controls[name] for name in FIELDS]
     described = [note, *(controls[name] for name in SAMPLING)]
     sources = [controls["model"], controls["quantization"]]
-    gr.on(
-        [source.change for source in sources],
-        form.describe_model,
-        sources,
-        described,
-        trigger_mode="always_last",
-        **PLUMBING,
-    )
-    merging = {"fn": None, "inputs": [fresh, filled, *ordered], "outputs": [filled, *ordered], "js": script("merge")}
-    complaining = {"fn": None, "inputs": [wrong, *ordered], "outputs": None, "js": script("complain")}
-    gr.on([fresh.change, tab.select], **merging, trigger_mode="multiple", **PLUMBING)
-    tab.select(form.names, None, controls["prompt_name"], **PLUMBING)
-    gr.on(
-        [c.change for c in ordered],
-        None,
-        [filled, *ordered],
-        None,
-        js=script("mark"),
-        trigger_mode="multiple",
-        **PLUMBING,
-    )
-    discard.click(None, [filled, *ordered], ordered, js=script("discard"), **PLUMBING)
-    saving = [button.click(form.save, [filled, *ordered], [fresh, wrong], **ACTION) for button in (save, load)]
-    merged = [done.success(**merging, **PLUMBING).then(**complaining, **PLUMBING) for done in saving]
-    back = reset.confirm(form.reset, None, [fresh, filled], **ACTION).success(**merging, **PLUMBING)
-    loading = merged[1].then(form.load, wrong, None, **ACTION)
-    refreshing = [merged[0], loading, back, unload.click(form.unload, None, None, **ACTION)]
+    in_background([source.change for source in sources], form.describe_model, sources, described, mode="always_last")
+
+    def merge(event: Trigger | Sequence[Trigger], mode: TriggerMode | None = None) -> Dependency:
+        inputs, outputs = [fresh, filled, *ordered], [filled, *ordered]
+        return in_background(event, None, inputs, outputs, js=script("merge"), mode=mode)
+
+    def save_by(button: gr.Button) -> Dependency:
+        saved = on_action(button.click, form.save, [filled, *ordered], [fresh, wrong])
+        return in_background(merge(saved.success).then, None, [wrong, *ordered], js=script("complain"))
+
+    merge([fresh.change, tab.select], KEEP_EVERY_EVENT)
+    in_background(tab.select, form.names, None, controls["prompt_name"])
+    in_background([c.change for c in ordered], None, [filled, *ordered], js=script("mark"), mode=KEEP_EVERY_EVENT)
+    in_background(discard.click, None, [filled, *ordered], ordered, js=script("discard"))
+    saved, saved_to_load = save_by(save), save_by(load)
+    back = merge(on_action(reset.confirm, form.reset, None, [fresh, filled]).success)
+    loading = on_action(saved_to_load.then, form.load, wrong)
+    refreshing = [saved, loading, back, on_action(unload.click, form.unload)]
     return SettingsTab([fresh, state, report, load, unload], refreshing)
 
 

@@ -155,8 +155,8 @@ class Services:
         if existing:
             job = replace(job, existing=existing)
         self.claim()
-        folder, recursive = self.library.folder, self.library.recursive
-        return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive))
+        scan = self.library.scan
+        return self.jobs.start(job, lambda: self.journal.begin(job, scan.folder, scan.recursive))
 
     def unfinished(self) -> list[Unfinished]:
         """Jobs with files left, after a crash, a stop or a failure, the newest first; of allowed folders only."""
@@ -200,7 +200,7 @@ class Services:
             if folder.exists():
                 self.roots.resolve(folder)
         undone = self.captions.undo(operation)
-        self.library.refresh(self.captions.changed_by(operation))
+        self.library.edits.refresh(self.captions.changed_by(operation))
         return undone
 
     def bulk_edit(self, names: Collection[str], edit: BulkEdit) -> BulkDone:

@@ -96,7 +96,7 @@ def caption_folder(args: argparse.Namespace) -> int:
 def _start(services: Services, folder: Path, consent: bool) -> int | None:
     """The number of the new job; None if there is nothing in the folder."""
     found = services.open_folder(folder, services.settings.recursive)
-    for warning in found.warnings:
+    for warning in found.scan.warnings:
         print(f"note: {warning}", file=sys.stderr)
     if not found.items:
         print(f"no videos or images in {folder}", file=sys.stderr)

@@ -87,7 +87,7 @@ def approve_captions(args: argparse.Namespace) -> int:
     with Services(args.state, None, given_roots(args)) as services:
         library = services.open_folder(args.folder, args.recursive, "all")
         chosen = _chosen(library, args.names)
-        done = library.approve(chosen, not args.off)
+        done = library.edits.approve(chosen, not args.off)
     print(f"{done:,} {'unlocked' if args.off else 'approved'}")
     if done < len(chosen):
         why = "not having been approved" if args.off else "having no caption"

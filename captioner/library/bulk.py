@@ -175,7 +175,7 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
     outcomes: Counter[str] = Counter()
     elsewhere: set[str] = set()
     apply = _within_limits(edit)
-    for item in library.with_names(names):
+    for item in library.lookup.items(names):
         outcome = library.captions.rehearse(item.caption_path, apply)
         if isinstance(outcome, str):
             outcomes[outcome] += 1
@@ -194,7 +194,7 @@ def bulk_edit(database: Database, library: Library, names: Collection[str], edit
 
     Raises JobError and StateError; what was changed by then can be undone all the same.
     """
-    items = library.with_names(names)
+    items = library.lookup.items(names)
     if not items:
         raise JobError("nothing to change: no file is selected, or its folder is no longer open")
     with database.transaction() as connection:
@@ -208,7 +208,7 @@ def bulk_edit(database: Database, library: Library, names: Collection[str], edit
             end_operation(connection, operation, "failed", str(error))
         raise
     finally:
-        library.refresh(paths)
+        library.edits.refresh(paths)
     with database.transaction() as connection:
         end_operation(connection, operation, "done")
     return BulkDone(operation, *_counts(outcomes))

@@ -39,7 +39,7 @@ def folder(tmp_path) -> Path:
 def services(folder):
     with Services() as services:
         services.open_folder(folder, recursive=False)
-        services.library.approve(["f.png"])
+        services.library.edits.approve(["f.png"])
         yield services
 
 
@@ -201,7 +201,7 @@ def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, 
         "c": "Gr\ufffdn End.".encode(),
     }
     for name, _, after in seen.changed:
-        assert services.library.find(services.library.entry_id(names(services).index(name))).text == after
+        assert services.library.lookup.find(name).text == after
     assert services.library.counts().edited == 3
     info = operation_info(services.database, done.operation)
     assert (info.kind, info.state, info.done) == ("bulk", "done", 3)
@@ -210,7 +210,7 @@ def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, 
     assert services.undo(done.operation).restored == 3
     assert contents(folder) == TEXTS
     assert services.library.counts().edited == 0
-    assert services.library.find(services.library.entry_id(0)).text == "A red Ball."
+    assert services.library.lookup.entry(services.library.items[0]).text == "A red Ball."
 
 
 def test_delete_and_its_undo(services, folder):

@@ -12,7 +12,8 @@ from captioner.errors import FolderError, JobError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, ItemSkipped, ItemStarted, ItemTried, JobStarted
 from captioner.library.file_states import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, Counts
-from captioner.library.library import KEPT_CHANGES, Library, parse_ranges
+from captioner.library.library import Library
+from captioner.library.open_folder import KEPT_CHANGES
 from captioner.media.discover import discover
 from captioner.system.database import Database
 from tests.support.media_maker import make_picture
@@ -71,15 +72,15 @@ def test_states_follow_the_events_of_a_job(library, events):
     assert states(library) == ["done", "pending", "pending", "pending"]
     events.append(ItemStarted(**about(library, 2), replica="cpu"))
     events.append(ItemProgress(**about(library, 2), tokens=7))
-    assert library.since(library.scan, 10**9).running == {2: 7}
-    assert library.find(library.entry_id(2)).tokens == 7
+    assert library.since(library.scan.id, 10**9).running == {2: 7}
+    assert library.lookup.entry(library.items[2]).tokens == 7
     events.append(ItemDone(**about(library, 2), caption="New.", tokens=9, seconds=1.0, replica="cpu"))
     events.append(ItemFailed(**about(library, 3), reason="it is broken"))
     assert states(library) == ["done", "pending", "done", "failed"]
     assert library.counts() == Counts(total=4, done=2, pending=1, failed=1, edited=0)
-    entry = library.find(library.entry_id(3))
+    entry = library.lookup.entry(library.items[3])
     assert (entry.problem, entry.tokens) == ("it is broken", None)
-    assert library.with_state("pending", "failed") == ["b.png", "d.png"]
+    assert library.lookup.with_state("pending", "failed") == ["b.png", "d.png"]
 
 
 def test_failures_outlast_a_refresh_until_their_file_is_another(library, events, folder):
@@ -89,11 +90,11 @@ def test_failures_outlast_a_refresh_until_their_file_is_another(library, events,
     make_picture(folder / "d.png", (99, 66))
     make_picture(folder / "A first one.png")
     library.open(folder, recursive=True)
-    assert library.with_state("failed") == ["b.png"]
-    assert library.find(library.entry_id(2)).problem == "reason 1"
+    assert library.lookup.with_state("failed") == ["b.png"]
+    assert library.lookup.entry(library.items[2]).problem == "reason 1"
     library.open(folder.parent, recursive=True)
     library.open(folder, recursive=True)
-    assert library.with_state("failed") == []
+    assert library.lookup.with_state("failed") == []
 
 
 def test_a_try_changes_no_state(library, events):
@@ -112,38 +113,38 @@ def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
     start = library.listing()["revision"]
     for caption in ("one", "two"):
         events.append(ItemDone(**about(library, 2), caption=caption, tokens=1, seconds=1.0, replica="cpu"))
-    library.save(library.entry_id(1), "By hand.")
-    changes = library.since(library.scan, start)
+    library.edits.save(library.items[1], "By hand.")
+    changes = library.since(library.scan.id, start)
     assert [(row["index"], row["preview"]) for row in changes.rows] == [(2, "two"), (1, "By hand.")]
-    assert library.since(library.scan, changes.revision).rows == ()
+    assert library.since(library.scan.id, changes.revision).rows == ()
 
 
 def test_viewer_of_another_scan_or_far_behind_is_told_to_start_over(library, folder):
-    before, revision = library.scan, library.since(library.scan, 0).revision
+    before, revision = library.scan.id, library.since(library.scan.id, 0).revision
     library.open(folder, recursive=False)
     assert library.since(before, revision).rows is None
     for number in range(KEPT_CHANGES + 10):
-        library.note(number % 4, library.scan, duration_s=number + 1)
-    assert library.since(library.scan, 0).rows is None
+        library.note(library.items[number % 4], duration_s=number + 1)
+    assert library.since(library.scan.id, 0).rows is None
 
 
-def test_ids_of_a_folder_that_was_open_before_name_nothing(library, tmp_path):
-    old = library.entry_id(0)
+def test_a_file_of_another_folder_is_not_taken_for_one_of_the_same_name(library, tmp_path):
+    old = library.items[0]
     (tmp_path / "other").mkdir()
+    make_picture(tmp_path / "other" / old.name)
     library.open(tmp_path / "other", recursive=False)
-    assert library.find(old) is None
-    with pytest.raises(JobError, match="no longer open"):
-        library.save(old, "x")
-    for bad in (
-        "",
-        "x",
-        library.scan,
-        f"{library.scan}-",
-        f"{library.scan}-0",
-        f"{library.scan}--1",
-        f"{library.scan}-²",
+    assert library.lookup.find(old.name).item == library.items[0]
+    assert library.lookup.entry(old) is None
+    library.note(old, problem="it is broken")
+    assert library.lookup.find(old.name).problem == ""
+    for change in (
+        lambda: library.edits.save(old, "x"),
+        lambda: library.edits.delete(old),
+        lambda: library.edits.restore(old, 1),
     ):
-        assert library.find(bad) is None
+        with pytest.raises(JobError, match="no longer open"):
+            change()
+    assert old.caption_path.read_text() == "A red Ball."
 
 
 def test_folder_that_cannot_be_opened_leaves_the_old_one(library, folder):
@@ -153,7 +154,7 @@ def test_folder_that_cannot_be_opened_leaves_the_old_one(library, folder):
 
 
 def test_edit_is_marked_and_survives_opening_again(library, folder):
-    assert library.save(library.entry_id(2), " Mine.\n") == "Mine."
+    assert library.edits.save(library.items[2], " Mine.\n") == "Mine."
     assert states(library)[2] == "edited"
     assert library.counts().edited == 1
     library.open(folder, recursive=False)
@@ -165,14 +166,14 @@ def test_what_happens_while_a_folder_is_read_is_in_its_list(library, events, fol
         found = discover(*args)
         (folder / "c.txt").write_text("Of the job.")
         events.append(ItemDone(**about(library, 2), caption="Of the job.", tokens=3, seconds=1.0, replica="cpu"))
-        library.save(library.entry_id(2), "Mine.")
+        library.edits.save(library.items[2], "Mine.")
         events.append(ItemFailed(**about(library, 3), reason="too dark"))
         return found
 
     monkeypatch.setattr("captioner.library.library.discover", slow_discover)
     library.open(folder, recursive=False)
     assert states(library)[2:] == ["edited", "failed"]
-    assert library.find_named("c.png").text == "Mine."
+    assert library.lookup.find("c.png").text == "Mine."
 
 
 def test_what_a_job_does_while_its_folder_is_opened_is_in_the_list(library, events, folder, tmp_path, monkeypatch):
@@ -194,10 +195,10 @@ def test_what_a_job_does_while_its_folder_is_opened_is_in_the_list(library, even
 def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_shows_the_new_one(library, folder):
     (folder / "a.txt").write_text("Somebody else's.")
     with pytest.raises(JobError, match="changed meanwhile"):
-        library.save(library.entry_id(0), "Mine.", expected="A red Ball.")
-    assert library.find(library.entry_id(0)).text == "Somebody else's."
+        library.edits.save(library.items[0], "Mine.", expected="A red Ball.")
+    assert library.lookup.entry(library.items[0]).text == "Somebody else's."
     assert (folder / "a.txt").read_text() == "Somebody else's."
-    assert library.save(library.entry_id(0), "Mine.", expected="Somebody else's.") == "Mine."
+    assert library.edits.save(library.items[0], "Mine.", expected="Somebody else's.") == "Mine."
 
 
 def flags(library: Library) -> list[int]:
@@ -208,16 +209,16 @@ def test_flags_of_approved_captions_and_those_changed_elsewhere(library, folder)
     read_all(library)
     assert flags(library) == [0, 0, 0, 0]
     for index in (2, 3):
-        library.save(library.entry_id(index), "Mine.")
+        library.edits.save(library.items[index], "Mine.")
     (folder / "d.txt").write_text("Somebody else's.")
-    assert library.approve(["a.png", "b.png", "d.png"]) == 2
+    assert library.edits.approve(["a.png", "b.png", "d.png"]) == 2
     library.open(folder, recursive=False)
     (folder / "c.txt").write_text("Somebody else's.")
     read_all(library)
     assert flags(library) == [APPROVED_FLAG, 0, ELSEWHERE_FLAG, APPROVED_FLAG]
-    assert [library.row(index)["flags"] for index in range(4)] == flags(library)
+    assert [row["flags"] for row in library.lookup.rows(["a.png", "b.png", "c.png", "d.png"])] == flags(library)
     assert (library.counts().approved, library.counts().elsewhere) == (2, 1)
-    entries = [library.find(library.entry_id(index)) for index in range(4)]
+    entries = [library.lookup.entry(library.items[index]) for index in range(4)]
     assert [(entry.approved, entry.elsewhere) for entry in entries] == [
         (True, False), (False, False), (False, True), (True, False),
     ]  # fmt: skip
@@ -225,29 +226,29 @@ def test_flags_of_approved_captions_and_those_changed_elsewhere(library, folder)
 
 def test_flags_follow_edits_and_viewers_hear_of_them(library, folder):
     read_all(library)
-    library.save(library.entry_id(2), "Mine.")
+    library.edits.save(library.items[2], "Mine.")
     (folder / "c.txt").write_text("Somebody else's.")
-    library.refresh([folder / "c.txt", folder / "elsewhere.txt"])
+    library.edits.refresh([folder / "c.txt", folder / "elsewhere.txt"])
     assert flags(library)[2] == ELSEWHERE_FLAG
     start = library.listing()["revision"]
-    library.save(library.entry_id(2), "Mine again.")
-    assert [(row["index"], row["flags"]) for row in library.since(library.scan, start).rows] == [(2, 0)]
-    assert library.approve(["c.png"]) == 1
-    library.save(library.entry_id(2), "Still approved.")
+    library.edits.save(library.items[2], "Mine again.")
+    assert [(row["index"], row["flags"]) for row in library.since(library.scan.id, start).rows] == [(2, 0)]
+    assert library.edits.approve(["c.png"]) == 1
+    library.edits.save(library.items[2], "Still approved.")
     assert flags(library)[2] == APPROVED_FLAG
-    library.approve(["c.png"], on=False)
+    library.edits.approve(["c.png"], on=False)
     assert flags(library)[2] == 0
-    library.approve(["c.png"])
-    library.delete(library.entry_id(2))
+    library.edits.approve(["c.png"])
+    library.edits.delete(library.items[2])
     assert flags(library)[2] == 0
 
 
 def test_flags_follow_the_events_of_a_job(library, events, folder):
-    library.save(library.entry_id(2), "Mine.")
+    library.edits.save(library.items[2], "Mine.")
     read_all(library)
     (folder / "c.txt").write_text("Somebody else's.")
     events.append(ItemSkipped(**about(library, 2), reason="changed elsewhere"))
-    assert library.find(library.entry_id(2)).text == "Somebody else's."
+    assert library.lookup.entry(library.items[2]).text == "Somebody else's."
     assert flags(library)[2] == ELSEWHERE_FLAG
     events.append(ItemDone(**about(library, 2), caption="New.", tokens=1, seconds=1.0, replica="cpu"))
     assert flags(library)[2] == 0
@@ -255,20 +256,20 @@ def test_flags_follow_the_events_of_a_job(library, events, folder):
 
 def test_text_that_is_read_while_a_job_writes_is_not_taken_for_changed_elsewhere(library, store, folder):
     """The digests are asked for before the files are read."""
-    library.save(library.entry_id(2), "Old.")
+    library.edits.save(library.items[2], "Old.")
     library.open(folder, recursive=False)
     digests = store.states.digests_in(folder)
     store.save(folder / "c.txt", "New.")
     store.states.digests_in = lambda _: digests
     read_all(library)
-    assert library.find(library.entry_id(2)).text == "New."
+    assert library.lookup.entry(library.items[2]).text == "New."
     assert flags(library)[2] == 0
 
 
 def test_captions_are_shown_while_the_database_cannot_be_used(library, store):
     store._database.close()
     read_all(library)
-    assert library.find(library.entry_id(0)).text == "A red Ball."
+    assert library.lookup.entry(library.items[0]).text == "A red Ball."
     assert flags(library) == [0, 0, 0, 0]
 
 
@@ -279,31 +280,31 @@ def test_undo_shows_at_once(library, store, folder):
     read_all(library)
     store.save(paths[1], "Made.", "bulk", operation)
     store.rewrite(paths, lambda text: f"{text} More.", operation)
-    library.refresh(paths)
+    library.edits.refresh(paths)
     assert states(library) == ["edited", "pending", "edited", "pending"]
     store.undo(operation)
-    library.refresh(store.changed_by(operation))
+    library.edits.refresh(store.changed_by(operation))
     assert states(library) == ["done", "pending", "pending", "pending"]
-    assert library.find(library.entry_id(0)).text == "A red Ball."
+    assert library.lookup.entry(library.items[0]).text == "A red Ball."
 
 
 def test_delete_and_restore(library, store, folder):
-    entry_id = library.entry_id(0)
-    assert library.delete(entry_id)
+    item = library.items[0]
+    assert library.edits.delete(item)
     assert not (folder / "a.txt").exists()
     assert states(library)[0] == "pending"
-    (entry,) = store.history(library.items[0].caption_path)
-    assert library.restore(entry_id, entry.id) == "A red Ball."
+    (entry,) = store.history(item.caption_path)
+    assert library.edits.restore(item, entry.id) == "A red Ball."
     assert (folder / "a.txt").read_text() == "A red Ball."
 
 
 def test_search_looks_into_names_and_captions_whatever_their_case(library):
     read_all(library)
-    assert library.search("red ball") == [0]
-    assert library.search("BALL red") == [0]
-    assert library.search("c.png") == [2]
-    assert library.search(".png") == [0, 1, 2, 3]
-    assert library.search("red c.png") == []
+    assert library.lookup.search("red ball") == ["a.png"]
+    assert library.lookup.search("BALL red") == ["a.png"]
+    assert library.lookup.search("c.png") == ["c.png"]
+    assert library.lookup.search(".png") == ["a.png", "b.png", "c.png", "d.png"]
+    assert library.lookup.search("red c.png") == []
 
 
 def test_every_caption_is_read_once_somebody_looks_at_the_list(library):
@@ -321,11 +322,3 @@ def test_listing_has_one_entry_a_file_in_every_column(library, folder):
     assert {len(column) for column in columns} == {4}
     assert listing["names"] == ["a.png", "b.png", "c.png", "d.png"]
     assert listing["folder"] == str(folder)
-
-
-@pytest.mark.parametrize(
-    ("text", "indices"),
-    [("", []), ("3", [3]), ("0-2,5", [0, 1, 2, 5]), ("8-99", [8, 9]), ("x,1,-,2-1,²", [1]), ("0-", [0])],
-)
-def test_ranges(text, indices):
-    assert list(parse_ranges(text, 10)) == indices

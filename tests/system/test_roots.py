@@ -298,7 +298,7 @@ def test_links_that_lead_out_are_left_out_with_a_warning(tmp_path, linked):
     with Services(tmp_path / "state", {"model": "demo"}, Roots([linked])) as services:
         library = services.open_folder(linked, True)
         assert [item.name for item in library.items] == ["inside.png", "own.png"]
-        assert library.warnings == (
+        assert library.scan.warnings == (
             "caption-out.png: caption-out.txt is a link out of the folders that may be opened; skipped",
             "outside.png: outside.png is a link out of the folders that may be opened; skipped",
         )
@@ -317,7 +317,7 @@ def test_caption_that_is_a_link_to_a_device_is_left_out_with_a_warning(linked):
 def test_a_file_that_became_a_link_is_not_served(tmp_path, linked):
     with Services(tmp_path / "state", {"model": "demo"}, Roots([linked])) as services:
         services.open_folder(linked, False)
-        ids = [services.library.entry_id(index) for index in range(2)]
+        ids = [f"{services.library.scan.id}-{index}" for index in range(2)]
         (linked / "own.png").unlink()
         (linked / "own.png").symlink_to(tmp_path / "outside" / "secret.png")
         app = App.create_app(gr.Blocks(), app_kwargs={"routes": media_routes(services).routes})

@@ -106,7 +106,7 @@ def play_round(services: Services, folder: Path, address: str, chance: random.Ra
             news = client.post("gradio_api/run/predict", json=body).raise_for_status().json()["data"][0]
             assert json.loads(news)["values"]
             for index in range(4):
-                client.get(f"gradio_api/vcs/thumb/{services.library.scan}-{index}.jpg").raise_for_status()
+                client.get(f"gradio_api/vcs/thumb/{services.library.scan.id}-{index}.jpg").raise_for_status()
 
 
 def wait(services: Services, number: int) -> None:

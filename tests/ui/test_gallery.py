@@ -43,7 +43,7 @@ def gallery(services, folder) -> Gallery:
 
 
 def selection(services: Services, ranges: str, total: int) -> str:
-    return json.dumps({"scan": services.library.scan, "selected": ranges, "total": total})
+    return json.dumps({"scan": services.library.scan.id, "selected": ranges, "total": total})
 
 
 def queue_of(buttons: RunButtons, services: Services) -> tuple:
@@ -53,7 +53,7 @@ def queue_of(buttons: RunButtons, services: Services) -> tuple:
 def opened(services: Services, index: int) -> dict[str, str]:
     """What the panel sends with each event."""
     library = services.library
-    return {"id": library.entry_id(index), "folder": str(library.folder), "name": library.items[index].name}
+    return {"id": f"{library.scan.id}-{index}", "folder": str(library.folder), "name": library.items[index].name}
 
 
 class TestBrowse:
@@ -110,7 +110,7 @@ class TestGrid:
     def test_a_browser_hears_each_change_once(self, gallery, services):
         first, seen = grid_changes(services.library, "")
         assert (first["base"], first["changes"]) == (-1, [])
-        services.library.save(services.library.entry_id(2), "New.")
+        services.library.edits.save(services.library.items[2], "New.")
         second, seen = grid_changes(services.library, seen)
         assert second["base"] == first["revision"]
         assert [(row["index"], row["preview"]) for row in second["changes"]] == [(2, "New.")]
@@ -120,12 +120,14 @@ class TestGrid:
         _, seen = grid_changes(services.library, "")
         services.open_folder(folder, False)
         changes, _ = grid_changes(services.library, seen)
-        assert (changes["scan"], changes["base"], changes["changes"]) == (services.library.scan, -1, [])
+        assert (changes["scan"], changes["base"], changes["changes"]) == (services.library.scan.id, -1, [])
 
     def test_a_selection_becomes_names(self, gallery, services):
         assert selected_names(services.library, "") == []
         assert selected_names(services.library, selection(services, "0,2-3", 3)) == ["a.png", "c.png", "d.png"]
-        assert selected_names(services.library, selection(services, "0", 1).replace(services.library.scan, "0")) is None
+        assert (
+            selected_names(services.library, selection(services, "0", 1).replace(services.library.scan.id, "0")) is None
+        )
 
 
 class TestGallery:
@@ -143,7 +145,7 @@ class TestGallery:
 
     def test_what_is_known_to_have_a_text_is_not_handed_to_a_run_that_skips_it(self, gallery, services, started):
         for index in (0, 1):
-            services.library.find(services.library.entry_id(index))  # which reads its caption
+            services.library.lookup.entry(services.library.items[index])  # which reads its caption
         gallery.start(selection(services, "0-3", 4))
         with pytest.raises(gr.Error, match="nothing to caption"):
             gallery.start(selection(services, "0-1", 2))
@@ -280,14 +282,14 @@ class TestPanel:
         services.open_folder(folder, False)
         saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["answer"]["saved"]
         assert (saved["sent"], saved["text"], saved["name"]) == ("A  mule.", "A mule.", "b.png")
-        assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == services.library.entry_id(1)
+        assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == f"{services.library.scan.id}-1"
 
     def test_a_file_is_found_by_a_name_that_is_no_text(self, services, folder):
         name = os.fsdecode(b"h\xe4lf.png")
         picture(folder / name)
         services.open_folder(folder, False)
-        assert services.library.find_named("h?lf.png").item.name == name
-        assert services.library.find_named("half.png") is None
+        assert services.library.lookup.find("h?lf.png").item.name == name
+        assert services.library.lookup.find("half.png") is None
 
     def test_of_a_folder_that_is_gone_this_is_said_and_no_other_reason(self, gallery, services, folder):
         place = opened(services, 0)
@@ -316,7 +318,7 @@ class TestPanel:
         assert (folder / "a.txt").read_text() == "A zebra at noon."
 
     def test_an_edit_goes_into_the_history_before_an_earlier_text_is_put_back(self, gallery, services, folder):
-        services.library.save(services.library.entry_id(0), "Second.")
+        services.library.edits.save(services.library.items[0], "Second.")
         place = opened(services, 0)
         earlier = gallery.panel.render(json.dumps(place))["fresh"]["undo"]
         edit = {**place, "text": "Third.", "expected": "Second."}

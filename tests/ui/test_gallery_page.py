@@ -83,7 +83,7 @@ def test_keyboard_mouse_and_search(services, folder):
         page.wait_for_function(PICTURES_ARE_HERE)
         page.locator("#recursive").click()
         expect(page.locator("#recursive")).to_be_checked()
-        services.library.save(services.library.entry_id(2), "Counted anew.")
+        services.library.edits.save(services.library.items[2], "Counted anew.")
         expect(page.locator("#counts")).to_have_text("4 files · 3 done · 1 pending")
         expect(page.locator("#folder")).to_have_value("/half/typed")
         page.wait_for_function(PICTURES_ARE_HERE)
@@ -288,13 +288,13 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
         page.locator("[data-select=all]").click()
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")
         page.wait_for_function(PICTURES_ARE_HERE)
-        before = services.library.scan
+        before = services.library.scan.id
         page.locator("[aria-label='Read the folder again']").click()
         page.wait_for_function(f"!document.querySelector('.vg-tile').dataset.id.startsWith('{before}-')")
         expect(page.locator(".vg-picked")).to_have_text("5,000 selected")  # the same names are selected still
         page.wait_for_function(PICTURES_ARE_HERE)
         services.captions.save(folder / "0001 odd.txt", "One.")
-        services.library.refresh([folder / "0001 odd.txt"])
+        services.library.edits.refresh([folder / "0001 odd.txt"])
         expect(page.locator(".vg-zip")).to_have_attribute("href", re.compile("ids=0-4999$"))
         page.locator(".vg-search input").fill("odd")
         page.locator("[data-select=all]").click()

@@ -62,7 +62,7 @@ def served(services: Services, folder: Path | None) -> Iterator[str]:
 def stopped_job(services: Services, reason: str = "") -> int:
     """In the journal alone: a job over the open folder of which nothing was done."""
     library = services.library
-    operation = services.journal.begin(services._job(None), library.folder, library.recursive)
+    operation = services.journal.begin(services._job(None), library.folder, library.scan.recursive)
     services.journal.end(operation, "stopped", reason)
     return operation
 
@@ -154,7 +154,7 @@ class TestHandlers:
 
     def test_a_wrong_pattern_is_said_in_the_dialog(self, services, folder):
         services.open_folder(folder, False)
-        files = f'{{"scan": "{services.library.scan}", "selected": "0-3", "total": 4}}'
+        files = f'{{"scan": "{services.library.scan.id}", "selected": "0-3", "total": 4}}'
         edit = {"find": "(", "regex": True, "unknown": 1}
         answer = Bulk(services).preview(gr.EventData(None, {"number": 5, "files": files, "edit": edit}))
         assert (answer["preview"]["number"], "pattern is wrong" in answer["preview"]["problem"]) == (5, True)
@@ -164,8 +164,8 @@ class TestHandlers:
         for item in library.items[:2]:
             services.captions.save(item.caption_path, "A red fox.")
         library.items[1].caption_path.write_text("A red hen.")
-        library.refresh([item.caption_path for item in library.items[:2]])
-        files = f'{{"scan": "{library.scan}", "selected": "0-1", "total": 4}}'
+        library.edits.refresh([item.caption_path for item in library.items[:2]])
+        files = f'{{"scan": "{library.scan.id}", "selected": "0-1", "total": 4}}'
         data = {"number": 5, "files": files, "edit": {"prefix": "Oh,"}}
         answer = Bulk(services).preview(gr.EventData(None, data))["preview"]
         assert answer["counts"] == "2 of 2 change, 1 of which another program has changed"
@@ -272,7 +272,7 @@ def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
     services.change_settings({"existing": "overwrite"})
     services.open_folder(folder, False)
     for name in ("still 01.png", "still 02.png"):
-        services.library.save(services.library.entry_id(services.library.names(range(4)).index(name)), "Ours.")
+        services.library.edits.save(services.library.lookup.find(name).item, "Ours.")
     (folder / "still 01.txt").write_text("Theirs.")
     with served(services, folder) as address, open_browser(address) as (page, expect):
         tile = page.locator(".vg-tile").first
@@ -305,7 +305,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         return preview(*args)
 
     services.open_folder(folder, False)
-    services.library.approve(["still 03.png"])
+    services.library.edits.approve(["still 03.png"])
     with served(services, folder) as address, open_browser(address) as (page, expect):
         tiles, dialog = page.locator(".vg-tile"), page.locator("#bulk dialog")
         expect(tiles).to_have_count(4)

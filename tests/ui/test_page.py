@@ -123,7 +123,7 @@ def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
     blocks, page = layout.build(services, tmp_path)
     address = launch(blocks, page, Access(services.roots, login=("me", "a long password")))
     try:
-        entry = services.library.entry_id(0)
+        entry = f"{services.library.scan.id}-0"
         routes = (
             "list.json",
             "rows.json?scan=1&ids=0",

@@ -151,7 +151,7 @@ class TestTester:
         services.change_settings({"trigger_word": "<sks>"})
         tester = Tester(services)
         files, picture, preview = tester.refresh(None, "<b> {name} {folder} {trigger} {existing} {other} {{name}}")
-        scan = services.library.scan
+        scan = services.library.scan.id
         assert files["choices"][0] == ("clip 01.mp4", f"{scan}-0")
         assert files["value"] == f"{scan}-0"
         assert f"gradio_api/vcs/thumb/{scan}-0.jpg?v=" in picture
@@ -168,15 +168,15 @@ class TestTester:
         assert "clip 03" in tester.preview("{name}", "clip 03.webm")
         files, _, preview = tester.refresh("clip 03.webm", "{name}")
         assert [name for name, _ in files["choices"]] == ["clip 01.mp4", "clip 02.mp4", "clip 03.webm"]
-        assert files["value"] == services.library.find_named("clip 03.webm").id
+        assert files["value"] == f"{services.library.scan.id}-2"
         assert "clip 03" in preview
 
     def test_a_file_that_is_gone_gives_the_first_and_no_folder_is_said(self, services, folder, tmp_path):
         tester = Tester(services)
-        old = f"{services.library.scan}-3"
+        old = f"{services.library.scan.id}-3"
         assert tester.refresh(old, "x")[0]["value"] == old
         services.open_folder(folder, recursive=False)
-        assert tester.refresh(old, "x")[0]["value"] == f"{services.library.scan}-0"
+        assert tester.refresh(old, "x")[0]["value"] == f"{services.library.scan.id}-0"
         assert "Choose a file from the list, or type the name of one." in tester.preview("x", "typed by hand")
         (tmp_path / "empty").mkdir()
         services.open_folder(tmp_path / "empty", recursive=False)
@@ -190,13 +190,13 @@ class TestTester:
         ],
     )
     def test_what_cannot_be_tried_is_said_as_text(self, services, folder, text, file, reason):
-        trying, result, timer, button = Tester(services).try_it(text, f"{services.library.scan}-{file}")
+        trying, result, timer, button = Tester(services).try_it(text, f"{services.library.scan.id}-{file}")
         assert (trying, timer.active, button["interactive"]) == ("", False, True)
         assert result == f'<div class="trial failed"><p>{reason}</p></div>'
 
     def test_a_try_waits_for_no_other_job(self, services, folder):
         services.events.append(JobQueued(job=1, total=1))
-        result = Tester(services).try_it("x", f"{services.library.scan}-0")[1]
+        result = Tester(services).try_it("x", f"{services.library.scan.id}-0")[1]
         assert "A job is running" in result
 
     def test_a_try_of_an_app_that_was_started_anew_ends(self, services):

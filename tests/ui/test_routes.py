@@ -23,8 +23,10 @@ from captioner.media.contact_sheet import make_sheet
 from captioner.media.discover import KINDS
 from captioner.media.thumbnail import make_thumbnail
 from captioner.services import Services
+from captioner.ui.gallery.grid import entry_id
+from captioner.ui.gallery.sheet import current_plan
 from captioner.ui.server import routes
-from captioner.ui.server.routes import CONTENT_TYPES, MAX_ROWS, PREFIX, _indices, current_plan, media_routes, to_ranges
+from captioner.ui.server.routes import CONTENT_TYPES, PREFIX, media_routes
 from captioner.values import Caption, GenerationOptions, SamplePlan
 from tests.support.media_maker import make_audio, make_picture, make_video
 
@@ -49,14 +51,14 @@ def folder(tmp_path, services) -> Path:
     (folder / "sub" / "a.txt").write_text("Ein Kätzchen.", encoding="utf-8")
     services.open_folder(folder, True)
     read_captions(services)
-    assert services.library.names(range(4)) == NAMES
+    assert [item.name for item in services.library.items] == NAMES
     return folder
 
 
 def read_captions(services: Services) -> None:
     """As the Library does by itself once it was listed; it notices the blank one."""
-    for name in services.library.names(range(4)):
-        services.library.find(id_of(services, name))
+    for name in NAMES:
+        services.library.lookup.find(name)
 
 
 @pytest.fixture
@@ -70,8 +72,7 @@ def client_of(services: Services) -> TestClient:
 
 
 def id_of(services: Services, name: str) -> str:
-    names = services.library.names(range(len(services.library.items)))
-    return services.library.entry_id(names.index(name))
+    return entry_id(services.library, services.library.lookup.find(name).item)
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
@@ -133,7 +134,7 @@ class TestList:
         again = client.get("list.json", headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
         assert_private(again)
-        services.library.save(id_of(services, "b.png"), "By hand.")
+        services.library.edits.save(services.library.items[1], "By hand.")
         changed = client.get("list.json", headers={"If-None-Match": first.headers["etag"]})
         assert (changed.status_code, changed.json()["lengths"][1]) == (200, len("By hand."))
 
@@ -149,14 +150,14 @@ class TestList:
 
 class TestRowsAndSearch:
     def test_rows_are_those_of_the_library(self, client, services):
-        scan = services.library.scan
+        scan = services.library.scan.id
         answer = client.get("rows.json", params={"scan": scan, "ids": "0-1,3,99,x,0"})
-        assert answer.json() == {"scan": scan, "rows": [services.library.row(index) for index in (0, 1, 3)]}
+        assert answer.json() == {"scan": scan, "rows": services.library.lookup.rows(NAMES[i] for i in (0, 1, 3))}
         assert_private(answer)
         assert client.get("rows.json", params={"scan": scan}).json()["rows"] == []
 
     def test_search_gives_ranges(self, client, services):
-        scan = services.library.scan
+        scan = services.library.scan.id
         for words, ids in (("", "0-3"), ("a.mp4", "0,3"), ("KÄTZCHEN", "3"), ("sub", "3"), ("dog", "")):
             assert client.get("search.json", params={"scan": scan, "q": words}).json() == {"scan": scan, "ids": ids}
 
@@ -165,12 +166,6 @@ class TestRowsAndSearch:
         answer = client.get(path, params={"scan": "0"})
         assert error_of(answer) == (409, "another folder was opened meanwhile")
         assert client.get(path).status_code == 422
-
-    def test_ranges(self):
-        assert to_ranges([]) == ""
-        assert to_ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
-        assert _indices("3,0-2,2", 50, MAX_ROWS) == [3, 0, 1, 2]
-        assert len(_indices(",".join(["0-49999"] * 1000), 50_000, MAX_ROWS)) == MAX_ROWS
 
 
 class TestThumbnails:
@@ -192,15 +187,15 @@ class TestThumbnails:
         assert services.library.listing()["durations"] == [2.0, 0, 0, 1.0]
 
     def test_a_broken_file_gives_a_stand_in_and_the_reason(self, client, services):
-        entry_id = id_of(services, "broken.mp4")
+        file_id = id_of(services, "broken.mp4")
         for _ in range(2):
-            answer = client.get(f"thumb/{entry_id}.jpg")
+            answer = client.get(f"thumb/{file_id}.jpg")
             assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
             assert answer.headers["cache-control"] == "private, no-store"
             assert answer.text.startswith("<svg")
             assert_private(answer)
-        assert services.library.find(entry_id).problem == "no video stream (audio only)"
-        assert services.library.row(2)["problem"] == "no video stream (audio only)"
+        assert services.library.lookup.find("broken.mp4").problem == "no video stream (audio only)"
+        assert services.library.lookup.rows(["broken.mp4"])[0]["problem"] == "no video stream (audio only)"
 
     def test_one_that_many_ask_for_is_made_once(self, services, folder, monkeypatch):
         made = []
@@ -251,34 +246,34 @@ class TestOriginal:
         folder.mkdir()
         (folder / f"x.{extension.upper()}").write_bytes(b"<html>")
         services.open_folder(folder, False)
-        answer = client_of(services).get(f"media/{services.library.entry_id(0)}")
+        answer = client_of(services).get(f"media/{services.library.scan.id}-0")
         assert answer.headers["content-type"] == CONTENT_TYPES[extension]
         assert CONTENT_TYPES[extension].split("/")[0] == KINDS[extension]
 
     def test_what_is_gone_or_no_file_any_more_is_not_found(self, client, services, folder):
-        entry_id = id_of(services, "b.png")
+        file_id = id_of(services, "b.png")
         (folder / "b.png").unlink()
         for kind in ("media/{}", "thumb/{}.jpg", "sheet/{}.jpg"):
-            answer = client.get(kind.format(entry_id))
+            answer = client.get(kind.format(file_id))
             assert error_of(answer) == (404, "no such file; it was moved or deleted")
-        assert services.library.find(entry_id).problem == "no such file; it was moved or deleted"
+        assert services.library.lookup.find("b.png").problem == "no such file; it was moved or deleted"
         os.mkfifo(folder / "b.png")
-        assert error_of(client.get(f"media/{entry_id}")) == (404, "not a regular file")
+        assert error_of(client.get(f"media/{file_id}")) == (404, "not a regular file")
 
     @pytest.mark.parametrize("kind", ["media/{}", "thumb/{}.jpg", "sheet/{}.jpg"])
     def test_an_unknown_id_is_not_found(self, client, services, kind):
-        scan = services.library.scan
-        for entry_id in (f"{scan}-4", f"{scan}--1", f"{scan}-x", "0-0", "x", f"{scan}-0-0"):
-            assert error_of(client.get(kind.format(entry_id)))[0] == 404
-        for entry_id in ("..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "../../config"):
-            answer = client.get(kind.format(entry_id))
+        scan = services.library.scan.id
+        for file_id in (f"{scan}-4", f"{scan}--1", f"{scan}-x", "0-0", "x", f"{scan}-0-0"):
+            assert error_of(client.get(kind.format(file_id)))[0] == 404
+        for file_id in ("..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "../../config"):
+            answer = client.get(kind.format(file_id))
             assert answer.status_code == 404
             assert "root:" not in answer.text
 
     def test_an_id_of_the_folder_before_is_not_found(self, client, services, folder):
-        entry_id = id_of(services, "a.mp4")
+        file_id = id_of(services, "a.mp4")
         services.open_folder(folder / "sub", False)
-        assert client.get(f"media/{entry_id}").status_code == 404
+        assert client.get(f"media/{file_id}").status_code == 404
 
 
 class TestSheet:
@@ -313,7 +308,7 @@ class TestSheet:
         assert jpeg_size(client.get(f"sheet/{id_of(services, 'b.png')}.jpg").content)
         broken = client.get(f"sheet/{id_of(services, 'broken.mp4')}.jpg")
         assert broken.headers["content-type"] == "image/svg+xml"
-        assert services.library.row(2)["problem"] == "no video stream (audio only)"
+        assert services.library.lookup.rows(["broken.mp4"])[0]["problem"] == "no video stream (audio only)"
 
     def test_many_large_frames_are_made_smaller(self, services, folder):
         make_video(folder / "a.mp4", 64, size=(640, 640), options={"preset": "ultrafast"})
@@ -324,7 +319,7 @@ class TestSheet:
 
 class TestZip:
     def test_it_holds_the_captions_as_in_the_folder(self, client, services):
-        answer = client.get("captions.zip", params={"scan": services.library.scan})
+        answer = client.get("captions.zip", params={"scan": services.library.scan.id})
         assert answer.headers["content-type"] == "application/zip"
         assert answer.headers["content-disposition"] == 'attachment; filename="captions.zip"'
         assert int(answer.headers["content-length"]) == len(answer.content)
@@ -335,17 +330,17 @@ class TestZip:
         assert texts == {"a.txt": "A cat.", "sub/a.txt": "Ein Kätzchen."}
 
     def test_only_of_the_files_asked_for(self, client, services):
-        answer = client.get("captions.zip", params={"scan": services.library.scan, "ids": "1-3"})
+        answer = client.get("captions.zip", params={"scan": services.library.scan.id, "ids": "1-3"})
         assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == ["sub/a.txt"]
         for ids in ("1-2", ""):
-            answer = client.get("captions.zip", params={"scan": services.library.scan, "ids": ids})
+            answer = client.get("captions.zip", params={"scan": services.library.scan.id, "ids": ids})
             assert error_of(answer) == (404, "none of these files has a caption yet")
 
     def test_one_that_cannot_be_read_is_left_out_and_logged(self, client, services, folder, caplog):
         (folder / "a.txt").unlink()
         (folder / "a.txt").mkdir()
         with caplog.at_level(logging.WARNING):
-            answer = client.get("captions.zip", params={"scan": services.library.scan})
+            answer = client.get("captions.zip", params={"scan": services.library.scan.id})
         assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == ["sub/a.txt"]
         assert "left out of the zip: cannot read the caption" in caplog.text
 
@@ -366,16 +361,16 @@ class TestHostileNames:
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_their_files_are_served(self, client, services, name):
-        entry_id = id_of(services, name)
-        assert jpeg_size(client.get(f"thumb/{entry_id}.jpg").content) == (96, 64)
-        assert jpeg_size(client.get(f"sheet/{entry_id}.jpg").content)
-        answer = client.get(f"media/{entry_id}")
+        file_id = id_of(services, name)
+        assert jpeg_size(client.get(f"thumb/{file_id}.jpg").content) == (96, 64)
+        assert jpeg_size(client.get(f"sheet/{file_id}.jpg").content)
+        answer = client.get(f"media/{file_id}")
         assert answer.content == (services.library.folder / name).read_bytes()
         disposition = answer.headers["content-disposition"]
         assert re.fullmatch(r"inline; filename(=\"[\w. ]*\"|\*=utf-8''[\w.%~-]*)", disposition)
 
     def test_their_captions_cannot_leave_the_folder_they_are_unpacked_in(self, client, services):
-        answer = client.get("captions.zip", params={"scan": services.library.scan})
+        answer = client.get("captions.zip", params={"scan": services.library.scan.id})
         names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
         assert len(set(names)) == len(HOSTILE)
         assert not any("\\" in name or "/" in name for name in names)
@@ -402,10 +397,10 @@ class serve:
 
 
 def test_without_a_login_nothing_is_told(services, folder):
-    scan, entry_id = services.library.scan, id_of(services, "a.mp4")
+    scan, file_id = services.library.scan.id, id_of(services, "a.mp4")
     paths = [
-        "list.json", f"rows.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a", f"thumb/{entry_id}.jpg",
-        f"media/{entry_id}", f"sheet/{entry_id}.jpg", f"captions.zip?scan={scan}",
+        "list.json", f"rows.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a", f"thumb/{file_id}.jpg",
+        f"media/{file_id}", f"sheet/{file_id}.jpg", f"captions.zip?scan={scan}",
     ]  # fmt: skip
     assert len(paths) == len(media_routes(services).routes)
     with serve(services, ("user", "secret")) as address, httpx.Client(base_url=f"{address}{PREFIX[1:]}/") as client:
@@ -445,7 +440,7 @@ def test_the_page_goes_on_while_thumbnails_wait(services, tmp_path, monkeypatch)
     monkeypatch.setattr(services.sandbox, "thumbnail", make_when_allowed)
     with serve(services) as address, ThreadPoolExecutor(100) as pool:
         root = f"{address}{PREFIX[1:]}"
-        urls = [f"{root}/thumb/{services.library.entry_id(index)}.jpg" for index in range(100)]
+        urls = [f"{root}/thumb/{services.library.scan.id}-{index}.jpg" for index in range(100)]
         with httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
             waiting = [pool.submit(client.get, url) for url in urls]
             try:
@@ -474,7 +469,7 @@ def test_who_has_gone_away_is_passed_over(services, tmp_path, monkeypatch):
 
     monkeypatch.setattr(services.sandbox, "thumbnail", make_when_allowed)
     with serve(services) as address, ThreadPoolExecutor() as pool, httpx.Client(timeout=60) as client:
-        urls = [f"{address}{PREFIX[1:]}/thumb/{services.library.entry_id(index)}.jpg" for index in range(12)]
+        urls = [f"{address}{PREFIX[1:]}/thumb/{services.library.scan.id}-{index}.jpg" for index in range(12)]
         try:
             served = [pool.submit(client.get, url) for url in urls[: thumbnails.WORKERS]]
             while len(made) < thumbnails.WORKERS:

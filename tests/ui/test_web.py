@@ -105,7 +105,7 @@ def routes_of(blocks) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def routes(page, services) -> list[tuple[str, str]]:
-    page[0].entry_id = services.library.entry_id(0)
+    page[0].entry_id = f"{services.library.scan.id}-0"
     routes = routes_of(page[0])
     assert len(routes) > 70  # those of a mounted router as well
     return routes
@@ -164,13 +164,13 @@ def test_no_host_or_path_looks_like_one_for_anyone(address, trick):
 
 def test_no_event_of_the_page_runs_without_a_login(page, address, services):
     blocks, _ = page
-    before = services.library.scan
+    before = services.library.scan.id
     with httpx.Client(base_url=address) as client:
         for number, dependency in blocks.fns.items():
             body = {"data": [], "fn_index": number, "session_hash": "x", "event_data": {"typed": "/"}}
             for path in ("queue/join", "run/predict", "api/predict", f"run/{dependency.api_name}"):
                 assert client.post(f"/gradio_api/{path}", json=body).status_code == 401
-    assert services.library.scan == before
+    assert services.library.scan.id == before
 
 
 def test_a_made_up_or_old_cookie_is_no_login(address, user, page):
@@ -260,14 +260,14 @@ CROSS = [
 
 @pytest.mark.parametrize("headers", CROSS)
 def test_cross_site_requests_are_refused_everywhere(routes, user, services, headers):
-    before = services.library.scan, services.settings
+    before = services.library.scan.id, services.settings
     for method, path in routes:
         if method not in GETTING or path != "/":
             answer = user.request(method, path, headers=headers, json={} if method == "POST" else None)
             assert answer.status_code == 403, (method, path)
     form = user.post("/gradio_api/run/open_folder", headers=headers, content='{"data": ["/", false]}')
     assert form.status_code == 403
-    assert (services.library.scan, services.settings) == before
+    assert (services.library.scan.id, services.settings) == before
     assert user.get(f"{PREFIX}/list.json").status_code == 200  # nobody was logged out
 
 
@@ -523,10 +523,10 @@ def test_get_changes_nothing(routes, user, services, folder):
 
     def state() -> tuple:
         files = {name: (services.folder / name).read_bytes() for name in kept if (services.folder / name).exists()}
-        return digest(folder), files, services.library.scan, services.settings, services.events.snapshot().job
+        return digest(folder), files, services.library.scan.id, services.settings, services.events.snapshot().job
 
     before = state()
-    scan = services.library.scan
+    scan = services.library.scan.id
     with httpx.Client(base_url=user.base_url, cookies=dict(user.cookies), timeout=5) as client:
         for method, path in routes:
             if method in GETTING and path != "/logout":
@@ -571,7 +571,7 @@ PATHS = ("list.json", "rows.json", "search.json", "thumb/{}.jpg", "media/{}", "s
 def test_nothing_that_is_asked_of_the_media_routes_is_an_error_of_the_server(
     local, services, path, entry_id, query, headers, asked, method
 ):
-    scan = services.library.scan
+    scan = services.library.scan.id
     url = f"{PREFIX}/{path}".replace(
         "{}", "".join(f"%{byte:02x}" for byte in entry_id.replace("{scan}", scan).encode("utf-8", "replace"))
     )

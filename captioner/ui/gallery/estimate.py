@@ -35,7 +35,7 @@ class Planner:
             prompts = self._services.prompts.list()
         except PromptError as error:  # which pressing the button says
             prompts = str(error)
-        state = (self._services.library.scan, counts, settings, prompts)
+        state = (self._services.library.scan.id, counts, settings, prompts)
         return f"{zlib.crc32(repr(state).encode('utf-8', 'replace')):08x}"
 
     def plan(self, key: str, selection: str) -> str:

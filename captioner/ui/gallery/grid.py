@@ -4,14 +4,18 @@ Python sees the selection as its value, sends what changed as properties, and he
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from captioner.library.library import Library, parse_ranges
+from captioner.library.library import Library
+from captioner.library.lookup import Entry
 from captioner.ui.format import file_text
+from captioner.values import MediaItem
 
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{0,9}))?")
 START_JS = "() => document.querySelector('#grid [data-vg]').vg.button()"
 
 
@@ -58,19 +62,59 @@ def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:
 
 
 def selected_names(library: Library, value: str) -> list[str] | None:
-    """The names behind the grid's value; [] for no selection, None when it is of a folder that is no longer open."""
-    indices = selected_indices(library, value)
-    return None if indices is None else library.names(indices)
-
-
-def selected_indices(library: Library, value: str) -> Sequence[int] | None:
-    """As `selected_names`, by their place in the list."""
+    """Return the names behind the grid's value: [] for no selection, None if its folder is no longer open."""
     selection = json.loads(value or "{}")
     if not selection.get("total"):
         return []
-    if selection.get("scan") != library.scan:
+    scan = library.scan
+    if selection.get("scan") != scan.id:
         return None
-    return parse_ranges(str(selection.get("selected", "")), len(library.items))
+    positions = parse_ranges(str(selection.get("selected", "")), len(scan.items))
+    return [scan.items[position].name for position in positions]
+
+
+def entry_id(library: Library, item: MediaItem) -> str:
+    """Return the id by which the browser names a file: "<scan>-<position>"; "" if its folder is no longer open."""
+    scan = library.scan
+    position = scan.position(item)
+    return "" if position is None else f"{scan.id}-{position}"
+
+
+def find_entry(library: Library, id_text: str) -> Entry | None:
+    """Return the file of an `entry_id`, or None if the folder was scanned again or replaced since."""
+    scan = library.scan
+    scan_id, _, position = id_text.partition("-")
+    positions = parse_ranges(position, len(scan.items)) if scan_id == scan.id and position.isdecimal() else []
+    return library.lookup.entry(scan.items[positions[0]]) if positions else None
+
+
+def parse_ranges(text: str, limit: int, most: int | None = None) -> list[int]:
+    """Return the numbers in a text such as "0-4,7" that are below `limit`, each once, at most `most` of them.
+
+    Parts that are not numbers are left out.
+    """
+    found: dict[int, None] = {}
+    num_given, most = 0, limit if most is None else most
+    for part in text.split(","):
+        if match := _RANGE.fullmatch(part):
+            first, last = match.groups()
+            numbers = range(int(first), min(int(last or first) + 1, limit))
+            found |= dict.fromkeys(numbers)
+            num_given += len(numbers)
+        if num_given >= most:  # else a short text could ask for billions
+            break
+    return list(found)[:most]
+
+
+def to_ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text: [0, 1, 2, 3, 4, 7] -> "0-4,7"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
 
 
 def _sendable(row: dict[str, Any]) -> dict[str, Any]:

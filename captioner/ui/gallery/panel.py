@@ -12,11 +12,12 @@ import gradio as gr
 from captioner.captions.store import HistoryEntry, Provenance
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import clock, plural, size
-from captioner.library.library import Entry
+from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
 from captioner.ui.format import escape, file_text, isolated
-from captioner.ui.server.routes import num_seen, sheet_plan
+from captioner.ui.gallery.grid import entry_id, find_entry
+from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.wiring import errors_as_toasts
 
 MAX_HISTORY = 20
@@ -53,7 +54,7 @@ class Panel:
     @errors_as_toasts
     def open(self, event: gr.EventData) -> dict[str, Any]:
         """Show a file; returns properties of the panel."""
-        entry = self._services.library.find(str(event.id))
+        entry = find_entry(self._services.library, str(event.id))
         if entry is None:
             raise JobError("the folder has been read again; open the file once more")
         return gr.update(entry=self.describe(entry))
@@ -68,7 +69,7 @@ class Panel:
         """Put back what stood before a change; an edit goes into the history."""
         saved = self.keep(_data(event).get("edit"))
         entry = self._find(_data(event))
-        self._services.library.restore(entry.id, int(event.history))
+        self._services.library.edits.restore(entry.item, int(event.history))
         return self._answer(_data(event), saved)
 
     @errors_as_toasts
@@ -76,7 +77,7 @@ class Panel:
         """Delete the caption; an edit goes into the history with it."""
         saved = self.keep(event.edit)
         entry = self._find(_data(event))
-        self._services.library.delete(entry.id)
+        self._services.library.edits.delete(entry.item)
         gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
         return self._answer(_data(event), saved)
 
@@ -96,7 +97,7 @@ class Panel:
         """Lock the caption against runs and bulk edits, or unlock it; an edit is saved first."""
         saved = self.keep(event.edit)
         entry = self._find(_data(event))
-        self._services.library.approve([entry.item.name], bool(event.on))
+        self._services.library.edits.approve([entry.item.name], bool(event.on))
         return self._answer(_data(event), saved)
 
     def keep(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -133,7 +134,7 @@ class Panel:
         num_frames = num_seen(entry.item, made)
         plan = sheet_plan(self._services, num_frames)
         return {
-            "id": entry.id,
+            "id": entry_id(library, entry.item),
             "folder": plain(library.folder),
             "name": plain(entry.item.name),
             "kind": entry.item.kind,
@@ -143,7 +144,7 @@ class Panel:
             "tokens": entry.tokens,
             "approved": entry.approved,
             "elsewhere": entry.elsewhere,
-            "facts": facts(entry, library.row(entry.index)["duration"]),
+            "facts": facts(entry, entry.duration_s),
             "undo": last_change or 0,
             "history": history_list(history),
             "about": about(made[0], entry.text) if made else "",
@@ -155,7 +156,7 @@ class Panel:
         """What became of a text: `sent` stands as `text` in the file now."""
         entry = self._find(edit)
         sent = str(edit["text"])
-        text = self._services.library.save(entry.id, sent, expected=str(edit["expected"]))
+        text = self._services.library.edits.save(entry.item, sent, expected=str(edit["expected"]))
         gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
         place = {"folder": plain(self._services.library.folder), "name": plain(entry.item.name)}
         return {**place, "sent": sent, "text": text}
@@ -175,10 +176,10 @@ class Panel:
     def _locate(self, opened: Opened) -> Entry | None:
         """By id, or by name when its folder was scanned anew since."""
         library = self._services.library
-        entry = library.find(opened.id)
+        entry = find_entry(library, opened.id)
         if entry is not None or not opened.name or opened.folder != plain(library.folder):
             return entry
-        return library.find_named(opened.name)
+        return library.lookup.find(opened.name)
 
 
 def panel() -> gr.HTML:

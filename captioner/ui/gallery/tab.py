@@ -12,7 +12,7 @@ import gradio as gr
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural
 from captioner.jobs.progress import Progress
-from captioner.library.file_states import ELSEWHERE_FLAG, Counts
+from captioner.library.file_states import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
 from captioner.ui.dialogs import question
@@ -56,7 +56,7 @@ class Gallery:
         """
         with self._entering:
             library = self._services.open_folder(folder, recursive, kinds)
-            self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.kinds})
+            self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.scan.kinds})
             self.recent.add(folder)
 
     @errors_as_toasts
@@ -102,7 +102,7 @@ class Gallery:
         names = media.selected_names(self._services.library, event.files)
         if names is None:
             raise JobError("the folder has been read again; select the files once more")
-        done = self._services.library.approve(names, bool(event.on))
+        done = self._services.library.edits.approve(names, bool(event.on))
         gr.Info(f"{plural(done, 'caption')} {'approved' if event.on else 'may be changed again'}.", duration=3)
 
     def _start(self, names: list[str], selection: str, **options: bool) -> None:
@@ -111,7 +111,7 @@ class Gallery:
             raise JobError("there is nothing to caption")
         with self._starting:
             busy = is_busy(self._services.events.snapshot())
-            if busy and not media.selected_indices(self._services.library, selection):
+            if busy and not media.selected_names(self._services.library, selection):
                 raise JobError("a job is running already; select the files that are to follow, or wait for its end")
             number = self._services.start(names, **options)
         if busy:
@@ -125,8 +125,7 @@ class Gallery:
         library = self._services.library
         if not library.counts().elsewhere:
             return 0
-        indices = media.selected_indices(library, selection) or ()
-        return sum(bool(library.row(index)["flags"] & ELSEWHERE_FLAG) for index in indices)
+        return library.lookup.num_changed_outside(media.selected_names(library, selection) or ())
 
     def _names(self, selection: str) -> list[str]:
         """What the start button is for. Of 50,000 selected files those with a caption would take a run seconds to skip,
@@ -137,8 +136,8 @@ class Gallery:
         if names is None:
             raise JobError("the folder has been read again; select the files once more")
         if not names:
-            return library.with_state("pending") or library.with_state("failed")
-        return library.without_text(names) if self._services.settings.existing == "skip" else names
+            return library.lookup.with_state("pending") or library.lookup.with_state("failed")
+        return library.lookup.without_text(names) if self._services.settings.existing == "skip" else names
 
     def stop(self) -> None:
         """Stop the job that runs, or is about to; those behind it go on."""
@@ -180,9 +179,9 @@ class Gallery:
         return {
             "folder": plain(folder or ""),
             "key": encode_path(folder) if folder else "",
-            "recursive": library.recursive if folder else self._services.settings.recursive,
-            "kinds": library.kinds if folder else self._services.settings.kinds,
-            "counts": counts_line(counts, library.warnings) if folder else "",
+            "recursive": library.scan.recursive if folder else self._services.settings.recursive,
+            "kinds": library.scan.kinds if folder else self._services.settings.kinds,
+            "counts": counts_line(counts, library.scan.warnings) if folder else "",
             "recent": [{"place": plain(path), "key": encode_path(path)} for path in recent],
         }
 

@@ -8,9 +8,10 @@ import gradio as gr
 
 from captioner.config.prompts import expand, split_variables
 from captioner.errors import CaptionerError, JobError
-from captioner.library.library import Entry
+from captioner.library.lookup import Entry
 from captioner.services import Services
 from captioner.ui.format import escape
+from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.prompts import trial as tries
 from captioner.ui.prompts.trial import Trial
 from captioner.ui.wiring import in_background, on_action
@@ -30,12 +31,13 @@ class Tester:
     def refresh(self, file: str | None, text: str) -> Sequence[Any]:
         """The files to choose from, of which the chosen one stays chosen, its picture, and the preview."""
         library = self._services.library
-        entry = self._entry(file) or self._entry(library.entry_id(0))
-        choices = [(shown_name(item.name), library.entry_id(i)) for i, item in enumerate(library.items[:FILES_SHOWN])]
-        if entry and entry.index >= FILES_SHOWN:
-            choices.append((shown_name(entry.item.name), entry.id))
-        files = gr.update(choices=choices, value=entry.id if entry else None, interactive=bool(choices))
-        chosen = entry.id if entry else None
+        first = library.items[:FILES_SHOWN]
+        entry = self._entry(file) or (library.lookup.entry(first[0]) if first else None)
+        choices = [(shown_name(item.name), entry_id(library, item)) for item in first]
+        chosen = entry_id(library, entry.item) if entry else None
+        if entry and chosen not in dict(choices).values():
+            choices.append((shown_name(entry.item.name), chosen))
+        files = gr.update(choices=choices, value=chosen, interactive=bool(choices))
         return [files, self.picture(chosen), self.preview(text, chosen)]
 
     def preview(self, text: str, file: str | None) -> str:
@@ -52,7 +54,8 @@ class Tester:
         entry = self._entry(file)
         if entry is None:
             return ""
-        return f'<img src="{PICTURES}/{entry.id}.jpg?v={int(entry.item.modified_s)}" alt="">'
+        address = f"{PICTURES}/{entry_id(self._services.library, entry.item)}.jpg?v={int(entry.item.modified_s)}"
+        return f'<img src="{address}" alt="">'
 
     def try_it(self, text: str, file: str | None) -> Sequence[Any]:
         """Caption the file with this text. Returns the try as "<job> <cursor>", the result, and the timer."""
@@ -84,7 +87,8 @@ class Tester:
         return "Open a folder in the Gallery to see the prompt filled in for a file, and to try it."
 
     def _entry(self, file: str | None) -> Entry | None:
-        return self._services.library.find(file or "") or self._services.library.find_named((file or "").strip())
+        library, text = self._services.library, file or ""
+        return find_entry(library, text) or library.lookup.find(text.strip())
 
     def _mark(self, variable: str, entry: Entry) -> str:
         item, trigger = entry.item, self._services.settings.trigger_word

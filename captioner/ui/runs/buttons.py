@@ -49,7 +49,7 @@ class RunButtons:
         """Caption again what failed in the open folder."""
         with self._starting:
             self._check_idle()
-            names = self._services.library.with_state("failed")
+            names = self._services.library.lookup.with_state("failed")
             if not names:
                 raise JobError("the files that failed are not in the open folder; open their folder to try them again")
             self._services.start(names)

@@ -40,8 +40,8 @@ def redo(services: Services, operation: int) -> str:
 def resume(services: Services, operation: int, enter: Callable[[Path, bool], None]) -> None:
     """Go on with an unfinished job, in its folder. enter: opens that if it is not open. Raises CaptionerError."""
     folder, recursive = services.journal.place(operation)
-    library = services.library
-    if (library.folder, library.recursive) != (folder, recursive):
+    scan = services.library.scan
+    if (scan.folder, scan.recursive) != (folder, recursive):
         enter(folder, recursive)
     services.resume(operation)
 

@@ -15,7 +15,8 @@ from captioner.config.presets import PRESETS
 from captioner.errors import CaptionerError, JobError
 from captioner.jobs.progress import Progress
 from captioner.library.file_states import STATES
-from captioner.library.library import Entry, Library
+from captioner.library.library import Library
+from captioner.library.lookup import Entry
 from captioner.services import Services
 
 MAX_LISTED = 1000
@@ -43,10 +44,10 @@ class Api:
             The folder, the number of files in each state, and notes on files that could not be read.
         """
         self._services.open_folder(self._services.roots.resolve(folder.strip()), recursive)
-        opened = {"folder": self._library.folder, "recursive": self._library.recursive}
-        self._services.change_settings(opened)
-        warnings = [as_text(warning) for warning in self._library.warnings]
-        return self._about_folder() | {"recursive": self._library.recursive, "warnings": warnings}
+        scan = self._library.scan
+        self._services.change_settings({"folder": scan.folder, "recursive": scan.recursive})
+        warnings = [as_text(warning) for warning in scan.warnings]
+        return self._about_folder() | {"recursive": scan.recursive, "warnings": warnings}
 
     def start(
         self,
@@ -110,9 +111,10 @@ class Api:
         listing = self._library.listing()
         found = [i for i, number in enumerate(listing["states"]) if state in ("all", STATES[number])]
         page = found[offset : offset + limit]
-        files = [_listed(listing, index, self._library.row(index)) for index in page]
-        if self._library.scan != listing["scan"]:
+        rows = self._library.lookup.rows([listing["names"][index] for index in page])
+        if self._library.scan.id != listing["scan"]:
             raise JobError("another folder was opened meanwhile; list again from the start")
+        files = [_listed(listing, row["index"], row) for row in rows]
         following = offset + len(page)
         return {"files": files, "total": len(found), "next_offset": following if following < len(found) else None}
 
@@ -137,7 +139,7 @@ class Api:
             The file as `get_caption` gives it, with the text as it was written.
         """
         entry = self._find(name)
-        self._library.save(entry.id, caption, expected)
+        self._library.edits.save(entry.item, caption, expected)
         return _entry(self._find(name))
 
     def models(self) -> list[dict]:
@@ -156,9 +158,8 @@ class Api:
         return {"folder": folder and as_text(str(folder)), "files": asdict(self._library.counts())}
 
     def _find(self, name: str) -> Entry:
-        index = next((i for i, item in enumerate(self._library.items) if as_text(item.name) == name), None)
-        entry = None if index is None else self._library.find(self._library.entry_id(index))
-        if entry is None or as_text(entry.item.name) != name:
+        entry = self._library.lookup.find(name)
+        if entry is None:
             raise JobError(f"no such file in the open folder: {name}")
         return entry
 

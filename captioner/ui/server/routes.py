@@ -1,6 +1,6 @@
 """What the page fetches by itself: the list of files, thumbnails, originals, contact sheets, captions as a zip.
 
-All are GET and change nothing. Files are named by the ids of the Library, so no path comes from outside.
+All are GET and change nothing. Files are named by the ids of the grid, so no path comes from outside.
 
 Threads: the 40 that all handlers of the page share do nothing here that takes long. What decodes a file or reads
 thousands of them waits on the event loop for one of a few threads of its own (serving.Workers), so that no number of
@@ -17,7 +17,6 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO, Annotated
 
@@ -25,16 +24,17 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
 
-from captioner.captions.provenance import Provenance
-from captioner.config.settings import sampling_plan
-from captioner.errors import CaptionerError, CaptionError, MediaError
-from captioner.library.library import Entry, parse_ranges
+from captioner.errors import CaptionError, MediaError
+from captioner.library.library import Scan
+from captioner.library.lookup import Entry
 from captioner.media import thumbnail as thumbnails
 from captioner.media.discover import check_file
 from captioner.media.thumbnail import Thumbnail, Thumbnails
 from captioner.services import Services
+from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
+from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.server.workers import GuardedRoute, Workers, has_version, json_answer, require_login, to_json
-from captioner.values import MediaItem, SamplePlan
+from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class _Answers:
         """
         with self._list_lock:
             scan, until_s, kept = self._list
-            if scan != self._library.scan or time.monotonic() >= until_s:
+            if scan != self._library.scan.id or time.monotonic() >= until_s:
                 columns = self._library.listing()
                 plain = to_json(columns)
                 etag = f'W/"{columns["scan"]}-{columns["revision"]}-{zlib.crc32(plain):x}"'  # weak: of both encodings
@@ -116,19 +116,26 @@ class _Answers:
             return kept
 
     def rows(self, scan: str, ids: str = "") -> Response:
-        rows = [self._library.row(index) for index in _indices(ids, len(self._library.items), MAX_ROWS)]
-        self._check(scan)
+        current = self._checked(scan)
+        positions = parse_ranges(ids, len(current.items), MAX_ROWS)
+        rows = self._library.lookup.rows([current.items[position].name for position in positions])
+        self._checked(scan)
         return json_answer({"scan": scan, "rows": rows})
 
     def search(self, scan: str, q: Annotated[str, Query(max_length=500)] = "") -> Response:
-        found = self._library.search(q)
-        self._check(scan)
-        return json_answer({"scan": scan, "ids": to_ranges(found)})
+        found = self._library.lookup.search(q)
+        positions = self._checked(scan).positions
+        return json_answer({"scan": scan, "ids": to_ranges([positions[name] for name in found])})
 
-    def _check(self, scan: str) -> None:
-        """To be called after the work: the folder may have been changed during it."""
-        if scan != self._library.scan:
+    def _checked(self, scan_id: str) -> Scan:
+        """Return the scan of the open folder. Raise HTTPException if it is another one than the browser knows.
+
+        Called again after the work, during which another folder may have been opened.
+        """
+        scan = self._library.scan
+        if scan_id != scan.id:
             raise HTTPException(409, "another folder was opened meanwhile")
+        return scan
 
     # One file
 
@@ -144,7 +151,7 @@ class _Answers:
             return self._broken(entry, error)
         if thumbnail is None:
             return None
-        self._library.note(entry.index, _scan_of(entry), duration_s=thumbnail.duration_s)
+        self._library.note(entry.item, duration_s=thumbnail.duration_s)
         return Response(thumbnail.data, media_type="image/jpeg", headers=FOR_A_DAY)
 
     def original(self, entry_id: str) -> Response:
@@ -181,14 +188,14 @@ class _Answers:
             return self._broken(entry, error)
 
     def _entry(self, entry_id: str) -> Entry:
-        entry = self._library.find(entry_id)
+        entry = find_entry(self._library, entry_id)
         if entry is None or self._services.roots.leads_out(entry.item.path):  # it may be a link by now
             raise HTTPException(404, NO_SUCH_FILE)
         return entry
 
     def _broken(self, entry: Entry, error: MediaError) -> Response:
         """A stand-in; the reason goes to the file's tile."""
-        self._library.note(entry.index, _scan_of(entry), problem=str(error))
+        self._library.note(entry.item, problem=str(error))
         if not entry.item.path.exists():
             raise HTTPException(404, str(error))
         return Response(BROKEN, media_type="image/svg+xml")
@@ -196,9 +203,8 @@ class _Answers:
     # Captions
 
     async def captions(self, request: Request, scan: str, ids: str | None = None) -> Response:
-        items = self._library.items
-        self._check(scan)
-        chosen = items if ids is None else [items[index] for index in _indices(ids, len(items), len(items))]
+        items = self._checked(scan).items
+        chosen = items if ids is None else [items[position] for position in parse_ranges(ids, len(items))]
         file = await self._packers.run(request, self._zip, chosen)
         if file is None:
             raise HTTPException(404, "none of these files has a caption yet")
@@ -223,54 +229,6 @@ class _Answers:
             return file
         file.close()
         return None
-
-
-def current_plan(services: Services) -> SamplePlan:
-    """The frames that a job started now would take."""
-    try:
-        return sampling_plan(services.settings, services.preset())
-    except CaptionerError:  # an unknown model, which is said beside the setting
-        return SamplePlan()
-
-
-def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
-    """How many frames of the file the model saw for the caption that it made last; 0 if it has changed since.
-
-    made: as of `CaptionStore.provenance`.
-    """
-    is_of_this_file = made and made[0].created_at_s >= item.modified_s
-    return len(made[0].caption.frame_times_s) if is_of_this_file else 0
-
-
-def sheet_plan(services: Services, num_frames: int) -> SamplePlan:
-    """`current_plan`, but for so many frames, unless 0: which ones these are depends on their number alone."""
-    plan = current_plan(services)
-    return replace(plan, max_frames=num_frames, min_frames=num_frames) if num_frames else plan
-
-
-def to_ranges(indices: Sequence[int]) -> str:
-    """[0, 1, 2, 3, 4, 7] -> "0-4,7"; the indices ascend."""
-    parts: list[list[int]] = []
-    for index in indices:
-        if parts and index == parts[-1][1] + 1:
-            parts[-1][1] = index
-        else:
-            parts.append([index, index])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
-
-
-def _indices(text: str, num_items: int, most: int) -> list[int]:
-    """Of "0-4,7", each once and up to `most`. Stops there, or a short text could ask for billions."""
-    found: list[int] = []
-    for part in text.split(","):
-        found += parse_ranges(part, num_items)
-        if len(found) >= most:
-            break
-    return list(dict.fromkeys(found))[:most]
-
-
-def _scan_of(entry: Entry) -> str:
-    return entry.id.partition("-")[0]
 
 
 def _sendable(name: str) -> str:

@@ -1,0 +1,100 @@
+"""Finds files of the open folder, by name or by what is known of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from captioner.formatting import sendable
+from captioner.library.file_states import APPROVED_FLAG, ELSEWHERE_FLAG, State
+from captioner.library.open_folder import OpenFolder
+from captioner.values import MediaItem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file as a viewer sees it."""
+
+    item: MediaItem
+    state: State
+    text: str
+    problem: str = ""  # why it failed or cannot be read
+    tokens: int | None = None  # written so far, while it runs
+    approved: bool = False  # no job touches its caption
+    elsewhere: bool = False  # its caption holds something else than we last wrote there
+    duration_s: float = 0.0  # 0 for a still, and while it is not known
+
+
+class FileLookup:
+    """Any thread may call. Names are those of MediaItem; names that are not in the open folder are left out."""
+
+    def __init__(self, open_folder: OpenFolder) -> None:
+        self._open = open_folder
+
+    def find(self, name: str) -> Entry | None:
+        """Return the file of this name, which may have "?" for characters that cannot be sent; None if it is gone."""
+        scan = self._open.scan
+        position = scan.positions.get(name)
+        if position is None and "?" in name:
+            position = next((i for i, item in enumerate(scan.items) if sendable(item.name) == name), None)
+        return None if position is None else self.entry(scan.items[position])
+
+    def entry(self, item: MediaItem) -> Entry | None:
+        """Return what is known of a file, or None if its folder is no longer open. Reads its caption if need be."""
+        with self._open.lock:
+            self._open.catch_up()
+            position, files = self._open.scan.position(item), self._open.files
+            if position is None:
+                return None
+            text = files.text(position)  # first, since reading it may change the state
+            flags = files.flags(position)
+            return Entry(
+                item=self._open.scan.items[position],
+                state=files.state(position),
+                text=text,
+                problem=files.problem(position),
+                tokens=files.running.get(position),
+                approved=bool(flags & APPROVED_FLAG),
+                elsewhere=bool(flags & ELSEWHERE_FLAG),
+                duration_s=files.durations.get(position, 0.0),
+            )
+
+    def rows(self, names: Iterable[str]) -> list[dict]:
+        """Return what `FileStates.row` says of each file, in the order of the names."""
+        with self._open.lock:
+            return [self._open.files.row(position) for position in self._open.positions(names)]
+
+    def items(self, names: Iterable[str]) -> list[MediaItem]:
+        """Return the files of these names, each once, in the order of the folder."""
+        with self._open.lock:
+            return [self._open.scan.items[position] for position in sorted(set(self._open.positions(names)))]
+
+    def with_state(self, *states: State) -> list[str]:
+        """Return the names of all files in one of these states."""
+        with self._open.lock:
+            self._open.catch_up()
+            return [item.name for i, item in enumerate(self._open.scan.items) if self._open.files.state(i) in states]
+
+    def without_text(self, names: Iterable[str]) -> list[str]:
+        """Return the names whose caption was not read yet, is missing or is blank."""
+        with self._open.lock:
+            self._open.catch_up()
+            files, items = self._open.files, self._open.scan.items
+            return [
+                items[i].name for i in self._open.positions(names) if not (i in files.captioned and files.texts.get(i))
+            ]
+
+    def num_changed_outside(self, names: Iterable[str]) -> int:
+        """Count the captions that another program is known to have changed."""
+        with self._open.lock:
+            self._open.catch_up()
+            return sum(bool(self._open.files.flags(i) & ELSEWHERE_FLAG) for i in self._open.positions(names))
+
+    def search(self, words: str) -> list[str]:
+        """Return the names of the files whose name or caption holds all the words, whatever their case."""
+        with self._open.lock:
+            self._open.catch_up()
+            texts = self._open.files.texts
+            found = [(item.name, f"{item.name}\n{texts.get(i, '')}") for i, item in enumerate(self._open.scan.items)]
+        found = [(name, text.casefold()) for name, text in found]
+        for word in words.casefold().split():
+            found = [(name, text) for name, text in found if word in text]
+        return [name for name, _ in found]

@@ -1,0 +1,117 @@
+"""The state of the open folder that the viewers, the look-ups and the edits share."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from captioner.captions.store import CaptionStore
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import ItemEvent, JobEnded, JobStarted
+from captioner.library.file_states import FileStates
+from captioner.values import Kinds, MediaItem
+
+KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one scan of a folder found. A viewer that names another `id` saw a folder that is no longer open."""
+
+    id: str
+    folder: Path | None = None  # None: no folder was opened yet
+    recursive: bool = False
+    kinds: Kinds = "all"
+    items: tuple[MediaItem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The place of each name in `items`."""
+        return {item.name: position for position, item in enumerate(self.items)}
+
+    def position(self, item: MediaItem) -> int | None:
+        """Return the place of this very file, or None if it is not in the folder."""
+        position = self.positions.get(item.name)
+        return None if position is None or self.items[position].path != item.path else position
+
+
+class OpenFolder:
+    """The files of the open folder, their states and the latest changes.
+
+    Hold `lock` to use anything but `scan`, which any thread may read.
+    """
+
+    def __init__(self, events: EventLog, captions: CaptionStore) -> None:
+        self.lock = threading.RLock()
+        self.captions = captions
+        self.cursor = self.revision = 0
+        self._events = events
+        self._job, self._trying = 0, False  # the running job, and whether it only tries a prompt
+        # The time makes ids differ from those of an earlier process, which an open browser tab may still use.
+        self._num_scans = int(time.time() * 10)
+        self.show(None)
+
+    def show(
+        self,
+        folder: Path | None,
+        recursive: bool = False,
+        kinds: Kinds = "all",
+        items: tuple[MediaItem, ...] = (),
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        """Replace the open folder; every viewer has to fetch the list again."""
+        self._num_scans += 1
+        self.scan = Scan(f"{self._num_scans:x}", folder, recursive, kinds, items, warnings)
+        self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, position)
+        self.oldest = self.revision  # the first revision from which all changes are known
+        self.files = FileStates(folder, items, self.captions, self.touch)
+
+    def positions(self, names: Iterable[str]) -> list[int]:
+        """Return the positions of the files of these names; unknown names are left out."""
+        known = self.scan.positions
+        return [known[name] for name in names if name in known]
+
+    def touch(self, position: int) -> None:
+        """Note that viewers have to see this file again."""
+        self.revision += 1
+        self._changed.append((self.revision, position))
+        if len(self._changed) == KEPT_CHANGES:
+            self.oldest = max(self.oldest, self._changed[0][0] - 1)
+
+    def forget_changes(self) -> None:
+        """Have every viewer fetch the list again."""
+        self.revision += 1
+        self.oldest = self.revision
+
+    def changed_since(self, revision: int) -> list[int]:
+        """Return the positions of the files that changed after a revision, each once."""
+        return list(dict.fromkeys(position for number, position in self._changed if number > revision))
+
+    def catch_up(self) -> None:
+        """Apply the events since the last call."""
+        news = self._events.since(self.cursor)
+        if news and news[0].number > self.cursor + 1:  # some events are gone: nobody asked for too long
+            self._check_captions()
+        for event in news:
+            self.cursor = event.number
+            if isinstance(event, JobStarted):
+                self._job, self._trying = event.job, not event.saves
+            elif isinstance(event, JobEnded) and event.job == self._job:
+                self._trying = False
+                self.files.running.clear()
+            elif isinstance(event, ItemEvent) and not self._trying:
+                position = self.scan.positions.get(event.item)
+                if position is not None and self.scan.items[position].path == event.path:
+                    self.files.apply(position, event)
+
+    def _check_captions(self) -> None:
+        """Look again which files have captions, and begin a new scan id."""
+        items = tuple(item._replace(has_caption=item.caption_path.is_file()) for item in self.scan.items)
+        self._num_scans += 1
+        self.scan = replace(self.scan, id=f"{self._num_scans:x}", items=items)
+        self.files.find_captions(items)
+        self._changed.clear()

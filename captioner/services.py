@@ -24,6 +24,7 @@ from captioner.jobs.runner import JobRunner
 from captioner.jobs.throughput import RunStore
 from captioner.library.bulk import BulkDone, BulkEdit, bulk_edit
 from captioner.library.library import Library
+from captioner.media.discover import find_item
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.devices import check_quantization, expand_devices
@@ -151,7 +152,7 @@ class Services:
         user chose these very files, also those whose captions were changed elsewhere.
         Raises JobError, PromptError, ModelError.
         """
-        job = replace(self._job(names), consent=consent)
+        job = replace(self._job(self._chosen(names)), consent=consent)
         if existing:
             job = replace(job, existing=existing)
         self.claim()
@@ -218,17 +219,26 @@ class Services:
         """
         if not text.strip():
             raise PromptError("write a prompt to try it")
-        job = self._job([name])
-        if not job.items:
+        items = self._chosen([name])
+        if not items:
             raise JobError(f"{name} is not in the open folder; open the folder again")
-        return self.jobs.start(replace(job, prompt=text.strip(), save=False))
+        return self.jobs.start(replace(self._job(items), prompt=text.strip(), save=False))
+
+    def try_file(self, path: Path) -> int:
+        """Caption one file of any folder and save nothing; the caption comes as ItemTried.
+
+        Returns the job's number. Raises MediaError, FolderError, PromptError, ModelError.
+        """
+        if self.roots.leads_out(path):
+            self.roots.resolve(path)  # raises the reason
+        return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 
     def plan(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunPlan:
         """What `start` would do with these names. Opens some of the files, for about `budget_s`; changes nothing.
 
         Raises what `start` raises, and StateError.
         """
-        job = self._job(names)
+        job = self._job(self._chosen(names))
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.runs.throughput(job.model.specs, job.plan)
         left_alone = len(job.items) - len(items)
@@ -253,13 +263,17 @@ class Services:
         except CaptionError:  # its caption file cannot be read, so it will fail
             return False
 
-    def _job(self, names: Collection[str] | None) -> Job:
+    def _chosen(self, names: Collection[str] | None) -> tuple[MediaItem, ...]:
+        """Return the items of the open folder with these names, or all. Raises JobError when no folder is open."""
         if self.library.folder is None:
             raise JobError("open a folder first")
         chosen = None if names is None else set(names)
+        return tuple(item for item in self.library.items if chosen is None or item.name in chosen)
+
+    def _job(self, items: tuple[MediaItem, ...]) -> Job:
         settings, preset = self._settings, self.preset()
         return Job(
-            items=tuple(item for item in self.library.items if chosen is None or item.name in chosen),
+            items=items,
             model=self._model(preset),
             prompt=self.prompt_text(),
             plan=sampling_plan(settings, preset),

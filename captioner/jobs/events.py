@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from captioner.values import Caption
+
 JobOutcome = Literal["done", "stopped", "failed"]
 ReplicaState = Literal["starting", "ready", "lost", "closed"]
 
@@ -93,6 +95,7 @@ class ItemTried(ItemEvent):
     caption: str
     tokens: int
     seconds: float
+    made: Caption | None = None  # how the caption was made, with the text as the model wrote it
 
 
 @dataclass(frozen=True, kw_only=True)

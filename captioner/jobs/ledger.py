@@ -44,7 +44,7 @@ class Ledger:
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         self.counts["done"] += 1
         about = {"tokens": caption.num_tokens, "seconds": round(caption.seconds, 3)}
-        self._log.append(ItemTried(**self._about(item), caption=text, **about))
+        self._log.append(ItemTried(**self._about(item), caption=text, **about, made=caption))
 
     def skipped(self, item: MediaItem, reason: str) -> None:
         self._record("skipped", item, reason)

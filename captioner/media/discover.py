@@ -13,6 +13,7 @@ from typing import Any, Literal
 from captioner.errors import FolderError, MediaError
 from captioner.media import picture as pictures
 from captioner.media.video import VideoFile
+from captioner.system.roots import expand_user
 from captioner.values import MediaInfo, MediaItem, MediaKind
 
 VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
@@ -75,6 +76,18 @@ def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
         timeline = pictures.read_timeline(image)
         codec = (image.format or "").lower()
         return MediaInfo(width, height, timeline.duration_ms / 1000, timeline.fps, len(timeline.starts_ms), 0, codec)
+
+
+def find_item(path: Path) -> MediaItem:
+    """Return the item of one media file, named by its file name. Raises MediaError, whose message names the file."""
+    path = Path(expand_user(str(path))).absolute()
+    try:
+        kind, status = check_file(path), path.stat()
+    except (MediaError, OSError) as error:
+        raise MediaError(f"{path}: {error}") from None
+    caption = path.with_suffix(".txt")
+    about = (kind, status.st_size, status.st_mtime, caption.name, caption.is_file())
+    return MediaItem(path.parent, path.name, path.name, *about)
 
 
 def nowhere(_: Path) -> bool:

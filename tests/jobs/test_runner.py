@@ -464,6 +464,7 @@ def test_a_try_tells_the_caption_and_keeps_nothing(runner, library, tmp_path):
     events, ended = run(jobs, job(library, "cpu", save=False, decoration=Decoration("sks")))
     tried = [e for e in events if isinstance(e, ItemTried)]
     assert {(e.item, e.caption, e.tokens) for e in tried} == {(f"{i}.mp4", f"sks, {i} by cpu", 3) for i in range(8)}
+    assert {(e.made.text, e.made.num_tokens) for e in tried} == {(f"{i} by cpu", 3) for i in range(8)}
     assert (ended.outcome, ended.done, log.snapshot().done) == ("done", 8, 8)
     assert {path.name: path.read_bytes() for path in library.iterdir()} == before
     with sqlite3.connect(tmp_path / "captioner.sqlite") as database:

@@ -8,7 +8,7 @@ import pytest
 
 from captioner.errors import FolderError, MediaError
 from captioner.media import discover as media
-from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, discover, probe
+from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, discover, find_item, probe
 from tests.support.media_maker import make_animation, make_picture, make_video
 
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -47,6 +47,14 @@ def test_item_tells_path_size_and_time(tmp_path):
     assert (item.name, item.filename, item.size_bytes, item.modified_s) == ("sub/a.mp4", "a.mp4", 5, 1234.5)
     assert item.path == tmp_path / "sub" / "a.mp4"
     assert item.caption_path == tmp_path / "sub" / "a.txt"
+
+
+def test_one_file_is_the_item_that_its_folder_shows(tmp_path):
+    touch(tmp_path, "a.mp4", "a.txt", "b.png")
+    assert tuple(find_item(tmp_path / name) for name in ("a.mp4", "b.png")) == discover(tmp_path).items
+    for name, reason in (("none.mp4", "no such file"), ("a.txt", "not a video or image")):
+        with pytest.raises(MediaError, match=f"^{tmp_path / name}: {reason}"):
+            find_item(tmp_path / name)
 
 
 def test_caption_state_is_told_without_opening_a_file(tmp_path):

@@ -44,7 +44,9 @@ UI_LAYERS = {
 }
 MAX_ROOMS, MAX_MODULES = 12, 7
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "torchvision", "accelerate"}
-BENCHES_OF_A_MODEL = {f"captioner/cli/bench/{name}.py" for name in ("engine", "meter", "models", "roofline", "ways")}
+BENCHES_OF_A_MODEL = {
+    f"captioner/cli/bench/{name}.py" for name in ("engine", "meter", "models", "roofline", "variants")
+}
 MEDIA_LIBRARIES = {"av", "PIL", "cv2"}
 ENGINE_MAY_USE = {
     "sageattention",

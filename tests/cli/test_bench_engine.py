@@ -12,8 +12,8 @@ from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
 from captioner.cli.bench import command, roofline
 from captioner.cli.bench.engine import bench_engine, same_tokens
 from captioner.cli.bench.models import GEOMETRIES, open_model
-from captioner.cli.bench.pictures import draw_lengths, render_clips
-from captioner.cli.bench.ways import EngineSettings
+from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
+from captioner.cli.bench.variants import EngineSettings
 from captioner.demo import build
 
 ROOT = Path(__file__).resolve().parents[2]

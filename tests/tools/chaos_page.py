@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from captioner.cli.bench.page import pulse_request
+from tests.support.pulse import pulse_request
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = ("done", "failed", "stopped")

@@ -17,13 +17,13 @@ from pathlib import Path
 import httpx
 import psutil
 
-from captioner.cli.bench.page import pulse_request
 from captioner.jobs.event_log import KEPT_EVENTS
 from captioner.jobs.events import ItemProgress
 from captioner.services import Services
 from captioner.ui.launch import launch
 from captioner.ui.page import build
 from tests.support.media_maker import make_picture, make_video
+from tests.support.pulse import pulse_request
 
 # Of the medians of the second and the last quarter of the rounds. Memory: allocators keep what they have had.
 BOUNDS = {"memory_mb": 0.08, "replica_mb": 0.08, "handles": 0.02, "threads": 0.0, "processes": 0.0}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import httpx
 
-from captioner.cli.bench.page import pulse_request
+from tests.support.pulse import pulse_request
 
 PULSE_S = 1.0
 THUMBNAILS = 5  # fetched after each pulse, as a gallery that is being scrolled does

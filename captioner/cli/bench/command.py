@@ -20,33 +20,14 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     bench = commands.add_parser("bench", help="measure the speed on this machine")
     benches = bench.add_subparsers(required=True, metavar="WHAT")
     _add_sample(benches)
-    _add_discovery(benches)
     _add_engine(benches)
-    _add_folder(benches)
-    _add_replicas(benches)
-    _add_feed(benches)
-    _add_page(benches)
-
-
-def _add_page(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "page", _run_page, "the page with many files and viewers, in a real Chromium")
-    parser.add_argument("--files", type=_at_least_1, default=50_000, help="default %(default)s")
-    parser.add_argument("--viewers", type=_at_least_1, default=20, help="default %(default)s")
-    _add_json(parser)
-
-
-def _run_page(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.page import bench_page
-
-    bench_page(args.files, args.viewers, args.json)
-    return 0
 
 
 def _add_sample(benches: argparse._SubParsersAction) -> None:
     parser = add_command(benches, "sample", _run_sample, "frame sampling against seeking frame by frame")
     parser.add_argument("--folder", type=Path, help="keep the clips it makes here, for the next time")
     parser.add_argument("--repeats", type=int, default=3, help="default %(default)s")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _run_sample(args: argparse.Namespace) -> int:
@@ -56,26 +37,13 @@ def _run_sample(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_discovery(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "discovery", _run_discovery, "scanning a folder against reading its names")
-    parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
-    _add_json(parser)
-
-
-def _run_discovery(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.media import bench_discovery
-
-    bench_discovery(args.files, max(1, args.files // 100), args.files * 3 // 5, as_json=args.json)
-    return 0
-
-
 def _add_engine(benches: argparse._SubParsersAction) -> None:
     text = "the engine against the original's way, one clip at a time and fixed batches, on rendered clips"
     parser = add_command(benches, "engine", _run_engine, text)
     _add_model(parser, default="100m")
-    parser.add_argument("--clips", type=_at_least_1, default=24, help="default %(default)s")
+    parser.add_argument("--clips", type=at_least_1, default=24, help="default %(default)s")
     text = "a row that runs N clips at once takes at most N x WAVES clips; default: every row takes all"
-    parser.add_argument("--waves", type=_at_least_1, default=0, help=text)
+    parser.add_argument("--waves", type=at_least_1, default=0, help=text)
     parser.add_argument("--frames", type=_range, default=(16, 16), metavar="N|LO-HI", help="of each clip; default 16")
     parser.add_argument(
         "--size",
@@ -92,23 +60,23 @@ def _add_engine(benches: argparse._SubParsersAction) -> None:
         help="that each clip gets, most near the middle; the same in every row; default 20-140",
     )
     parser.add_argument("--slots", type=_numbers, metavar="N,N,...", help="default 1,4,8,16; on a GPU 1,8,32,64")
-    parser.add_argument("--batch", type=_at_least_1, default=8, help="size of the fixed batches; default %(default)s")
+    parser.add_argument("--batch", type=at_least_1, default=8, help="size of the fixed batches; default %(default)s")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--attention", default="auto", choices=("auto", "sdpa"), help="of the slots; default auto")
     parser.add_argument("--compile", action="store_true", help="compile the decode step of the slots")
     parser.add_argument("--sage", action="store_true", help="SageAttention in the slots")
     parser.add_argument("--no-graphs", action="store_true", help="no CUDA graphs in the slots")
-    parser.add_argument("--repeats", type=_at_least_1, default=1, help="rounds; the median counts; default %(default)s")
+    parser.add_argument("--repeats", type=at_least_1, default=1, help="rounds; the median counts; default %(default)s")
     parser.add_argument(
         "--skip", action="append", default=[], choices=ENGINE_PATHS, help="leave these rows out; may be repeated"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the clips and their lengths; default %(default)s")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _run_engine(args: argparse.Namespace) -> int:
     from captioner.cli.bench.engine import bench_engine
-    from captioner.cli.bench.ways import EngineSettings
+    from captioner.cli.bench.variants import EngineSettings
 
     settings = EngineSettings(
         model=args.model,
@@ -135,70 +103,23 @@ def _run_engine(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_folder(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "folder", _run_folder, "scanning, probing and thumbnails of a folder of clips")
-    parser.add_argument("--files", type=_at_least_1, default=2000, help="default %(default)s")
-    parser.add_argument("--repeats", type=_at_least_1, default=5, help="default %(default)s")
-    _add_json(parser)
-
-
-def _run_folder(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.folder import bench_folder
-
-    bench_folder(args.files, args.repeats, args.json)
-    return 0
-
-
-def _add_replicas(benches: argparse._SubParsersAction) -> None:
-    text = "one worker process against two, one core each, on the same clips"
-    parser = add_command(benches, "replicas", _run_replicas, text)
-    parser.add_argument("--model", default="tiny", help=f"{MODELS}; default %(default)s")
-    parser.add_argument("--clips", type=_at_least_1, default=48, help="default %(default)s")
-    parser.add_argument("--new-tokens", type=_at_least_1, default=300, help="of each clip; default %(default)s")
-    parser.add_argument("--repeats", type=_at_least_1, default=3, help="default %(default)s")
-    _add_json(parser)
-
-
-def _run_replicas(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.replicas import bench_replicas
-
-    bench_replicas(args.model, args.clips, args.new_tokens, args.repeats, args.json)
-    return 0
-
-
-def _add_feed(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "feed", _run_feed, "whether the engine waits for clips, and the memory that takes")
-    parser.add_argument("--model", default="demo", help=f"{MODELS}; default %(default)s")
-    parser.add_argument("--clips", type=_at_least_1, default=40, help="of 720p; default %(default)s")
-    parser.add_argument("--more", type=int, default=400, help="and then so many; 0: not; default %(default)s")
-    parser.add_argument("--folder", type=Path, help="keep the clips it makes here, for the next time")
-    _add_json(parser)
-
-
-def _run_feed(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.feed import bench_feed
-
-    bench_feed(args.model, args.clips, args.more, args.folder, args.json)
-    return 0
-
-
 def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--model", default=default, help=f"{MODELS}; default %(default)s")
     parser.add_argument(
         "--random-weights", action="store_true", help="the real sizes, filled at random: same speed, no download"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, ...; default %(default)s")
-    parser.add_argument("--threads", type=_at_least_1, help="of the CPU; default: as torch has it")
+    parser.add_argument("--threads", type=at_least_1, help="of the CPU; default: as torch has it")
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with rows")
 
 
 # Values of options: argparse turns a ValueError into one line.
 
 
-def _at_least_1(text: str) -> int:
+def at_least_1(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
@@ -208,7 +129,7 @@ def _at_least_1(text: str) -> int:
 def _range(text: str) -> tuple[int, int]:
     """N or LO-HI."""
     low, _, high = text.partition("-")
-    bounds = _at_least_1(low), _at_least_1(high or low)
+    bounds = at_least_1(low), at_least_1(high or low)
     if bounds[0] > bounds[1]:
         raise argparse.ArgumentTypeError(f"{text} ends before it begins")
     return bounds
@@ -224,4 +145,4 @@ def _sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(_at_least_1(part) for part in text.split(","))
+    return tuple(at_least_1(part) for part in text.split(","))

@@ -22,10 +22,10 @@ import transformers
 
 from captioner.cli.bench.meter import Meter
 from captioner.cli.bench.models import open_model
-from captioner.cli.bench.pictures import draw_lengths, render_clips
+from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
 from captioner.cli.bench.report import Report
 from captioner.cli.bench.roofline import Clip, Device, caption_s, measure_device
-from captioner.cli.bench.ways import EngineSettings, Job, Outcome, Way, make_ways, prepare_all, shortened
+from captioner.cli.bench.variants import EngineSettings, Job, Outcome, Way, make_ways, prepare_all, shortened
 from captioner.engine.loading import pick_device, pick_dtype
 from captioner.engine.prepare import Prepared
 from captioner.errors import CaptionerError, ModelError

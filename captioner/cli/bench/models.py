@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import transformers
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from captioner.demo.build import Geometry, build_model, build_processor, build_tokenizer
@@ -108,16 +107,3 @@ def model_folder(name: str) -> Path:
         hint = "add --random-weights" if name in GEOMETRIES else f"choose one of {', '.join(GEOMETRIES)}"
         raise ModelError(f"{name} is no folder that holds a model; {hint}, or give a folder")
     return folder
-
-
-def saved_folder(name: str, scratch: Path) -> Path:
-    """Where a worker process can load the model from; random weights are written to `scratch` first."""
-    if name not in ALWAYS_RANDOM:
-        return model_folder(name)
-    tokenizer = build_tokenizer(CORPUS, 400)
-    model = build_model(tokenizer, GEOMETRIES[name], seed=1)
-    model.generation_config = endless(model.generation_config)
-    transformers.utils.logging.disable_progress_bar()
-    model.save_pretrained(scratch)
-    build_processor(tokenizer, RELEASED_MIN_IMAGE_PIXELS).save_pretrained(scratch)
-    return scratch

@@ -2,9 +2,9 @@
 
 import json
 
-from captioner.cli.bench.feed import bench_feed
-from captioner.cli.bench.media import ClipRecipe
-from captioner.cli.bench.replicas import bench_replicas
+from captioner.cli.bench.encoded_clips import ClipRecipe
+from tests.bench.feed import bench_feed
+from tests.bench.replicas import bench_replicas
 
 
 def test_one_replica_and_two_caption_the_same_clips(capsys):
@@ -17,7 +17,7 @@ def test_one_replica_and_two_caption_the_same_clips(capsys):
 
 def test_feed_tells_share_of_time_and_memory(capsys, monkeypatch):
     tiny = ClipRecipe("tiny", "tiny.mp4", (96, 64), 1, 24, "libx264", {"preset": "ultrafast"})
-    monkeypatch.setattr("captioner.cli.bench.feed.RECIPE", tiny)
+    monkeypatch.setattr("tests.bench.feed.RECIPE", tiny)
     bench_feed("tiny", num_clips=2, num_more=3, as_json=True)
     report = json.loads(capsys.readouterr().out)
     assert [row["clips"] for row in report["rows"]] == [2, 3]

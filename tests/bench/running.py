@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import transformers
+
 from captioner.captions.store import CaptionStore
+from captioner.cli.bench.models import (
+    ALWAYS_RANDOM,
+    CORPUS,
+    GEOMETRIES,
+    RELEASED_MIN_IMAGE_PIXELS,
+    endless,
+    model_folder,
+)
+from captioner.demo.build import build_model, build_processor, build_tokenizer
 from captioner.errors import CaptionerError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemFailed, JobEnded
@@ -66,3 +77,16 @@ def open_runner(
             jobs.close()
             log.close()
             database.close()
+
+
+def saved_folder(name: str, scratch: Path) -> Path:
+    """Where a worker process can load the model from; random weights are written to `scratch` first."""
+    if name not in ALWAYS_RANDOM:
+        return model_folder(name)
+    tokenizer = build_tokenizer(CORPUS, 400)
+    model = build_model(tokenizer, GEOMETRIES[name], seed=1)
+    model.generation_config = endless(model.generation_config)
+    transformers.utils.logging.disable_progress_bar()
+    model.save_pretrained(scratch)
+    build_processor(tokenizer, RELEASED_MIN_IMAGE_PIXELS).save_pretrained(scratch)
+    return scratch

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import psutil
 
-from captioner.cli.bench.folder import link
-from captioner.cli.bench.media import ClipRecipe, make_clip
-from captioner.cli.bench.models import saved_folder
+from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
 from captioner.cli.bench.report import Report
-from captioner.cli.bench.running import Runner, open_runner
 from captioner.cli.bench.timing import alternate, ratio
 from captioner.replicas.process import ProcessReplica
 from captioner.values import GenerationOptions, ModelSpec, SamplePlan
+from tests.bench.folder import link
+from tests.bench.running import Runner, open_runner, saved_folder
 
 RECIPE = ClipRecipe("1 s", "source.mp4", (160, 96), 1, 24, "libx264", {"preset": "veryfast"})
 PLAN = SamplePlan(max_frames=4, min_frames=4, frame_size=96)

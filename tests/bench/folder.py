@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from captioner.cli.bench.media import ClipRecipe, make_clip
+from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
 from captioner.cli.bench.report import Report
 from captioner.cli.bench.timing import alternate
 from captioner.errors import CaptionerError

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ import psutil
 from captioner.cli.bench.report import Report
 from captioner.demo.clips import write_samples
 from captioner.errors import CaptionerError
+from tests.support.chromium import CHROMIUM, LIGHT_WINDOWS
+from tests.support.pulse import pulse_request
 
-CHROMIUM = Path("/usr/bin/chromium")
-# Chromium 156 fills every new window with controls of its own, which takes more processor time than the page does.
-LIGHT_WINDOWS = "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup"
-APP = Path(__file__).parents[3] / "app.py"
+APP = Path(__file__).parents[2] / "app.py"
 START_TIMEOUT_S = 120
 PULSE_S = 1.0
 WATCH_S = 20.0
@@ -127,19 +126,6 @@ def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report
         thread.join()
     report.add(f"{num_viewers} viewers", round(100 * (busy - idle), 2), "% of a core", "")
     report.add("answer with viewers", round(statistics.median(answered), 3), "s", 0.2)
-
-
-def pulse_request(address: str) -> Callable[[int], dict]:
-    """Of a viewer by its number: the body of the request that its page sends every second."""
-    config = httpx.get(f"{address}config").json()
-    found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")
-    values = {component["id"]: component["props"].get("value") for component in config["components"]}
-    return lambda number: {
-        "data": [values[component] for component in found["inputs"]],  # as in a page that was opened just now
-        "fn_index": found["id"],
-        "trigger_id": None,
-        "session_hash": f"bench{number}",
-    }
 
 
 def _watch(address: str, body: dict, stop: threading.Event, answered: list[float]) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from captioner.cli.bench.folder import link
-from captioner.cli.bench.media import ClipRecipe, folder_or_temporary, make_clip
-from captioner.cli.bench.models import saved_folder
+from captioner.cli.bench.encoded_clips import ClipRecipe, folder_or_temporary, make_clip
 from captioner.cli.bench.report import Report
-from captioner.cli.bench.running import open_runner
 from captioner.replicas.process import ProcessReplica
 from captioner.replicas.protocol import Load, ReplicaEvent
 from captioner.values import GenerationOptions, ModelSpec, SamplePlan
+from tests.bench.folder import link
+from tests.bench.running import open_runner, saved_folder
 
 RECIPE = ClipRecipe("5 s 720p", "feed-720p-5s.mp4", (1280, 720), 5, 24, "libx264", {"preset": "veryfast"})
 STARVED_TARGET = 0.02

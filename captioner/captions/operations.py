@@ -5,7 +5,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from captioner.errors import JobError
 from captioner.system.database import Database, path_text, text_path
@@ -20,6 +20,8 @@ _COUNTS = """
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'failed') AS failed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'skipped') AS skipped
 """
+
+_UNFINISHED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def end_operation(connection: sqlite3.Connection, operation: int, state: State, 
     )
 
 
-def request_of(database: Database, operation: int) -> object:
-    """The `request` of its begin. Raises JobError for an unknown number."""
+def request_of(database: Database, operation: int) -> Any:
+    """Return the `request` that `begin_operation` was given. Raise JobError for an unknown number."""
     rows = database.rows("SELECT request_json FROM operations WHERE id = ?", (operation,))
     if not rows:
         raise _unknown(operation)
@@ -79,10 +81,22 @@ def operation_info(database: Database, operation: int) -> OperationInfo:
     return _info(rows[0])
 
 
-def recent_operations(database: Database, limit: int = 50) -> list[OperationInfo]:
-    """The latest first."""
-    rows = database.rows(f"SELECT o.*, {_COUNTS} FROM operations o ORDER BY o.id DESC LIMIT ?", (limit,))
-    return [_info(row) for row in rows]
+def recent_operations(
+    database: Database, limit: int = 50, cache: dict[tuple, OperationInfo] | None = None
+) -> list[OperationInfo]:
+    """Return the latest operations, the latest first.
+
+    cache: keeps what cannot change any more between calls, since counting the items of a job with 50,000 takes time.
+    """
+    known = {} if cache is None else cache
+    found = []
+    for row in database.rows("SELECT id, state, undone_at_s FROM operations ORDER BY id DESC LIMIT ?", (limit,)):
+        key = tuple(row)
+        info = known.get(key) or operation_info(database, row["id"])
+        if row["state"] in ("done", "resumed", "dismissed"):
+            known[key] = info
+        found.append(info)
+    return found
 
 
 def last_standing(database: Database) -> OperationInfo | None:
@@ -108,6 +122,53 @@ def mark_undone(connection: sqlite3.Connection, operation: int, undone: bool) ->
     """Within the caller's transaction. undone False: it stands again, since its undo was undone."""
     connection.execute(
         "UPDATE operations SET undone_at_s = ? WHERE id = ?", (time.time() if undone else None, operation)
+    )
+
+
+def interrupt_running_jobs(connection: sqlite3.Connection) -> None:
+    """Mark jobs that still count as running as interrupted: their process has ended. In the caller's transaction."""
+    connection.execute(
+        "UPDATE operations SET state = 'interrupted', reason = 'the program ended while it ran', ended_at_s = ? "
+        "WHERE state = 'running' AND kind = 'job'",
+        (time.time(),),
+    )
+
+
+def unfinished_jobs(database: Database) -> list[sqlite3.Row]:
+    """Return the rows of all jobs that ended early, stand, and were neither resumed nor dismissed; the newest first.
+
+    They may have no items left all the same.
+    """
+    return database.rows(f"SELECT o.* FROM operations o WHERE {_UNFINISHED} ORDER BY o.id DESC")
+
+
+def is_unfinished(database: Database, operation: int) -> bool:
+    """Return whether `unfinished_jobs` holds this operation."""
+    return bool(database.rows(f"SELECT 1 FROM operations o WHERE o.id = ? AND {_UNFINISHED}", (operation,)))
+
+
+def close_unfinished(connection: sqlite3.Connection, operation: int, state: State) -> bool:
+    """Give an unfinished job its final state, in the caller's transaction; return False if it was not unfinished."""
+    return (
+        connection.execute(
+            "UPDATE operations AS o SET state = ?1, reason = CASE ?1 WHEN 'done' THEN '' ELSE reason END "
+            f"WHERE id = ?2 AND {_UNFINISHED}",
+            (state, operation),
+        ).rowcount
+        > 0
+    )
+
+
+def dismiss_failed_starts(connection: sqlite3.Connection, job: int) -> None:
+    """Dismiss the jobs before `job` over the same items that failed to start. In the caller's transaction."""
+    connection.execute(
+        "UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 "
+        "AND (folder, total) = (SELECT folder, total FROM operations WHERE id = ?1) "
+        "AND json_extract(request_json, '$.resumes') IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) "
+        "AND (SELECT items_json FROM job_lists WHERE operation = o.id) "
+        "= (SELECT items_json FROM job_lists WHERE operation = ?1)",
+        (job,),
     )
 
 

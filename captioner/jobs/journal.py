@@ -4,14 +4,24 @@ import itertools
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from sqlite3 import Row
 from typing import TypeVar
 
-from captioner.captions.operations import OperationInfo, begin_operation, end_operation, operation_info, request_of
+from captioner.captions.operations import (
+    OperationInfo,
+    begin_operation,
+    close_unfinished,
+    dismiss_failed_starts,
+    end_operation,
+    interrupt_running_jobs,
+    is_unfinished,
+    recent_operations,
+    request_of,
+    unfinished_jobs,
+)
 from captioner.captions.store import CaptionStore
 from captioner.captions.text import Decoration
 from captioner.errors import JobError, StateError
@@ -19,8 +29,7 @@ from captioner.jobs.events import JobOutcome
 from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.recorder import JobRecorder, storable, told
 from captioner.jobs.unfinished import (
-    NUM_LEFT,
-    count_left,
+    count_ended,
     items_left,
     items_text,
     leave_out,
@@ -29,7 +38,7 @@ from captioner.jobs.unfinished import (
     reconcile,
 )
 from captioner.redaction import redact
-from captioner.system.database import Database, path_text
+from captioner.system.database import Database
 from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
 log = logging.getLogger(__name__)
@@ -37,18 +46,6 @@ log = logging.getLogger(__name__)
 KEPT_UNFINISHED = 10  # older ones are not offered any more
 
 T = TypeVar("T")
-
-_OFFERED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
-
-# A job that failed before any of its items had a turn is offered no more once the same items are tried again.
-_FORGET_FAILED_STARTS = """
-    UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 AND folder = ?2
-    AND total = ?3 AND json_extract(request_json, '$.resumes') IS NULL
-    AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) AND (
-        SELECT i.items_json = again.items_json FROM job_lists i, job_lists again
-        WHERE i.operation = o.id AND again.operation = ?1
-    )
-"""
 
 
 @dataclass(frozen=True)
@@ -85,16 +82,12 @@ class Journal:
     def settle(self) -> None:
         """At the start of the one program that runs jobs: what still says that it runs was cut short."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE operations SET state = 'interrupted', reason = 'the program ended while it ran', "
-                "ended_at_s = ? WHERE state = 'running' AND kind = 'job'",
-                (time.time(),),
-            )
+            interrupt_running_jobs(connection)
         self._reconcile_all()
-        self._database.execute(  # it ended with all done but for this note
-            f"UPDATE operations AS o SET state = 'done', reason = '' WHERE kind = 'job' AND state = 'interrupted' "
-            f"AND {NUM_LEFT} = 0"
-        )
+        for row in unfinished_jobs(self._database):
+            if row["state"] == "interrupted" and not self._num_left(row):  # only its end was not written
+                with self._database.transaction() as connection:
+                    close_unfinished(connection, row["id"], "done")
 
     def begin(
         self,
@@ -128,18 +121,14 @@ class Journal:
         title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
         listed = items_text(job.items)
         with self._database.transaction() as connection:
-            if resumes is not None:
-                taken = connection.execute(
-                    f"UPDATE operations AS o SET state = 'resumed' WHERE id = ? AND {_OFFERED}", (resumes,)
-                )
-                if not taken.rowcount:
-                    raise JobError(f"job {resumes} is not unfinished any more; it runs again or was done by another")
+            if resumes is not None and not close_unfinished(connection, resumes, "resumed"):
+                raise JobError(f"job {resumes} has already been resumed or finished")
             operation = begin_operation(connection, "job", title, folder, total, request)
             connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, listed))
             for name, num in (losses or {}).items():
                 connection.execute(*told(operation, name, state="waiting", losses=num))
             if resumes is None:
-                connection.execute(_FORGET_FAILED_STARTS, (operation, path_text(folder), total))
+                dismiss_failed_starts(connection, operation)
         self._recorders[operation] = JobRecorder(self._database, operation)
         return operation
 
@@ -178,7 +167,7 @@ class Journal:
         for row in self._offered():
             about = json.loads(row["request_json"])
             values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
-            left = self._num_left(row["id"])
+            left = self._num_left(row)
             found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
         return found
 
@@ -192,8 +181,8 @@ class Journal:
         """
         self._write_ends()
         about = request_of(self._database, operation)
-        if not self._database.rows(f"SELECT 1 FROM operations o WHERE o.id = ? AND {_OFFERED}", (operation,)):
-            raise JobError(f"job {operation} is not unfinished: it runs, is done, or was resumed")
+        if not is_unfinished(self._database, operation):
+            raise JobError(f"job {operation} cannot be resumed: it is running, finished or already resumed")
         self._captions.settle(operation)
         self._reconcile(operation, about)
         items = items_left(self._database, operation, about)
@@ -225,32 +214,21 @@ class Journal:
 
     def dismiss(self, operation: int) -> None:
         """Offer it no more. Its captions stay as they are."""
-        self._database.execute(
-            f"UPDATE operations AS o SET state = 'dismissed' WHERE id = ? AND {_OFFERED}", (operation,)
-        )
+        with self._database.transaction() as connection:
+            close_unfinished(connection, operation, "dismissed")
 
     def recent(self, limit: int = 50) -> list[OperationInfo]:
-        """Jobs, bulk edits and undos, the latest first."""
-        sql = "SELECT id, state, undone_at_s FROM operations ORDER BY id DESC LIMIT ?"
-        return [self._info(*row) for row in self._database.rows(sql, (limit,))]
-
-    def _info(self, operation: int, state: str, undone_at_s: float | None) -> OperationInfo:
-        """The items of what has ended for good are counted once: a job may have 50,000."""
-        key = (operation, state, undone_at_s)
-        if key in self._infos:
-            return self._infos[key]
-        info = operation_info(self._database, operation)
-        if state in ("done", "resumed", "dismissed"):
-            self._infos[key] = info
-        return info
+        """Return the latest jobs, bulk edits and undos, the latest first."""
+        return recent_operations(self._database, limit, self._infos)
 
     def _offered(self) -> list[Row]:
-        rows = self._database.rows(f"SELECT o.* FROM operations o WHERE {_OFFERED} ORDER BY o.id DESC")
-        return list(itertools.islice((row for row in rows if self._num_left(row["id"])), KEPT_UNFINISHED))
+        rows = (row for row in unfinished_jobs(self._database) if self._num_left(row))
+        return list(itertools.islice(rows, KEPT_UNFINISHED))
 
-    def _num_left(self, operation: int) -> int:
+    def _num_left(self, row: Row) -> int:
+        operation = row["id"]
         if operation not in self._left:
-            self._left[operation] = count_left(self._database, operation)
+            self._left[operation] = row["total"] - count_ended(self._database, operation)
         return self._left[operation]
 
     def _reconcile_all(self) -> None:

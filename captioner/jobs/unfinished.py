@@ -15,11 +15,11 @@ from captioner.values import MediaItem
 UNDECIDED = "whether its caption was written cannot be told now"
 
 _ENDED = "state NOT IN ('waiting', 'running')"
-NUM_LEFT = f"(o.total - (SELECT count(*) FROM job_items WHERE operation = o.id AND {_ENDED}))"  # of operations o
 
 
-def count_left(database: Database, operation: int) -> int:
-    ((num,),) = database.rows(f"SELECT {NUM_LEFT} FROM operations o WHERE id = ?", (operation,))
+def count_ended(database: Database, operation: int) -> int:
+    """Return how many items of a job have an outcome."""
+    ((num,),) = database.rows(f"SELECT count(*) FROM job_items WHERE operation = ? AND {_ENDED}", (operation,))
     return num
 
 

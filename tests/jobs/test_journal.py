@@ -204,7 +204,7 @@ def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, 
     assert state.journal.unfinished() == []
     with pytest.raises(JobError, match=f"nothing is left of job {number}"):
         state.journal.reopen(number)
-    with pytest.raises(JobError, match="is not unfinished"):
+    with pytest.raises(JobError, match="cannot be resumed: it is running, finished or already resumed"):
         state.journal.reopen(later)
 
 
@@ -234,7 +234,7 @@ def test_job_is_resumed_once(state, clips):
     assert [(job.state, job.reason) for job in state.journal.unfinished()] == [("failed", "out of memory")]
     job, _ = state.journal.reopen(number)
     resumed = state.journal.begin(job, clips, True, number)
-    with pytest.raises(JobError, match=f"job {number} is not unfinished any more"):
+    with pytest.raises(JobError, match=f"job {number} has already been resumed or finished"):
         state.journal.begin(job, clips, True, number)
     assert len(state.database.rows("SELECT id FROM operations")) == 2
     assert state.journal.unfinished() == []

@@ -31,7 +31,7 @@ from captioner.system.devices import check_quantization, expand_devices
 from captioner.system.files import claim_folder, state_folder
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots
-from captioner.values import ExistingPolicy, Kinds, MediaItem, ModelSpec
+from captioner.values import ExistingPolicy, KindFilter, MediaItem, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Services:
         self._settings_store.save(self._settings)
         return self._settings
 
-    def open_folder(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> Library:
+    def open_folder(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> Library:
         """Scan a folder and make it the current one. kinds: None as the settings say. Raises FolderError."""
         self.library.open(folder, recursive, kinds or self._settings.kinds)
         return self.library
@@ -176,16 +176,16 @@ class Services:
             raise JobError("no job is unfinished; there is nothing to go on with")
         folder, recursive = self.journal.place(operation)
         self.roots.resolve(folder)
-        job, losses = self.journal.reopen(operation, self._leads_out())
+        job, losses = self.journal.reopen(operation, self._find_obstacle())
         return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive, operation, losses), losses)
 
-    def _leads_out(self) -> Callable[[MediaItem], str]:
+    def _find_obstacle(self) -> Callable[[MediaItem], str]:
         """Why an item that was found earlier may not be captioned, or ""; looks at each folder once."""
-        folder_leads_out = functools.cache(self.roots.leads_out)
+        folder_escapes = functools.cache(self.roots.escapes)
 
         def obstacle(item: MediaItem) -> str:
-            out = folder_leads_out(item.folder) or any(map(self.roots.leads_out, (item.path, item.caption_path)))
-            return "it leads out of the folders that may be opened" if out else ""
+            out = folder_escapes(item.folder) or any(map(self.roots.escapes, (item.path, item.caption_path)))
+            return "it is outside the allowed folders" if out else ""
 
         return obstacle
 
@@ -229,7 +229,7 @@ class Services:
 
         Returns the job's number. Raises MediaError, FolderError, PromptError, ModelError.
         """
-        if self.roots.leads_out(path):
+        if self.roots.escapes(path):
             self.roots.resolve(path)  # raises the reason
         return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 MediaKind = Literal["video", "image"]
-Kinds = Literal["all", "video", "image"]
+KindFilter = Literal["all", "video", "image"]
 ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
 Quantization = Literal["none", "8bit", "4bit"]
 

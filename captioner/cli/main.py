@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def list_folder(args: argparse.Namespace) -> int:
     roots = given_roots(args)
-    found = discover(roots.resolve(args.folder), args.recursive, roots.leads_out)
+    found = discover(roots.resolve(args.folder), args.recursive, roots.escapes)
     for item in found.items:
         if args.json:
             row = item._asdict() | {"folder": str(item.folder)}
@@ -82,7 +82,7 @@ def list_folder(args: argparse.Namespace) -> int:
 
 def show_frames(args: argparse.Namespace) -> int:
     roots = Roots.local([args.file.parent, *args.root])
-    if roots.leads_out(args.file):
+    if roots.escapes(args.file):
         roots.resolve(args.file)  # raises the reason
     plan = SamplePlan(args.max_frames, args.fps, min(SamplePlan.min_frames, args.max_frames), args.frame_size)
     try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
-from captioner.values import ExistingPolicy, Kinds, Quantization
+from captioner.values import ExistingPolicy, KindFilter, Quantization
 
 Auto = Literal["auto"] | None
 
@@ -42,4 +42,4 @@ class SettingsOptions(TypedDict, total=False):
     caption_prefix: str | None
     caption_suffix: str | None
     recursive: bool | None
-    kinds: Kinds | None
+    kinds: KindFilter | None

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.files import write_atomic
-from captioner.values import ExistingPolicy, GenerationOptions, Kinds, Quantization, SamplePlan
+from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Settings(BaseModel):
     caption_suffix: str = Field("", max_length=200, description="Text after every new caption.")
     folder: OptionalPath = Field(None, description="Folder of videos and images.")
     recursive: bool = Field(False, description="Include the folders inside the folder.")
-    kinds: Kinds = Field("all", description="Which files of the folder to list: all, or only one kind.")
+    kinds: KindFilter = Field("all", description="Which files of the folder to list: all, or only one kind.")
 
     @field_validator("devices")
     @classmethod

@@ -16,7 +16,7 @@ from captioner.library.lookup import FileLookup
 from captioner.library.open_folder import OpenFolder, Scan
 from captioner.media.discover import discover
 from captioner.system.roots import EVERYWHERE, Roots
-from captioner.values import Kinds, MediaItem
+from captioner.values import KindFilter, MediaItem
 
 READ_AFTER_S = 2.0  # gives the page of the first viewer time to load
 
@@ -53,7 +53,7 @@ class Library:
     def items(self) -> tuple[MediaItem, ...]:
         return self._open.scan.items
 
-    def open(self, folder: Path, recursive: bool, kinds: Kinds = "all") -> int:
+    def open(self, folder: Path, recursive: bool, kinds: KindFilter = "all") -> int:
         """Scan a folder, show its files of these kinds, and return their number. Raises FolderError.
 
         When the same folder is scanned again, files that failed and are unchanged stay failed.
@@ -62,7 +62,7 @@ class Library:
         with shown.lock:
             shown.catch_up()
             cursor, revision = shown.cursor, shown.revision
-        found = discover(folder, recursive, self._roots.leads_out)
+        found = discover(folder, recursive, self._roots.escapes)
         items = tuple(item for item in found.items if kinds in ("all", item.kind))
         with shown.lock:
             shown.catch_up()

@@ -12,7 +12,7 @@ from captioner.captions.store import CaptionStore
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemEvent, JobEnded, JobStarted
 from captioner.library.file_states import FileStates
-from captioner.values import Kinds, MediaItem
+from captioner.values import KindFilter, MediaItem
 
 KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 
@@ -24,7 +24,7 @@ class Scan:
     id: str
     folder: Path | None = None  # None: no folder was opened yet
     recursive: bool = False
-    kinds: Kinds = "all"
+    kinds: KindFilter = "all"
     items: tuple[MediaItem, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ class OpenFolder:
         self,
         folder: Path | None,
         recursive: bool = False,
-        kinds: Kinds = "all",
+        kinds: KindFilter = "all",
         items: tuple[MediaItem, ...] = (),
         warnings: tuple[str, ...] = (),
     ) -> None:

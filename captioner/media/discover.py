@@ -90,15 +90,15 @@ def find_item(path: Path) -> MediaItem:
     return MediaItem(path.parent, path.name, path.name, *about)
 
 
-def nowhere(_: Path) -> bool:
+def _never(_: Path) -> bool:
     return False
 
 
-def discover(folder: Path, recursive: bool = False, leads_out: Callable[[Path], bool] = nowhere) -> Discovery:
+def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bool] = _never) -> Discovery:
     """Find the media files of a folder, with size, time and caption state, in one pass that opens no file.
 
     Hidden files and folders are left out, and links to folders are not followed. A caption is `<stem>.txt`; of several
-    files with the same stem only the first one's, and `<filename>.txt` for the others. leads_out: of a link to a file,
+    files with the same stem only the first one's, and `<filename>.txt` for the others. escapes: of a link to a file,
     whether it leads where nothing may be read; such files, and those with such captions, are left out.
     Raises FolderError.
     """
@@ -109,7 +109,7 @@ def discover(folder: Path, recursive: bool = False, leads_out: Callable[[Path], 
     while pending:
         current, prefix = pending.pop()
         try:
-            subfolders = _scan_folder(current, prefix, items, warnings, leads_out)
+            subfolders = _scan_folder(current, prefix, items, warnings, escapes)
         except OSError as error:
             if not prefix:
                 raise FolderError(_folder_message(folder, error)) from None
@@ -129,7 +129,7 @@ def _folder_message(folder: Path, error: OSError) -> str:
 
 
 def _scan_folder(
-    folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], leads_out: Callable[[Path], bool]
+    folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], escapes: Callable[[Path], bool]
 ) -> list[str]:
     """Add the folder's media files to `items`; returns the names of its subfolders in natural order. Raises OSError.
 
@@ -137,13 +137,13 @@ def _scan_folder(
     """
     with _listing(folder) as entries:
         found, texts, subfolders, links = _sort_out(entries, prefix, warnings)
-    outside = {name for name in links if leads_out(folder / name)}
+    outside = {name for name in links if escapes(folder / name)}
     found = _in_natural_order(found)
     captions = _caption_names(found, prefix, warnings)
     present = set(_folded(texts))
     for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
         if outside and (link := _first_of(outside, filename, caption)):
-            warnings.append(f"{prefix}{filename}: {link} is a link out of the folders that may be opened; skipped")
+            warnings.append(f"{prefix}{filename}: {link} links outside the allowed folders; skipped")
             continue
         fields = (
             folder,

@@ -79,7 +79,7 @@ class Roots:
             return True
         return ".." not in path.parts and any(path.is_relative_to(folder) for folder in self._folders)
 
-    def leads_out(self, file: str | Path) -> bool:
+    def escapes(self, file: str | Path) -> bool:
         """Whether a file is outside after its links. One that is not there does not lead anywhere."""
         if self._folders is None:
             return False
@@ -125,7 +125,7 @@ def _guess(text: str) -> Path:
 
 
 def _outside(text: str) -> str:
-    return f"outside of the folders that may be opened: {shown_path(text)}; to allow it, start with --root and a folder"
+    return f"{shown_path(text)} is outside the allowed folders; restart with --root DIR to allow it"
 
 
 def _reason(text: str, error: Exception) -> str:

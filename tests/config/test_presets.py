@@ -128,7 +128,7 @@ class TestConfined:
         assert find_preset(str(tmp_path / "inside" / "model"), roots).title == "model"
         assert find_preset("inside/model", roots).title == "model"
         for name in (str(tmp_path / "outside" / "model"), "outside/model", "inside/../outside/model", "~/x/y", "..\\x"):
-            with pytest.raises(FolderError, match="outside of the folders"):
+            with pytest.raises(FolderError, match="outside the allowed folders"):
                 find_preset(name, roots)
         with pytest.raises(ModelError, match="unknown model 'outside'"):
             find_preset("outside", roots)

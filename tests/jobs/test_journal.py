@@ -436,7 +436,7 @@ def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, ca
         ((listed,),) = services.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (resumed,))
         assert [fields[0] for fields in json.loads(listed)] == ["3.mp4", "4.png"]
         rows = services.database.rows("SELECT name, reason FROM job_items WHERE operation = 1 AND state = 'skipped'")
-        reason = "it leads out of the folders that may be opened"
+        reason = "it is outside the allowed folders"
         assert {tuple(row) for row in rows} == {(f"{n}.mp4", reason) for n in ("1", "2", "more/5", "more/6")}
     assert f"4 files of job {number} are left out: 1.mp4: {reason}" in caplog.text
 
@@ -447,7 +447,7 @@ def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
     for item in discover(clips).items:
         item.caption_path.symlink_to("/etc/hostname")
     with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
-        message = "nothing is left of job 1 but what cannot be captioned now: 1.mp4: it leads out of the folders"
+        message = "nothing is left of job 1 but what cannot be captioned now: 1.mp4: it is outside the allowed folders"
         with pytest.raises(JobError, match=message):
             services.resume(number)
 

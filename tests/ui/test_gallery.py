@@ -73,7 +73,7 @@ class TestBrowse:
         roots = Roots([inside])
         assert browse(inside, roots).parent is None
         for path in (inside / "link", inside / "..", outside):
-            with pytest.raises(FolderError, match="outside of the folders that may be opened"):
+            with pytest.raises(FolderError, match="outside the allowed folders"):
                 browse(path, roots)
 
     @pytest.mark.parametrize(("name", "message"), [("gone", "no such folder"), ("a\0b", "no such folder")])
@@ -240,11 +240,11 @@ class TestGallery:
     def _check_closed(self, services, folder):
         gallery = Gallery(services)
         gallery.recent.add(folder)
-        with pytest.raises(gr.Error, match="outside of the folders"):
+        with pytest.raises(gr.Error, match="outside the allowed folders"):
             gallery.open_folder(event(typed=str(folder), key="", recursive=False, edit=None))
         assert services.library.folder is None
         listing = gallery.browse(event(typed=str(folder), key="", number=1))["listing"]
-        assert listing["problem"].startswith("outside of the folders that may be opened: ")
+        assert listing["problem"].endswith(" is outside the allowed folders; restart with --root DIR to allow it")
         assert [found["name"] for found in listing["folders"]] == [str(folder.parent / "other")]
         assert gallery._bar(Counts())["recent"] == []
 

@@ -178,7 +178,7 @@ class TestHandlers:
         (tmp_path / "other").mkdir()
         with Services(tmp_path / "state", {"model": "demo"}, Roots([tmp_path / "other"])) as services:
             assert History(services, services.open_folder).rows() == []
-            with pytest.raises(JobError, match="outside of the folders"):
+            with pytest.raises(JobError, match="outside the allowed folders"):
                 history.undo(services, done.operation)
         assert "Then." in (folder / "still 02.txt").read_text()
 
@@ -189,7 +189,7 @@ class TestHandlers:
             operation = stopped_job(services)
         (tmp_path / "other").mkdir()
         confined = Services(state, {"model": "demo"}, Roots([tmp_path / "other"]))
-        with confined as services, pytest.raises(gr.Error, match="outside of the folders"):
+        with confined as services, pytest.raises(gr.Error, match="outside the allowed folders"):
             RunButtons(services).drop(gr.EventData(None, {"job": operation}))
         with Services(state, {"model": "demo"}) as services:
             assert [job.operation for job in services.unfinished()] == [operation]

@@ -98,9 +98,7 @@ def test_app_that_listens_tells_its_login_and_opens_no_other_folder(tmp_path):
         timeout=START_TIMEOUT_S,
     )
     assert refused.returncode == 2
-    assert refused.stderr == (
-        f"error: outside of the folders that may be opened: {clips}; to allow it, start with --root and a folder\n"
-    )
+    assert refused.stderr == (f"error: {clips} is outside the allowed folders; restart with --root DIR to allow it\n")
     with running_app(clips, "--listen", "--root", clips, "--state", tmp_path / "state") as (app, _):
         line = app.stdout.readline()
         assert line.startswith("Log in as captioner with the password ")

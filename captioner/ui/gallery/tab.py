@@ -22,7 +22,7 @@ from captioner.ui.gallery.estimate import TOOLTIP_JS, Planner
 from captioner.ui.gallery.folders import TOP, browse, decode_path, encode_path, nearest, top
 from captioner.ui.gallery.panel import Panel, panel, plain
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
-from captioner.values import Kinds
+from captioner.values import KindFilter
 
 BEGIN_WAIT_S = 0.4
 
@@ -46,10 +46,10 @@ class Gallery:
         answer = self.panel.keep_if_possible(event.edit)
         kinds = event._data.get("kinds")
         folder = self._services.roots.resolve(_chosen(event) or "")
-        self.enter(folder, bool(event.recursive), kinds if kinds in get_args(Kinds) else None)
+        self.enter(folder, bool(event.recursive), kinds if kinds in get_args(KindFilter) else None)
         return answer
 
-    def enter(self, folder: Path, recursive: bool, kinds: Kinds | None = None) -> None:
+    def enter(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> None:
         """Open a folder and keep it for the next start. kinds: None as the settings say. Raises FolderError.
 
         One after the other: a folder that is read slowly must not take the place of one that was asked for after it.

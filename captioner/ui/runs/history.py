@@ -142,7 +142,7 @@ def counts(operation: OperationInfo, left: int = 0) -> str:
 
 def _check_allowed(services: Services, operation: int) -> None:
     if not services.roots.allows(operation_info(services.database, operation).folder):
-        raise JobError("its folder is outside of the folders that may be opened")
+        raise JobError("its folder is outside the allowed folders")
 
 
 def history_dialog(history: History) -> list[Any]:

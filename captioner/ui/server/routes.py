@@ -189,7 +189,7 @@ class _Answers:
 
     def _entry(self, entry_id: str) -> Entry:
         entry = find_entry(self._library, entry_id)
-        if entry is None or self._services.roots.leads_out(entry.item.path):  # it may be a link by now
+        if entry is None or self._services.roots.escapes(entry.item.path):  # it may be a link by now
             raise HTTPException(404, NO_SUCH_FILE)
         return entry
 

@@ -1,4 +1,4 @@
-"""Files on disk: the state folder, and replacing a file so that it is whole before and after."""
+"""Files on disk: the state folder, and replacing a file atomically."""
 
 import contextlib
 import errno
@@ -7,19 +7,28 @@ import shutil
 import threading
 from pathlib import Path
 
+import platformdirs
 from filelock import BaseFileLock, FileLock, Timeout
 
 from captioner.errors import StateError
 
-APP_FOLDER = Path(__file__).resolve().parents[2]
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+
+
+def default_state_folder(package: Path = PACKAGE_FOLDER) -> Path:
+    """Return `.gradio` in a checkout, and the user's data folder for an installed package."""
+    checkout = package.parent
+    if (checkout / "app.py").is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout / ".gradio"
+    return platformdirs.user_data_path("video-caption-suite", appauthor=False)
 
 
 def state_folder(given: Path | None = None) -> Path:
-    """The one folder for the app's own files: as given, else CAPTIONER_STATE, else `.gradio` beside app.py.
+    """Return the folder for the app's own files, and make it: as given, else CAPTIONER_STATE, else the default one.
 
-    Raises StateError when it cannot be made or written to.
+    Raises StateError when the folder cannot be made or written to.
     """
-    folder = Path(given or os.environ.get("CAPTIONER_STATE") or APP_FOLDER / ".gradio").expanduser().absolute()
+    folder = Path(given or os.environ.get("CAPTIONER_STATE") or default_state_folder()).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,33 +41,32 @@ def state_folder(given: Path | None = None) -> Path:
 
 
 def claim_folder(folder: Path) -> BaseFileLock:
-    """Make this process the one that runs jobs on a state folder, until `release()` or its end, however it ends.
+    """Make this process the only one that runs jobs on a state folder, until `release()` or its end, however it ends.
 
-    Raises StateError while another one is.
+    Raises StateError while another process holds the folder.
     """
     lock = FileLock(folder / "in-use.lock", timeout=0, thread_local=False)
     try:
         return lock.acquire().lock
     except Timeout:
         raise StateError(
-            f"another Video Caption Suite is at work on the state folder {folder}; "
-            "end that one first, or give this one a folder of its own with --state"
+            f"another instance is using the state folder {folder}; close it, or choose another folder with --state"
         ) from None
     except (OSError, NotImplementedError) as error:
         raise StateError(f"cannot lock the state folder {folder}: {error}; choose another with --state") from None
 
 
 def write_atomic(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Replace `path` by `data`: after a crash at any moment it holds the whole old or the whole new content.
+    """Replace the content of `path` by `data`, so that a crash leaves either all of the old or all of the new content.
 
-    The new content is first written to `scratch` (a folder) if that is on the same filesystem, else to a dot-file
-    beside `path`. Keeps the permissions of a file that it replaces. Raises OSError.
+    The data are first written to the folder `scratch` if it is on the same filesystem, else to a dot-file beside
+    `path`. The permissions of an existing file are kept. Raises OSError.
     """
     if scratch is not None and scratch.stat().st_dev == path.parent.stat().st_dev:
         try:
             return _write_via(scratch, path, data)
         except OSError as error:
-            if error.errno != errno.EXDEV:  # two mounts of one filesystem look alike until one renames across
+            if error.errno != errno.EXDEV:  # two mounts of one filesystem have the same st_dev
                 raise
     _write_via(path.parent, path, data)
 
@@ -79,7 +87,7 @@ def _write_via(folder: Path, path: Path, data: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have names that were given or removed outlast a power cut. Not every system and filesystem can do this."""
+    """Write the names in a folder to the disk, so that they survive a power cut, where the system can do so."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -468,7 +468,7 @@ def test_second_program_on_a_state_folder_is_told_and_reading_goes_on(tmp_path, 
             assert cli.main(["--state", str(own), *arguments]) == 2
             out, err = capsys.readouterr()
             assert (out, err.count("\n")) == ("", 1)
-            assert err.startswith(f"error: another Video Caption Suite is at work on the state folder {own}; end that")
+            assert err.startswith(f"error: another instance is using the state folder {own}; close it, or")
         for arguments in (
             ["list", str(clips)], ["plan", str(clips), "--model", "demo"], ["prompts"], ["models"],
             ["settings"], ["settings", "max_frames=16"],
@@ -476,7 +476,7 @@ def test_second_program_on_a_state_folder_is_told_and_reading_goes_on(tmp_path, 
             assert cli.main(["--state", str(own), *arguments]) == 0
         with Services(own) as reader:
             assert reader.unfinished() == []
-            with pytest.raises(StateError, match="another Video Caption Suite"):
+            with pytest.raises(StateError, match="another instance is using"):
                 reader.resume()
     with Services(own) as services:
         services.claim()
@@ -488,7 +488,7 @@ def test_second_page_ends_with_one_line_and_status_2(tmp_path):
         command = [sys.executable, "app.py", "--demo", "--state", str(tmp_path / "own")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: another Video Caption Suite is at work")
+    assert done.stderr.splitlines()[-1].startswith("error: another instance is using the state folder")
     assert not (tmp_path / "own" / "demo").exists()
 
 

@@ -44,12 +44,12 @@ def _die_on_start(folder: Path) -> None:
 def _install_faults() -> None:
     import torch
 
-    from captioner.engine import core
+    from captioner.engine import continuous
     from captioner.replicas import decoding, worker
 
     worker.DECODE_TIMEOUT_S, worker.MAX_SILENCE_CPU_S = DECODE_TIMEOUT_S, MAX_SILENCE_S
     faults: dict[int, str] = {}  # of requests in the engine
-    sample, forward, submit = decoding.sample, core.EngineCore._forward, core.EngineCore.submit
+    sample, forward, submit = decoding.sample, continuous.EngineCore._forward, continuous.EngineCore.submit
 
     def decode(feeder, request):
         faults[request.id] = request.path.name.split()[0]
@@ -83,10 +83,10 @@ def _install_faults() -> None:
     def faulty_on_step(self, event):
         if event.finish_reason and faults[event.id] == "stranger":
             self._flights[-event.id] = self._flights.pop(event.id)
-            event = core.StepEvent(-event.id, event.num_tokens, event.tokens, event.finish_reason)
+            event = continuous.StepEvent(-event.id, event.num_tokens, event.tokens, event.finish_reason)
         on_step(self, event)
 
     original_decode, on_step = decoding.Feeder._decode, worker.Worker._on_step
     decoding.Feeder._decode, decoding.sample = decode, faulty_sample
-    core.EngineCore._forward, core.EngineCore.submit = faulty_forward, faulty_submit
+    continuous.EngineCore._forward, continuous.EngineCore.submit = faulty_forward, faulty_submit
     worker.Worker._on_step = faulty_on_step

@@ -119,9 +119,10 @@ def test_cpu_use_is_the_share_of_the_time_since_the_reading_before(monkeypatch: 
 
 
 def test_reading_needs_no_torch() -> None:
-    modules = "resources, settings, captions, presets, prompts, database, cleanup"
-    script = (
-        f"import sys; from captioner import {modules}; print({{'torch', 'transformers', 'gradio'}} & {{*sys.modules}})"
+    modules = (
+        "system.resources, captioner.config.settings, captioner.captions.store, captioner.config.presets, "
+        "captioner.config.prompts, captioner.system.database, captioner.captions.text"
     )
+    script = f"import sys, captioner.{modules}; print({{'torch', 'transformers', 'gradio'}} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

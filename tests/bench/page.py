@@ -27,11 +27,11 @@ APP = Path(__file__).parents[2] / "app.py"
 START_TIMEOUT_S = 120
 PULSE_S = 1.0
 WATCH_S = 20.0
-GRID = "document.querySelector('#grid [data-vg]').vg"
+GRID = "document.querySelector('#grid [data-grid]').grid"
 COUNT_NODES_JS = """() => { const walker = document.createTreeWalker(document, NodeFilter.SHOW_ALL); let count = 1;
   while (walker.nextNode()) count++; return count; }"""  # elements, texts, comments
 # Runs one thing in the page and waits until the frame after it is drawn; ms.
-TIMED_JS = """async () => {{ const vg = {grid}; const start = performance.now(); {action};
+TIMED_JS = """async () => {{ const grid = {grid}; const start = performance.now(); {action};
   await new Promise(done => requestAnimationFrame(() => setTimeout(done, 0))); return performance.now() - start; }}"""
 # Clicks, and waits until the page is as expected; ms. Seen from within, for whoever looks in from outside looks late.
 CLICKED_JS = """([button, expected]) => new Promise(done => {
@@ -78,7 +78,7 @@ def _measure_opening(browser: Any, address: str, report: Report) -> Any:
         page = browser.new_context(viewport={"width": 1600, "height": 900}).new_page()
         start = time.perf_counter()
         page.goto(address)
-        page.wait_for_selector(".vg-tile img[src]")
+        page.wait_for_selector(".grid-tile img[src]")
         seconds.append(time.perf_counter() - start)
     report.add("first tiles", round(statistics.median(seconds), 2), "s", 2.5)
     page.wait_for_timeout(3000)
@@ -93,20 +93,20 @@ def _measure_opening(browser: Any, address: str, report: Report) -> Any:
 
 def _measure_use(page: Any, report: Report) -> None:
     for what, action in (
-        ("sort by size", "vg.sort('size', true)"),
-        ("sort by name", "vg.sort('name', false)"),
-        ("search names", "vg.filter({query: '49'})"),
-        ("filter by state", "vg.filter({query: '', state: 'done'})"),
-        ("select all", "vg.filter({state: 'all'}); vg.select('all')"),
+        ("sort by size", "grid.sort('size', true)"),
+        ("sort by name", "grid.sort('name', false)"),
+        ("search names", "grid.filter({query: '49'})"),
+        ("filter by state", "grid.filter({query: '', state: 'done'})"),
+        ("select all", "grid.filter({state: 'all'}); grid.select('all')"),
     ):
         times = [page.evaluate(TIMED_JS.format(grid=GRID, action=action)) for _ in range(3)]
         report.add(what, round(statistics.median(times) / 1000, 3), "s", 0.3)
     page.evaluate(f"{GRID}.select('none')")
     start = time.perf_counter()
-    page.locator(".vg-search input").fill("zebra")
-    page.wait_for_function("document.querySelector('.vg-picked')?.textContent.startsWith('1 shown')")
+    page.locator(".grid-search input").fill("zebra")
+    page.wait_for_function("document.querySelector('.grid-selected')?.textContent.startsWith('1 shown')")
     report.add("search captions", round(time.perf_counter() - start, 3), "s", 0.3)
-    page.locator(".vg-search input").fill("")
+    page.locator(".grid-search input").fill("")
 
 
 def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report: Report) -> None:
@@ -152,14 +152,14 @@ def _measure_start(page: Any, report: Report) -> None:
     page.locator("#load-model").click()
     page.wait_for_selector("#model-state [data-state=ready]", timeout=1000 * START_TIMEOUT_S)
     page.get_by_role("tab", name="Gallery").click()
-    page.locator(".vg-tile").first.click()
+    page.locator(".grid-tile").first.click()
     times, drawn = [], []
     for number in range(7):  # at seven phases of the pulse
         text = f"Text {number}."
         page.locator("#panel textarea").fill(text)
         page.wait_for_timeout(1000 * (TYPING_PAUSE_S + number * PULSE_S / 7))
         page.evaluate("performance.clearResourceTimings()")
-        there = f"document.querySelector('.vg-tile p').textContent === '{text}'"
+        there = f"document.querySelector('.grid-tile p').textContent === '{text}'"
         times.append(page.evaluate(CLICKED_JS, ["#save-caption", there]))
         drawn.append(page.evaluate(ANSWERED_JS))
     report.add("update of a tile", round(statistics.median(drawn) / 1000, 3), "s", 0.2)

@@ -73,18 +73,20 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
     state = tmp_path / "state"
     with running_app("--demo", "--state", state) as (app, address):
         with open_browser(address, 1600, 900) as (page, expect):
-            expect(page.locator(".vg-tile")).to_have_count(NUM_SAMPLES)
-            expect(page.locator(".fb-counts")).to_contain_text(f"{NUM_SAMPLES} files · 0 done · {NUM_SAMPLES} pending")
+            expect(page.locator(".grid-tile")).to_have_count(NUM_SAMPLES)
+            expect(page.locator(".folder-counts")).to_contain_text(
+                f"{NUM_SAMPLES} files · 0 done · {NUM_SAMPLES} pending"
+            )
             assert page.evaluate(LISTING_BEGUN_BY_JS) == "link"  # before the scripts that show it were there
             expect(page.locator("#notices")).to_contain_text("toy world")
             expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 stills, about "))
             page.locator("#start").click()
             expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
-            expect(page.locator(".fb-counts")).to_contain_text(f"{NUM_SAMPLES} done · 0 pending")
+            expect(page.locator(".folder-counts")).to_contain_text(f"{NUM_SAMPLES} done · 0 pending")
             file = state / "demo" / "clip 01.txt"
             text = file.read_text()
             assert text.startswith("A ")
-            first = page.locator(".vg-tile").first
+            first = page.locator(".grid-tile").first
             expect(first.locator("p")).to_have_text(text)
 
             first.click()
@@ -98,10 +100,10 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
             assert file.read_text() == "Written by hand."
 
             page.reload()
-            expect(page.locator(".vg-tile").first.locator("p")).to_have_text("Written by hand.")
+            expect(page.locator(".grid-tile").first.locator("p")).to_have_text("Written by hand.")
             expect(page.locator(".run-strip[data-phase=done]")).to_be_visible()
             with page.expect_download() as download:
-                page.locator(".vg-zip").click()
+                page.locator(".grid-zip").click()
             names = zipfile.ZipFile(download.value.path()).namelist()
             assert len(names) == NUM_SAMPLES
             assert "clip 01.txt" in names
@@ -144,7 +146,7 @@ def test_run_is_seen_after_a_reload_and_stopped_from_another_browser(tmp_path, m
         expect(page.locator("#start")).to_be_enabled()
         captioned = len(list(many_clips.glob("*.txt")))
         assert 0 < captioned < 480
-        expect(page.locator(".fb-counts")).to_contain_text(f"{captioned} done")
+        expect(page.locator(".folder-counts")).to_contain_text(f"{captioned} done")
         expect(page.locator(".run")).to_contain_text("not a readable video")
 
 

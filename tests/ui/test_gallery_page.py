@@ -13,7 +13,7 @@ from tests.support.chromium import open_browser
 from tests.support.gallery_page import HOSTILE, make_folder, picture, served
 
 MODEL_TIMEOUT_MS = 180_000
-PICTURES_ARE_HERE = "[...document.querySelectorAll('.vg-tile img')].every(img => img.src && img.complete)"
+PICTURES_ARE_HERE = "[...document.querySelectorAll('.grid-tile img')].every(img => img.src && img.complete)"
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def folder(tmp_path) -> Path:
 def test_keyboard_mouse_and_search(services, folder):
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
-        tiles, start = page.locator(".vg-tile"), page.locator("#start")
+        tiles, start = page.locator(".grid-tile"), page.locator("#start")
         expect(tiles).to_have_count(4)
         expect(tiles.first.locator("p")).to_have_text("A zebra at noon.")
         expect(page.locator("#counts")).to_have_text("4 files · 2 done · 2 pending")
         expect(start).to_have_text("Caption 2 pending")
 
-        page.locator(".vg-view").focus()
+        page.locator(".grid-view").focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Space")
         expect(tiles.nth(1)).to_have_attribute("aria-selected", "true")
@@ -42,43 +42,43 @@ def test_keyboard_mouse_and_search(services, folder):
         page.locator("[data-select=none]").click()
         tiles.nth(1).click(modifiers=["Control"])
         tiles.nth(3).click(modifiers=["Shift"])
-        selected = page.locator(".vg-tile[aria-selected=true]")
+        selected = page.locator(".grid-tile[aria-selected=true]")
         expect(selected).to_have_count(3)
 
         page.keyboard.press("/")
-        expect(page.locator(".vg-search input")).to_be_focused()
+        expect(page.locator(".grid-search input")).to_be_focused()
         page.keyboard.type("horse NIGHT")
         expect(tiles).to_have_count(1)
         expect(tiles.locator("b")).to_have_text("b.png")
-        expect(page.locator(".vg-picked")).to_have_text("1 shown · 3 selected")
+        expect(page.locator(".grid-selected")).to_have_text("1 shown · 3 selected")
         page.keyboard.press("Escape")
         expect(selected).to_have_count(3)
-        page.locator(".vg-states [data-state=pending]").click()
+        page.locator(".grid-states [data-state=pending]").click()
         expect(tiles).to_have_count(2)
-        page.locator(".vg-states [data-state=failed]").click()
-        expect(page.locator(".vg-empty")).to_contain_text("Nothing matches")
+        page.locator(".grid-states [data-state=failed]").click()
+        expect(page.locator(".grid-empty")).to_contain_text("Nothing matches")
         page.get_by_role("button", name="Show all files").click()
-        page.locator(".vg-sort select").select_option("length")
+        page.locator(".grid-sort select").select_option("length")
         page.locator("[data-act=direction]").click()
         expect(page.locator("[aria-posinset='1'] b")).to_have_text("b.png")
 
-        page.locator(".vg-view").focus()
+        page.locator(".grid-view").focus()
         page.keyboard.press("Home")
         page.keyboard.press("Enter")
         expect(page.locator("#caption textarea")).to_have_value("A horse at night.")
         page.keyboard.press("Alt+ArrowRight")
         expect(page.locator("#caption textarea")).to_have_value("A zebra at noon.")
-        expect(page.locator("#panel .cp-count")).to_have_text("4 words · 16 characters · about 6 tokens")
+        expect(page.locator("#panel .panel-count")).to_have_text("4 words · 16 characters · about 6 tokens")
         page.reload()
         expect(page.locator("[aria-posinset='1'] b")).to_have_text("b.png")  # the order is remembered
 
         tops = [page.locator(f"[aria-posinset='{number}']").bounding_box()["y"] for number in range(1, 5)]
-        assert page.locator(".vg-columns input").input_value() == str(tops.count(tops[0]))
+        assert page.locator(".grid-columns input").input_value() == str(tops.count(tops[0]))
         page.locator("[data-select=pending]").click()
-        expect(page.locator(".vg-picked")).to_have_text("2 selected")
-        expect(page.locator(".vg-zip")).to_have_attribute("title", "No captions to download")
+        expect(page.locator(".grid-selected")).to_have_text("2 selected")
+        expect(page.locator(".grid-zip")).to_have_attribute("title", "No captions to download")
         page.locator("[data-select=none]").click()
-        expect(page.locator(".vg-zip")).to_have_attribute("title", "Download all captions")
+        expect(page.locator(".grid-zip")).to_have_attribute("title", "Download all captions")
         page.locator("#folder").fill("/half/typed")
         page.wait_for_function(PICTURES_ARE_HERE)
         page.locator("#recursive").click()
@@ -88,7 +88,7 @@ def test_keyboard_mouse_and_search(services, folder):
         expect(page.locator("#folder")).to_have_value("/half/typed")
         page.wait_for_function(PICTURES_ARE_HERE)
         page.locator("#images").click()
-        expect(page.locator(".vg-empty")).to_contain_text("No videos or images here")
+        expect(page.locator(".grid-empty")).to_contain_text("No videos or images here")
         page.locator("#videos").click()  # the last kind that was on; now it is the other one's turn
         expect(page.locator("#images")).to_be_checked()
         expect(tiles).to_have_count(4)
@@ -100,21 +100,21 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
     (folder / "d.txt").write_bytes(b"Of Windows,\r\nin two lines.")
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
-        tiles, box, save = page.locator(".vg-tile"), page.locator("#caption textarea"), page.locator("#save-caption")
+        tiles, box, save = page.locator(".grid-tile"), page.locator("#caption textarea"), page.locator("#save-caption")
         tiles.nth(3).click()
         expect(box).to_have_value("Of Windows,\nin two lines.")
-        expect(page.locator(".cp-dirty")).to_have_text("")
+        expect(page.locator(".panel-dirty")).to_have_text("")
         tiles.first.click()
         expect(box).to_have_value("A zebra at noon.")
         page.locator("[data-act=menu]").click()  # in a menu the keys of the panel do nothing
-        expect(page.locator(".fb-here b")).to_have_text(str(folder))
+        expect(page.locator(".folder-here b")).to_have_text(str(folder))
         page.keyboard.press("Control+Enter")
         page.keyboard.press("Alt+ArrowRight")
         page.keyboard.press("Escape")
         expect(box).to_have_value("A zebra at noon.")
-        expect(page.locator(".cp-approve")).to_have_attribute("aria-pressed", "false")
+        expect(page.locator(".panel-approve")).to_have_attribute("aria-pressed", "false")
         box.fill("Mine\nand mine.")
-        expect(page.locator(".cp-dirty")).to_have_text("Not saved")
+        expect(page.locator(".panel-dirty")).to_have_text("Not saved")
         page.keyboard.press("Control+s")
         expect(tiles.first.locator("p")).to_have_text("Mine and mine.")
         expect(tiles.first).to_have_attribute("data-state", "edited")
@@ -123,7 +123,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         page.locator("[data-act=undo]").click()
         expect(box).to_have_value("A zebra at noon.")
         page.locator("[data-act=history]").click()
-        page.locator(".cp-history button", has_text="Mine and mine.").click()
+        page.locator(".panel-history button", has_text="Mine and mine.").click()
         expect(tiles.first.locator("p")).to_have_text("Mine and mine.")
 
         tiles.nth(2).click()
@@ -136,17 +136,17 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         box.fill("My horse.")
         (folder / "b.txt").write_text("Their horse.")
         save.click()
-        expect(page.locator(".cp-conflict p")).to_have_text("Their horse.")
+        expect(page.locator(".panel-conflict p")).to_have_text("Their horse.")
         expect(page.locator(".toast-body").first).to_contain_text("changed meanwhile")
         expect(box).to_have_value("My horse.")
         page.reload()  # the edit outlives it
         tiles.nth(1).click()
-        expect(page.locator(".cp-conflict p")).to_have_text("Their horse.")
+        expect(page.locator(".panel-conflict p")).to_have_text("Their horse.")
         expect(box).to_have_value("My horse.")
         page.get_by_role("button", name="Keep mine").click()
         save.click()
         expect(tiles.nth(1).locator("p")).to_have_text("My horse.")
-        expect(page.locator(".cp-conflict")).to_be_hidden()
+        expect(page.locator(".panel-conflict")).to_be_hidden()
 
         page.locator("[data-act=delete]").click()
         page.locator("[data-act=delete-no]").click()
@@ -154,7 +154,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         (folder / "b.txt").write_text("Their zebra.")
         page.locator("[data-act=delete]").click()
         page.locator("[data-act=delete-yes]").click()
-        expect(page.locator(".cp-conflict p")).to_have_text("Their zebra.")
+        expect(page.locator(".panel-conflict p")).to_have_text("Their zebra.")
         expect(box).to_have_value("Not to be lost.")
         assert (folder / "b.txt").read_text() == "Their zebra."
         page.get_by_role("button", name="Keep mine").click()
@@ -168,7 +168,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         other = page.context.browser.new_page()  # of somebody else, on the same file
         other.goto(address)
         for each in (page, other):
-            each.locator(".vg-tile").first.click()
+            each.locator(".grid-tile").first.click()
             expect(each.locator("#caption textarea")).to_have_value("Mine and mine.")
         box.fill("Of one.")
         page.keyboard.press("Control+s")
@@ -176,7 +176,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         other.locator("#caption textarea").fill("Of the other.")
         box.fill("Of one again.")
         page.keyboard.press("Control+s")
-        expect(other.locator(".cp-conflict p")).to_have_text("Of one again.")
+        expect(other.locator(".panel-conflict p")).to_have_text("Of one again.")
         expect(other.locator("#caption textarea")).to_have_value("Of the other.")
         other.get_by_role("button", name="Use it").click()
         expect(other.locator("#caption textarea")).to_have_value("Of one again.")
@@ -189,8 +189,8 @@ def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, fold
     monkeypatch.setattr(Panel, "_answer", lambda *args: may_answer.wait(60) and answer(*args))
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
-        box, theirs = page.locator("#caption textarea"), page.locator(".cp-conflict p")
-        page.locator(".vg-tile").first.click()
+        box, theirs = page.locator("#caption textarea"), page.locator(".panel-conflict p")
+        page.locator(".grid-tile").first.click()
         box.fill("Deleted with its file.")
         page.locator("[data-act=delete]").click()
         page.locator("[data-act=delete-yes]").click()
@@ -203,11 +203,11 @@ def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, fold
         box.fill("Saved.")
         page.keyboard.press("Control+s")
         box.fill("Typed since.")
-        expect(page.locator(".vg-tile p").first).to_have_text("Saved.")
+        expect(page.locator(".grid-tile p").first).to_have_text("Saved.")
         may_answer.set()
         expect(theirs).to_be_hidden()
         expect(box).to_have_value("Typed since.")
-        expect(page.locator(".cp-dirty")).to_have_text("Not saved")
+        expect(page.locator(".panel-dirty")).to_have_text("Not saved")
 
 
 @pytest.mark.browser
@@ -218,7 +218,7 @@ def test_of_quick_clicks_none_is_lost_and_the_last_one_counts(services, folder, 
     monkeypatch.setattr(Panel, "_answer", lambda *args: may_answer.wait(60) and answer(*args))
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
-        box, tiles = page.locator("#caption textarea"), page.locator(".vg-tile")
+        box, tiles = page.locator("#caption textarea"), page.locator(".grid-tile")
         for tile in (tiles.first, tiles.nth(2), tiles.nth(1)):
             tile.click()
         may_describe.set()
@@ -227,7 +227,7 @@ def test_of_quick_clicks_none_is_lost_and_the_last_one_counts(services, folder, 
         page.keyboard.press("Alt+ArrowLeft")
         expect(box).to_have_value("A zebra at noon.")
         page.keyboard.press("Control+Enter")
-        expect(page.locator(".vg-tile.approved")).to_have_count(2)
+        expect(page.locator(".grid-tile.approved")).to_have_count(2)
         may_answer.set()
 
 
@@ -243,27 +243,27 @@ def test_hostile_names_and_captions_are_text_everywhere(services, tmp_path):
         box, shown = page.locator("#caption textarea"), [text.replace("\n", " ") for text in HOSTILE]
         expect(page.locator("#folder")).to_have_value(str(folder))
         for number, (name, text) in enumerate(zip(names, shown, strict=True)):
-            tile = page.locator(".vg-tile").nth(number)
+            tile = page.locator(".grid-tile").nth(number)
             expect(tile.locator("b")).to_have_attribute("title", name)
             tile.click()
             expect(box).to_have_value(HOSTILE[number])
-            expect(page.locator(".cp-title h3")).to_have_attribute("title", name)
+            expect(page.locator(".panel-title h3")).to_have_attribute("title", name)
             box.fill(f"{text} again")
             page.locator("#save-caption").click()
             expect(tile.locator("p")).to_have_text(f"{text} again")
             page.locator("[data-act=history]").click()
-            expect(page.locator(".cp-history button span")).to_have_text(text)
+            expect(page.locator(".panel-history button span")).to_have_text(text)
         page.locator("[data-act=menu]").click()
-        expect(page.locator(".fb-here b")).to_have_text(str(folder))
-        page.locator(".fb-list button").first.click()
-        expect(page.locator(".fb-list button").nth(1)).to_have_text(HOSTILE[3].replace("/", ""))
+        expect(page.locator(".folder-here b")).to_have_text(str(folder))
+        page.locator(".folder-list button").first.click()
+        expect(page.locator(".folder-list button").nth(1)).to_have_text(HOSTILE[3].replace("/", ""))
         page.locator("[data-act=take]").click()
-        expect(page.locator(".vg-empty")).to_contain_text("No videos or images here")
+        expect(page.locator(".grid-empty")).to_contain_text("No videos or images here")
         page.locator("[data-act=menu]").first.click()
-        page.locator(".fb-recent button", has_text="onerror").click()
-        expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE))
-        page.locator(".vg-search input").fill(HOSTILE[1])
-        expect(page.locator(".vg-tile")).to_have_count(1)
+        page.locator(".folder-recent button", has_text="onerror").click()
+        expect(page.locator(".grid-tile")).to_have_count(len(HOSTILE))
+        page.locator(".grid-search input").fill(HOSTILE[1])
+        expect(page.locator(".grid-tile")).to_have_count(1)
         page.locator("#folder").fill("/no/such/<img src=x onerror=alert(1)>")
         page.locator("#open-folder").click()
         expect(page.locator(".toast-body").first).to_contain_text("no such folder: /no/such/<img")
@@ -277,11 +277,11 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
     for number in range(5000):
         os.link(source, folder / f"{number:04} {('even', 'odd')[number % 2]}.png")
     with served(services) as address, open_browser(address, 1600, 900) as (page, expect):
-        expect(page.locator(".vg-empty")).to_contain_text("No folder is open")
+        expect(page.locator(".grid-empty")).to_contain_text("No folder is open")
         page.locator("#folder").fill(str(folder))
         page.keyboard.press("Enter")
-        expect(page.locator("[data-vg]")).to_have_attribute("data-ready", "5000")
-        page.locator(".vg-view").focus()
+        expect(page.locator("[data-grid]")).to_have_attribute("data-ready", "5000")
+        page.locator(".grid-view").focus()
         page.keyboard.press("End")
         expect(page.locator("[aria-posinset='5000'] b")).to_have_text("4999 odd.png")
         assert page.evaluate("document.querySelectorAll('*').length") < 1000
@@ -290,16 +290,16 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
         page.wait_for_function(PICTURES_ARE_HERE)
         before = services.library.scan.id
         page.locator("[aria-label='Read the folder again']").click()
-        page.wait_for_function(f"!document.querySelector('.vg-tile').dataset.id.startsWith('{before}-')")
-        expect(page.locator(".vg-picked")).to_have_text("5,000 selected")  # the same names are selected still
+        page.wait_for_function(f"!document.querySelector('.grid-tile').dataset.id.startsWith('{before}-')")
+        expect(page.locator(".grid-selected")).to_have_text("5,000 selected")  # the same names are selected still
         page.wait_for_function(PICTURES_ARE_HERE)
         services.captions.save(folder / "0001 odd.txt", "One.")
         services.library.edits.refresh([folder / "0001 odd.txt"])
-        expect(page.locator(".vg-zip")).to_have_attribute("href", re.compile("ids=0-4999$"))
-        page.locator(".vg-search input").fill("odd")
+        expect(page.locator(".grid-zip")).to_have_attribute("href", re.compile("ids=0-4999$"))
+        page.locator(".grid-search input").fill("odd")
         page.locator("[data-select=all]").click()
-        expect(page.locator(".vg-zip")).to_have_attribute("title", re.compile("too far apart"))
-        assert page.locator(".vg-zip").get_attribute("href") is None
+        expect(page.locator(".grid-zip")).to_have_attribute("title", re.compile("too far apart"))
+        assert page.locator(".grid-zip").get_attribute("href") is None
 
 
 @pytest.mark.browser
@@ -309,14 +309,14 @@ def test_a_run_turns_its_tiles_done_and_one_file_is_captioned_again(services, tm
     (folder / "broken.mp4").write_bytes(b"no video")
     services.open_folder(folder, False)
     with served(services) as address, open_browser(address) as (page, expect):
-        tile = {name: page.locator(f".vg-tile[aria-label^='{name}']") for name in ("broken", "clip 01", "still 01")}
+        tile = {name: page.locator(f".grid-tile[aria-label^='{name}']") for name in ("broken", "clip 01", "still 01")}
         expect(tile["broken"].locator("p.bad")).not_to_be_empty()
-        expect(tile["clip 01"].locator(".vg-time")).to_have_text("0:04")
-        tile["clip 01"].locator(".vg-pic").hover()
-        page.wait_for_function("document.querySelector('.vg-tile video')?.currentTime > 0")
+        expect(tile["clip 01"].locator(".grid-time")).to_have_text("0:04")
+        tile["clip 01"].locator(".grid-picture").hover()
+        page.wait_for_function("document.querySelector('.grid-tile video')?.currentTime > 0")
         page.locator("#start").click()
         expect(page.locator("#stop")).to_be_enabled()
-        expect(page.locator(".vg-tile[data-state=done]")).to_have_count(4, timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".grid-tile[data-state=done]")).to_have_count(4, timeout=MODEL_TIMEOUT_MS)
         expect(tile["broken"]).to_have_attribute("data-state", "failed")
         expect(page.locator("#counts")).to_have_text("5 files · 4 done · 0 pending · 1 failed")
         expect(page.locator("#start")).to_have_text("Retry 1 failed")
@@ -324,14 +324,14 @@ def test_a_run_turns_its_tiles_done_and_one_file_is_captioned_again(services, tm
         tile["clip 01"].click()
         caption = (folder / "clip 01.txt").read_text()
         expect(page.locator("#caption textarea")).to_have_value(caption)
-        expect(page.locator(".cp-about")).to_contain_text("8, at 0:00.00")
-        page.locator(".cp-sheet summary").click()
-        page.wait_for_function("document.querySelector('.cp-sheet img').naturalWidth > 100")
+        expect(page.locator(".panel-about")).to_contain_text("8, at 0:00.00")
+        page.locator(".panel-sheet summary").click()
+        page.wait_for_function("document.querySelector('.panel-sheet img').naturalWidth > 100")
         page.locator("#caption textarea").fill("Mine.")
         page.locator("[data-act=again]").click()
         expect(page.locator("#caption textarea")).to_have_value(caption, timeout=MODEL_TIMEOUT_MS)
         page.locator("[data-act=history]").click()
-        expect(page.locator(".cp-history button span").first).to_have_text("Mine.")
+        expect(page.locator(".panel-history button span").first).to_have_text("Mine.")
         with page.expect_download() as download:
-            page.locator(".vg-zip").click()
+            page.locator(".grid-zip").click()
         assert download.value.suggested_filename == "captions.zip"

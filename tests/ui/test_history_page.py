@@ -220,7 +220,7 @@ def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
         page.locator("[data-run=resume]").click()
         expect(page.locator("#folder")).to_have_value(str(folder))
         expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
-        expect(page.locator(".fb-counts")).to_contain_text("33 done · 0 pending")
+        expect(page.locator(".folder-counts")).to_contain_text("33 done · 0 pending")
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was captioned twice
 
 
@@ -229,14 +229,14 @@ def test_an_approved_caption_is_kept_and_the_run_is_undone_and_redone(services, 
     services.change_settings({"existing": "overwrite"})
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with served(services, folder) as address, open_browser(address) as (page, expect):
-        tiles = page.locator(".vg-tile")
+        tiles = page.locator(".grid-tile")
         expect(tiles.nth(1).locator("p")).to_have_text("A dog.")
         tiles.nth(1).click()
         expect(page.locator("#caption textarea")).to_have_value("A dog.")
         page.keyboard.press("Control+Enter")
-        expect(page.locator(".cp-approve")).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(".panel-approve")).to_have_attribute("aria-pressed", "true")
         expect(page.locator("#panel [data-act=again]")).to_be_disabled()
-        expect(page.locator(".vg-tile.approved")).to_have_count(1)
+        expect(page.locator(".grid-tile.approved")).to_have_count(1)
         page.locator("[data-select=all]").click()
         expect(page.locator("#start")).to_have_text("Caption 3 of 4 selected (overwrite 2)")
         page.locator("#start").click()
@@ -259,12 +259,12 @@ def test_an_approved_caption_is_kept_and_the_run_is_undone_and_redone(services, 
         assert (folder / "still 01.txt").read_bytes() == made
 
         page.locator("[data-select=none]").click()
-        page.locator(".vg-states [data-state=approved]").click()
+        page.locator(".grid-states [data-state=approved]").click()
         expect(tiles).to_have_count(1)
         tiles.first.click()
-        page.locator(".vg-view").focus()
+        page.locator(".grid-view").focus()
         page.keyboard.press("a")
-        expect(page.locator(".vg-empty")).to_contain_text("Nothing matches")
+        expect(page.locator(".grid-empty")).to_contain_text("Nothing matches")
 
 
 @pytest.mark.browser
@@ -275,13 +275,13 @@ def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
         services.library.edits.save(services.library.lookup.find(name).item, "Ours.")
     (folder / "still 01.txt").write_text("Theirs.")
     with served(services, folder) as address, open_browser(address) as (page, expect):
-        tile = page.locator(".vg-tile").first
-        expect(tile.locator(".vg-else")).to_have_text("Changed elsewhere")
-        expect(page.locator(".vg-states [data-state=elsewhere] i")).to_have_text("1")
+        tile = page.locator(".grid-tile").first
+        expect(tile.locator(".grid-outside")).to_have_text("Changed elsewhere")
+        expect(page.locator(".grid-states [data-state=elsewhere] i")).to_have_text("1")
         tile.click()
-        expect(page.locator(".cp-note")).to_be_visible()
+        expect(page.locator(".panel-note")).to_be_visible()
         page.locator("#panel [data-act=again]").click()
-        expect(page.locator(".cp-consent")).to_be_visible()
+        expect(page.locator(".panel-consent")).to_be_visible()
         page.locator("[data-act=again-no]").click()
         page.locator("[data-select=all]").click()
         page.locator("#start").click()
@@ -291,7 +291,7 @@ def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
         assert (folder / "still 01.txt").read_text() == "Theirs."
         page.locator("#panel [data-act=again]").click()
         page.locator("[data-act=again-yes]").click()
-        expect(tile.locator(".vg-else")).to_be_empty()
+        expect(tile.locator(".grid-outside")).to_be_empty()
         expect(tile.locator("p")).not_to_have_text("Theirs.")
 
 
@@ -307,13 +307,13 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
     services.open_folder(folder, False)
     services.library.edits.approve(["still 03.png"])
     with served(services, folder) as address, open_browser(address) as (page, expect):
-        tiles, dialog = page.locator(".vg-tile"), page.locator("#bulk dialog")
+        tiles, dialog = page.locator(".grid-tile"), page.locator("#bulk dialog")
         expect(tiles).to_have_count(4)
-        page.locator(".vg-tools [data-act=edit]").click()
+        page.locator(".grid-tools [data-act=edit]").click()
         expect(dialog).to_contain_text("In all 4 files")
         expect(dialog).to_contain_text("What should change?")
         page.keyboard.type("cat|dog")
-        expect(dialog.locator(".bk-hint")).to_contain_text("Nothing would change")
+        expect(dialog.locator(".bulk-hint")).to_contain_text("Nothing would change")
         monkeypatch.setattr(bulk, "preview", slow_preview)
         dialog.locator("[name=regex]").click()
         assert asked.wait(60)
@@ -321,28 +321,28 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         dialog.locator("[name=trim_openers]").check()
         page.wait_for_timeout(300)  # it asks again, before the first answer
         may_answer.set()
-        counts = dialog.locator(".bk-counts")
+        counts = dialog.locator(".bulk-counts")
         expect(counts).to_have_text("2 of 4 change, 1 approved is left alone, 1 has no caption")
-        row = dialog.locator(".bk-list li").first
+        row = dialog.locator(".bulk-list li").first
         expect(row.locator("b")).to_have_text("still 01.png")
         expect(row.locator("ins")).to_have_text(f"A {HOSTILE}")
         dialog.get_by_role("button", name="Change 2 captions").click()
-        expect(dialog.locator(".dlg-said")).to_contain_text("2 captions changed")
+        expect(dialog.locator(".dialog-message")).to_contain_text("2 captions changed")
         assert (folder / "still 01.txt").read_text() == f"A {HOSTILE}."
         assert (folder / "still 03.txt").read_text() == "A cat and a dog."
         dialog.locator("[data-act=undo]").click()
-        expect(dialog.locator(".dlg-said")).to_have_text("2 captions put back.")
+        expect(dialog.locator(".dialog-message")).to_have_text("2 captions put back.")
         assert (folder / "still 01.txt").read_text() == "The video shows a cat."
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
 
-        page.locator(".vg-tools [data-act=operations]").click()
-        row = page.locator(".hi-row")
-        expect(row.locator(".hi-state")).to_have_text("undone")
+        page.locator(".grid-tools [data-act=operations]").click()
+        row = page.locator(".history-row")
+        expect(row.locator(".history-state")).to_have_text("undone")
         row.get_by_role("button", name="Redo").click()
         row.get_by_role("button", name="Redo").click()
-        expect(page.locator("#history .dlg-said")).to_have_text("2 captions changed again.")
-        expect(row.locator(".hi-state")).to_have_text("done")
+        expect(page.locator("#history .dialog-message")).to_have_text("2 captions changed again.")
+        expect(row.locator(".history-state")).to_have_text("done")
         page.keyboard.press("Escape")
         expect(tiles.first.locator("p")).to_have_text(f"A {HOSTILE}.")
 
@@ -364,17 +364,17 @@ def test_hostile_texts_are_inert_and_nothing_overflows(services, tmp_path, size)
         offer = page.locator(".run[data-phase=offer]")
         expect(offer).to_contain_text(f"3 of 3 files of {HOSTILE} are left")
         expect(offer.locator("p")).to_have_attribute("title", HOSTILE)
-        page.locator(".vg-tools [data-act=operations]").click()
-        expect(page.locator(".hi-row")).to_have_count(2)
-        expect(page.locator(".hi-why")).to_have_text(HOSTILE)
-        expect(page.locator(".hi-text span").first).to_have_attribute("title", str(folder))
+        page.locator(".grid-tools [data-act=operations]").click()
+        expect(page.locator(".history-row")).to_have_count(2)
+        expect(page.locator(".history-why")).to_have_text(HOSTILE)
+        expect(page.locator(".history-text span").first).to_have_attribute("title", str(folder))
         assert page.evaluate(fits)
         page.keyboard.press("Escape")
-        page.locator(".vg-tools [data-act=edit]").click()
+        page.locator(".grid-tools [data-act=edit]").click()
         page.locator("#bulk [name=prefix]").fill(HOSTILE)
-        expect(page.locator(".bk-list b").first).to_have_text(f"0 {HOSTILE}.png")
-        expect(page.locator(".bk-list ins").first).to_contain_text(HOSTILE)
-        expect(page.locator(".bk-list img")).to_have_count(0)
+        expect(page.locator(".bulk-list b").first).to_have_text(f"0 {HOSTILE}.png")
+        expect(page.locator(".bulk-list ins").first).to_contain_text(HOSTILE)
+        expect(page.locator(".bulk-list img")).to_have_count(0)
         assert page.evaluate(fits)
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Dismiss").click()

@@ -156,13 +156,13 @@ def _fail_everything(services: Services) -> None:
 @pytest.mark.browser
 def test_hostile_names_do_nothing_in_a_browser(hostile, services):
     with open_browser(hostile) as (page, expect):
-        expect(page.locator(".vg-tile")).to_have_count(len(HOSTILE) + 2)
+        expect(page.locator(".grid-tile")).to_have_count(len(HOSTILE) + 2)
         for number, name in enumerate(HOSTILE):
-            tile = page.locator(".vg-tile", has_text=f"{number} {name.replace('/', '')}.png")
+            tile = page.locator(".grid-tile", has_text=f"{number} {name.replace('/', '')}.png")
             expect(tile.locator("b")).to_have_text(f"{number} {name.replace('/', '')}.png")
             tile.click()
             expect(page.locator("#panel textarea")).to_have_value(name)
-        page.locator(".fb-notes").click()
+        page.locator(".folder-notes").click()
         expect(page.locator("#warnings li")).to_contain_text(CLASH)
         page.keyboard.press("Escape")
         _fail_everything(services)

@@ -1,7 +1,7 @@
 // The folder bar. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `shown`, the open
 // folder and the recent ones, and `listing`, the subfolders of the one that the user looks at.
 const $ = selector => element.querySelector(selector);
-const path = $('.fb-path input'), recursive = $('#recursive'), videos = $('#videos'), images = $('#images'), menu = $('.fb-menu'), counts = $('.fb-counts');
+const path = $('.folder-path input'), recursive = $('#recursive'), videos = $('#videos'), images = $('#images'), menu = $('.folder-menu'), counts = $('.folder-counts');
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
 let looks = 0, folder = '', typed = false; // typed: a path that is not open (yet), which nothing but another folder replaces
@@ -9,7 +9,7 @@ let looks = 0, folder = '', typed = false; // typed: a path that is not open (ye
 // where: {typed}, a text that a person typed, or {key}, a folder that Python has named.
 function open(where) {
   menu.hidePopover();
-  const edit = document.querySelector('#panel [data-cp]')?.cp.edit() ?? null;
+  const edit = document.querySelector('#panel [data-panel]')?.panel.edit() ?? null;
   const kinds = !images.checked ? 'video' : !videos.checked ? 'image' : 'all';
   trigger('open', { typed: '', key: '', ...where, recursive: recursive.checked, kinds, edit });
 }
@@ -37,14 +37,14 @@ function showBar() {
   $('[data-act=refresh]').disabled = !folder;
   if (counts.made !== shown.counts) counts.innerHTML = counts.made = shown.counts; // made and escaped in Python
   const recents = shown.recent.map(({ place, key }) => row(FOLDER, place, place, () => open({ key })));
-  $('.fb-recent').replaceChildren(...recents);
+  $('.folder-recent').replaceChildren(...recents);
   $('h4').hidden = !shown.recent.length;
 }
 
 function showListing() {
-  const { listing } = props, list = $('.fb-list'), problem = $('.fb-problem');
+  const { listing } = props, list = $('.folder-list'), problem = $('.folder-problem');
   if (listing.number !== looks) return; // of a folder that was looked into before
-  $('.fb-here b').textContent = $('.fb-here b').title = listing.place;
+  $('.folder-here b').textContent = $('.folder-here b').title = listing.place;
   $('[data-act=take]').disabled = !listing.key;
   problem.hidden = !listing.problem;
   problem.textContent = listing.problem;
@@ -52,7 +52,7 @@ function showListing() {
   const rows = listing.folders.map(each => row(FOLDER, each.name, each.name, look(each.key)));
   if (listing.parent) rows.unshift(row(UP, '..', 'The folder above', look(listing.parent)));
   if (!listing.folders.length && !listing.problem) {
-    rows.push(Object.assign(document.createElement('li'), { className: 'fb-none', textContent: 'No subfolders' }));
+    rows.push(Object.assign(document.createElement('li'), { className: 'folder-none', textContent: 'No subfolders' }));
   }
   list.replaceChildren(...rows);
   list.scrollTop = 0;
@@ -64,7 +64,7 @@ function browse(where) {
 }
 
 function showMenu() {
-  const { left, bottom, width } = $('.fb-path').getBoundingClientRect();
+  const { left, bottom, width } = $('.folder-path').getBoundingClientRect();
   const wide = Math.max(Math.min(width, 560), 320);
   Object.assign(menu.style, { left: `${left}px`, top: `${bottom + 4}px`, width: `${wide}px` });
   menu.showPopover();

@@ -1,7 +1,7 @@
 // The virtual grid on the screen. Runs in gr.HTML's js_on_load, after grid_list.js: (element, trigger, props, watch).
 // Python writes props; nothing that a file or a person named ever becomes HTML or code here, only textContent.
 const $ = selector => element.querySelector(selector);
-const port = $('.vg-view'), canvas = $('.vg-canvas'), empty = $('.vg-empty'), searchBox = $('.vg-search input');
+const port = $('.grid-view'), canvas = $('.grid-canvas'), empty = $('.grid-empty'), searchBox = $('.grid-search input');
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
 const api = path => `${root}/gradio_api/vcs/${path}`;
 const GAP = 12, INFO = 72, OVERSCAN = 1, SETTLE_MS = 60, HOVER_MS = 150, SEARCH_MS = 80;
@@ -24,11 +24,11 @@ Object.assign(view, { key: memory.key || 'name', descending: Boolean(memory.desc
 // ---- tiles ----
 function newTile() {
   const tile = document.createElement('div');
-  tile.className = 'vg-tile';
+  tile.className = 'grid-tile';
   tile.setAttribute('role', 'option');
-  tile.innerHTML = '<div class="vg-pic"><img alt="" decoding="async" draggable="false"><i class="vg-check"></i>' +
-    '<i class="vg-badge"></i><i class="vg-lock" title="Approved"></i><span class="vg-time"></span>' +
-    '<span class="vg-else"></span></div><b></b><p></p>';
+  tile.innerHTML = '<div class="grid-picture"><img alt="" decoding="async" draggable="false"><i class="grid-check"></i>' +
+    '<i class="grid-badge"></i><i class="grid-lock" title="Approved"></i><span class="grid-time"></span>' +
+    '<span class="grid-outside"></span></div><b></b><p></p>';
   const [pic, name, text] = tile.children, [img, , badge, , time, elsewhere] = pic.children;
   return Object.assign(tile, { parts: { pic, img, badge, time, elsewhere, name, text } });
 }
@@ -46,7 +46,7 @@ function paint(tile, i) {
     img.removeAttribute('src'); // else the picture of another file shows until this one's is here
     unhover(tile);
     tile.dataset.id = `${list.scan}-${i}`;
-    tile.id = `vg-${i}`;
+    tile.id = `tile-${i}`;
     name.textContent = name.title = list.names[i];
   }
   const approved = inState(i, 'approved'), changed = inState(i, 'elsewhere') ? 'Changed elsewhere' : '';
@@ -70,12 +70,12 @@ function paint(tile, i) {
 }
 
 function paintRun(tile, tokens) {
-  const over = tile.querySelector('.vg-run');
+  const over = tile.querySelector('.grid-running');
   if (tokens === undefined) return over?.remove();
   const text = tokens ? `${tokens} token${tokens === 1 ? '' : 's'}` : 'Reading frames…';
   if (over) { over.firstChild.textContent = text; return; }
   const fresh = document.createElement('div');
-  fresh.className = 'vg-run';
+  fresh.className = 'grid-running';
   fresh.append(Object.assign(document.createElement('span'), { textContent: text }), document.createElement('i'));
   tile.parts.pic.append(fresh);
 }
@@ -94,7 +94,7 @@ function place(tile, i) {
 function layout() {
   if (!port.clientWidth) return; // in a tab that is not shown
   columns ||= Math.max(2, Math.min(8, Math.round(port.clientWidth / 220)));
-  $('.vg-columns input').value = columns;
+  $('.grid-columns input').value = columns;
   const width = (port.clientWidth - 4 - (columns - 1) * GAP) / columns, height = width * 9 / 16 + INFO;
   // What stood at the top stays there when the width or the number of columns changes.
   const first = geometry ? list.shown[Math.floor(port.scrollTop / geometry.rowHeight) * geometry.columns] : undefined;
@@ -223,7 +223,7 @@ function showEmpty() {
 }
 
 function publishZip(selected, count) {
-  const zip = $('.vg-zip'), long = selected.length >= 6000; // such do not fit into an address
+  const zip = $('.grid-zip'), long = selected.length >= 6000; // such do not fit into an address
   const what = list.numSelected ? `the captions of ${list.numSelected.toLocaleString('en')} selected` : 'all captions';
   zip.title = long ? 'The selected files lie too far apart for one download; select fewer, or none for all captions'
     : count ? `Download ${what}` : 'No captions to download';
@@ -251,9 +251,9 @@ function publish() {
   }
   const parts = list.shown.length < list.count ? [`${number(list.shown.length)} shown`] : [];
   if (list.numSelected) parts.push(`${number(list.numSelected)} selected`);
-  $('.vg-picked').textContent = parts.join(' · ') || 'Select';
+  $('.grid-selected').textContent = parts.join(' · ') || 'Select';
   publishZip(selected, list.numSelected ? captioned : done + edited);
-  const approve = $('.vg-approve'), off = captioned > 0 && locked === captioned;
+  const approve = $('.grid-approve'), off = captioned > 0 && locked === captioned;
   approve.disabled = !captioned;
   approve.dataset.off = off ? '1' : '';
   approve.lastElementChild.textContent = off ? 'Unapprove' : 'Approve';

@@ -16,7 +16,7 @@ from captioner.ui.format import file_text
 from captioner.values import MediaItem
 
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{0,9}))?")
-START_JS = "() => document.querySelector('#grid [data-vg]').vg.button()"
+START_JS = "() => document.querySelector('#grid [data-grid]').grid.button()"
 
 
 def media_grid() -> gr.HTML:

@@ -5,7 +5,7 @@ function open(i) {
   lastPlace = list.place[i];
   reveal(i);
   repaint();
-  port.setAttribute('aria-activedescendant', `vg-${i}`);
+  port.setAttribute('aria-activedescendant', `tile-${i}`);
   trigger('open', { id: `${list.scan}-${i}` });
 }
 
@@ -21,7 +21,7 @@ function focusOn(i, extend) {
   if (extend && list.place[from] >= 0) selectRange(list.place[from], list.place[i]);
   else anchor = i;
   active = i;
-  port.setAttribute('aria-activedescendant', `vg-${i}`);
+  port.setAttribute('aria-activedescendant', `tile-${i}`);
   reveal(i);
   repaint();
   if (extend) publish();
@@ -91,7 +91,7 @@ function sort(key, descending) {
 }
 
 function showSort() {
-  $('.vg-sort select').value = view.key;
+  $('.grid-sort select').value = view.key;
   const button = $('[data-act=direction]');
   button.setAttribute('aria-pressed', view.descending);
   button.title = view.descending ? 'Descending' : 'Ascending';
@@ -120,12 +120,12 @@ function hover(tile, i) {
   video.play().catch(() => {});
 }
 
-const tileAt = event => event.target.closest?.('.vg-tile');
-const indexOf = tile => Number(tile.id.slice(3));
+const tileAt = event => event.target.closest?.('.grid-tile');
+const indexOf = tile => Number(tile.id.slice(5));
 
 canvas.addEventListener('mouseover', event => {
   const tile = tileAt(event);
-  if (!tile || tile.querySelector('video') || !list.kinds[indexOf(tile)] || !event.target.closest('.vg-pic')) return;
+  if (!tile || tile.querySelector('video') || !list.kinds[indexOf(tile)] || !event.target.closest('.grid-picture')) return;
   clearTimeout(hovering);
   const start = () => { if (tile.matches(':hover') && tile.isConnected) hover(tile, indexOf(tile)); };
   hovering = setTimeout(start, HOVER_MS);
@@ -144,7 +144,7 @@ canvas.addEventListener('click', event => {
     active = i;
     repaint();
     publish();
-  } else if (event.ctrlKey || event.metaKey || event.target.closest('.vg-check')) toggle(i);
+  } else if (event.ctrlKey || event.metaKey || event.target.closest('.grid-check')) toggle(i);
   else open(i);
 });
 
@@ -160,7 +160,7 @@ port.addEventListener('keydown', event => {
   } else if (event.key === ' ' && list.place[active] >= 0) toggle(active);
   else if (event.key === 'Enter' && list.place[active] >= 0) open(active);
   else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) select('all');
-  else if (event.key === 'a' && list.selected[active]) $('.vg-approve').click();
+  else if (event.key === 'a' && list.selected[active]) $('.grid-approve').click();
   else if (event.key === 'a' && list.place[active] >= 0) approve(active, !inState(active, 'approved'));
   else if (event.key === 'Escape') port.blur();
   else return;
@@ -197,8 +197,8 @@ searchBox.addEventListener('keydown', event => {
   else return;
   event.preventDefault();
 });
-$('.vg-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
-$('.vg-columns input').addEventListener('input', event => setColumns(Number(event.target.value)));
+$('.grid-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
+$('.grid-columns input').addEventListener('input', event => setColumns(Number(event.target.value)));
 
 document.addEventListener('keydown', event => {
   const typing = event.target.closest?.('input, textarea, select, [contenteditable]');
@@ -223,8 +223,8 @@ const above = document.querySelectorAll('#run, #notices');
 for (const watched of [document.body, element, ...above]) fitting.observe(watched);
 
 watch(['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'], sync);
-element.dataset.vg = '';
-element.vg = {
+element.dataset.grid = '';
+element.grid = {
   select, filter, sort, open, step, columns: setColumns,
   opened: () => ({ folder: list.folder, name: list.names[opened] }),
   button() {

@@ -4,7 +4,7 @@
 const $ = selector => element.querySelector(selector);
 const root = (window.gradio_config?.root || '').replace(/\/$/, '');
 const api = path => `${root}/gradio_api/vcs/${path}`;
-const box = $('textarea'), stage = $('.cp-stage'), sheet = $('.cp-sheet'), conflict = $('.cp-conflict');
+const box = $('textarea'), stage = $('.panel-stage'), sheet = $('.panel-sheet'), conflict = $('.panel-conflict');
 const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g;
 let entry = { id: '' }, base = ''; // the opened file; the text that the edit began with
@@ -25,7 +25,7 @@ function keepDraft() {
 
 // ---- what Python says ----
 function opened() {
-  const wanted = document.querySelector('#grid [data-vg]').vg.opened();
+  const wanted = document.querySelector('#grid [data-grid]').grid.opened();
   if (keyOf(props.entry) !== keyOf(wanted) || keyOf(wanted) === keyOf(entry)) return; // quick clicks have many answers
   show(props.entry);
   if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it stands below
@@ -63,13 +63,13 @@ function show(fresh) {
   entry = fresh;
   base = draft ? draft.base : fresh.text;
   box.value = draft ? draft.text : fresh.text;
-  $('.cp-empty').hidden = true;
-  $('.cp-open').hidden = false;
+  $('.panel-empty').hidden = true;
+  $('.panel-open').hidden = false;
   showMedia();
   confirmDelete(false);
-  reveal($('.cp-consent'), false);
+  reveal($('.panel-consent'), false);
   sheet.open = false;
-  $('.cp-open').scrollTop = 0;
+  $('.panel-open').scrollTop = 0;
   follow(fresh);
 }
 
@@ -90,15 +90,15 @@ function follow(fresh) {
 function lose() {
   if (!entry.id) return;
   if (dirty()) {
-    $('.cp-problem').hidden = false;
-    $('.cp-problem').textContent = 'The folder of this file was closed. Your text is kept until you open it again.';
+    $('.panel-problem').hidden = false;
+    $('.panel-problem').textContent = 'The folder of this file was closed. Your text is kept until you open it again.';
     return;
   }
   entry = { id: '' };
   base = box.value = props.value = '';
   stage.replaceChildren();
-  $('.cp-empty').hidden = false;
-  $('.cp-open').hidden = true;
+  $('.panel-empty').hidden = false;
+  $('.panel-open').hidden = true;
 }
 
 function showMedia() {
@@ -118,17 +118,17 @@ function showMedia() {
 }
 
 function showTexts() {
-  const [name, facts] = $('.cp-title').children, problem = $('.cp-problem');
+  const [name, facts] = $('.panel-title').children, problem = $('.panel-problem');
   name.textContent = name.title = entry.name;
   facts.textContent = entry.facts;
   problem.hidden = !entry.problem;
   problem.textContent = entry.problem;
-  $('.cp-note').hidden = !entry.elsewhere;
-  if (!entry.elsewhere) $('.cp-consent').hidden = true;
+  $('.panel-note').hidden = !entry.elsewhere;
+  if (!entry.elsewhere) $('.panel-consent').hidden = true;
   stage.classList.toggle('running', entry.tokens !== null);
   stage.dataset.run = entry.tokens ? `Captioning: ${entry.tokens} tokens` : 'Reading frames';
   // Both are made and escaped in Python.
-  for (const [part, html] of [[$('.cp-about'), entry.about], [$('.cp-history'), entry.history]]) {
+  for (const [part, html] of [[$('.panel-about'), entry.about], [$('.panel-history'), entry.history]]) {
     if (part.made === html) continue;
     part.innerHTML = part.made = html;
     for (const time of part.querySelectorAll('time')) {
@@ -150,8 +150,8 @@ function count() {
   const words = text.replace(CJK, ' ').split(/\s+/).filter(Boolean).length + cjk;
   const plural = (n, noun) => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
   const tokens = Math.ceil(words * 1.3), characters = plural([...text].length, 'character');
-  $('.cp-count').textContent = `${plural(words, 'word')} · ${characters} · about ${plural(tokens, 'token')}`;
-  $('.cp-dirty').textContent = dirty() ? 'Not saved' : '';
+  $('.panel-count').textContent = `${plural(words, 'word')} · ${characters} · about ${plural(tokens, 'token')}`;
+  $('.panel-dirty').textContent = dirty() ? 'Not saved' : '';
   $('[data-act=save]').disabled = !dirty();
   $('[data-act=undo]').disabled = !dirty() && !entry.undo;
   $('[data-act=undo]').title = dirty() ? 'Undo the changes that are not saved' : 'Put back what was there before';
@@ -202,12 +202,12 @@ async function copy() {
 }
 
 function showHistory(open) {
-  $('.cp-history').hidden = !open;
+  $('.panel-history').hidden = !open;
   $('[data-act=history]').setAttribute('aria-expanded', open);
 }
 
 function confirmDelete(asking) {
-  reveal($('.cp-confirm'), asking);
+  reveal($('.panel-confirm'), asking);
 }
 
 function reveal(question, asking) {
@@ -218,7 +218,7 @@ function reveal(question, asking) {
 }
 
 function again(consent) {
-  reveal($('.cp-consent'), false);
+  reveal($('.panel-consent'), false);
   trigger('again', { ...address(entry), consent, edit: edit() });
 }
 
@@ -229,11 +229,11 @@ function approve() {
 
 const actions = {
   save, undo, copy,
-  history: () => showHistory($('.cp-history').hidden),
+  history: () => showHistory($('.panel-history').hidden),
   approve,
-  again: () => (entry.elsewhere ? reveal($('.cp-consent'), true) : again(false)),
+  again: () => (entry.elsewhere ? reveal($('.panel-consent'), true) : again(false)),
   'again-yes': () => again(true),
-  'again-no': () => reveal($('.cp-consent'), false),
+  'again-no': () => reveal($('.panel-consent'), false),
   delete: () => confirmDelete(true),
   'delete-no': () => confirmDelete(false),
   'delete-yes'() {
@@ -254,11 +254,11 @@ element.addEventListener('click', event => {
 });
 box.addEventListener('input', () => { count(); keepDraft(); });
 box.addEventListener('keydown', event => {
-  if (event.key === 'Escape') document.querySelector('#grid .vg-view')?.focus();
+  if (event.key === 'Escape') document.querySelector('#grid .grid-view')?.focus();
 });
 sheet.addEventListener('toggle', () => { if (sheet.open) showSheet(); });
 
-const move = by => document.querySelector('#grid [data-vg]')?.vg.step(by);
+const move = by => document.querySelector('#grid [data-grid]')?.grid.step(by);
 
 document.addEventListener('keydown', event => {
   if (!element.offsetParent || !entry.id) return; // another tab
@@ -275,6 +275,6 @@ document.addEventListener('keydown', event => {
 watch('answer', answered);
 watch('entry', opened);
 watch('fresh', refreshed);
-element.dataset.cp = '';
-element.cp = { edit };
+element.dataset.panel = '';
+element.panel = { edit };
 count();

@@ -7,7 +7,7 @@ function setWidth(width) {
   return chosen;
 }
 const keepWidth = width => localStorage.setItem('vcs-panel-width', setWidth(width));
-const drag = $('.cp-drag');
+const drag = $('.panel-drag');
 drag.addEventListener('pointerdown', event => {
   const from = element.offsetWidth, start = event.clientX;
   const follow = moved => keepWidth(from + start - moved.clientX);

@@ -211,9 +211,10 @@ def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
     notes = ""
     if warnings:
         rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+        label = plural(len(warnings), "note")
         notes = (
-            f'<button type="button" class="fb-notes" popovertarget="warnings">{plural(len(warnings), "note")}</button>'
-            f'<div popover id="warnings" class="fb-warnings"><h4>Notes on this folder</h4><ul>{rows}</ul></div>'
+            f'<button type="button" class="folder-notes" popovertarget="warnings">{label}</button>'
+            f'<div popover id="warnings" class="folder-warnings"><h4>Notes on this folder</h4><ul>{rows}</ul></div>'
         )
     whole = " · ".join(parts + failed)  # where there is no room for all of it
     return f'<span title="{whole}">{" · ".join(parts + bold)}</span>{notes}'

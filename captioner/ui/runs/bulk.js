@@ -1,7 +1,7 @@
 // The dialog that edits many captions. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends
 // `preview`, what an edit would do, and `done`, what came of the last act. Captions become textContent, nothing else.
 const $ = selector => element.querySelector(selector);
-const dialog = $('dialog'), form = $('form'), list = $('.bk-list'), hint = $('.bk-hint'), saying = $('.dlg-said');
+const dialog = $('dialog'), form = $('form'), list = $('.bulk-list'), hint = $('.bulk-hint'), saying = $('.dialog-message');
 const applyButton = $('[data-act=apply]'), undoButton = $('[data-act=undo]');
 const TYPING_MS = 180;
 const HINTS = {
@@ -48,21 +48,21 @@ function row({ name, parts, elsewhere }) {
 function render() {
   const empty = isEmpty(edit()), result = empty ? null : found, removing = form.elements.delete.checked;
   const why = empty ? 'empty' : result?.problem ? 'wrong' : result && !result.total_with_text ? 'none' : 'same';
-  $('.bk-problem').textContent = result?.problem ?? '';
-  $('.bk-preview').setAttribute('aria-busy', Boolean(waiting));
+  $('.bulk-problem').textContent = result?.problem ?? '';
+  $('.bulk-preview').setAttribute('aria-busy', Boolean(waiting));
   $('fieldset').disabled = removing;
   if (!waiting || empty) {
-    $('.bk-counts').textContent = result?.counts ?? '';
+    $('.bulk-counts').textContent = result?.counts ?? '';
     list.replaceChildren(...(result?.changed ?? []).map(row));
     if (result?.num_changed > result?.changed.length) {
       const more = document.createElement('li');
-      more.className = 'bk-more';
+      more.className = 'bulk-more';
       more.textContent = `and ${(result.num_changed - result.changed.length).toLocaleString('en')} more`;
       list.append(more);
     }
   }
   hint.hidden = Boolean(result?.num_changed || (waiting && !empty));
-  [$('.bk-hint b').textContent, $('.bk-hint p').textContent] = HINTS[why];
+  [$('.bulk-hint b').textContent, $('.bulk-hint p').textContent] = HINTS[why];
   const count = result?.num_changed ?? 0, verb = removing ? 'Delete' : 'Change';
   applyButton.textContent = count && !operation ? `${verb} ${captions(count)}` : `${verb} captions`;
   applyButton.classList.toggle('danger', removing);
@@ -115,7 +115,7 @@ const actions = {
 function open(value, scope) {
   files = value;
   busy = false;
-  $('.bk-scope').textContent = scope;
+  $('.bulk-scope').textContent = scope;
   form.elements.delete.checked = false;
   changed();
   dialog.showModal();

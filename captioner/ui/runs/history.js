@@ -1,7 +1,7 @@
 // The dialog of the history. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `rows`
 // and `said`. All texts are names of files and folders or words of errors: they become textContent and nothing else.
-const dialog = element.querySelector('dialog'), list = element.querySelector('.hi-list');
-const none = element.querySelector('.hi-none'), saying = element.querySelector('.dlg-said');
+const dialog = element.querySelector('dialog'), list = element.querySelector('.history-list');
+const none = element.querySelector('.history-none'), saying = element.querySelector('.dialog-message');
 const LOOK_MS = 2000; // while it is open
 const ICONS = { job: 'M5 3.2v9.6L12.6 8z', bulk: 'M11 1.8 14.2 5 5.4 13.8l-3.9.7.7-3.9z' };
 const QUESTIONS = { undo: what => `Put back ${what}?`, redo: what => `Change ${what} again?` };
@@ -23,7 +23,7 @@ function captions(count) {
 }
 
 function answers(row) {
-  const box = make('div', 'hi-acts');
+  const box = make('div', 'history-acts');
   if (asking === row.id && row.act) {
     box.append(make('span', '', QUESTIONS[row.act](captions(row.changed))), button('Cancel', 'no', row));
     box.append(button(row.act === 'undo' ? 'Undo' : 'Redo', row.act, row, true));
@@ -35,7 +35,7 @@ function answers(row) {
 }
 
 function draw(row) {
-  const item = make('li', 'hi-row'), text = make('div', 'hi-text'), about = make('p', '');
+  const item = make('li', 'history-row'), text = make('div', 'history-text'), about = make('p', '');
   const name = make('span', '', row.name), style = { dateStyle: 'medium', timeStyle: 'short' };
   item.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[row.kind]}"/></svg>`;
   item.dataset.state = row.state;
@@ -45,8 +45,8 @@ function draw(row) {
   const title = make('b', '', row.title);
   title.title = row.title;
   text.append(title, about);
-  if (row.reason) text.append(Object.assign(make('p', 'hi-why', row.reason), { title: row.reason }));
-  item.append(text, make('em', 'hi-state', row.state), answers(row));
+  if (row.reason) text.append(Object.assign(make('p', 'history-why', row.reason), { title: row.reason }));
+  item.append(text, make('em', 'history-state', row.state), answers(row));
   return item;
 }
 

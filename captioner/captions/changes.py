@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from captioner.captions.operations import undone_by
 from captioner.captions.ownership import Stamp, digest, follow_approval, put_stamp, stamp_of
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
@@ -226,8 +226,7 @@ def _stamp_after(connection: sqlite3.Connection, key: str, change: Change) -> St
     """An undo also brings back who wrote what stood there before."""
     if change.origin != "undo":
         return None if change.after is None else Stamp(change.origin, digest(change.after))
-    sql = "SELECT request_json FROM operations WHERE id = ?"
-    undone = json.loads(connection.execute(sql, (change.operation,)).fetchone()["request_json"])["undoes"]
+    undone = undone_by(connection, change.operation)
     # The plus keeps SQLite from looking through all changes of the operation.
     sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
     first = connection.execute(sql, (key, undone)).fetchone()

@@ -45,13 +45,22 @@ class OperationInfo:
 
 
 def begin_operation(
-    connection: sqlite3.Connection, kind: Kind, title: str, folder: Path, total: int, request: object = None
+    connection: sqlite3.Connection,
+    kind: Kind,
+    title: str,
+    folder: Path,
+    total: int,
+    request: object = None,
+    undoes: int | None = None,
 ) -> int:
-    """Add an operation within the caller's transaction; returns its number. request: what JSON can hold."""
+    """Add an operation within the caller's transaction and return its number.
+
+    request: what JSON can hold. undoes: the operation that an "undo" undoes.
+    """
     cursor = connection.execute(
-        "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s) "
-        "VALUES (?, ?, ?, 'running', '', ?, ?, ?)",
-        (kind, title, path_text(folder), total, json.dumps(request), time.time()),
+        "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s, undoes) "
+        "VALUES (?, ?, ?, 'running', '', ?, ?, ?, ?)",
+        (kind, title, path_text(folder), total, json.dumps(request), time.time(), undoes),
     )
     return cursor.lastrowid or 0
 
@@ -62,6 +71,15 @@ def end_operation(connection: sqlite3.Connection, operation: int, state: State, 
     connection.execute(
         "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?",
         (state, reason, ended_at_s, operation),
+    )
+
+
+def stop_running_edits(database: Database) -> None:
+    """End the bulk edits and undos that were cut short when the program ended."""
+    database.execute(
+        "UPDATE operations SET state = 'stopped', reason = 'the program ended', ended_at_s = ? "
+        "WHERE state = 'running' AND kind != 'job'",
+        (time.time(),),
     )
 
 
@@ -110,19 +128,25 @@ def last_standing(database: Database) -> OperationInfo | None:
 
 def undo_of(database: Database, operation: int) -> int | None:
     """The latest undo of an operation that was not undone itself; to undo that is to redo the operation."""
-    rows = database.rows(
-        "SELECT max(id) AS id FROM operations WHERE kind = 'undo' AND undone_at_s IS NULL "
-        "AND json_extract(request_json, '$.undoes') = ?",
-        (operation,),
-    )
+    rows = database.rows("SELECT max(id) AS id FROM operations WHERE undoes = ? AND undone_at_s IS NULL", (operation,))
     return rows[0]["id"]
 
 
-def mark_undone(connection: sqlite3.Connection, operation: int, undone: bool) -> None:
-    """Within the caller's transaction. undone False: it stands again, since its undo was undone."""
-    connection.execute(
-        "UPDATE operations SET undone_at_s = ? WHERE id = ?", (time.time() if undone else None, operation)
-    )
+def undone_by(connection: sqlite3.Connection, operation: int) -> int | None:
+    """Return the operation that an undo undoes; None for another kind of operation."""
+    (undoes,) = connection.execute("SELECT undoes FROM operations WHERE id = ?", (operation,)).fetchone()
+    return undoes
+
+
+def mark_undone(connection: sqlite3.Connection, operation: int) -> None:
+    """Note within the caller's transaction that an operation was undone.
+
+    If it is an undo itself, the operation that it had undone stands again, and so on.
+    """
+    number, time_s = operation, time.time()
+    while number is not None:
+        connection.execute("UPDATE operations SET undone_at_s = ? WHERE id = ?", (time_s, number))
+        number, time_s = undone_by(connection, number), time.time() if time_s is None else None
 
 
 def interrupt_running_jobs(connection: sqlite3.Connection) -> None:

@@ -1,12 +1,12 @@
 """The caption files beside the media, and in the database all they ever held and how they were made."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.operations import stop_running_edits
 from captioner.captions.ownership import CaptionStates, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, insert_made, provenance
 from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
@@ -66,11 +66,7 @@ class CaptionStore:
         cut short, and removes the temporary files of killed writes.
         """
         if operation is None:
-            self._database.execute(
-                "UPDATE operations SET state = 'stopped', reason = 'the program ended', ended_at_s = ? "
-                "WHERE state = 'running' AND kind != 'job'",
-                (time.time(),),
-            )
+            stop_running_edits(self._database)
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:

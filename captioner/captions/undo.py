@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
-from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info, request_of
+from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info
 from captioner.captions.ownership import CaptionStates
 from captioner.errors import CaptionError
 from captioner.system.database import Database, text_path
@@ -39,14 +39,15 @@ def undo_operation(database: Database, log: ChangeLog, states: CaptionStates, op
             wanted, refused = _sort_out(spans[start : start + CHANGED_AT_ONCE], states)
             if wanted and not number:
                 with database.transaction() as connection:
-                    title, request = f"Undo of {undone.title}", {"undoes": operation}
-                    number = begin_operation(connection, "undo", title, undone.folder, len(spans), request)
+                    title = f"Undo of {undone.title}"
+                    number = begin_operation(connection, "undo", title, undone.folder, len(spans), undoes=operation)
             problems = log.make([Change(span.path, span.after, span.before, "undo", number) for span in wanted])
         kept += refused
         kept += [(span.path, str(problem)) for span, problem in zip(wanted, problems, strict=True) if problem]
         restored += problems.count(None)
     if restored or not kept:
-        _mark(database, operation)
+        with database.transaction() as connection:
+            mark_undone(connection, operation)
     if number:
         with database.transaction() as connection:
             end_operation(connection, number, "done", f"{len(kept)} captions were kept" if kept else "")
@@ -83,15 +84,3 @@ def _sort_out(spans: list[_Span], states: CaptionStates) -> tuple[list[_Span], l
         else:
             wanted.append(span)
     return wanted, kept
-
-
-def _mark(database: Database, operation: int) -> None:
-    """Undone; and what an undone undo had undone stands again, and so on down."""
-    undone = True
-    numbers = [operation]
-    while isinstance(request := request_of(database, numbers[-1]), dict) and "undoes" in request:
-        numbers.append(request["undoes"])
-    with database.transaction() as connection:
-        for number in numbers:
-            mark_undone(connection, number, undone)
-            undone = not undone

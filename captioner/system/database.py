@@ -128,6 +128,11 @@ MIGRATIONS: tuple[str, ...] = (
         approved_at_s REAL NOT NULL
     );
     """,
+    """
+    ALTER TABLE operations ADD COLUMN undoes INTEGER REFERENCES operations (id);
+    UPDATE operations SET undoes = json_extract(request_json, '$.undoes') WHERE kind = 'undo';
+    CREATE INDEX operations_undoes ON operations (undoes) WHERE undoes IS NOT NULL;
+    """,
 )
 
 

@@ -11,11 +11,12 @@ from captioner.captions.operations import (
     last_standing,
     operation_info,
     recent_operations,
+    undo_of,
 )
 from captioner.captions.store import CaptionStore, Undone
 from captioner.errors import JobError
 from captioner.media.discover import discover
-from captioner.system.database import Database
+from captioner.system.database import MIGRATIONS, Database
 from captioner.values import Caption, GenerationOptions, MediaItem
 
 NUM_FILES = 200
@@ -192,6 +193,40 @@ def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, s
     assert [path for path, _ in undone.kept] == [blocked]
     assert undone.kept[0][1].startswith(f"cannot read the caption {blocked}: ")
     assert undone.restored == 17
+
+
+def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeypatch):
+    """There `undoes` was a key of request_json."""
+    path, caption = tmp_path / "old.sqlite", tmp_path / "a.txt"
+    with monkeypatch.context() as patch:
+        patch.setattr("captioner.system.database.MIGRATIONS", MIGRATIONS[:4])
+        older = Database(path)
+        for kind, request in (("job", '{"undoes": 7}'), ("undo", '{"undoes": 1}'), ("bulk", "null")):
+            older.execute(
+                "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s) "
+                "VALUES (?, 'Title', '/media', 'done', '', 1, ?, 1.0)",
+                (kind, request),
+            )
+        older.execute("UPDATE operations SET undone_at_s = 2.0 WHERE id = 1")
+        for before, after, operation in ((b"old", b"new", 1), (b"new", b"old", 2)):
+            older.execute(
+                "INSERT INTO caption_changes (caption_path, before, after, origin, operation, made, changed_at_s, "
+                "state_origin, state_digest) VALUES (?, ?, ?, 'job', ?, 1, 1.0, 'hand', x'00')",
+                (str(caption), before, after, operation),
+            )
+        older.close()
+    caption.write_bytes(b"old")
+    database = Database(path)
+    store = CaptionStore(database, tmp_path / "scratch")
+    assert [undo_of(database, number) for number in (1, 2, 3, 7)] == [2, None, None, None]
+    assert store.undo(2) == Undone(1, ())
+    assert caption.read_bytes() == b"new"
+    assert operation_info(database, 1).undone_at_s is None
+    assert undo_of(database, 2) == 4
+    assert store.undo(4) == Undone(1, ())
+    assert caption.read_bytes() == b"old"
+    assert operation_info(database, 1).undone_at_s
+    database.close()
 
 
 def test_unknown_operation_is_one_line(store):

@@ -19,9 +19,8 @@ from captioner.errors import CaptionError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import FindModel, Job, Model
-from captioner.jobs.journal import Journal, Unfinished
+from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
-from captioner.jobs.throughput import RunStore
 from captioner.library.bulk import BulkDone, BulkEdit, bulk_edit
 from captioner.library.library import Library
 from captioner.media.discover import find_item
@@ -53,10 +52,8 @@ class Services:
         self.database = Database(self.folder / "captioner.sqlite")
         self.captions = CaptionStore(self.database, scratch=self.folder)
         self.events = EventLog()
-        self.runs = RunStore(self.database)
         self.sandbox = Sandbox()
-        self.journal = Journal(self.database, self.captions, self._find)
-        self.jobs = JobRunner(self.events, self.captions, runs=self.runs, journal=self.journal)
+        self.jobs = JobRunner(self.events, self.captions, self.database)
         self._claiming, self._claimed = threading.Lock(), None
         self.roots = roots
         self.library = Library(self.events, self.captions, roots)
@@ -88,7 +85,7 @@ class Services:
             claimed = claim_folder(self.folder)
             try:
                 self.captions.settle()
-                self.journal.settle()
+                self.jobs.journal.settle()
             except BaseException:
                 claimed.release()
                 raise
@@ -157,11 +154,11 @@ class Services:
             job = replace(job, existing=existing)
         self.claim()
         scan = self.library.scan
-        return self.jobs.start(job, lambda: self.journal.begin(job, scan.folder, scan.recursive))
+        return self.jobs.start(job, scan.folder, scan.recursive)
 
     def unfinished(self) -> list[Unfinished]:
         """Jobs with files left, after a crash, a stop or a failure, the newest first; of allowed folders only."""
-        return [job for job in self.journal.unfinished() if self.roots.allows(job.folder)]
+        return [job for job in self.jobs.journal.unfinished() if self.roots.allows(job.folder)]
 
     def resume(self, operation: int | None = None) -> int:
         """Go on with an unfinished job as it was asked for, or with the newest; returns the new job's number.
@@ -173,11 +170,10 @@ class Services:
         if operation is None:
             operation = next((job.operation for job in self.unfinished()), None)
         if operation is None:
-            raise JobError("no job is unfinished; there is nothing to go on with")
-        folder, recursive = self.journal.place(operation)
+            raise JobError("there is no unfinished job to resume")
+        folder, _ = self.jobs.journal.folder_of(operation)
         self.roots.resolve(folder)
-        job, losses = self.journal.reopen(operation, self._find_obstacle())
-        return self.jobs.start(job, lambda: self.journal.begin(job, folder, recursive, operation, losses), losses)
+        return self.jobs.resume(operation, self._find, self._find_obstacle())
 
     def _find_obstacle(self) -> Callable[[MediaItem], str]:
         """Why an item that was found earlier may not be captioned, or ""; looks at each folder once."""
@@ -195,7 +191,7 @@ class Services:
         Raises JobError, FolderError, StateError.
         """
         self.claim()
-        if self.journal.is_active(operation):
+        if self.jobs.journal.is_active(operation):
             raise JobError(f"job {operation} is running; stop it before you undo it")
         for folder in {path.parent for path in self.captions.changed_by(operation)}:
             if folder.exists():
@@ -240,7 +236,7 @@ class Services:
         """
         job = self._job(self._chosen(names))
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
-        measured = self.runs.throughput(job.model.specs, job.plan)
+        measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
         left_alone = len(job.items) - len(items)
         return plan_run(items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe)
 

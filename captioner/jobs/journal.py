@@ -47,6 +47,12 @@ KEPT_UNFINISHED = 10  # older ones are not offered any more
 
 T = TypeVar("T")
 
+Obstacle = Callable[[MediaItem], str]  # why an item may not be captioned now, or ""
+
+
+def no_obstacle(item: MediaItem) -> str:
+    return ""
+
 
 @dataclass(frozen=True)
 class Unfinished:
@@ -70,9 +76,8 @@ class Journal:
     is killed in between loses none.
     """
 
-    def __init__(self, database: Database, captions: CaptionStore, find: Callable[[str], FindModel]) -> None:
-        """find: of a model's source, how to find its files now."""
-        self._database, self._captions, self._find = database, captions, find
+    def __init__(self, database: Database, captions: CaptionStore) -> None:
+        self._database, self._captions = database, captions
         self._recorders: dict[int, JobRecorder] = {}
         self._guard = threading.Lock()  # of the next
         self._ended: dict[int, tuple[JobOutcome, str]] = {}  # what is still to be written down
@@ -172,7 +177,7 @@ class Journal:
         return found
 
     def reopen(
-        self, operation: int, obstacle: Callable[[MediaItem], str] = lambda item: ""
+        self, operation: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle
     ) -> tuple[Job, dict[str, int]]:
         """The same job over what is left of it, and how many replicas each of these items has cost already.
 
@@ -197,7 +202,7 @@ class Journal:
         specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
         job = Job(
             items=tuple(items),
-            model=Model(about["model"]["name"], self._find(specs[0].source), specs),
+            model=Model(about["model"]["name"], find_model(specs[0].source), specs),
             prompt=about["prompt"],
             plan=_build(SamplePlan, about["plan"]),
             options=_build(GenerationOptions, about["options"]),
@@ -207,7 +212,7 @@ class Journal:
         )
         return job, losses
 
-    def place(self, operation: int) -> tuple[Path, bool]:
+    def folder_of(self, operation: int) -> tuple[Path, bool]:
         """(the folder of a job, whether its subfolders were included). Raises JobError for an unknown number."""
         about = request_of(self._database, operation)
         return Path(about["folder"]), about["recursive"]
@@ -239,9 +244,7 @@ class Journal:
         if reconcile(self._database, operation, about):
             self._left.pop(operation, None)
 
-    def _leave_out(
-        self, operation: int, items: list[MediaItem], obstacle: Callable[[MediaItem], str]
-    ) -> tuple[set[str], str]:
+    def _leave_out(self, operation: int, items: list[MediaItem], obstacle: Obstacle) -> tuple[set[str], str]:
         """Skip what `reopen` leaves out; returns the names, and the first one with its reason."""
         left_out = leave_out(self._database, operation, items, obstacle)
         if not left_out:

@@ -5,16 +5,18 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionerError, JobError, StateError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import Event, JobEnded, JobQueued, JobStarted, ReplicaChanged
-from captioner.jobs.job import Job, Model
-from captioner.jobs.journal import Journal
+from captioner.jobs.job import FindModel, Job, Model
+from captioner.jobs.journal import Journal, Obstacle, no_obstacle
 from captioner.jobs.run import Run, Stopped
-from captioner.jobs.throughput import RunStore
+from captioner.jobs.throughput import SpeedStore
 from captioner.replicas.pool import ReplicaPool
+from captioner.system.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +25,14 @@ class JobRunner:
     """Runs jobs in one thread that owns the replicas. Public methods return at once; any thread may call."""
 
     def __init__(
-        self,
-        event_log: EventLog,
-        store: CaptionStore,
-        pool: ReplicaPool | None = None,
-        runs: RunStore | None = None,
-        journal: Journal | None = None,
+        self, event_log: EventLog, store: CaptionStore, database: Database, pool: ReplicaPool | None = None
     ) -> None:
-        """`runs`: where to keep how fast each job was, `journal`: what becomes of its items; if anywhere."""
+        """`database` holds the journal and the measured speeds."""
+        self.journal = Journal(database, store)  # to look up jobs; only this class begins and ends them
+        self.speeds = SpeedStore(database)
         self._log, self._store, self._pool = event_log, store, pool or ReplicaPool()
-        self._runs, self._journal = runs, journal
         self._ready: set[str] = set()
-        self._ids = itertools.count(-1, -1)  # of what is in no journal; the others have positive numbers
+        self._ids = itertools.count(-1, -1)  # of jobs outside the journal; the others have positive numbers
         self._stops: dict[int, threading.Event] = {}
         self._waiting: set[int] = set()
         self._lock = threading.Lock()
@@ -42,15 +40,26 @@ class JobRunner:
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
-    def start(self, job: Job, begin: Callable[[], int] | None = None, losses: Mapping[str, int] | None = None) -> int:
-        """Queue a job and return its number. Raises JobError when it has no items, and what `begin` raises.
+    def start(self, job: Job, folder: Path | None = None, recursive: bool = False) -> int:
+        """Queue a job and return its number. Raise JobError if it has no items, StateError if it cannot be recorded.
 
-        begin: writes the job into the journal and returns its number there. losses: how many replicas each item has
-        cost before.
+        folder: the scanned folder of its items; the job is recorded in the journal, so that it can be resumed and
+        undone. Without one nothing is recorded, and the number is negative.
         """
         if not job.items:
             raise JobError("nothing to caption: no item is selected, or the folder holds no media")
-        return self._enqueue(job, begin() if begin else next(self._ids), losses or {})
+        number = self.journal.begin(job, folder, recursive) if folder else next(self._ids)
+        return self._enqueue(job, number, {})
+
+    def resume(self, number: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle) -> int:
+        """Queue what is left of an unfinished job, with its own settings, and return the new job's number.
+
+        find_model: maps a model's source to how to find its files. obstacle: see `Journal.reopen`.
+        Raise JobError if the job is not unfinished or nothing is left of it, and StateError.
+        """
+        folder, recursive = self.journal.folder_of(number)
+        job, losses = self.journal.reopen(number, find_model, obstacle)
+        return self._enqueue(job, self.journal.begin(job, folder, recursive, number, losses), losses)
 
     def load(self, model: Model) -> int:
         """Queue the loading of a model, as a job without items."""
@@ -115,7 +124,7 @@ class JobRunner:
             self._waiting.remove(number)
         about = {"total": len(job.items), "model": job.model.name, "saves": job.save}
         self._log.append(JobStarted(job=number, **about))
-        recorder = self._journal.recorder(number) if self._journal and number > 0 else None
+        recorder = self.journal.recorder(number) if number > 0 else None
         owned = (self._log, self._store, self._pool, self._ready)
         run = Run(number, job, stop, *owned, recorder=recorder, losses=dict(losses))
         try:
@@ -128,8 +137,8 @@ class JobRunner:
         except Exception as error:  # a fault of ours ends this job, never the thread behind all jobs
             log.exception("job %d failed", number)
             ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
-        if self._runs and job.save:  # before the event: whoever hears it may plan the next job
-            self._runs.record(job.model.specs, job.plan, run.meter)
+        if job.save:  # before the event: its readers may estimate the next job
+            self.speeds.record(job.model.specs, job.plan, run.meter)
         with self._lock:
             del self._stops[number]
         self._end(number, ended)
@@ -137,8 +146,8 @@ class JobRunner:
     def _end(self, number: int, ended: JobEnded) -> None:
         """In the journal, then in the events."""
         try:
-            if self._journal and number > 0:
-                self._journal.end(number, ended.outcome, ended.reason)
+            if number > 0:
+                self.journal.end(number, ended.outcome, ended.reason)
         except StateError as error:  # the captions are safe; the next start finds out what became of the rest
             log.warning("the end of job %d is not recorded: %s", number, error)
         self._log.append(ended)

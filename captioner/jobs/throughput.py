@@ -50,7 +50,7 @@ class Meter:
         return self._ended_s - self._started_s
 
 
-class RunStore:
+class SpeedStore:
     """Any thread may call."""
 
     def __init__(self, database: Database) -> None:

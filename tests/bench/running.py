@@ -70,7 +70,7 @@ def open_runner(
     with tempfile.TemporaryDirectory(prefix="bench-state-") as state:
         database = Database(Path(state) / "captioner.sqlite")
         log = EventLog()
-        jobs = JobRunner(log, CaptionStore(database, Path(state)), ReplicaPool(start))
+        jobs = JobRunner(log, CaptionStore(database, Path(state)), database, ReplicaPool(start))
         try:
             yield Runner(jobs, Model(name, lambda on_bytes: model_folder, specs), clips)
         finally:

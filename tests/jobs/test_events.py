@@ -191,7 +191,7 @@ class BusyReplica:
 def test_job_tells_the_load_of_a_replica_at_most_once_a_second(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     log, database = EventLog(), Database(tmp_path / "captioner.sqlite")
-    jobs = JobRunner(log, CaptionStore(database, tmp_path), ReplicaPool(lambda *_: BusyReplica()))
+    jobs = JobRunner(log, CaptionStore(database, tmp_path), database, ReplicaPool(lambda *_: BusyReplica()))
     model = Model("m", lambda on_bytes: tmp_path, (ModelSpec("m", "cpu"),))
     events = list(jobs.follow(jobs.start(Job(discover(tmp_path).items, model, "describe"))))
     jobs.close()

@@ -68,7 +68,7 @@ class Bench:
             started.append(FaultyReplica(*args[:3], num_threads=1))
             return started[-1]
 
-        jobs = JobRunner(log, CaptionStore(database, self.state), ReplicaPool(start))
+        jobs = JobRunner(log, CaptionStore(database, self.state), database, ReplicaPool(start))
         spec = ModelSpec(str(self.model_folder), device="cpu", batch_size=3, decode_threads=2)
         model = Model("tiny", lambda on_bytes: self.model_folder, (spec,) * self.num_replicas)
         job = Job(discover(self.folder).items, model, "describe", PLAN, GenerationOptions(max_new_tokens=8), existing)

@@ -18,7 +18,7 @@ from captioner.cli import main as cli
 from captioner.errors import FolderError, JobError, StateError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import JobQueued
-from captioner.jobs.job import Job, Model
+from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.journal import KEPT_UNFINISHED, Journal
 from captioner.jobs.recorder import storable
 from captioner.jobs.runner import JobRunner
@@ -43,7 +43,7 @@ class State:
         self.database = Database(folder / "captioner.sqlite")
         self.captions = CaptionStore(self.database, folder)
         self.found = []
-        self.journal = Journal(self.database, self.captions, lambda source: lambda on_bytes: self.found.append(source))
+        self.journal = Journal(self.database, self.captions)
 
     def again(self) -> "State":
         self.database.close()
@@ -51,6 +51,12 @@ class State:
         state.captions.settle()
         state.journal.settle()
         return state
+
+    def find_model(self, source: str) -> FindModel:
+        return lambda on_bytes: self.found.append(source)
+
+    def reopen(self, operation: int) -> tuple[Job, dict[str, int]]:
+        return self.journal.reopen(operation, self.find_model)
 
     def write(self, operation: int, item: MediaItem, policy="overwrite", text="A new text.") -> None:
         self.captions.write(item, Caption(text, "m", "p", OPTIONS), policy, operation)
@@ -97,12 +103,12 @@ def test_job_is_reopened_as_it_was_asked_for(state, clips):
     )  # fmt: skip
     number = state.journal.begin(job, clips, True)
     state = state.again()
-    again, losses = state.journal.reopen(number)
+    again, losses = state.reopen(number)
     assert (again.items, again.prompt, again.plan, again.options) == (job.items, job.prompt, plan, OPTIONS)
     assert (again.existing, again.decoration, again.consent, again.save) == ("append", decoration, True, True)
     assert (again.model.name, again.model.specs) == ("A Model", SPECS)
     again.model.find(print)
-    assert (state.found, losses, state.journal.place(number)) == (["owner/name"], {}, (clips, True))
+    assert (state.found, losses, state.journal.folder_of(number)) == (["owner/name"], {}, (clips, True))
 
 
 def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
@@ -118,7 +124,7 @@ def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
     (job,) = state.journal.unfinished()
     assert (job.operation, job.folder, job.left, job.total, job.state) == (number, clips, 3, 6, "interrupted")
     assert job.title == "Caption 6 files with A Model"
-    again, _ = state.journal.reopen(number)
+    again, _ = state.reopen(number)
     assert again.items == (items[1], *items[4:])
     assert list(state.items(number).values()) == ["done", "running", "skipped", "failed", "waiting", "waiting"]
 
@@ -135,7 +141,7 @@ def test_caption_cut_short_is_done_exactly_when_its_file_is_new(state, clips, wa
     if not was_replaced:
         path.write_text("Old.")
     state = state.again()
-    again, _ = state.journal.reopen(number)
+    again, _ = state.reopen(number)
     assert again.items == (items[1:] if was_replaced else items)
     assert path.read_text() == ("A new text." if was_replaced else "Old.")
 
@@ -154,7 +160,7 @@ def test_caption_on_a_drive_that_comes_back_after_the_start_is_not_joined_twice(
     clips.rename(clips.with_name("unplugged"))
     state = state.again()
     clips.with_name("unplugged").rename(clips)
-    again, _ = state.journal.reopen(number)
+    again, _ = state.reopen(number)
     assert again.items == items[1:]
     assert state.items(number)["1.mp4"] == "done"
     assert items[0].caption_path.read_text() == "Old text. New text."
@@ -166,7 +172,7 @@ def test_item_whose_caption_cannot_be_told_is_left_out(state, clips, caplog):
     items[0].caption_path.rename(clips / "aside")
     items[0].caption_path.mkdir()
     state = state.again()
-    again, _ = state.journal.reopen(number)
+    again, _ = state.reopen(number)
     assert again.items == items[1:]
     (row,) = state.database.rows("SELECT state, reason FROM job_items WHERE name = '1.mp4'")
     assert tuple(row) == ("skipped", "whether its caption was written cannot be told now")
@@ -178,7 +184,7 @@ def test_caption_equal_to_the_old_one_is_done_too(state, clips):
     items[0].caption_path.write_text("A new text.")
     state.write(number, items[0])
     state = state.again()
-    assert state.journal.reopen(number)[0].items == items[1:]
+    assert state.reopen(number)[0].items == items[1:]
 
 
 def test_captions_written_since_by_anyone_are_left_alone(state, clips):
@@ -189,7 +195,7 @@ def test_captions_written_since_by_anyone_are_left_alone(state, clips):
     state.write(later, items[1])
     state.journal.end(later, "stopped")
     assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(later, 5), (number, 4)]
-    assert state.journal.reopen(number)[0].items == items[2:]
+    assert state.reopen(number)[0].items == items[2:]
     assert state.items(number)["2.mp4"] == "skipped"
 
 
@@ -203,9 +209,9 @@ def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, 
     state.journal.end(later, "done")
     assert state.journal.unfinished() == []
     with pytest.raises(JobError, match=f"nothing is left of job {number}"):
-        state.journal.reopen(number)
+        state.reopen(number)
     with pytest.raises(JobError, match="cannot be resumed: it is running, finished or already resumed"):
-        state.journal.reopen(later)
+        state.reopen(later)
 
 
 def test_job_killed_when_all_was_done_is_done(state, clips):
@@ -221,18 +227,18 @@ def test_losses_outlive_the_process(state, clips):
     number, items = begin(state, clips)
     state.journal.recorder(number).given_back(items[1], 1)
     state = state.again()
-    job, losses = state.journal.reopen(number)
+    job, losses = state.reopen(number)
     assert losses == {items[1].name: 1}
     resumed = state.journal.begin(job, clips, True, number, losses)
     state = state.again()
-    assert state.journal.reopen(resumed)[1] == losses
+    assert state.reopen(resumed)[1] == losses
 
 
 def test_job_is_resumed_once(state, clips):
     number, _ = begin(state, clips)
     state.journal.end(number, "failed", "out of memory")
     assert [(job.state, job.reason) for job in state.journal.unfinished()] == [("failed", "out of memory")]
-    job, _ = state.journal.reopen(number)
+    job, _ = state.reopen(number)
     resumed = state.journal.begin(job, clips, True, number)
     with pytest.raises(JobError, match=f"job {number} has already been resumed or finished"):
         state.journal.begin(job, clips, True, number)
@@ -261,7 +267,7 @@ def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
 
 def test_unknown_number_is_told(state):
     with pytest.raises(JobError, match="there is no operation 7"):
-        state.journal.reopen(7)
+        state.reopen(7)
 
 
 def test_names_that_are_no_text_come_back(state, tmp_path):
@@ -276,7 +282,7 @@ def test_names_that_are_no_text_come_back(state, tmp_path):
     state.write(number, items[0])
     state.journal.recorder(number).given_back(items[1], 1)
     state = state.again()
-    job, losses = state.journal.reopen(number)
+    job, losses = state.reopen(number)
     assert (job.items, losses) == (items[1:], {items[1].name: 1})
     assert state.journal.unfinished()[0].folder == folder
 
@@ -293,7 +299,7 @@ def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_p
     begin_s = time.process_time() - began_s
     state.journal.end(number, "stopped")
     began_s = time.process_time()
-    again, _ = state.journal.reopen(number)
+    again, _ = state.reopen(number)
     reopen_s = time.process_time() - began_s
     assert again.items == items
     print(f"begin {begin_s:.2f} s, reopen {reopen_s:.2f} s")
@@ -330,7 +336,7 @@ def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clip
     other.close()
     assert [(job.operation, job.left, job.state) for job in state.journal.unfinished()] == [(number, 5, "stopped")]
     assert state.items(number)["2.mp4"] == "failed"
-    assert state.journal.reopen(number)[0].items == (items[0], *items[2:])
+    assert state.reopen(number)[0].items == (items[0], *items[2:])
 
 
 def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
@@ -363,19 +369,18 @@ def test_run_tells_the_journal_what_becomes_of_its_items(state, clips):
         return ScriptedReplica(name, hold_third, capacity=1)
 
     log = EventLog()
-    runner = JobRunner(log, state.captions, ReplicaPool(start), journal=state.journal)
+    runner = JobRunner(log, state.captions, state.database, ReplicaPool(start))
     try:
         job = make_job(clips)
         job = Job(job.items, Model("m", job.model.find, SPECS[:1]), "describe")
-        number = runner.start(job, lambda: state.journal.begin(job, clips, True))
+        number = runner.start(job, clips, recursive=True)
         assert holding.wait(10)
         runner.stop(number)
         assert list(runner.follow(number))[-1].outcome == "stopped"
         (left,) = state.journal.unfinished()
         assert (left.operation, left.state) == (number, "stopped")
-        again, _ = state.journal.reopen(number)
-        assert [item.name for item in again.items] == ["3.mp4", "4.png", "more/5.mp4", "more/6.mp4"]
-        resumed = runner.start(again, lambda: state.journal.begin(again, clips, True, number))
+        resumed = runner.resume(number, lambda source: job.model.find)
+        assert list(state.items(resumed)) == ["3.mp4", "4.png", "more/5.mp4", "more/6.mp4"]
         ended = list(runner.follow(resumed))[-1]
         assert (ended.job, ended.outcome, ended.done, ended.skipped) == (resumed, "done", 3, 1)
         assert resumed == number + 1
@@ -403,7 +408,7 @@ def test_services_resume_the_newest_job_within_the_roots_alone(tmp_path, clips):
     (tmp_path / "other").mkdir()
     with Services(tmp_path / "own", {"model": "demo"}, Roots([tmp_path / "other"])) as services:
         assert services.unfinished() == []
-        with pytest.raises(JobError, match="no job is unfinished"):
+        with pytest.raises(JobError, match="there is no unfinished job to resume"):
             services.resume()
         with pytest.raises(FolderError, match="outside"):
             services.resume(number)

@@ -16,7 +16,7 @@ from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemGivenBack, ItemTried, JobEnded, JobStarted, ReplicaChanged
 from captioner.jobs.job import Job, Model
 from captioner.jobs.runner import JobRunner
-from captioner.jobs.throughput import RunStore
+from captioner.jobs.throughput import SpeedStore
 from captioner.media.discover import discover
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
@@ -102,7 +102,7 @@ def runner(tmp_path):
 
         database = Database(tmp_path / "captioner.sqlite")
         log = EventLog()
-        jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), ReplicaPool(start), RunStore(database))
+        jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), database, ReplicaPool(start))
         made.append((jobs, database))
         return jobs, log, started
 
@@ -406,7 +406,7 @@ def test_speed_of_a_job_is_kept_before_its_end_is_told(runner, library, tmp_path
     jobs, _, _ = runner(cpu=finish)
     the_job = job(library, "cpu")
     database = Database(tmp_path / "captioner.sqlite")
-    runs = RunStore(database)
+    runs = SpeedStore(database)
     assert runs.throughput(the_job.model.specs, the_job.plan) is None
     run(jobs, the_job)
     measured = runs.throughput(the_job.model.specs, the_job.plan)

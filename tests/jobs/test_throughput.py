@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from captioner.jobs import throughput as runs
-from captioner.jobs.throughput import Meter, RunStore, Throughput
+from captioner.jobs.throughput import Meter, SpeedStore, Throughput
 from captioner.system.database import Database
 from captioner.values import Caption, GenerationOptions, ModelSpec, SamplePlan
 
@@ -23,7 +23,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def store(database):
-    return RunStore(database)
+    return SpeedStore(database)
 
 
 def caption(num_prompt_tokens=90, num_tokens=10) -> Caption:

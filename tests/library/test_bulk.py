@@ -250,7 +250,7 @@ def test_pattern_that_takes_too_long_midway_leaves_an_operation_to_undo(services
     with pytest.raises(JobError, match="takes longer"):
         services.bulk_edit(["a.png", "c.png"], edit)
     assert (folder / "a.txt").read_bytes() == b"x Ball."
-    [info] = services.journal.recent()
+    [info] = services.jobs.journal.recent()
     assert (info.state, info.changed) == ("failed", 1)
     services.undo(info.id)
     assert (folder / "a.txt").read_bytes() == TEXTS["a"]

@@ -136,7 +136,7 @@ def test_killed_worker_costs_no_item(tmp_path, tiny_model_folder, clips):
     """Two processes on one CPU; one is killed with work in flight."""
     database = Database(tmp_path / "captioner.sqlite")
     log = EventLog()
-    jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"))
+    jobs = JobRunner(log, CaptionStore(database, tmp_path / "scratch"), database)
     spec = ModelSpec(str(tiny_model_folder), device="cpu", batch_size=2)
     model = Model("tiny", lambda on_bytes: tiny_model_folder, (spec, spec))
     items = tuple(item for item in discover(clips).items if item.filename != "broken.mp4")

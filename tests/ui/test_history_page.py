@@ -62,8 +62,8 @@ def served(services: Services, folder: Path | None) -> Iterator[str]:
 def stopped_job(services: Services, reason: str = "") -> int:
     """In the journal alone: a job over the open folder of which nothing was done."""
     library = services.library
-    operation = services.journal.begin(services._job(None), library.folder, library.scan.recursive)
-    services.journal.end(operation, "stopped", reason)
+    operation = services.jobs.journal.begin(services._job(None), library.folder, library.scan.recursive)
+    services.jobs.journal.end(operation, "stopped", reason)
     return operation
 
 

@@ -100,7 +100,7 @@ class RunButtons:
     def _line(self, number: int, total: int) -> str:
         if number < 0:
             return "a try of a prompt" if total else "loading of a model"
-        folder, _ = self._services.journal.place(number)
+        folder, _ = self._services.jobs.journal.folder_of(number)
         return f"{plural(total, 'file')} of {isolated(str(folder.name or folder))}"
 
     def _check_idle(self) -> None:

@@ -39,7 +39,7 @@ def redo(services: Services, operation: int) -> str:
 
 def resume(services: Services, operation: int, enter: Callable[[Path, bool], None]) -> None:
     """Go on with an unfinished job, in its folder. enter: opens that if it is not open. Raises CaptionerError."""
-    folder, recursive = services.journal.place(operation)
+    folder, recursive = services.jobs.journal.folder_of(operation)
     scan = services.library.scan
     if (scan.folder, scan.recursive) != (folder, recursive):
         enter(folder, recursive)
@@ -49,7 +49,7 @@ def resume(services: Services, operation: int, enter: Callable[[Path, bool], Non
 def dismiss(services: Services, operation: int) -> None:
     """Offer an unfinished job no more, to nobody. Raises CaptionerError."""
     _check_allowed(services, operation)
-    services.journal.dismiss(operation)
+    services.jobs.journal.dismiss(operation)
 
 
 def is_undone(services: Services, operation: int) -> bool:
@@ -98,7 +98,7 @@ class History:
         """Plain texts and numbers, the latest first; undos are told with what they have undone."""
         left = {job.operation: job.left for job in self._services.unfinished()}
         allowed = self._services.roots.allows
-        operations = [each for each in self._services.journal.recent(NUM_LISTED) if allowed(each.folder)]
+        operations = [each for each in self._services.jobs.journal.recent(NUM_LISTED) if allowed(each.folder)]
         return [self._row(each, left.get(each.id, 0)) for each in operations if each.kind != "undo"]
 
     def _row(self, operation: OperationInfo, left: int) -> dict[str, Any]:

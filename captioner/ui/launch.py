@@ -1,4 +1,4 @@
-"""Serve the page: Gradio's own server with our routes in it and the guard before them all."""
+"""Starts the page: Gradio's server with the app's own routes, behind the guard."""
 
 import os
 from pathlib import Path
@@ -17,10 +17,10 @@ from captioner.ui.server.options import Access
 from captioner.ui.server.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
 
-PROMPTS_BYTES = 1_000_000  # of an imported file
-# The list of files travels while the page is still being built from some seventy scripts; see grid.js.
-EARLY = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>'
-FORM_BYTES = 100_000  # what a form of uploads holds besides the files
+PROMPTS_BYTES = 1_000_000  # the limit for an imported file of prompts
+# The list of files is fetched while the page is still being built from some seventy scripts; see grid.js.
+PRELOAD = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>'
+FORM_BYTES = 100_000  # the size of an upload form besides its files
 
 
 def launch(
@@ -31,15 +31,34 @@ def launch(
     open_browser: bool = False,
     mcp: bool = False,
 ) -> str:
-    """Serve the page from threads of its own; returns its address. access: this machine alone if None.
+    """Serve the page from background threads and return its address.
 
-    port: the first free one from 7860 if None. Raises CaptionerError, as for a port that is taken.
+    access: only this machine if None. port: the first free one from 7860 if None.
+    Raise CaptionerError if the page cannot be served, for example because the port is taken.
     """
     access = access or Access(page.services.roots)
     if access.exposed and not access.login:
         raise CaptionerError("a page that others can reach needs a login; give one with --login NAME:PASSWORD")
     if mcp:
         check_mcp()
+    disable_url_downloads()
+    blocks.queue(default_concurrency_limit=None, max_size=100)
+    try:
+        address, link = _serve(blocks, page, access, port, open_browser, mcp)
+    except OSError as error:
+        raise CaptionerError(f"cannot serve the page: {error}") from None
+    if mcp and blocks.mcp_error:
+        raise CaptionerError(f"cannot serve the MCP tools: {str(blocks.mcp_error).splitlines()[0]}")
+    if access.share and not link:
+        raise CaptionerError("cannot create a public link, for the reason above; remove --share, or use --listen")
+    blocks.share = False  # otherwise the page would load its scripts from another site
+    return link or address
+
+
+def _serve(
+    blocks: gr.Blocks, page: Page, access: Access, port: int | None, open_browser: bool, mcp: bool
+) -> tuple[str, str | None]:
+    """Start Gradio's server and return (address, public link). Raise OSError."""
     limits = page.uploads.limits if page.uploads else None
     guard = Middleware(
         Guard,
@@ -47,55 +66,45 @@ def launch(
         framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
         upload_room=lambda: upload_room(page),
     )
-    fetch_nothing()
-    blocks.queue(default_concurrency_limit=None, max_size=100)
-    try:
-        _, address, link = blocks.launch(
-            server_name=access.host,
-            server_port=port,
-            share=access.share,  # else a variable or a notebook could choose
-            inbrowser=open_browser,
-            prevent_thread_lock=True,
-            quiet=True,
-            auth=access.login,
-            mcp_server=mcp,
-            app_kwargs={"routes": media_routes(page.services).routes, "middleware": [guard]},
-            max_file_size=limits.max_file_bytes if limits else PROMPTS_BYTES,
-            num_workers=0,  # of Gradio's for files, which would not stand behind the guard
-            ssr_mode=False,
-            run_history=False,
-            footer_links=[],
-            enable_monitoring=False,
-            state_session_capacity=200,
-            show_error=not access.exposed,  # of what no message was written for
-            theme=THEME,
-            css_paths=CSS,
-            head=EARLY,
-        )
-    except OSError as error:
-        raise CaptionerError(f"cannot serve the page: {error}") from None
-    if mcp and blocks.mcp_error:
-        raise CaptionerError(f"the MCP tools cannot be served: {str(blocks.mcp_error).splitlines()[0]}")
-    if access.share and not link:
-        raise CaptionerError("no public link could be made, for the reason above; leave out --share, or use --listen")
-    blocks.share = False  # else the page would take its scripts from another site
-    return link or address
+    _, address, link = blocks.launch(
+        server_name=access.host,
+        server_port=port,
+        share=access.share,  # explicit, or an environment variable or a notebook would decide
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        auth=access.login,
+        mcp_server=mcp,
+        app_kwargs={"routes": media_routes(page.services).routes, "middleware": [guard]},
+        max_file_size=limits.max_file_bytes if limits else PROMPTS_BYTES,
+        num_workers=0,  # Gradio's file servers would not be behind the guard
+        ssr_mode=False,
+        run_history=False,
+        footer_links=[],
+        enable_monitoring=False,
+        state_session_capacity=200,
+        show_error=not access.exposed,  # texts of unexpected errors
+        theme=THEME,
+        css_paths=CSS,
+        head=PRELOAD,
+    )
+    return address, link
 
 
-def fetch_nothing() -> None:
-    """Else Gradio downloads whatever address is sent to any event in the form of a file.
+def disable_url_downloads() -> None:
+    """Stop Gradio from downloading URLs sent as file values.
 
-    All ways to it, awaited or not, lead through these two functions, which it looks up in their module.
+    All its downloads go through these two functions, which it looks up in their module.
     """
-    processing_utils.async_ssrf_protected_download = _refuse_address
-    processing_utils.async_ssrf_protected_get = _refuse_address
+    for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
+        setattr(processing_utils, name, _refuse_download)
 
 
-async def _refuse_address(*_: object, **__: object) -> NoReturn:
-    raise gr.Error("files are not fetched from an address; upload them", print_exception=False)
+async def _refuse_download(*_: object, **__: object) -> NoReturn:
+    raise gr.Error("files are not downloaded from URLs; upload them", print_exception=False)
 
 
 def upload_room(page: Page) -> int:
-    """Bytes that the form of an upload may have now; 0 for none."""
+    """Return how many bytes the form of an upload may have now, or 0 if no upload is possible."""
     room_bytes = page.uploads.room_bytes(Path(get_upload_folder())) if page.uploads else PROMPTS_BYTES
     return FORM_BYTES + room_bytes if room_bytes else 0

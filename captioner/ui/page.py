@@ -1,4 +1,4 @@
-"""The page: header, run card, three tabs, and the one handler that keeps all of it up to date."""
+"""The page: header, three tabs, and the one handler that keeps all of it up to date."""
 
 import html
 import os
@@ -11,16 +11,15 @@ import gradio as gr
 from captioner.errors import CaptionerError
 from captioner.services import Services
 from captioner.system.devices import cuda_missing
-from captioner.ui import format as views
+from captioner.ui.format import notices
 from captioner.ui.gallery.tab import Gallery, gallery_tab
-from captioner.ui.prompts.tab import PromptDesk, prompts_tab
-from captioner.ui.runs import card as progress
-from captioner.ui.runs import machine
+from captioner.ui.prompts.tab import PromptHandlers, prompts_tab
+from captioner.ui.runs import card, machine
 from captioner.ui.runs.bulk import Bulk, bulk_dialog
 from captioner.ui.runs.buttons import RunButtons, run_card
 from captioner.ui.runs.history import History, history_dialog
 from captioner.ui.server.api import public_api
-from captioner.ui.server.uploads import Transfer, Uploads, upload_controls
+from captioner.ui.server.uploads import UploadHandlers, Uploads, upload_controls
 from captioner.ui.settings.tab import SettingsForm, settings_tab
 from captioner.ui.wiring import in_background, keep_up_to_date
 
@@ -30,19 +29,20 @@ RESOURCES_S = 2.0
 
 
 class Page:
-    """All handlers over one Services, and what they have in common."""
+    """The handlers of all tabs over one Services."""
 
     def __init__(self, services: Services, folder: Path | None = None, remote: bool = False) -> None:
-        """`folder` is opened at once. remote: browsers are on other machines, so they may upload.
+        """Open `folder`, if one is given. remote: browsers are on other machines, so they may upload.
 
-        Raises FolderError.
+        Raise FolderError if the folder cannot be opened.
         """
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
         self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services)
         self.run = RunButtons(services, self.gallery.enter)
         self.history, self.bulk = History(services, self.gallery.enter), Bulk(services)
-        self.desk, self.uploads = PromptDesk(services), None
+        self.prompts = PromptHandlers(services)
+        self.uploads: Uploads | None = None
         if remote:
             uploads = services.folder / "uploads"
             uploads.mkdir(exist_ok=True)
@@ -52,18 +52,19 @@ class Page:
         self._cuda_missing = cuda_missing()
 
     def render(self, dismissed: float, seen: str, opened: str, prompt: str = "", search: str = "") -> list[Any]:
-        """Everything that moves, for one browser. Runs every second in each."""
+        """Return the values of everything that changes by itself; runs every second for each browser."""
         snapshot = self.services.events.snapshot()
         return [
-            progress.strip(snapshot),
-            progress.card(snapshot, time.time(), int(dismissed or 0), self.run.surroundings(snapshot)),
-            views.notices(self._is_demo(), self._cuda_missing),
+            card.strip(snapshot),
+            card.card(snapshot, time.time(), int(dismissed or 0), self.run.surroundings(snapshot)),
+            notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
-            self.desk.list(prompt, search),  # not the editor: it may hold what is not saved yet
+            self.prompts.list(prompt, search),  # not the editor: it may hold unsaved text
         ]
 
     def resources(self) -> str:
+        """Return the machine's load as HTML."""
         return machine.view(self.readings.latest())
 
     def _is_demo(self) -> bool:
@@ -74,38 +75,38 @@ class Page:
 
 
 def build(services: Services, folder: Path | None = None, remote: bool = False) -> tuple[gr.Blocks, Page]:
-    """Draw the page and wire it; arguments as of Page. Raises FolderError when `folder` cannot be opened."""
+    """Draw the page and wire it; the arguments are those of Page. Raise FolderError if `folder` cannot be opened."""
     page = Page(services, folder, remote)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
-        public_api(services)  # first, for a name that is taken gets a number
+        public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):
             gr.HTML(f"<h1>{html.escape(TITLE)}</h1>", apply_default_css=False, elem_id="title")
             strip = gr.HTML(apply_default_css=False, elem_id="strip")
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
-        notices = gr.HTML(apply_default_css=False, elem_id="notices")
+        notice = gr.HTML(apply_default_css=False, elem_id="notices")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Gallery"):
                 run = run_card(page.run)
                 gallery = gallery_tab(page.gallery)
                 operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
-                uploading = _upload_row(page) if page.uploads else []
+                uploads = _upload_row(services, page.uploads) if page.uploads else []
             with gr.Tab("Settings") as tab:
                 settings = settings_tab(page.form, tab)
             with gr.Tab("Prompts") as tab:
-                prompts = prompts_tab(page.desk, tab)
+                prompts = prompts_tab(page.prompts, tab)
         keep_up_to_date(
             [blocks.load, gr.Timer(PULSE_S).tick],
-            [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploading],
+            [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
             page.render,
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
-            [strip, run.html, notices, *gallery.outputs, *settings.outputs, prompts.listing],
+            [strip, run.html, notice, *gallery.outputs, *settings.outputs, prompts.listing],
         )
         in_background([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip)
-        in_background(blocks.load, page.desk.choose, prompts.chosen, prompts.outputs)
+        in_background(blocks.load, page.prompts.choose, prompts.chosen, prompts.outputs)
     return blocks, page
 
 
-def _upload_row(page: Page) -> list[Any]:
-    """Returns the events after which everything is rendered anew."""
+def _upload_row(services: Services, uploads: Uploads) -> list[Any]:
+    """Draw the row; return the events after which the page is to be refreshed."""
     with gr.Row(elem_id="transfer"):
-        return upload_controls(Transfer(page.services, page.uploads), page.uploads.limits).refreshing
+        return upload_controls(UploadHandlers(services, uploads), uploads.limits)

@@ -108,8 +108,8 @@ def test_files_are_listed_page_by_page(call, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"limit": 1001}, "give an offset from 0 and a limit from 1 to 1000"),
-        ({"offset": -1}, "give an offset from 0 and a limit from 1 to 1000"),
+        ({"limit": 1001}, "offset must be 0 or more, and limit from 1 to 1000"),
+        ({"offset": -1}, "offset must be 0 or more, and limit from 1 to 1000"),
         ({"limit": "many"}, "limit: Input should be a valid integer, unable to parse string as an integer"),
         ({"state": "odd"}, "state: Input should be 'all', 'pending', 'done', 'failed' or 'edited'"),
     ],

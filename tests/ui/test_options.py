@@ -45,7 +45,7 @@ def test_before_others_there_is_a_login_and_given_folders_alone(tmp_path, argume
     assert len(first.login[1]) >= 20
     found = access(*arguments, "--root", tmp_path, tmp_path / "any", **environment, CAPTIONER_LOGIN="me:pass:word")
     assert (found.login, found.generated, found.roots.folders) == (("me", "pass:word"), False, (tmp_path,))
-    with pytest.raises(CaptionerError, match="--mcp cannot stand behind a login"):
+    with pytest.raises(CaptionerError, match="--mcp cannot be combined with a login"):
         access(*arguments, "--mcp", **environment)
 
 
@@ -56,7 +56,7 @@ def test_folders_and_login_can_come_from_variables(tmp_path):
     variables = {"CAPTIONER_ROOTS": os.pathsep.join(map(str, folders)), "SPACE_ID": "me/x"}
     assert access(**variables).roots.folders == tuple(folders)
     assert access("--login", "a:b", CAPTIONER_LOGIN="c:d").login == ("a", "b")
-    with pytest.raises(CaptionerError, match="give the login as NAME:PASSWORD"):
+    with pytest.raises(CaptionerError, match="the login must be NAME:PASSWORD"):
         access(CAPTIONER_LOGIN="me")
     with pytest.raises(FolderError, match="no such folder: /no/such"):
         access("--root", "/no/such")
@@ -84,7 +84,7 @@ def test_last_folder_stays_closed_where_it_may_not_be_opened(tmp_path, caplog):
     assert last_folder(None, roots) is None
     for folder in (tmp_path / "gone", tmp_path.parent):
         assert last_folder(folder, roots) is None
-    assert caplog.text.count("the folder of last time stays closed: ") == 2
+    assert caplog.text.count("the last folder was not opened: ") == 2
 
 
 def test_app_that_listens_tells_its_login_and_opens_no_other_folder(tmp_path):

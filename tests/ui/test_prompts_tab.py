@@ -20,7 +20,7 @@ from captioner.jobs.events import (
 )
 from captioner.ui.prompts import tester as tester_module
 from captioner.ui.prompts import trial
-from captioner.ui.prompts.tab import PromptDesk, prompt_list, prompts_tab
+from captioner.ui.prompts.tab import PromptHandlers, prompt_list, prompts_tab
 from captioner.ui.prompts.tester import Tester
 from captioner.ui.prompts.trial import Trial, follow
 from captioner.ui.wiring import in_background
@@ -33,8 +33,8 @@ ABOUT = {"job": 3, "item": "a.mp4", "path": Path("/x/a.mp4")}
 
 
 @pytest.fixture
-def desk(services) -> PromptDesk:
-    return PromptDesk(services)
+def handlers(services) -> PromptHandlers:
+    return PromptHandlers(services)
 
 
 @pytest.fixture
@@ -55,19 +55,19 @@ def was(name: str, text: str) -> str:
     return json.dumps({"name": name, "text": text})
 
 
-class TestDesk:
-    def test_own_prompts_are_made_changed_used_and_deleted(self, desk, services):
-        name = desk.save("", was("", ""), "Mine", "Say it.")[0]
+class TestHandlers:
+    def test_own_prompts_are_made_changed_used_and_deleted(self, handlers, services):
+        name = handlers.save("", was("", ""), "Mine", "Say it.")[0]
         assert services.prompts.get("Mine").text == "Say it."
-        assert desk.save(name, was("Mine", "Say it."), "Ours", "Say more.")[0] == "Ours"
-        assert desk.use("Ours", was("Ours", "Say more."), "Ours", "Say more.")[0] == "Ours"
-        assert desk.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.")[0] == "Theirs"
+        assert handlers.save(name, was("Mine", "Say it."), "Ours", "Say more.")[0] == "Ours"
+        assert handlers.use("Ours", was("Ours", "Say more."), "Ours", "Say more.")[0] == "Ours"
+        assert handlers.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.")[0] == "Theirs"
         assert services.settings.prompt_name == "Theirs"  # a renamed prompt stays in use
         assert services.prompt_text() == "Say more."
-        assert desk.delete("Theirs")[0] == services.settings.prompt_name == "Detailed"
+        assert handlers.delete("Theirs")[0] == services.settings.prompt_name == "Detailed"
 
-    def test_built_in_prompts_can_be_copied_but_not_changed(self, desk, services):
-        chosen, before, _, name, text, hint, save, duplicate, use, delete = desk.choose("Short")
+    def test_built_in_prompts_can_be_copied_but_not_changed(self, handlers, services):
+        chosen, before, _, name, text, hint, save, duplicate, use, delete = handlers.choose("Short")
         assert (chosen, json.loads(before)["name"]) == ("Short", "Short")
         assert not name["interactive"]
         assert not text["interactive"]
@@ -77,68 +77,68 @@ class TestDesk:
         assert duplicate["interactive"]
         assert use == gr.update(value="Set as current", interactive=True)
         with pytest.raises(gr.Error, match="built-in"):
-            desk.save("Short", before, "Short", "Longer.")
-        assert desk.duplicate("Short", before, services.prompts.get("Short").text)[0] == "Short copy"
-        assert desk.choose("Short copy")[9] == gr.update(visible=True, about="Short copy")
+            handlers.save("Short", before, "Short", "Longer.")
+        assert handlers.duplicate("Short", before, services.prompts.get("Short").text)[0] == "Short copy"
+        assert handlers.choose("Short copy")[9] == gr.update(visible=True, about="Short copy")
 
-    def test_the_copy_holds_what_was_typed_and_the_prompt_what_was_saved(self, desk, services):
+    def test_the_copy_holds_what_was_typed_and_the_prompt_what_was_saved(self, handlers, services):
         services.prompts.create("Mine", "Old.")
-        assert desk.duplicate("Mine", was("Mine", "Old."), "Typed.")[0] == "Mine copy"
+        assert handlers.duplicate("Mine", was("Mine", "Old."), "Typed.")[0] == "Mine copy"
         assert (services.prompts.get("Mine").text, services.prompts.get("Mine copy").text) == ("Old.", "Typed.")
 
-    def test_setting_an_edited_prompt_as_current_saves_it_first(self, desk, services):
+    def test_setting_an_edited_prompt_as_current_saves_it_first(self, handlers, services):
         services.prompts.create("Mine", "Old.")
         services.change_settings({"prompt": "My own."})
-        assert "current" not in desk.list("Mine")
-        desk.use("Mine", was("Mine", "Old."), "Mine", "New.")
+        assert "current" not in handlers.list("Mine")
+        handlers.use("Mine", was("Mine", "Old."), "Mine", "New.")
         assert services.prompt_text() == "New."
-        assert '<em data-badge="current">' in desk.list("Mine")
-        assert desk.choose("Mine")[8] == gr.update(value="Current", interactive=False)
+        assert '<em data-badge="current">' in handlers.list("Mine")
+        assert handlers.choose("Mine")[8] == gr.update(value="Current", interactive=False)
 
-    def test_a_prompt_that_another_browser_changed_is_not_overwritten(self, desk, services):
+    def test_a_prompt_that_another_browser_changed_is_not_overwritten(self, handlers, services):
         services.prompts.create("Mine", "Old.")
         services.prompts.update("Mine", "Theirs.")
         with pytest.raises(gr.Error, match="changed in another browser"):
-            desk.save("Mine", was("Mine", "Old."), "Mine", "Ours.")
+            handlers.save("Mine", was("Mine", "Old."), "Mine", "Ours.")
         assert services.prompts.get("Mine").text == "Theirs."
 
-    def test_a_save_is_done_whole_or_not_at_all(self, desk, services):
+    def test_a_save_is_done_whole_or_not_at_all(self, handlers, services):
         services.prompts.create("Mine", "Old.")
         with pytest.raises(gr.Error, match=r"already a prompt .*Wan"):
-            desk.save("Mine", was("Mine", "Old."), "wan", "New.")
+            handlers.save("Mine", was("Mine", "Old."), "wan", "New.")
         assert services.prompts.get("Mine").text == "Old."
-        assert desk.save("Mine", was("Mine", "Old."), "Ours", "New.")[0] == "Ours"
+        assert handlers.save("Mine", was("Mine", "Old."), "Ours", "New.")[0] == "Ours"
         assert services.prompts.get("Ours").text == "New."
 
     @pytest.mark.parametrize("text", ["Old.", "New."])
     @pytest.mark.parametrize("act", ["save", "use"])
-    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, desk, services, act, text):
+    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, handlers, services, act, text):
         services.prompts.create("Mine", "Old.")
         services.prompts.delete("Mine")
-        assert getattr(desk, act)("Mine", was("Mine", "Old."), "Mine", text)[0] == "Mine"
+        assert getattr(handlers, act)("Mine", was("Mine", "Old."), "Mine", text)[0] == "Mine"
         assert services.prompts.get("Mine").text == text
 
-    def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, desk):
-        assert desk.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
-        assert desk.choose("long gone")[0] == "Detailed"
+    def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, handlers):
+        assert handlers.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
+        assert handlers.choose("long gone")[0] == "Detailed"
 
-    def test_search_looks_at_names_and_texts(self, desk, services):
+    def test_search_looks_at_names_and_texts(self, handlers, services):
         services.prompts.create("Mine", "Count the PENGUINS.")
-        assert desk.list("", "penguins count").count("<button") == 1
-        assert 'data-pick="Wan"' in desk.list("", "wan")
-        assert desk.list("", "zebra crossing") == "<p>No prompt holds these words.</p>"
+        assert handlers.list("", "penguins count").count("<button") == 1
+        assert 'data-pick="Wan"' in handlers.list("", "wan")
+        assert handlers.list("", "zebra crossing") == "<p>No prompt holds these words.</p>"
 
-    def test_exports_come_back_and_bad_imports_change_nothing(self, desk, services, tmp_path):
-        assert desk.give_out() == ""
+    def test_exports_come_back_and_bad_imports_change_nothing(self, handlers, services, tmp_path):
+        assert handlers.export() == ""
         services.prompts.create("Mine", "Say it.")
-        exported = desk.give_out()
+        exported = handlers.export()
         services.prompts.delete("Mine")
-        assert "Mine" in desk.take_in(exported.encode(), "", "")
+        assert "Mine" in handlers.import_file(exported.encode(), "", "")
         with pytest.raises(gr.Error, match="no JSON file of prompts"):
-            desk.take_in(b"\x00", "", "")
+            handlers.import_file(b"\x00", "", "")
         assert services.prompts.get("Mine").text == "Say it."
 
-    def test_hostile_names_and_texts_are_escaped_in_the_list(self, desk, services):
+    def test_hostile_names_and_texts_are_escaped_in_the_list(self, handlers, services):
         prompt = services.prompts.create(HOSTILE_NAME, HOSTILE_TEXT)
         rows = prompt_list([prompt], HOSTILE_NAME, "")
         assert "<script>" not in rows
@@ -230,10 +230,10 @@ class TestTrial:
 
 
 @pytest.fixture
-def address(services, folder, desk):
+def address(services, folder, handlers):
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
-        prompts = prompts_tab(desk, tab)
-        in_background(blocks.load, desk.choose, prompts.chosen, prompts.outputs)
+        prompts = prompts_tab(handlers, tab)
+        in_background(blocks.load, handlers.choose, prompts.chosen, prompts.outputs)
 
     with serve_tab(services, "Prompts", draw) as address:
         yield address

@@ -110,7 +110,7 @@ class TestList:
 
     @pytest.mark.parametrize("accepted", ["gzip", "gzip, deflate, br, zstd"])
     def test_it_is_compressed_once_for_all_browsers(self, client, services, monkeypatch, accepted):
-        monkeypatch.setattr(routes, "KEPT_LIST_S", 60.0)
+        monkeypatch.setattr(routes, "LIST_CACHE_S", 60.0)
         calls, listing = [], services.library.listing
         monkeypatch.setattr(services.library, "listing", lambda: calls.append(1) or listing())
         headers = {"Accept-Encoding": accepted}
@@ -126,7 +126,7 @@ class TestList:
         assert json.loads(answer.read())["names"] == NAMES
 
     def test_an_unchanged_list_is_not_sent_again(self, client, services, monkeypatch):
-        monkeypatch.setattr(routes, "KEPT_LIST_S", 0.0)
+        monkeypatch.setattr(routes, "LIST_CACHE_S", 0.0)
         wait_for_captions(services)
         first = client.get("list.json")
         listing = services.library.listing()
@@ -164,7 +164,7 @@ class TestRowsAndSearch:
     @pytest.mark.parametrize("path", ["rows.json", "search.json", "captions.zip"])
     def test_another_scan_is_a_conflict(self, client, path):
         answer = client.get(path, params={"scan": "0"})
-        assert error_of(answer) == (409, "another folder was opened meanwhile")
+        assert error_of(answer) == (409, "another folder was opened")
         assert client.get(path).status_code == 422
 
 

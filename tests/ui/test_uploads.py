@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from captioner.ui.server import uploads as transfer
-from captioner.ui.server.uploads import Limits, Received, Transfer, Uploads, clean_name
+from captioner.ui.server.uploads import Limits, Received, UploadHandlers, Uploads, clean_name
 from tests.support.chromium import open_browser
 from tests.support.media_maker import make_picture, make_video
 
@@ -126,16 +126,14 @@ def test_limits_are_told_and_kept(tmp_path, sent):
     num_bytes = send_picture(sent, "size.png").stat().st_size
     few = Uploads(tmp_path / "few", Limits(max_files=2))
     received = few.add([send_picture(sent, f"{i}.png") for i in range(3)])
-    assert received == Received(
-        ("0.png", "1.png"), (("2.png", "2 files were uploaded already, as many as are allowed"),)
-    )
+    assert received == Received(("0.png", "1.png"), (("2.png", "the limit of 2 files is reached"),))
     small = Uploads(tmp_path / "small", Limits(max_file_bytes=num_bytes - 1))
     [(_, reason)] = small.add([send_picture(sent, "a.png")]).refused
-    assert reason == f"{num_bytes} B is more than the {num_bytes - 1} B allowed"
+    assert reason == f"too large: {num_bytes} B; the limit is {num_bytes - 1} B"
     total = Uploads(tmp_path / "total", Limits(max_total_bytes=2 * num_bytes))
     received = total.add([send_picture(sent, f"{i}.png") for i in range(3)])
     assert [name for name, _ in received.refused] == ["2.png"]
-    assert received.refused[0][1] == f"with it all uploads would be more than the {2 * num_bytes} B allowed"
+    assert received.refused[0][1] == f"the limit of {2 * num_bytes} B for all uploads is reached"
 
 
 def test_files_are_copied_where_they_cannot_be_linked(uploads, sent, monkeypatch):
@@ -163,7 +161,7 @@ def test_browser_uploads_and_sees_what_was_refused(services, sent):
     fake.write_text("no video")
     uploads = Uploads(services.folder / "uploads")
     with gr.Blocks() as blocks:
-        transfer.upload_controls(Transfer(services, uploads), uploads.limits)
+        transfer.upload_controls(UploadHandlers(services, uploads), uploads.limits)
     _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
     with open_browser(address) as (page, expect):
         expect(page.locator(".transfer-hint")).to_contain_text("up to 200 files of 500 MB each, 10 GB in all")

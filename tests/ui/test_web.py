@@ -24,8 +24,9 @@ from captioner.services import Services
 from captioner.system.roots import Roots
 from captioner.ui import page as layout
 from captioner.ui.launch import launch
-from captioner.ui.server import guard
-from captioner.ui.server.guard import FOR_ANYONE, GETTING, Body, Tries, is_for_anyone, is_served
+from captioner.ui.server import guard, login
+from captioner.ui.server.guard import PUBLIC_PATHS, READING, CountedReceive, is_public, is_served
+from captioner.ui.server.login import LoginLimiter
 from captioner.ui.server.options import Access
 from captioner.ui.server.routes import PREFIX
 from captioner.ui.server.uploads import Limits
@@ -119,7 +120,7 @@ def test_nothing_is_told_without_a_login(page, routes, folder, address):
     with httpx.Client(base_url=address, timeout=30) as client:
         for method, path in routes:
             answer = client.request(method, path, json={} if method == "POST" else None)
-            if is_for_anyone(path):
+            if is_public(path):
                 assert answer.status_code < 500, (method, path)
             else:
                 assert answer.status_code == (401 if is_served(path) else 404), (method, path)
@@ -127,10 +128,10 @@ def test_nothing_is_told_without_a_login(page, routes, folder, address):
             assert not told, (method, path)
 
 
-def test_only_the_form_for_the_login_is_for_anyone(address):
+def test_only_the_form_for_the_login_is_public(address):
     """What is on the list is looked at one by one here; another entry needs a reason."""
     with httpx.Client(base_url=address) as client:
-        answers = {path: client.get(path) for path in FOR_ANYONE}
+        answers = {path: client.get(path) for path in PUBLIC_PATHS}
     assert {path: answer.status_code for path, answer in answers.items()} == {
         "/": 200, "/login": 405, "/logout": 302, "/theme.css": 200, "/favicon.ico": 200, "/manifest.json": 200,
         "/robots.txt": 200, "/gradio_api/theme.css": 200, "/gradio_api/startup-events": 200,
@@ -222,10 +223,10 @@ def test_passwords_cannot_be_tried_out(services, folder, tmp_path):
             tries = list(pool.map(lambda number: try_login(address, str(number)), range(40)))
         codes = [answer.status_code for answer in tries]
         assert sorted(set(codes)) == [400, 429]
-        assert codes.count(400) == guard.TRIES
+        assert codes.count(400) == login.MAX_ATTEMPTS
         refused = try_login(address, LOGIN[1])
         assert refused.status_code == 429
-        assert 0 < int(refused.headers["retry-after"]) <= guard.PERIOD_S + 1
+        assert 0 < int(refused.headers["retry-after"]) <= login.PERIOD_S + 1
         assert httpx.get(f"{address}{PREFIX}/list.json", cookies=dict(cookies)).status_code == 200
     finally:
         blocks.close(verbose=False)
@@ -233,14 +234,14 @@ def test_passwords_cannot_be_tried_out(services, folder, tmp_path):
 
 def test_tries_are_counted_by_address_and_together(monkeypatch):
     now_s = [0.0]
-    monkeypatch.setattr(guard.time, "monotonic", lambda: now_s[0])
-    tries = Tries(each=2, together=3, period_s=10)
+    monkeypatch.setattr(login.time, "monotonic", lambda: now_s[0])
+    tries = LoginLimiter(per_address=2, total=3, period_s=10)
     assert [tries.add("a"), tries.add("a")] == [0, 0]
     now_s[0] = 4
     assert tries.add("a") == 6
     assert tries.add("b") == 0
     assert tries.add("c") == 6
-    tries.forget("a")
+    tries.reset("a")
     assert tries.add("a") == 0
     now_s[0] = 10
     assert [tries.add("c"), tries.add("c")] == [0, pytest.approx(4)]
@@ -262,7 +263,7 @@ CROSS = [
 def test_cross_site_requests_are_refused_everywhere(routes, user, services, headers):
     before = services.library.scan.id, services.settings
     for method, path in routes:
-        if method not in GETTING or path != "/":
+        if method not in READING or path != "/":
             answer = user.request(method, path, headers=headers, json={} if method == "POST" else None)
             assert answer.status_code == 403, (method, path)
     form = user.post("/gradio_api/run/open_folder", headers=headers, content='{"data": ["/", false]}')
@@ -390,7 +391,7 @@ def test_an_upload_names_no_file_of_this_machine(page, user, folder):
     assert (folder / "secret name.mp4").exists()
 
 
-NOT_FETCHED = "files are not fetched from an address; upload them"
+NOT_FETCHED = "files are not downloaded from URLs; upload them"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.mp4", "https://evil.example/x", "https://evil.example"])
@@ -465,7 +466,7 @@ async def test_no_more_is_received_than_was_announced():
     async def receive() -> dict:
         return next(messages)
 
-    body = Body(receive, 30)
+    body = CountedReceive(receive, 30)
     assert (len((await body())["body"]), body.left_bytes) == (20, 10)
     assert (len((await body())["body"]), body.left_bytes) == (10, 0)
     with pytest.raises(HTTPException) as refused:
@@ -529,7 +530,7 @@ def test_get_changes_nothing(routes, user, services, folder):
     scan = services.library.scan.id
     with httpx.Client(base_url=user.base_url, cookies=dict(user.cookies), timeout=5) as client:
         for method, path in routes:
-            if method in GETTING and path != "/logout":
+            if method in READING and path != "/logout":
                 with client.stream(method, path, params={"scan": scan, "q": "x", "session_hash": "x"}) as answer:
                     assert answer.status_code < 500, path
     assert state() == before

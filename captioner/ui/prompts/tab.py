@@ -40,7 +40,7 @@ def script(function: str) -> str:
     return f"(...values) => {{ {_JS}\nreturn {function}(...values); }}"
 
 
-class PromptDesk:
+class PromptHandlers:
     """The handlers. `chosen` is the name of the prompt in the editor, "" for a new one; `before` is the JSON of what
     the editor was filled with. Those that fill the editor return the outputs of the tab, in their order."""
 
@@ -107,7 +107,7 @@ class PromptDesk:
         return self.choose("", search)
 
     @errors_as_toasts
-    def take_in(self, data: bytes | None, chosen: str, search: str) -> str:
+    def import_file(self, data: bytes | None, chosen: str, search: str) -> str:
         """Add the prompts of a file; returns the list."""
         added, skipped = self.services.prompts.import_json(data or b"")
         gr.Info(f"{plural(len(added), 'prompt')} added.", duration=4)
@@ -119,7 +119,7 @@ class PromptDesk:
         return self.list(chosen, search)
 
     @errors_as_toasts
-    def give_out(self) -> str:
+    def export(self) -> str:
         """The user's own prompts as JSON, "" if there are none."""
         if all(prompt.builtin for prompt in self.services.prompts.list()):
             gr.Warning("There are no prompts of your own to export yet.", duration=4)
@@ -203,11 +203,11 @@ class PromptsTab:
 
     chosen: gr.Textbox
     search: gr.Textbox
-    listing: gr.HTML  # the pulse sets it to `desk.list(chosen, search)`
+    listing: gr.HTML  # the pulse sets it to `handlers.list(chosen, search)`
     outputs: list[gr.components.Component]
 
 
-def prompts_tab(desk: PromptDesk, tab: gr.Tab) -> PromptsTab:
+def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
     """Draw the tab and wire it."""
     chosen, before = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
     exported = gr.Textbox("", visible="hidden")
@@ -252,23 +252,23 @@ def prompts_tab(desk: PromptDesk, tab: gr.Tab) -> PromptsTab:
                 elem_id="prompt-text",
             )
             gr.HTML(_variables(), js_on_load=INSERT_JS, apply_default_css=False, elem_id="variables")
-        tester_pane(Tester(desk.services), text, tab)
+        tester_pane(Tester(handlers.services), text, tab)
     outputs = [chosen, before, listing, name, text, hint, save, duplicate, use, delete]
     edited = [before, name, text]
     for event, handler, inputs in (
-        (listing.pick, desk.pick, [search]),
-        (save.click, desk.save, [chosen, *edited, search]),
-        (use.click, desk.use, [chosen, *edited, search]),
-        (duplicate.click, desk.duplicate, [chosen, before, text, search]),
-        (delete.confirm, desk.delete, [chosen, search]),
+        (listing.pick, handlers.pick, [search]),
+        (save.click, handlers.save, [chosen, *edited, search]),
+        (use.click, handlers.use, [chosen, *edited, search]),
+        (duplicate.click, handlers.duplicate, [chosen, before, text, search]),
+        (delete.confirm, handlers.delete, [chosen, search]),
     ):
         filled = on_action(event, handler, inputs, outputs, js=script("hold"))
         for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
             in_background(ended, None, js=script("release"))
-    in_background(search.change, desk.list, [chosen, search], listing, mode="always_last")
+    in_background(search.change, handlers.list, [chosen, search], listing, mode="always_last")
     in_background([part.change for part in edited], None, edited, js=script("mark"), mode=KEEP_EVERY_EVENT)
-    on_action(upload.upload, desk.take_in, [upload, chosen, search], listing)
-    ready = on_action(export.click, desk.give_out, None, exported)
+    on_action(upload.upload, handlers.import_file, [upload, chosen, search], listing)
+    ready = on_action(export.click, handlers.export, None, exported)
     in_background(ready.success, None, exported, js=script("download"))
     return PromptsTab(chosen, search, listing, outputs)
 

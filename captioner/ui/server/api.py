@@ -1,4 +1,4 @@
-"""The public endpoints: what a program or an agent can do with the app. Everything else on the page is private."""
+"""The public endpoints for programs and agents. All other events of the page are private."""
 
 import functools
 import importlib.util
@@ -13,6 +13,7 @@ from pydantic import ValidationError, validate_call
 
 from captioner.config.presets import PRESETS
 from captioner.errors import CaptionerError, JobError
+from captioner.formatting import sendable
 from captioner.jobs.progress import Progress
 from captioner.library.file_states import STATES
 from captioner.library.library import Library
@@ -20,11 +21,11 @@ from captioner.library.lookup import Entry
 from captioner.services import Services
 
 MAX_LISTED = 1000
-FAILURES_TOLD = 20
+MAX_FAILURES = 20
 
 
 class Api:
-    """The endpoints. Their docstrings are what clients and agents read; Gradio reads one line for each argument."""
+    """The endpoints. Clients and agents read their docstrings; Gradio reads one line for each argument."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -34,19 +35,19 @@ class Api:
         return self._services.library
 
     def open_folder(self, folder: str, recursive: bool = False) -> dict:
-        """Open a folder on the machine that runs the app and list its videos and images. It becomes the current folder,
-        for the page too.
+        """Open a folder on the machine that runs the app and find its videos and images. It becomes the current folder
+        of the page, too.
 
         Args:
             folder: Path of the folder, such as /data/clips or ~/clips.
-            recursive: Whether to include the folders inside it.
+            recursive: True to include its subfolders.
         Returns:
             The folder, the number of files in each state, and notes on files that could not be read.
         """
         self._services.open_folder(self._services.roots.resolve(folder.strip()), recursive)
         scan = self._library.scan
         self._services.change_settings({"folder": scan.folder, "recursive": scan.recursive})
-        warnings = [as_text(warning) for warning in scan.warnings]
+        warnings = [sendable(warning) for warning in scan.warnings]
         return self._about_folder() | {"recursive": scan.recursive, "warnings": warnings}
 
     def start(
@@ -54,16 +55,16 @@ class Api:
         names: list[str] | None = None,
         existing: Literal["as set", "skip", "overwrite", "prefix", "append"] = "as set",
     ) -> dict:
-        """Start to caption files of the current folder and return at once; ask `status` how it goes. A job that is
-        started while another one runs waits for it.
+        """Start a job that captions files of the current folder and return at once; `status` reports its progress. A
+        job that is started while another one runs waits for it.
 
         Args:
-            names: Names of the files as `list` gives them; all files if left out.
-            existing: What to do with files that have a caption; the app is usually set to skip them.
+            names: Names of the files as `list` returns them; all files if omitted.
+            existing: What to do with files that have a caption; the settings, "as set", usually skip them.
         Returns:
-            The number of the job and how many files were chosen.
+            The number of the job, and how many files it was given.
         """
-        known = {as_text(item.name): item.name for item in self._library.items}
+        known = {sendable(item.name): item.name for item in self._library.items}
         unknown = [name for name in names or () if name not in known]
         if unknown:
             raise JobError(f"no such file in the open folder: {unknown[0]}")
@@ -72,10 +73,10 @@ class Api:
         return {"job": job, "files": len(known if chosen is None else chosen)}
 
     def stop(self, job: int = 0) -> dict:
-        """Stop captioning. What is finished stays; the files in work are left without a caption.
+        """Stop captioning. Finished captions stay; files in progress get none.
 
         Args:
-            job: Number of the job to stop; 0 for all that run or wait.
+            job: Number of the job to stop; 0 stops the running job and all waiting ones.
         Returns:
             The status, in which the stage becomes "stopped" within a second or so.
         """
@@ -83,11 +84,11 @@ class Api:
         return self.status()
 
     def status(self) -> dict:
-        """How the current or last job goes: its stage (idle, loading, running, done, stopped or failed) with a reason,
-        how many files are done, failed, skipped and in all, the speed, and the seconds so far and left.
+        """Return the progress of the current or last job: its stage (idle, loading, running, done, stopped or failed)
+        with a reason; the numbers of files done, failed, skipped and in total; speed; seconds elapsed and remaining.
 
         Returns:
-            All that, the files in work, the last failures, the devices, and the open folder with its counts.
+            The progress, the files in progress, the last failures, the devices, and the open folder with its counts.
         """
         return describe(self._services.events.snapshot(), time.time()) | self._about_folder()
 
@@ -97,56 +98,56 @@ class Api:
         limit: int = 100,
         state: Literal["all", "pending", "done", "failed", "edited"] = "all",
     ) -> dict:
-        """List the files of the current folder, page by page, with their captions' beginnings.
+        """List the files of the current folder, page by page, with the beginning of each caption.
 
         Args:
-            offset: How many files to leave out from the start; next_offset of the page before.
-            limit: How many files to list, at most 1000.
-            state: Only files in this state: pending (no caption), done, failed, or edited (by hand).
+            offset: Index of the first file to list; use next_offset of the previous page.
+            limit: Maximum number of files to list, up to 1000.
+            state: List only files in this state: pending (no caption), done, failed, or edited (by hand).
         Returns:
-            The files, how many there are in that state, and next_offset, which is null on the last page.
+            The files, the total number in that state, and next_offset, which is null on the last page.
         """
         if offset < 0 or not 1 <= limit <= MAX_LISTED:
-            raise JobError(f"give an offset from 0 and a limit from 1 to {MAX_LISTED}")
+            raise JobError(f"offset must be 0 or more, and limit from 1 to {MAX_LISTED}")
         listing = self._library.listing()
         found = [i for i, number in enumerate(listing["states"]) if state in ("all", STATES[number])]
         page = found[offset : offset + limit]
         rows = self._library.lookup.rows([listing["names"][index] for index in page])
         if self._library.scan.id != listing["scan"]:
-            raise JobError("another folder was opened meanwhile; list again from the start")
+            raise JobError("another folder was opened; list again from the start")
         files = [_listed(listing, row["index"], row) for row in rows]
-        following = offset + len(page)
-        return {"files": files, "total": len(found), "next_offset": following if following < len(found) else None}
+        end = offset + len(page)
+        return {"files": files, "total": len(found), "next_offset": end if end < len(found) else None}
 
     def get_caption(self, name: str) -> dict:
         """Read the caption of one file.
 
         Args:
-            name: Name of the file as `list` gives it.
+            name: Name of the file as `list` returns it.
         Returns:
-            The name, the state, the whole caption, and why it failed if it did.
+            The name, the state, the whole caption, and the problem if captioning it failed.
         """
         return _entry(self._find(name))
 
     def set_caption(self, name: str, caption: str, expected: str | None = None) -> dict:
-        """Write the caption of one file, as one line. The text that stood there is kept in the history.
+        """Write the caption of one file, as one line. The previous caption is kept in the history.
 
         Args:
-            name: Name of the file as `list` gives it.
-            caption: The new text; an empty one leaves the file without a caption.
-            expected: The text that should be replaced; nothing is written if another one stands there by now.
+            name: Name of the file as `list` returns it.
+            caption: The new caption; an empty one leaves the file without a caption.
+            expected: The caption to replace; nothing is written if the file has another caption by now.
         Returns:
-            The file as `get_caption` gives it, with the text as it was written.
+            The file as `get_caption` returns it, with the caption as it was written.
         """
         entry = self._find(name)
         self._library.edits.save(entry.item, caption, expected)
         return _entry(self._find(name))
 
     def models(self) -> list[dict]:
-        """List the models that the app knows, and which one is chosen.
+        """List the known models and mark the chosen one.
 
         Returns:
-            The models, with the GPU memory that each needs in GB (10^9 bytes), or null where that is not known.
+            The models, with the GPU memory that each needs in GB (10^9 bytes), or null if unknown.
         """
         chosen = self._services.preset()
         keys = ("key", "title", "source", "vram_gb", "notes")
@@ -155,7 +156,7 @@ class Api:
 
     def _about_folder(self) -> dict:
         folder = self._library.folder
-        return {"folder": folder and as_text(str(folder)), "files": asdict(self._library.counts())}
+        return {"folder": folder and sendable(str(folder)), "files": asdict(self._library.counts())}
 
     def _find(self, name: str) -> Entry:
         entry = self._library.lookup.find(name)
@@ -165,7 +166,7 @@ class Api:
 
 
 def endpoints(api: Api) -> dict[str, Callable]:
-    """The functions by the names of their endpoints."""
+    """Return the functions by endpoint name."""
     return {
         "open_folder": api.open_folder,
         "start": api.start,
@@ -179,23 +180,19 @@ def endpoints(api: Api) -> dict[str, Callable]:
 
 
 def public_api(services: Services) -> None:
-    """Add the endpoints to the Blocks that is being built."""
+    """Add the endpoints to the current Blocks."""
     for name, function in endpoints(Api(services)).items():
         gr.api(checked(function, name), api_name=name)
 
 
 def check_mcp() -> None:
-    """Raises CaptionerError when the packages for `launch(mcp_server=True)` are missing; Gradio would say it in ten
-    lines."""
+    """Raise CaptionerError if the packages for `launch(mcp_server=True)` are missing; Gradio's message is ten lines."""
     if importlib.util.find_spec("mcp") is None:
         raise CaptionerError('--mcp needs another package: pip install "gradio[mcp]"')
 
 
 def checked(function: Callable, name: str) -> Callable:
-    """The function with its arguments checked by their types, and its errors told in one line.
-
-    name: what an agent calls it.
-    """
+    """Return the function under the name of its endpoint, with its arguments validated and its errors in one line."""
     call = validate_call(function)
     names = list(inspect.signature(function).parameters)
 
@@ -215,23 +212,20 @@ def checked(function: Callable, name: str) -> Callable:
     return wrapper
 
 
-def as_text(name: str) -> str:
-    """A file name as it can be sent: half a character becomes ?."""
-    return name.encode("utf-8", "replace").decode()
-
-
 def describe(progress: Progress, now_s: float) -> dict:
-    """A snapshot as JSON values."""
+    """Return a snapshot as JSON values."""
     elapsed_s = (progress.ended_s or now_s) - progress.started_s if progress.started_s else 0.0
-    keys = ("job", "stage", "reason", "model", "total", "done", "failed", "skipped", "queued_jobs", "tokens")
-    keys += ("bytes_done", "bytes_total")
+    keys = (
+        "job", "stage", "reason", "model", "total", "done", "failed", "skipped", "queued_jobs", "tokens", "bytes_done",
+        "bytes_total",
+    )  # fmt: skip
     return {key: getattr(progress, key) for key in keys} | {
         "tokens_per_s": round(progress.tokens_per_s, 1),
         "elapsed_s": round(elapsed_s, 1),
         "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
-        "running": [{"name": as_text(name), "tokens": tokens} for name, tokens in progress.running],
+        "running": [{"name": sendable(name), "tokens": tokens} for name, tokens in progress.running],
         "failures": [
-            {"name": as_text(name), "reason": as_text(reason)} for name, reason in progress.failures[:FAILURES_TOLD]
+            {"name": sendable(name), "reason": sendable(reason)} for name, reason in progress.failures[:MAX_FAILURES]
         ],
         "replicas": [
             {"name": r.name, "state": r.state, "detail": r.detail, "running": r.running, "slots": r.slots}
@@ -242,17 +236,17 @@ def describe(progress: Progress, now_s: float) -> dict:
 
 def _listed(listing: dict, index: int, row: dict) -> dict:
     return {
-        "name": as_text(listing["names"][index]),
+        "name": sendable(listing["names"][index]),
         "kind": "video" if listing["kinds"][index] else "image",
         "state": STATES[row["state"]],
         "size_bytes": listing["sizes"][index],
         "duration_s": row["duration"] or None,
         "caption": row["preview"],
         "caption_length": row["length"],
-        "problem": as_text(row["problem"]),
+        "problem": sendable(row["problem"]),
     }
 
 
 def _entry(entry: Entry) -> dict:
-    name, problem = as_text(entry.item.name), as_text(entry.problem)
+    name, problem = sendable(entry.item.name), sendable(entry.problem)
     return {"name": name, "state": entry.state, "caption": entry.text, "problem": problem}

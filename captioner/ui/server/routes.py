@@ -1,30 +1,27 @@
-"""What the page fetches by itself: the list of files, thumbnails, originals, contact sheets, captions as a zip.
+"""The app's own routes: the list of files, thumbnails, originals, contact sheets, and captions as a zip.
 
 All are GET and change nothing. Files are named by the ids of the grid, so no path comes from outside.
 
-Threads: the 40 that all handlers of the page share do nothing here that takes long. What decodes a file or reads
-thousands of them waits on the event loop for one of a few threads of its own (serving.Workers), so that no number of
-galleries being scrolled can keep the pulse waiting.
+Threads: all handlers of the page share 40 threads, so nothing slow may run there. Requests that decode a file or read
+thousands of them wait on the event loop for one of a few other threads (routing.Workers). However many galleries
+scroll, the page keeps updating.
 """
 
 import functools
 import gzip
 import hashlib
-import logging
-import tempfile
 import threading
 import time
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import IO, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
 
-from captioner.errors import CaptionError, MediaError
+from captioner.errors import MediaError
+from captioner.formatting import sendable
 from captioner.library.library import Scan
 from captioner.library.lookup import Entry
 from captioner.media import thumbnail as thumbnails
@@ -33,20 +30,18 @@ from captioner.media.thumbnail import Thumbnail, Thumbnails
 from captioner.services import Services
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
-from captioner.ui.server.workers import GuardedRoute, Workers, has_version, json_answer, require_login, to_json
+from captioner.ui.server.archive import make_zip, read_chunks
+from captioner.ui.server.login import require_login
+from captioner.ui.server.routing import PrivateRoute, Workers, json_response, matches_etag, to_json
 from captioner.values import MediaItem
 
-log = logging.getLogger(__name__)
-
-PREFIX = "/gradio_api/vcs"  # below Gradio's own prefix, which every proxy in front of Gradio lets pass
+PREFIX = "/gradio_api/vcs"  # every proxy for Gradio forwards what is below its prefix
 MAX_ROWS = 400
-KEPT_LIST_S = 1.0
-SHEET_WORKERS, KEPT_SHEETS = 2, 20  # some 300 KB each
-ZIP_IN_MEMORY = 8_000_000  # bytes; a larger one goes through a temporary file
-CHUNK_BYTES = 256 * 1024
+LIST_CACHE_S = 1.0
+SHEET_WORKERS, MAX_CACHED_SHEETS = 2, 20  # about 300 KB each
 
-FOR_A_DAY = {"Cache-Control": "private, max-age=86400"}  # what an id names stays the same
-IF_UNCHANGED = "private, no-cache"
+CACHE_A_DAY = {"Cache-Control": "private, max-age=86400"}  # an id always means the same file
+REVALIDATE = "private, no-cache"
 
 CONTENT_TYPES = {
     "mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "mkv": "video/x-matroska", "webm": "video/webm",
@@ -54,7 +49,7 @@ CONTENT_TYPES = {
     "ts": "video/mp2t", "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif",
     "webp": "image/webp", "bmp": "image/bmp", "tif": "image/tiff", "tiff": "image/tiff", "avif": "image/avif",
 }  # fmt: skip
-BROKEN = (
+BROKEN_SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 180" fill="none" stroke="#888" stroke-width="4">'
     b'<path d="M134 62h52v58h-52zM134 120l20-26 13 13 6-9 13 22M126 130l68-80"/></svg>'
 )
@@ -62,99 +57,105 @@ NO_SUCH_FILE = "no such file in the open folder; open the folder again"
 
 
 def media_routes(services: Services) -> APIRouter:
-    """For `launch(app_kwargs={"routes": media_routes(services).routes})`, which puts them behind Gradio's own login."""
-    answers = _Answers(services)
-    router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, dependencies=[Depends(require_login)])
-    for path, answer in (
-        ("/list.json", answers.listing),
-        ("/rows.json", answers.rows),
-        ("/search.json", answers.search),
-        ("/thumb/{entry_id}.jpg", answers.thumbnail),
-        ("/media/{entry_id}", answers.original),
-        ("/sheet/{entry_id}.jpg", answers.sheet),
-        ("/captions.zip", answers.captions),
+    """Return the routes for `launch(app_kwargs={"routes": media_routes(services).routes})`; they require the login."""
+    handlers = _Handlers(services)
+    router = APIRouter(prefix=PREFIX, route_class=PrivateRoute, dependencies=[Depends(require_login)])
+    for path, handler in (
+        ("/list.json", handlers.listing),
+        ("/rows.json", handlers.rows),
+        ("/search.json", handlers.search),
+        ("/thumb/{entry_id}.jpg", handlers.thumbnail),
+        ("/media/{entry_id}", handlers.original),
+        ("/sheet/{entry_id}.jpg", handlers.sheet),
+        ("/captions.zip", handlers.captions),
     ):
-        router.add_api_route(path, answer, response_model=None, include_in_schema=False)
+        router.add_api_route(path, handler, response_model=None, include_in_schema=False)
     return router
 
 
-class _Answers:
+class _Handlers:
     def __init__(self, services: Services) -> None:
         self._services, self._library = services, services.library
         self._thumbnails = Thumbnails(services.folder / "thumbnails", services.sandbox.thumbnail)
-        self._make_sheet = functools.lru_cache(KEPT_SHEETS)(services.sandbox.sheet)
-        self._makers, self._decoders, self._packers = Workers(thumbnails.WORKERS), Workers(SHEET_WORKERS), Workers(1)
+        self._make_sheet = functools.lru_cache(MAX_CACHED_SHEETS)(services.sandbox.sheet)
+        self._thumbnail_workers, self._sheet_workers = Workers(thumbnails.WORKERS), Workers(SHEET_WORKERS)
+        self._zip_workers = Workers(1)
         self._list_lock = threading.Lock()
-        self._list = ("", 0.0, ("", b"", b""))  # scan, until when, what
+        self._list = ("", 0.0, ("", b"", b""))  # scan, expiry time, (ETag, JSON, gzip)
 
     # The list
 
     def listing(self, request: Request) -> Response:
-        """Compressed here, for Gradio would do it anew for each browser and take ten times as long."""
-        etag, plain, packed = self._current_list()
-        headers = {"ETag": etag, "Cache-Control": IF_UNCHANGED, "Vary": "Accept-Encoding"}
-        if has_version(request, etag):
+        """Return the list, compressed once for all browsers; Gradio would compress it for each, ten times slower."""
+        etag, plain, compressed = self._current_list()
+        headers = {"ETag": etag, "Cache-Control": REVALIDATE, "Vary": "Accept-Encoding"}
+        if matches_etag(request, etag):
             return Response(status_code=304, headers=headers)
         if "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(plain, media_type="application/json", headers=headers)
-        return Response(packed, media_type="application/json", headers=headers | {"Content-Encoding": "gzip"})
+        return Response(compressed, media_type="application/json", headers=headers | {"Content-Encoding": "gzip"})
 
     def _current_list(self) -> tuple[str, bytes, bytes]:
-        """(ETag, JSON, the same in gzip), made once for all browsers that ask within KEPT_LIST_S.
+        """Return (ETag, JSON, the same in gzip), made once for all browsers that ask within LIST_CACHE_S.
 
-        An older one does no harm: it holds its revision, from which on a browser asks what has changed. The ETag has a
-        checksum too, since lengths and durations become known without a change.
+        An older list does no harm: it holds its revision, and browsers ask for the changes since then. The ETag also
+        has a checksum, since text lengths and durations become known without a new revision.
         """
         with self._list_lock:
-            scan, until_s, kept = self._list
-            if scan != self._library.scan.id or time.monotonic() >= until_s:
+            scan, expires_s, cached = self._list
+            if scan != self._library.scan.id or time.monotonic() >= expires_s:
                 columns = self._library.listing()
                 plain = to_json(columns)
-                etag = f'W/"{columns["scan"]}-{columns["revision"]}-{zlib.crc32(plain):x}"'  # weak: of both encodings
-                kept = etag, plain, gzip.compress(plain, 1, mtime=0)
-                self._list = columns["scan"], time.monotonic() + KEPT_LIST_S, kept
-            return kept
+                # A weak ETag, since it is the same for both encodings.
+                etag = f'W/"{columns["scan"]}-{columns["revision"]}-{zlib.crc32(plain):x}"'
+                cached = etag, plain, gzip.compress(plain, 1, mtime=0)
+                self._list = columns["scan"], time.monotonic() + LIST_CACHE_S, cached
+            return cached
 
     def rows(self, scan: str, ids: str = "") -> Response:
+        """Return what the tiles of up to MAX_ROWS files show."""
         current = self._checked(scan)
         positions = parse_ranges(ids, len(current.items), MAX_ROWS)
         rows = self._library.lookup.rows([current.items[position].name for position in positions])
         self._checked(scan)
-        return json_answer({"scan": scan, "rows": rows})
+        return json_response({"scan": scan, "rows": rows})
 
     def search(self, scan: str, q: Annotated[str, Query(max_length=500)] = "") -> Response:
+        """Return the positions of the files whose name or caption contains all words of `q`."""
         found = self._library.lookup.search(q)
         positions = self._checked(scan).positions
-        return json_answer({"scan": scan, "ids": to_ranges([positions[name] for name in found])})
+        return json_response({"scan": scan, "ids": to_ranges([positions[name] for name in found])})
 
     def _checked(self, scan_id: str) -> Scan:
-        """Return the scan of the open folder. Raise HTTPException if it is another one than the browser knows.
+        """Return the scan of the open folder. Raise HTTPException 409 if the browser knows another one.
 
         Called again after the work, during which another folder may have been opened.
         """
         scan = self._library.scan
         if scan_id != scan.id:
-            raise HTTPException(409, "another folder was opened meanwhile")
+            raise HTTPException(409, "another folder was opened")
         return scan
 
     # One file
 
-    async def thumbnail(self, request: Request, entry_id: str) -> Response:
-        kept = await run_in_threadpool(self._thumbnail, entry_id, self._thumbnails.find)
-        return kept or await self._makers.run(request, self._thumbnail, entry_id, self._thumbnails.get)
+    async def thumbnail(self, request: Request, entry_id: str) -> Response | None:
+        """Return the thumbnail as a JPEG, or a placeholder if the file cannot be read."""
+        cached = await run_in_threadpool(self._thumbnail, entry_id, self._thumbnails.find)
+        return cached or await self._thumbnail_workers.run(request, self._thumbnail, entry_id, self._thumbnails.get)
 
-    def _thumbnail(self, entry_id: str, ask: Callable[[MediaItem], Thumbnail | None]) -> Response | None:
+    def _thumbnail(self, entry_id: str, get: Callable[[MediaItem], Thumbnail | None]) -> Response | None:
         entry = self._entry(entry_id)
         try:
-            thumbnail = ask(entry.item)
+            thumbnail = get(entry.item)
         except MediaError as error:
-            return self._broken(entry, error)
+            return self._placeholder(entry, error)
         if thumbnail is None:
             return None
         self._library.note(entry.item, duration_s=thumbnail.duration_s)
-        return Response(thumbnail.data, media_type="image/jpeg", headers=FOR_A_DAY)
+        return Response(thumbnail.data, media_type="image/jpeg", headers=CACHE_A_DAY)
 
     def original(self, entry_id: str) -> Response:
+        """Return the file itself, or the part of it that the Range header asks for."""
         item = self._entry(entry_id).item
         try:
             check_file(item.path, item.kind)
@@ -163,86 +164,52 @@ class _Answers:
             raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
         return FileResponse(
             item.path,
-            headers=FOR_A_DAY,
+            headers=CACHE_A_DAY,
             media_type=CONTENT_TYPES[item.path.suffix[1:].lower()],
-            filename=_sendable(item.filename),
+            filename=sendable(item.filename),
             stat_result=status,
             content_disposition_type="inline",
         )
 
     async def sheet(self, request: Request, entry_id: str) -> Response:
-        return await self._decoders.run(request, self._sheet, request, entry_id)
+        """Return the frames that the model saw for the caption, or would see now, in one picture."""
+        return await self._sheet_workers.run(request, self._sheet, request, entry_id)
 
     def _sheet(self, request: Request, entry_id: str) -> Response:
         entry = self._entry(entry_id)
-        made = self._services.captions.provenance(entry.item.caption_path)
-        plan = sheet_plan(self._services, num_seen(entry.item, made))
+        history = self._services.captions.provenance(entry.item.caption_path)
+        plan = sheet_plan(self._services, num_seen(entry.item, history))
         identity = repr((entry.item.path, entry.item.size_bytes, entry.item.modified_s, plan))
         headers = {"ETag": f'"{hashlib.sha1(identity.encode("utf-8", "replace")).hexdigest()}"'}
-        headers["Cache-Control"] = IF_UNCHANGED
-        if has_version(request, headers["ETag"]):
+        headers["Cache-Control"] = REVALIDATE
+        if matches_etag(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         try:
             return Response(self._make_sheet(entry.item, plan), media_type="image/jpeg", headers=headers)
         except MediaError as error:
-            return self._broken(entry, error)
+            return self._placeholder(entry, error)
 
     def _entry(self, entry_id: str) -> Entry:
         entry = find_entry(self._library, entry_id)
-        if entry is None or self._services.roots.escapes(entry.item.path):  # it may be a link by now
+        if entry is None or self._services.roots.escapes(entry.item.path):  # it may have become a link
             raise HTTPException(404, NO_SUCH_FILE)
         return entry
 
-    def _broken(self, entry: Entry, error: MediaError) -> Response:
-        """A stand-in; the reason goes to the file's tile."""
+    def _placeholder(self, entry: Entry, error: MediaError) -> Response:
+        """Return an icon for a file that cannot be read, and show the reason on its tile."""
         self._library.note(entry.item, problem=str(error))
         if not entry.item.path.exists():
             raise HTTPException(404, str(error))
-        return Response(BROKEN, media_type="image/svg+xml")
+        return Response(BROKEN_SVG, media_type="image/svg+xml")
 
     # Captions
 
     async def captions(self, request: Request, scan: str, ids: str | None = None) -> Response:
+        """Return a zip with the captions of the files `ids`, or of all files."""
         items = self._checked(scan).items
         chosen = items if ids is None else [items[position] for position in parse_ranges(ids, len(items))]
-        file = await self._packers.run(request, self._zip, chosen)
+        file = await self._zip_workers.run(request, make_zip, chosen, self._services.captions)
         if file is None:
             raise HTTPException(404, "none of these files has a caption yet")
         headers = {"Content-Disposition": 'attachment; filename="captions.zip"', "Content-Length": str(file.tell())}
-        return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
-
-    def _zip(self, items: Sequence[MediaItem]) -> IO[bytes] | None:
-        """An open temporary file, at its end, with the captions as they stand on disk; None if there is none."""
-        file = tempfile.SpooledTemporaryFile(ZIP_IN_MEMORY)  # noqa: SIM115 - closed by who reads it
-        num_written = 0
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for item in items:
-                try:
-                    text = self._services.captions.read(item.caption_path)
-                except CaptionError as error:
-                    log.warning("left out of the zip: %s", error)
-                    continue
-                if text:
-                    archive.writestr(_zip_name(item), text)
-                    num_written += 1
-        if num_written:
-            return file
-        file.close()
-        return None
-
-
-def _sendable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode()
-
-
-def _zip_name(item: MediaItem) -> str:
-    """As in the folder tree. A backslash, which some programs take for a folder's end when they unpack, becomes "_"."""
-    name = str(PurePosixPath(item.name).parent / item.caption_name)
-    return name.encode("utf-8", "backslashreplace").decode().replace("\\", "_")
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        file.seek(0)
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+        return StreamingResponse(read_chunks(file), media_type="application/zip", headers=headers)

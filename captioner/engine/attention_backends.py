@@ -26,7 +26,7 @@ class Segments:
     bounds: Tensor  # int32 (len(lengths) + 1,) on the device: where each begins, and the end
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device) -> "Segments":
+    def from_lengths(cls, lengths: list[int], device: torch.device) -> "Segments":
         bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
         return cls(tuple(lengths), bounds.to(device, non_blocking=True))
 
@@ -199,7 +199,7 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
     cache.keys[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
     cache.values[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
     slots, used = (torch.tensor(x, device=device) for x in ([2, 0, 3], [5, TESTED_SLOT_TOKENS - 100, 333]))
-    segments = Segments.of([7, 1, 240, 240, 130], device)
+    segments = Segments.from_lengths([7, 1, 240, 240, 130], device)
     num_tokens = sum(segments.lengths)
     q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
     try:

@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedModel
 
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
 from captioner.engine.packed import why_unsupported
-from captioner.engine.static import GenerateCore
+from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 
 GENERATE_BATCH = 8
@@ -21,12 +21,12 @@ def choose_core(model: PreTrainedModel, spec: ModelSpec) -> Core:
     if not reason and spec.attention not in PACKED_ATTENTION:
         reason = f"attention is set to {spec.attention}"
     if reason:
-        return GenerateCore(model, spec.batch_size or GENERATE_BATCH, spec.compile, reason, spec.sage_attention)
-    options = EngineOptions(
+        return StaticCore(model, spec.batch_size or GENERATE_BATCH, spec.compile, reason, spec.sage_attention)
+    options = ContinuousOptions(
         max_slots=spec.batch_size,
         max_tokens=spec.max_tokens,
         attention=spec.attention,
         compile=spec.compile,
         sage_attention=spec.sage_attention,
     )
-    return EngineCore(model, options)
+    return ContinuousCore(model, options)

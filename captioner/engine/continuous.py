@@ -1,4 +1,4 @@
-"""`EngineCore`: continuous batching for Qwen3-VL, one token of every running request a step.
+"""`ContinuousCore`: continuous batching for Qwen3-VL, one token of every running request a step.
 
 New requests join at any step: their whole prompts and one token of each running request go through the model as one
 packed sequence. A request's text does not depend on which others run beside it.
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
-from captioner.engine.core import StepEvent, end_tokens, is_device_error, one_line, use_device
+from captioner.engine.core import StepEvent, describe_failure, end_tokens, is_device_error, use_device
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Prepared
@@ -31,7 +31,7 @@ FEW_SLOTS = 4
 
 
 @dataclass(frozen=True)
-class EngineOptions:
+class ContinuousOptions:
     """max_slots 0: as many as fit, up to 64 (16 on a CPU). max_tokens 0: the first request decides."""
 
     max_slots: int = 0
@@ -58,10 +58,10 @@ class _Running:
         return self.tokens[-1], position, self.slot, self.length
 
 
-class EngineCore:
-    """See base.Core. Takes over the model's attention until close()."""
+class ContinuousCore:
+    """See core.Core. Takes over the model's attention until close()."""
 
-    def __init__(self, model: PreTrainedModel, options: EngineOptions = EngineOptions()) -> None:
+    def __init__(self, model: PreTrainedModel, options: ContinuousOptions = ContinuousOptions()) -> None:
         """Raises ModelError when not even one request of `max_tokens` fits into the memory that is free."""
         use_device(model.device)
         self._options = options
@@ -105,8 +105,8 @@ class EngineCore:
     def ready(self, more_coming: bool) -> bool:
         return self.busy
 
-    def expect(self, max_tokens: int) -> None:
-        self._policy.expect(max_tokens)
+    def announce_longest(self, max_tokens: int) -> None:
+        self._policy.announce_longest(max_tokens)
 
     def submit(self, request: Prepared) -> None:
         if not self.busy:
@@ -158,7 +158,7 @@ class EngineCore:
         self._drop_cache()
         self._model.release()
 
-    def rows(self) -> tuple[tuple[str, str], ...]:
+    def report_rows(self) -> tuple[tuple[str, str], ...]:
         plan, decode, model = self._plan, self._decode, self._model
         slots = "planned with the first clip"
         if plan.num_slots:
@@ -291,7 +291,7 @@ class EngineCore:
         if len(new) == 1:
             request = self._waiting.popleft()
             self._suspects.discard(request.id)
-            return [StepEvent(request.id, 0, (), "error", one_line(error))]
+            return [StepEvent(request.id, 0, (), "error", describe_failure(error))]
         self._suspects.update(running.request.id for running in new)
         return []
 
@@ -309,7 +309,7 @@ class EngineCore:
         elif self._plan.num_slots > 1:
             self._policy.on_shortage(victims[0].request, self._plan.num_slots)
         else:
-            self._end_for_memory(self._waiting.popleft(), one_line(error))
+            self._end_for_memory(self._waiting.popleft(), describe_failure(error))
         return []
 
     def _end_for_memory(self, request: Prepared, reason: str) -> None:

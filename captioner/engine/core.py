@@ -40,7 +40,7 @@ class Core(Protocol):
     def ready(self, more_coming: bool) -> bool:
         """Whether step() is worth calling now, or rather when more requests have been submitted."""
 
-    def expect(self, max_tokens: int) -> None:
+    def announce_longest(self, max_tokens: int) -> None:
         """Of the longest request to come, prompt and caption; 0: unknown. Memory is planned by it when nothing runs."""
 
     def submit(self, request: Prepared) -> None:
@@ -55,7 +55,7 @@ class Core(Protocol):
     def close(self) -> None:
         """Forget all requests and give back the device's memory, but for the model's own."""
 
-    def rows(self) -> tuple[tuple[str, str], ...]:
+    def report_rows(self) -> tuple[tuple[str, str], ...]:
         """(label, text) for the capability report: what is active, and what is not and why."""
 
 
@@ -76,7 +76,7 @@ def end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
     return tuple(eos) if isinstance(eos, list) else (eos,) if eos is not None else ()
 
 
-def one_line(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Why a request failed, fit to show."""
     if isinstance(error, torch.OutOfMemoryError):
         return "out of device memory; lower frame_size, max_frames or batch_size"

@@ -87,7 +87,7 @@ class PackedModel:
         """int64 (N,) -> (1, N, hidden)."""
         return self._core.language_model.embed_tokens(tokens)[None]
 
-    def look(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
+    def encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
         """The vision tower over all frames of all requests at once.
 
         Returns one embedding a visual token (V, hidden), and the same for each of the first text layers (DeepStack).
@@ -99,7 +99,7 @@ class PackedModel:
             patches.append((request.scale.apply(pixels) if request.scale else pixels).to(self.dtype))
         grid = torch.cat([request.layout["grid"] for request in requests])
         lengths = [height * width for time, height, width in grid.tolist() for _ in range(time)]
-        frames = Segments.of(lengths, self.device)
+        frames = Segments.from_lengths(lengths, self.device)
 
         def joined(name: str) -> Tensor:
             return torch.cat([request.layout[name] for request in requests]).to(self.device, non_blocking=True)
@@ -117,7 +117,7 @@ class PackedModel:
         )
         return seen.pooler_output, seen.deepstack_features
 
-    def read(
+    def run_text(
         self,
         embeds: Tensor,
         positions: Tensor,
@@ -149,7 +149,7 @@ class PackedModel:
         tokens, positions, slots, lengths = rows.unbind()
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
         step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan)
-        return self.logits(self.read(self.embed(tokens), positions.expand(3, -1), step))
+        return self.logits(self.run_text(self.embed(tokens), positions.expand(3, -1), step))
 
     def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
         """Whole prompts of `new` into `slots`, and one more token of each row, in one pass.
@@ -173,13 +173,13 @@ class PackedModel:
         tokens, positions, write, last, places, on_device = (
             x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, seen.nonzero()[:, 0], rows)
         )
-        visual, deepstack = self.look(new)
+        visual, deepstack = self.encode_vision(new)
         embeds = self.embed(tokens)
         embeds[0].index_copy_(0, places, visual.to(embeds.dtype))
         plan = None
         if rows.shape[1]:
             num_slots = int(rows[2].max()) + 1
             plan = self.backend.plan_rows(cache, on_device[2], on_device[3] + 1, num_slots, longest)
-        step = TextStep(cache, self.backend, write, Segments.of(lengths, self.device), plan)
-        hidden = self.read(embeds, positions, step, seen[None].to(self.device), deepstack)
+        step = TextStep(cache, self.backend, write, Segments.from_lengths(lengths, self.device), plan)
+        hidden = self.run_text(embeds, positions, step, seen[None].to(self.device), deepstack)
         return self.logits(hidden[last])

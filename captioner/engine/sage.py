@@ -32,7 +32,7 @@ class SageBackend:
             if length >= SAGE_MIN_TOKENS:
                 out[part] = self._long(q[part], k[part], v[part], scale)
             else:
-                alone = Segments.of([length], q.device)
+                alone = Segments.from_lengths([length], q.device)
                 out[part] = self._base.packed(q[part], k[part], v[part], alone, causal, scale)
             start += length
         return out
@@ -75,7 +75,7 @@ def _test_sage(
     )
     before = k.clone()
     try:
-        ours = backend.packed(q, k, v, Segments.of([SAGE_MIN_TOKENS], device), True, dim**-0.5).float()
+        ours = backend.packed(q, k, v, Segments.from_lengths([SAGE_MIN_TOKENS], device), True, dim**-0.5).float()
     except Exception as error:
         return first_line(error, 160)
     reference = reference_attention(q, k, v, (SAGE_MIN_TOKENS,), True)

@@ -19,7 +19,7 @@ class SlotPolicy:
         self._num_ended = 2 * max_slots  # requests since the last shortage
         self._alone: set[int] = set()
 
-    def expect(self, max_tokens: int) -> None:
+    def announce_longest(self, max_tokens: int) -> None:
         if max_tokens and max_tokens != self._expected:
             self._expected = self._max_tokens = max_tokens
 

@@ -1,4 +1,4 @@
-"""`GenerateCore`: batches through `model.generate`, for every model family, one token of each row a step.
+"""`StaticCore`: batches through `model.generate`, for every model family, one token of each row a step.
 
 It is also the reference that faster engines are tested against. Not thread-safe: one owner calls submit, cancel, step.
 """
@@ -15,10 +15,10 @@ from transformers.generation.streamers import BaseStreamer
 from captioner.engine.core import (
     FinishReason,
     StepEvent,
+    describe_failure,
     end_tokens,
     first_line,
     is_device_error,
-    one_line,
     use_device,
 )
 from captioner.engine.prepare import Prepared, can_share_batch, collate
@@ -27,8 +27,8 @@ from captioner.engine.sampling import PerRowSampling
 log = logging.getLogger(__name__)
 
 
-class GenerateCore:
-    """See base.Core. A batch runs until its last row has ended; only then the next one starts."""
+class StaticCore:
+    """See core.Core. A batch runs until its last row has ended; only then the next one starts."""
 
     layout = None  # it takes what the processor returns
 
@@ -77,7 +77,7 @@ class GenerateCore:
         full = len(self._waiting) >= self._batch
         return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
 
-    def expect(self, max_tokens: int) -> None:
+    def announce_longest(self, max_tokens: int) -> None:
         """It has no plan of memory."""
 
     def submit(self, request: Prepared) -> None:
@@ -126,7 +126,7 @@ class GenerateCore:
                 self._run.step()
         self._run = None
 
-    def rows(self) -> tuple[tuple[str, str], ...]:
+    def report_rows(self) -> tuple[tuple[str, str], ...]:
         return (
             ("engine", "batches through generate" + (f", since {self._reason}" if self._reason else "")),
             ("batch", f"up to {self._max_batch} clips at once"),
@@ -147,7 +147,7 @@ class GenerateCore:
 
     def _after_failure(self, error: Exception) -> list[StepEvent]:
         unfinished, self._run = self._run.unfinished, None
-        reason, out_of_memory = one_line(error), isinstance(error, torch.OutOfMemoryError)
+        reason, out_of_memory = describe_failure(error), isinstance(error, torch.OutOfMemoryError)
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
             self._batch = self._max_batch  # it is settled that the batch was not to blame

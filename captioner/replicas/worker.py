@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from captioner.engine.choose import choose_core
-from captioner.engine.core import Core, StepEvent, one_line
+from captioner.engine.core import Core, StepEvent, describe_failure
 from captioner.engine.loading import LoadedModel, load
 from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError
@@ -44,7 +44,7 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
         return
     except Exception as error:  # as below: of the device or the model
         log.exception("the model could not be loaded")
-        connection.send(Lost(one_line(error)))
+        connection.send(Lost(describe_failure(error)))
         return
     if loaded.model.device.type != "cpu":
         torch.set_num_threads(1)  # the decode threads are the ones that need the cores
@@ -98,7 +98,7 @@ class Worker:
                     self._send_progress()
         except Exception as error:  # the device or the model is beyond repair; another process may do better
             log.exception("the engine failed")
-            self._connection.send(Lost(one_line(error)))
+            self._connection.send(Lost(describe_failure(error)))
         self._feeder.close()
 
     @property
@@ -111,7 +111,7 @@ class Worker:
         self._feeder.resize(self._depth)
         loaded = self._loaded.report
         ready = Ready(
-            CapabilityReport(loaded.device, loaded.rows + self._core.rows()),
+            CapabilityReport(loaded.device, loaded.rows + self._core.report_rows()),
             self._core.num_slots + self._depth + self._feeder.num_threads,
             MAX_SILENCE_CPU_S if self._loaded.model.device.type == "cpu" else MAX_SILENCE_S,
         )
@@ -146,7 +146,7 @@ class Worker:
                     self._send_load()
                 case CaptionRequest():
                     self._num_received += 1
-                    self._core.expect(message.max_tokens)
+                    self._core.announce_longest(message.max_tokens)
                     self._flights[message.id] = _Flight(message, time.monotonic())
                     self._feeder.submit(message)
                 case Decoded():

@@ -13,7 +13,7 @@ from captioner.engine.attention_backends import (
     self_test,
 )
 from captioner.engine.cache import SlotCache, plan_cache, token_bytes
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.graphs import bucket
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_MIN_TOKENS, SageBackend, with_sage
@@ -85,7 +85,7 @@ def test_sdpa_is_called_once_for_all_frames_of_one_size(monkeypatch):
 
     monkeypatch.setattr(attention_backends, "scaled_dot_product_attention", counted)
     q = torch.randn(8 * 6 + 2 * 10, 4, 16)
-    SdpaBackend().packed(q, q, q, Segments.of([6] * 8 + [10] * 2, CPU), False, 0.25)
+    SdpaBackend().packed(q, q, q, Segments.from_lengths([6] * 8 + [10] * 2, CPU), False, 0.25)
     assert calls == [(8, 4, 6, 16), (2, 4, 10, 16)]
 
 
@@ -101,10 +101,12 @@ def test_sage_gets_a_copy_and_only_long_prompts():
     lengths = [SAGE_MIN_TOKENS + 5, 40]
     q, k, v = torch.randn(sum(lengths), 4, 16), torch.randn(sum(lengths), 2, 16), torch.randn(sum(lengths), 2, 16)
     before = k.clone()
-    out = backend.packed(q, k, v, Segments.of(lengths, CPU), True, 0.25)
+    out = backend.packed(q, k, v, Segments.from_lengths(lengths, CPU), True, 0.25)
     assert torch.equal(k, before)
     assert torch.allclose(out, reference_attention(q, k, v, tuple(lengths), True), atol=1e-4)
-    assert torch.equal(out[-40:], SdpaBackend().packed(q[-40:], k[-40:], v[-40:], Segments.of([40], CPU), True, 0.25))
+    assert torch.equal(
+        out[-40:], SdpaBackend().packed(q[-40:], k[-40:], v[-40:], Segments.from_lengths([40], CPU), True, 0.25)
+    )
 
 
 def test_sage_is_refused_where_it_cannot_work():
@@ -118,7 +120,7 @@ def test_sage_is_refused_where_it_cannot_work():
 @pytest.mark.parametrize("kernel", [None, varlen_on_cpu])
 def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
     """What a CUDA graph replays: rows padded to a bucket, idle slots computing beside the live ones."""
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=8, max_tokens=256))
+    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=8, max_tokens=256))
     try:
         if kernel:
             core._model.backend = VarlenBackend("reference", kernel)
@@ -145,7 +147,7 @@ def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
 
 def test_capture_that_fails_is_given_up_with_its_reason_and_the_text_stays(tiny_model, monkeypatch, caplog):
     """No GPU here, so capturing fails for certain: the step runs without it."""
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=4, max_tokens=256))
+    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=4, max_tokens=256))
     try:
         core._decode.why_no_graphs = ""
         requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(4))
@@ -187,7 +189,7 @@ def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monke
     with pytest.raises(
         Exception, match=r"^a clip of 900 tokens needs .* GB of cache .*; lower frame_size, max_frames or"
     ):
-        EngineCore(tiny_model.model, EngineOptions(max_tokens=900))
+        ContinuousCore(tiny_model.model, ContinuousOptions(max_tokens=900))
     assert tiny_model.model.config.text_config._attn_implementation == "sdpa"
 
 
@@ -199,7 +201,7 @@ def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model)
         graphs.append(graph)
         return graph.forward
 
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
+    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=2, max_tokens=256))
     try:
         for request in prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(2)):
             core.submit(request)
@@ -219,8 +221,8 @@ def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model)
 def make_core(tiny_model):
     made = []
 
-    def make(**options) -> EngineCore:
-        made.append(EngineCore(tiny_model.model, EngineOptions(max_tokens=256, **options)))
+    def make(**options) -> ContinuousCore:
+        made.append(ContinuousCore(tiny_model.model, ContinuousOptions(max_tokens=256, **options)))
         return made[-1]
 
     yield make
@@ -263,4 +265,4 @@ def test_capture_without_memory_costs_the_graphs_and_no_request(make_core, tiny_
     ended = run(core, requests)
     assert {event.finish_reason for event in ended.values()} <= {"stop", "length"}
     assert core.num_slots == 4
-    assert dict(core.rows())["CUDA graphs"] == "not active: OutOfMemoryError: CUDA out of memory."
+    assert dict(core.report_rows())["CUDA graphs"] == "not active: OutOfMemoryError: CUDA out of memory."

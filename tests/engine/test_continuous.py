@@ -1,14 +1,14 @@
-"""EngineCore writes what `generate` writes alone, whatever runs beside it; a fault costs one request."""
+"""ContinuousCore writes what `generate` writes alone, whatever runs beside it; a fault costs one request."""
 
 import pytest
 import torch
 
 from captioner.demo import build
 from captioner.engine.choose import choose_core
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.packed import why_unsupported
 from captioner.engine.prepare import Preparer
-from captioner.engine.static import GenerateCore
+from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 from tests.support.engine_cases import (
     finish,
@@ -43,8 +43,8 @@ def make_core(tiny_model):
     """Cores that give the model back to the other tests."""
     made = []
 
-    def make(max_slots: int, **options) -> EngineCore:
-        made.append(EngineCore(tiny_model.model, EngineOptions(max_slots=max_slots, **options)))
+    def make(max_slots: int, **options) -> ContinuousCore:
+        made.append(ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=max_slots, **options)))
         return made[-1]
 
     yield make
@@ -54,7 +54,7 @@ def make_core(tiny_model):
 
 @pytest.fixture(scope="module")
 def preparer(tiny_model):
-    core = EngineCore(tiny_model.model)
+    core = ContinuousCore(tiny_model.model)
     yield Preparer(tiny_model.processor, core.layout)
     core.close()
 
@@ -132,7 +132,7 @@ def test_seeded_sampling_equals_that_of_generate_core(make_core, tiny_model, cas
     ours = run(core, prepare_cases(Preparer(tiny_model.processor, core.layout), some, **options))
     core.close()
     theirs = _with_plain_model(tiny_model, lambda: run(
-        GenerateCore(tiny_model.model, 4), prepare_cases(Preparer(tiny_model.processor), some, **options)
+        StaticCore(tiny_model.model, 4), prepare_cases(Preparer(tiny_model.processor), some, **options)
     ))  # fmt: skip
     assert {i: e.tokens for i, e in ours.items()} == {i: e.tokens for i, e in theirs.items()}
 
@@ -314,7 +314,7 @@ def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, c
     core = make_core(0, max_tokens=1000)
     plans = []
     for max_tokens in (1000, 900, 200, 300, 1000):
-        core.expect(max_tokens)
+        core.announce_longest(max_tokens)
         ended = run(core, prepare_cases(preparer, cases[:5]))
         plans.append((core.num_slots, core._plan.slot_tokens))
         assert [ended[i].tokens for i in range(5)] == alone[1.0][:5]
@@ -324,7 +324,7 @@ def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, c
 def test_job_whose_longest_request_would_not_fit_runs_those_that_do(make_core, preparer, cases, monkeypatch, alone):
     monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 2 * 1024 * 2 * 2 * 2 * 16 * 4)
     core = make_core(0, max_tokens=1000)
-    core.expect(100_000)
+    core.announce_longest(100_000)
     for number in range(4):
         ended = run(core, prepare_cases(preparer, cases[:4])[number : number + 1])
         assert ended[number].tokens == alone[1.0][number]
@@ -362,13 +362,13 @@ def test_closed_core_gives_the_model_back(tiny_model, make_core, preparer, cases
 
 def test_report_says_what_to_lower_when_few_clips_fit(make_core, monkeypatch):
     monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 2.5 * 512 * 2 * 2 * 2 * 16 * 4)
-    rows = dict(make_core(0, max_tokens=400).rows())
+    rows = dict(make_core(0, max_tokens=400).report_rows())
     assert rows["memory"].startswith("2 slots, 512 tokens each, ")
     assert "; lower frame_size, max_frames or max_new_tokens" in rows["memory"]
 
 
 def test_report_says_what_is_active_and_why_not(make_core):
-    rows = dict(make_core(3, max_tokens=300, compile=True, sage_attention=True).rows())
+    rows = dict(make_core(3, max_tokens=300, compile=True, sage_attention=True).report_rows())
     assert rows["engine"] == "continuous batching"
     assert rows["memory"].startswith("3 slots, 512 tokens each, 0.0 GB weights, 0.0 GB cache")
     assert "lower" not in rows["memory"]
@@ -391,8 +391,8 @@ def test_text_agrees_with_one_plain_forward_pass_over_it(tiny_model, cases, alon
 @pytest.mark.parametrize(("attention", "reason"), [("eager", "attention is set to eager"), ("sdpa", "")])
 def test_attention_that_cannot_run_packed_goes_to_generate_and_the_report_says_so(tiny_model, attention, reason):
     core = choose_core(tiny_model.model, ModelSpec("x", attention=attention, batch_size=3))
-    rows = dict(core.rows())
-    assert isinstance(core, GenerateCore if reason else EngineCore)
+    rows = dict(core.report_rows())
+    assert isinstance(core, StaticCore if reason else ContinuousCore)
     assert core.num_slots == 3
     assert rows["engine"] == (f"batches through generate, since {reason}" if reason else "continuous batching")
     if not reason:
@@ -425,7 +425,7 @@ def test_mixture_of_experts_writes_what_generate_writes_alone(mixture, tiny_mode
     assert mixture.config.model_type == "qwen3_vl_moe"
     assert len(set(alone)) == len(some)
     for max_slots in (1, 3):
-        core = EngineCore(mixture, EngineOptions(max_slots=max_slots))
+        core = ContinuousCore(mixture, ContinuousOptions(max_slots=max_slots))
         ended = run(core, prepare_cases(Preparer(tiny_model.processor, core.layout), some))
         core.close()
         assert [ended[i].tokens for i in range(len(some))] == alone

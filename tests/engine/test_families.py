@@ -1,4 +1,4 @@
-"""Other model families through the same preparation and GenerateCore, in miniature with random weights."""
+"""Other model families through the same preparation and StaticCore, in miniature with random weights."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from transformers import (
 
 from captioner.demo import build
 from captioner.engine.prepare import Preparer
-from captioner.engine.static import GenerateCore
+from captioner.engine.static import StaticCore
 from captioner.values import Frames, GenerationOptions
 
 CORPUS = ["describe this video in detail"]
@@ -86,7 +86,7 @@ def test_batched_text_equals_one_at_a_time(family):
     preparer = Preparer(processor)
     texts = []
     for max_batch in (1, 4):
-        core = GenerateCore(model, max_batch)
+        core = StaticCore(model, max_batch)
         random = np.random.default_rng(0)
         for number, (count, height, width) in enumerate(
             [(4, 64, 96), (1, 64, 64), (8, 96, 64), (6, 64, 96), (1, 32, 64)]

@@ -1,11 +1,11 @@
-"""GenerateCore against one-at-a-time `model.generate` with the installed processor."""
+"""StaticCore against one-at-a-time `model.generate` with the installed processor."""
 
 import pytest
 import torch
 from transformers import StaticCache
 
 from captioner.engine.prepare import Preparer
-from captioner.engine.static import GenerateCore
+from captioner.engine.static import StaticCore
 from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, processor_inputs, run
 
 
@@ -35,7 +35,7 @@ def test_inputs_equal_those_of_the_installed_processor(tiny_model, preparer, cas
 
 @pytest.mark.parametrize("max_batch", [1, 4, 8])
 def test_batched_greedy_text_equals_one_at_a_time(tiny_model, preparer, cases, alone, max_batch):
-    finished = run(GenerateCore(tiny_model.model, max_batch), prepare_cases(preparer, cases))
+    finished = run(StaticCore(tiny_model.model, max_batch), prepare_cases(preparer, cases))
     assert [finished[i].tokens for i in range(len(cases))] == alone
     lengths = [case.num_tokens for case in cases]
     for i, length in enumerate(lengths):
@@ -44,22 +44,22 @@ def test_batched_greedy_text_equals_one_at_a_time(tiny_model, preparer, cases, a
 
 def test_penalised_text_does_not_depend_on_the_batch(tiny_model, preparer, cases):
     prepared = prepare_cases(preparer, cases[:20], repetition_penalty=1.3)
-    single = run(GenerateCore(tiny_model.model, 1), prepared)
-    batched = run(GenerateCore(tiny_model.model, 8), prepared)
+    single = run(StaticCore(tiny_model.model, 1), prepared)
+    batched = run(StaticCore(tiny_model.model, 8), prepared)
     assert {i: e.tokens for i, e in single.items()} == {i: e.tokens for i, e in batched.items()}
-    plain = run(GenerateCore(tiny_model.model, 8), prepare_cases(preparer, cases[:20]))
+    plain = run(StaticCore(tiny_model.model, 8), prepare_cases(preparer, cases[:20]))
     assert any(plain[i].tokens != single[i].tokens for i in range(20))
 
 
 def test_seeded_sampling_does_not_depend_on_the_batch(tiny_model, preparer, cases):
     prepared = prepare_cases(preparer, cases[:20], temperature=0.9, top_p=0.9, top_k=30, seed=5)
-    single = run(GenerateCore(tiny_model.model, 1), prepared)
-    batched = run(GenerateCore(tiny_model.model, 8), prepared)
+    single = run(StaticCore(tiny_model.model, 1), prepared)
+    batched = run(StaticCore(tiny_model.model, 8), prepared)
     assert {i: e.tokens for i, e in single.items()} == {i: e.tokens for i, e in batched.items()}
 
 
 def test_cancelled_request_ends_within_one_step_and_leaves_a_prefix(tiny_model, preparer, cases, alone):
-    core = GenerateCore(tiny_model.model, 8)
+    core = StaticCore(tiny_model.model, 8)
     long_ones = [i for i, tokens in enumerate(alone) if len(tokens) >= 8]
     prepared = prepare_cases(preparer, cases)
     for request in prepared:
@@ -82,7 +82,7 @@ def test_cancelled_request_ends_within_one_step_and_leaves_a_prefix(tiny_model, 
 
 
 def test_waiting_request_can_be_cancelled(tiny_model, preparer, cases):
-    core = GenerateCore(tiny_model.model, 1)
+    core = StaticCore(tiny_model.model, 1)
     for request in prepare_cases(preparer, cases[:3]):
         core.submit(request)
     core.cancel(2)
@@ -96,7 +96,7 @@ def test_request_that_breaks_the_model_fails_alone(tiny_model, preparer, cases, 
     prepared = prepare_cases(preparer, cases[:8])
     bad = prepared[3].inputs
     bad["input_ids"] = bad["input_ids"].masked_fill(bad["input_ids"] == tiny_model.model.config.video_token_id, 5)
-    finished = run(GenerateCore(tiny_model.model, 8), prepared)
+    finished = run(StaticCore(tiny_model.model, 8), prepared)
     assert finished[3].finish_reason == "error"
     assert finished[3].error.startswith("the model failed: ")
     assert "\n" not in finished[3].error
@@ -104,7 +104,7 @@ def test_request_that_breaks_the_model_fails_alone(tiny_model, preparer, cases, 
 
 
 def test_report_says_why_no_faster_core_runs(tiny_model):
-    rows = dict(GenerateCore(tiny_model.model, 8, compile_decode=True, reason="smolvlm is not one of ours").rows())
+    rows = dict(StaticCore(tiny_model.model, 8, compile_decode=True, reason="smolvlm is not one of ours").report_rows())
     assert rows == {
         "engine": "batches through generate, since smolvlm is not one of ours",
         "batch": "up to 8 clips at once",
@@ -145,7 +145,7 @@ def test_batch_grows_again_once_memory_suffices(tiny_model, preparer, cases, alo
         return short[0] and num_rows(kwargs) > 2
 
     fail_if(condition, torch.OutOfMemoryError("full"))
-    core = GenerateCore(tiny_model.model, 4)
+    core = StaticCore(tiny_model.model, 4)
     same_kind = [request for request in prepare_cases(preparer, cases) if "pixel_values_videos" in request.inputs][:20]
     first = run(core, same_kind[:4])
     short[0] = False
@@ -158,7 +158,7 @@ def test_clip_that_does_not_fit_alone_leaves_the_batch_as_large_as_it_was(tiny_m
     requests = [request for request in prepare_cases(preparer, cases) if "pixel_values_videos" in request.inputs][:9]
     longest = max(requests, key=lambda request: request.num_prompt_tokens).num_prompt_tokens
     fail_if(lambda kwargs: kwargs["inputs_embeds"].shape[1] >= longest, torch.OutOfMemoryError("full"))
-    core = GenerateCore(tiny_model.model, 4)
+    core = StaticCore(tiny_model.model, 4)
     ended = run(core, requests)
     for request in requests:
         if request.num_prompt_tokens == longest:
@@ -170,7 +170,7 @@ def test_clip_that_does_not_fit_alone_leaves_the_batch_as_large_as_it_was(tiny_m
 
 def test_lost_device_is_raised_and_not_taken_for_a_fault_of_the_requests(tiny_model, preparer, cases, fail_if):
     fail_if(lambda kwargs: True, RuntimeError("CUDA error: an illegal memory access was encountered"))
-    core = GenerateCore(tiny_model.model, 4)
+    core = StaticCore(tiny_model.model, 4)
     core.submit(prepare_cases(preparer, cases[:1])[0])
     with pytest.raises(RuntimeError, match=r"^CUDA error: an illegal memory access"):
         core.step()
@@ -184,13 +184,13 @@ def test_compilation_that_fails_is_given_up_and_the_batch_runs_again(tiny_model,
         return kwargs["inputs_embeds"].shape[1] == 1 and isinstance(cache, StaticCache)
 
     fail_if(compiled, RuntimeError("no compiler\nat all"))
-    core = GenerateCore(tiny_model.model, 4)
+    core = StaticCore(tiny_model.model, 4)
     core._compile = True
     ended = run(core, prepare_cases(preparer, cases[:6]))
     assert [ended[i].tokens for i in range(6)] == alone[:6]
-    assert dict(core.rows())["compile"] == "not active: RuntimeError: no compiler"
+    assert dict(core.report_rows())["compile"] == "not active: RuntimeError: no compiler"
 
 
 def test_switch_for_sage_attention_is_answered_in_the_report(tiny_model):
-    rows = dict(GenerateCore(tiny_model.model, 4, sage_attention=True).rows())
+    rows = dict(StaticCore(tiny_model.model, 4, sage_attention=True).report_rows())
     assert rows["SageAttention"] == "not active: needs continuous batching"

@@ -18,7 +18,7 @@ import torch
 from captioner.demo import build
 from captioner.engine.attention_backends import VarlenBackend, pick_backend, self_test
 from captioner.engine.cache import free_bytes
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_HEAD_DIMS, with_sage
 from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run, teacher_forced
@@ -74,10 +74,10 @@ def test_flash_attention_of_torch_passes_the_self_test(shape, dtype):
 def test_float32_text_equals_generate_alone(make_model, processor, max_slots, graphs):
     model, cases = make_model(torch.float32), make_cases(40)
     alone = [generate_alone(model, processor, case) for case in cases]
-    core = EngineCore(model, EngineOptions(max_slots=max_slots, max_tokens=256, graphs=graphs))
-    assert dict(core.rows())["CUDA graphs"] == ("active" if graphs else "not active: switched off")
+    core = ContinuousCore(model, ContinuousOptions(max_slots=max_slots, max_tokens=256, graphs=graphs))
+    assert dict(core.report_rows())["CUDA graphs"] == ("active" if graphs else "not active: switched off")
     ended = run(core, prepare_cases(Preparer(processor, core.layout, pin=True), cases))
-    rows = dict(core.rows())
+    rows = dict(core.report_rows())
     core.close()
     assert rows["CUDA graphs"] == ("active" if graphs else "not active: switched off")
     assert [ended[i].tokens for i in range(len(cases))] == alone
@@ -87,9 +87,9 @@ def test_float32_text_equals_generate_alone(make_model, processor, max_slots, gr
 @pytest.mark.parametrize("max_slots", [1, 8, 32])
 def test_bfloat16_agrees_with_a_plain_forward_wherever_the_choice_is_clear(make_model, processor, max_slots, graphs):
     model, cases = make_model(torch.bfloat16), make_cases(64, longest=120)
-    core = EngineCore(model, EngineOptions(max_slots=max_slots, max_tokens=384, graphs=graphs))
+    core = ContinuousCore(model, ContinuousOptions(max_slots=max_slots, max_tokens=384, graphs=graphs))
     ended = run(core, prepare_cases(Preparer(processor, core.layout, pin=True), cases))
-    print("\n" + "\n".join(f"{label}: {text}" for label, text in core.rows()))
+    print("\n" + "\n".join(f"{label}: {text}" for label, text in core.report_rows()))
     core.close()
     counts = [teacher_forced(model, processor, case, ended[i].tokens, 0.5) for i, case in enumerate(cases)]
     agreeing, compared = (sum(column) for column in zip(*counts, strict=True))
@@ -99,7 +99,7 @@ def test_bfloat16_agrees_with_a_plain_forward_wherever_the_choice_is_clear(make_
 
 
 def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor):
-    core = EngineCore(make_model(torch.bfloat16), EngineOptions(max_slots=16, max_tokens=384))
+    core = ContinuousCore(make_model(torch.bfloat16), ContinuousOptions(max_slots=16, max_tokens=384))
     for request in prepare_cases(Preparer(processor, core.layout), make_cases(12, longest=60)):
         core.submit(request)
     compared = 0
@@ -125,14 +125,14 @@ def test_second_gpu_runs_its_own_graphs(make_model, processor):
     model = make_model(torch.float32, device=second)
     alone = [generate_alone(model, processor, case) for case in cases]
     torch.cuda.set_device(0)
-    core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=256))
+    core = ContinuousCore(model, ContinuousOptions(max_slots=8, max_tokens=256))
     ended = {}
     for request in prepare_cases(Preparer(processor, core.layout, pin=True), cases):
         core.submit(request)
     while core.busy:
         torch.cuda.set_device(0)
         ended |= {event.id: event for event in core.step() if event.finish_reason}
-    rows = dict(core.rows())
+    rows = dict(core.report_rows())
     core.close()
     torch.cuda.set_device(0)
     assert rows["CUDA graphs"] == "active"
@@ -158,7 +158,7 @@ def test_graphs_are_captured_while_other_threads_pin_memory(make_model, processo
     thread = threading.Thread(target=pin, name="pin")
     thread.start()
     try:
-        core = EngineCore(model, EngineOptions(max_slots=32, max_tokens=384))
+        core = ContinuousCore(model, ContinuousOptions(max_slots=32, max_tokens=384))
         texts = run(core, prepare_cases(Preparer(processor, core.layout, pin=True), cases))
     finally:
         ended.set()
@@ -176,9 +176,9 @@ def test_graphs_are_captured_while_other_threads_pin_memory(make_model, processo
 
 def test_compiled_decode_step_runs_where_there_is_a_compiler(make_model, processor):
     model, cases = make_model(torch.bfloat16), make_cases(16, longest=40)
-    core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=256, compile=True))
+    core = ContinuousCore(model, ContinuousOptions(max_slots=8, max_tokens=256, compile=True))
     ended = run(core, prepare_cases(Preparer(processor, core.layout), cases))
-    compiling = dict(core.rows())["compile"]
+    compiling = dict(core.report_rows())["compile"]
     core.close()
     print(f"\ncompile: {compiling}")
     possible = importlib.util.find_spec("triton") and (shutil.which("gcc") or shutil.which("clang"))
@@ -209,7 +209,7 @@ def test_closed_core_gives_its_memory_back(make_model, processor):
     """But for what cuBLAS keeps for each stream, which the first core has had it allocate."""
     model, allocated = make_model(torch.bfloat16), []
     for _ in range(2):
-        core = EngineCore(model, EngineOptions(max_slots=64, max_tokens=4096))
+        core = ContinuousCore(model, ContinuousOptions(max_slots=64, max_tokens=4096))
         run(core, prepare_cases(Preparer(processor, core.layout), make_cases(20)))
         in_use = torch.cuda.memory_allocated()
         core.close()
@@ -226,14 +226,14 @@ def test_real_shortage_of_memory_costs_no_request_more_than_a_line_and_passes(ma
     model, cases = make_model(torch.bfloat16), make_cases(20)
     torch.cuda.empty_cache()
     ballast = [torch.empty(int(free_bytes(CUDA) - 0.3e9), dtype=torch.uint8, device=CUDA)]
-    core = EngineCore(model, EngineOptions(max_slots=8, max_tokens=4096))
+    core = ContinuousCore(model, ContinuousOptions(max_slots=8, max_tokens=4096))
     assert 1 <= core.num_slots <= 8
     free, _ = torch.cuda.mem_get_info()
     ballast.append(torch.empty(int(free - 0.1e9), dtype=torch.uint8, device=CUDA))
     requests = prepare_cases(Preparer(processor, core.layout), cases)
     short = run(core, requests)
     print("\n" + ", ".join(sorted(f"{event.finish_reason}" for event in short.values())))
-    print("\n".join(f"{label}: {text}" for label, text in core.rows()))
+    print("\n".join(f"{label}: {text}" for label, text in core.report_rows()))
     assert {event.finish_reason for event in short.values()} <= {"stop", "length", "memory"}
     ballast.clear()
     torch.cuda.empty_cache()

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from captioner.demo.clips import write_samples
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.prepare import Preparer
 from captioner.replicas import decoding
 from captioner.replicas.decoding import Feeder, with_fewer_frames
@@ -85,7 +85,7 @@ def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
         most_bytes = max(most_bytes, sum(p.num_bytes for p in list(alive)))
         inbox.put(decoded)
 
-    core = EngineCore(tiny_model.model)
+    core = ContinuousCore(tiny_model.model)
     inbox, depth, resident = queue.Queue(), 5, []
     feeder = Feeder(Preparer(tiny_model.processor, core.layout), num_threads=2, depth=depth, deliver=deliver)
 
@@ -181,7 +181,7 @@ def running(core, loaded):
 
 @pytest.fixture
 def worker(tiny_model):
-    with running(EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256)), tiny_model) as near:
+    with running(ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=2, max_tokens=256)), tiny_model) as near:
         yield near
 
 
@@ -272,7 +272,7 @@ def test_worker_says_anew_what_it_runs_with_and_how_much_it_wants_when_a_job_cha
     memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
     monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: memory)
     make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=8, max_tokens=1000))
+    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=8, max_tokens=1000))
     with running(core, tiny_model) as near:
         (first,) = answers(near, Ready)
         near.send(replace(request(1, tmp_path / "clip.mp4"), max_tokens=200))
@@ -297,7 +297,7 @@ def test_memory_of_host_is_bounded_by_what_runs_and_what_is_ahead(tiny_model, tm
         return prepared
 
     monkeypatch.setattr(Preparer, "prepare", watched)
-    core = EngineCore(tiny_model.model, EngineOptions(max_slots=2, max_tokens=256))
+    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=2, max_tokens=256))
     with running(core, tiny_model) as near:
         for number in range(20):
             near.send(request(number, tmp_path / "clip.mp4"))

@@ -49,7 +49,7 @@ def _install_faults() -> None:
 
     worker.DECODE_TIMEOUT_S, worker.MAX_SILENCE_CPU_S = DECODE_TIMEOUT_S, MAX_SILENCE_S
     faults: dict[int, str] = {}  # of requests in the engine
-    sample, forward, submit = decoding.sample, continuous.EngineCore._forward, continuous.EngineCore.submit
+    sample, forward, submit = decoding.sample, continuous.ContinuousCore._forward, continuous.ContinuousCore.submit
 
     def decode(feeder, request):
         faults[request.id] = request.path.name.split()[0]
@@ -88,5 +88,5 @@ def _install_faults() -> None:
 
     original_decode, on_step = decoding.Feeder._decode, worker.Worker._on_step
     decoding.Feeder._decode, decoding.sample = decode, faulty_sample
-    continuous.EngineCore._forward, continuous.EngineCore.submit = faulty_forward, faulty_submit
+    continuous.ContinuousCore._forward, continuous.ContinuousCore.submit = faulty_forward, faulty_submit
     worker.Worker._on_step = faulty_on_step

@@ -31,7 +31,7 @@ def _add_sample(benches: argparse._SubParsersAction) -> None:
 
 
 def _run_sample(args: argparse.Namespace) -> int:
-    from captioner.cli.bench.media import bench_sample
+    from captioner.cli.bench.sample import bench_sample
 
     bench_sample(args.folder, args.repeats, args.json)
     return 0

@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 from transformers.generation.streamers import BaseStreamer
 
-from captioner.engine.continuous import EngineCore, EngineOptions
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
 from captioner.engine.prepare import PIXELS, Prepared, Preparer
-from captioner.engine.static import GenerateCore
+from captioner.engine.static import StaticCore
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
 
@@ -131,7 +131,7 @@ def open_batches(size: int) -> Callable[[Job, list[Prepared]], AbstractContextMa
 
     @contextmanager
     def opened(job: Job, clips: list[Prepared]) -> Iterator[Run]:
-        core = GenerateCore(job.model, size)
+        core = StaticCore(job.model, size)
         try:
             yield lambda some: run_core(core, some, size)
         finally:
@@ -146,7 +146,7 @@ def open_slots(count: int) -> Callable[[Job, list[Prepared]], AbstractContextMan
     @contextmanager
     def opened(job: Job, clips: list[Prepared]) -> Iterator[Run]:
         settings = job.settings
-        options = EngineOptions(
+        options = ContinuousOptions(
             max_slots=count,
             max_tokens=max(clip.num_prompt_tokens + clip.options.max_new_tokens for clip in clips),
             attention=settings.attention,
@@ -154,7 +154,7 @@ def open_slots(count: int) -> Callable[[Job, list[Prepared]], AbstractContextMan
             sage_attention=settings.sage,
             graphs=settings.graphs,
         )
-        core = EngineCore(job.model, options)
+        core = ContinuousCore(job.model, options)
         try:
             if core.num_slots < count:
                 raise ModelError(f"only {core.num_slots} slots fit into the memory of {job.device}")
@@ -179,7 +179,7 @@ def run_core(core: Core, clips: Sequence[Prepared], width: int) -> Outcome:
                 raise ModelError(event.error)
             if event.finish_reason:
                 tokens[event.id] = event.tokens
-    return Outcome(tokens, [first_s[clip.id] for clip in clips[:width]], core.rows())
+    return Outcome(tokens, [first_s[clip.id] for clip in clips[:width]], core.report_rows())
 
 
 class _FirstToken(BaseStreamer):
@@ -227,7 +227,7 @@ def _videos(job: Job, count: int) -> list[Prepared]:
 
 
 def _packed(job: Job, count: int) -> list[Prepared]:
-    core = EngineCore(job.model)
+    core = ContinuousCore(job.model)
     preparer = Preparer(job.processor, core.layout, pin=job.device.type == "cuda")
     prepared = [preparer.prepare(i, clip, PROMPT, job.options(i)) for i, clip in enumerate(job.clips[:count])]
     core.close()

@@ -1,4 +1,4 @@
-"""A button that asks before it acts, and questions with several answers, in the page's own dialog."""
+"""Dialogs of the page: a button that asks for confirmation, and a question with several answers."""
 
 import html
 
@@ -6,7 +6,7 @@ import gradio as gr
 
 from captioner.ui.format import file_text
 
-# Fires the event `confirm` once the question was answered with yes. The prop `about` is the name of what it is about.
+# Fires the event `confirm` after the answer yes. The property `about` names the thing in question.
 _JS = """
 const dialog = element.querySelector('[popover]');
 element.querySelector('.ask').addEventListener('click', () => {
@@ -20,7 +20,7 @@ element.querySelector('.yes').addEventListener('click', () => { dialog.hidePopov
 
 
 def confirm_button(label: str, question: str, yes: str, *, elem_id: str, danger: bool = False) -> gr.HTML:
-    """`label`, `question` and `yes` are texts of ours, never of a user's: they become part of the template."""
+    """Return a button that fires `confirm` after a question. Its texts become part of the template: no user input."""
     template = (
         f'<button type="button" class="ask plain{" danger" if danger else ""}">{html.escape(label)}</button>'
         f'<div popover class="question"><h4>{html.escape(question)}</h4><p class="about"></p><div class="answers">'
@@ -31,7 +31,7 @@ def confirm_button(label: str, question: str, yes: str, *, elem_id: str, danger:
 
 
 def question(elem_id: str) -> gr.HTML:
-    """A dialog that something else opens; see question.js. Fires `answer` with the chosen `id` and the `data`."""
+    """Return a dialog that dialogs.js opens. It fires `answer` with the `id` of the chosen answer and the `data`."""
     return gr.HTML(
         "",
         html_template='<div popover class="question"><h4></h4><p class="about"></p><div class="answers"></div></div>',

@@ -1,4 +1,4 @@
-"""Values -> text and HTML that several parts of the page share. Whatever comes from outside is escaped here."""
+"""Texts and HTML that several parts of the page share."""
 
 import html
 import re
@@ -16,21 +16,22 @@ TOY_WORLD = (
 
 
 def file_text(*names: str) -> str:
-    """Files of this folder, one below the other. A page gets no node for the blanks between the tags of HTML."""
+    """Return the joined text of files in this folder; HTML without the whitespace between tags, which makes nodes."""
     text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
     return re.sub(r">\s+<", "><", text).strip() if names[0].endswith(".html") else text
 
 
 def isolated(name: str) -> str:
-    """A name within other text, whose direction it then cannot change."""
+    """Return a name that is safe within other text: it cannot change the direction of that text."""
     return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def escape(text: object) -> str:
-    """For HTML, quoted attributes included. What cannot be sent, such as half a character in a file name, becomes ?."""
+    """Return the text escaped for HTML, including quoted attributes; lone surrogates become "?"."""
     return html.escape(sendable(str(text)))
 
 
 def notices(demo: bool, cuda_missing: bool) -> str:
+    """Return the warnings above the tabs as HTML."""
     texts = [sentence(CUDA_MISSING)] * cuda_missing + [TOY_WORLD] * demo
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)

@@ -56,7 +56,7 @@ class Page:
         snapshot = self.services.events.snapshot()
         return [
             card.strip(snapshot),
-            card.card(snapshot, time.time(), int(dismissed or 0), self.run.surroundings(snapshot)),
+            card.view(snapshot, time.time(), int(dismissed or 0), self.run.context(snapshot)),
             notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
@@ -83,7 +83,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             gr.HTML(f"<h1>{html.escape(TITLE)}</h1>", apply_default_css=False, elem_id="title")
             strip = gr.HTML(apply_default_css=False, elem_id="strip")
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
-        notice = gr.HTML(apply_default_css=False, elem_id="notices")
+        warnings = gr.HTML(apply_default_css=False, elem_id="notices")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Gallery"):
                 run = run_card(page.run)
@@ -99,7 +99,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
             page.render,
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
-            [strip, run.html, notice, *gallery.outputs, *settings.outputs, prompts.listing],
+            [strip, run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
         )
         in_background([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip)
         in_background(blocks.load, page.prompts.choose, prompts.chosen, prompts.outputs)

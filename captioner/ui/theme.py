@@ -1,4 +1,4 @@
-"""How the page looks: Gradio's theme, and all style sheets in the order they are given."""
+"""The look of the page: Gradio's theme, and the style sheets in their order."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CSS = [
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 THEME = gr.themes.Base(
     primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"]
-).set(  # plain fields: the frames around groups of them are in the style sheets
+).set(  # fields have no frames; the style sheets draw frames around groups
     body_background_fill="*neutral_100",
     body_background_fill_dark="*neutral_950",
     background_fill_primary_dark="*neutral_900",

@@ -1,4 +1,4 @@
-"""The views of the run and of the machine, the buttons of a finished run, and both in a real browser."""
+"""The cards of the job and of the machine as HTML, the retry button, and both in a real browser."""
 
 import time
 from dataclasses import replace
@@ -11,10 +11,9 @@ from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
 from captioner.system.resources import Gpu, Resources
 from captioner.ui.format import escape, isolated
-from captioner.ui.runs import card as progress
-from captioner.ui.runs import machine
+from captioner.ui.runs import card, machine
 from captioner.ui.runs.buttons import RunButtons, run_card
-from captioner.ui.runs.card import Step, Surroundings
+from captioner.ui.runs.card import RunContext, Step
 from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 
@@ -49,10 +48,10 @@ def test_text_from_outside_is_escaped_everywhere(text):
     busy = ReplicaProgress(text, "ready", "", (), (text,), 1, 1)
     ended = Progress(job=1, stage="failed", reason=text, model=text, total=1, failed=1, failures=((text, text),))
     shown = [
-        progress.card(replace(ended, replicas=(lost, busy)), 1.0),
-        progress.card(replace(RUNNING, model=text, running=((text, 5),), replicas=(busy,)), 1.0),
-        progress.card(replace(DOWNLOADING, model=text), 1.0),
-        progress.strip(replace(DOWNLOADING, model=text)),
+        card.view(replace(ended, replicas=(lost, busy)), 1.0),
+        card.view(replace(RUNNING, model=text, running=((text, 5),), replicas=(busy,)), 1.0),
+        card.view(replace(DOWNLOADING, model=text), 1.0),
+        card.strip(replace(DOWNLOADING, model=text)),
         machine.view(replace(RESOURCES, gpu_note=text)),
         machine.view(replace(RESOURCES, gpus=(replace(GPU, name=text),))),
     ]
@@ -64,78 +63,77 @@ def test_text_from_outside_is_escaped_everywhere(text):
 WORK = f"{isolated('b.mp4')} (30 tokens) · {isolated('c.mp4')} (1 token) · {isolated('a.mp4')}"
 
 
-def test_running_job_tells_its_numbers():
-    card = progress.card(RUNNING, now_s=1300)
+def test_running_job_shows_its_numbers():
+    html = card.view(RUNNING, now_s=1300)
     for part in (
         'data-phase="running"', "Captioning", "437<small> / 1,240</small>", "58,314", "<dd>812</dd>", "5:00", "5:47",
         "40%", "width:35.24%", "width:4.92%", "width:0.16%", "3 of 16 slots busy", "3/16",
         "working", WORK, "bad.mp4", "file is empty", "and 1 more", "attention",
     ):  # fmt: skip
-        assert part in card
-    strip = progress.strip(RUNNING)
+        assert part in html
+    strip = card.strip(RUNNING)
     assert [part in strip for part in ("Captioning", "500 of 1,240", "812 tokens/s", "5:47 left")] == [True] * 4
 
 
-def test_jobs_that_wait_are_listed():
-    lines = (f"240 files of {HOSTILE[0]}", "loading of a model")
-    card = progress.card(RUNNING, 1300, around=Surroundings(queue=tuple(enumerate(lines, start=7))))
-    assert 'data-run="remove" data-job="8"' in card
-    assert [escape(line) in card for line in lines] == [True, True]
-    assert "Next" not in progress.card(RUNNING, 1300)
+def test_waiting_jobs_are_listed():
+    lines = (f"240 files of {HOSTILE[0]}", "loading a model")
+    html = card.view(RUNNING, 1300, context=RunContext(queue=tuple(enumerate(lines, start=7))))
+    assert 'data-run="remove" data-job="8"' in html
+    assert [escape(line) in html for line in lines] == [True, True]
+    assert "Next" not in card.view(RUNNING, 1300)
 
 
 def test_time_left_is_not_guessed_from_failures_alone():
     early = replace(RUNNING, done=0)
-    assert "5:47" not in progress.card(early, now_s=1300) + progress.strip(early)
+    assert "5:47" not in card.view(early, now_s=1300) + card.strip(early)
 
 
 def test_steps_follow_the_clips_through_the_pipeline():
     model = Step("Model", "done")
-    assert progress.steps(RUNNING) == (
+    assert card.steps(RUNNING) == (
         model,
         Step("Frames", "now", 2),
         Step("Encode", "now", 2),
         Step("Generate", "now", 2),
     )
     silent = replace(RUNNING, replicas=(replace(REPLICA, slots=0, running=0, waiting=0, decoding=0),))
-    assert progress.steps(silent) == (
+    assert card.steps(silent) == (
         model,
         Step("Frames", "now", 1),
         Step("Encode", "todo", 0),
         Step("Generate", "now", 2),
     )
-    assert [step.state for step in progress.steps(DOWNLOADING)] == ["now", "todo", "todo", "todo"]
+    assert [step.state for step in card.steps(DOWNLOADING)] == ["now", "todo", "todo", "todo"]
 
 
-def test_download_tells_bytes_speed_and_what_is_left():
-    card = progress.card(DOWNLOADING, now_s=0)
-    assert "Downloading M" in card
-    assert "3.0 MB of 12.0 MB · 100.0 KB/s · 1:30 left" in card
-    assert "width:25.00%" in card
-    strip = progress.strip(DOWNLOADING)
+def test_download_shows_bytes_speed_and_time_left():
+    html = card.view(DOWNLOADING, now_s=0)
+    assert "Downloading M" in html
+    assert "3.0 MB of 12.0 MB · 100.0 KB/s · 1:30 left" in html
+    assert "width:25.00%" in html
+    strip = card.strip(DOWNLOADING)
     assert [part in strip for part in ("Downloading", "25 %", "100.0 KB/s", "1:30 left")] == [True] * 4
-    unknown = progress.card(replace(DOWNLOADING, bytes_per_s=0.0), now_s=0)
+    unknown = card.view(replace(DOWNLOADING, bytes_per_s=0.0), now_s=0)
     assert "3.0 MB of 12.0 MB</div>" in unknown
 
 
-def test_finished_job_is_summed_up():
-    assert progress.summary(DONE) == "98 captioned, 2 failed, 8 had a caption, in 4 min 12 s, 812 tokens/s"
+def test_finished_job_is_summarized():
+    assert card.summary(DONE) == "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"
     stopped = replace(DONE, stage="stopped", failed=0, skipped=0, tokens_per_s=0.0, ended_s=1012.0)
-    assert progress.summary(stopped) == "98 captioned, 10 left, in 12 s"
-    card = progress.card(DONE, now_s=9999)
-    assert "Done, 2 failed" in card
-    assert "Retry 2 failed" in card
-    assert "4:12" in card
-    assert "Retry" not in progress.card(replace(DONE, failed=0), 0)
-    broken = progress.card(Progress(job=1, stage="failed", reason="no such model", total=3), 0)
+    assert card.summary(stopped) == "98 captioned, 10 left, in 12 s"
+    html = card.view(DONE, now_s=9999)
+    assert "Done, 2 failed" in html
+    assert "Retry 2 failed" in html
+    assert "4:12" in html
+    assert "Retry" not in card.view(replace(DONE, failed=0), 0)
+    broken = card.view(Progress(job=1, stage="failed", reason="no such model", total=3), 0)
     assert "no such model</p>" in broken
-    assert [progress.duration(s) for s in (0, 59.6, 252, 7500)] == ["0 s", "1 min 0 s", "4 min 12 s", "2 h 5 min"]
 
 
 def test_dismissed_job_is_hidden_until_the_next_one():
-    assert 'data-phase="idle"' in progress.card(DONE, 0, dismissed=3)
-    assert 'data-phase="done"' in progress.card(replace(DONE, job=4), 0, dismissed=3)
-    assert 'data-phase="running"' in progress.card(RUNNING, 0, dismissed=3)
+    assert 'data-phase="idle"' in card.view(DONE, 0, dismissed=3)
+    assert 'data-phase="done"' in card.view(replace(DONE, job=4), 0, dismissed=3)
+    assert 'data-phase="running"' in card.view(RUNNING, 0, dismissed=3)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +147,9 @@ def test_dismissed_job_is_hidden_until_the_next_one():
         (replace(DONE, failed=0), "Done"),
     ],
 )
-def test_every_stage_has_its_words(snapshot, headline):
-    assert progress.headline(snapshot) == headline
-    assert headline.split()[0] in progress.card(snapshot, 0) or snapshot.stage == "idle"
+def test_every_stage_has_a_headline(snapshot, headline):
+    assert card.headline(snapshot) == headline
+    assert headline.split()[0] in card.view(snapshot, 0) or snapshot.stage == "idle"
 
 
 def test_machine_without_a_gpu_says_so():
@@ -168,7 +166,7 @@ def test_machine_lists_every_gpu():
     assert view.count("data-alarm") == 1  # the hot one
 
 
-def test_machine_shows_what_a_gpu_does_not_tell_as_a_dash():
+def test_machine_shows_unknown_values_as_dashes():
     view = machine.view(replace(RESOURCES, gpus=(Gpu(0, "GB10"),)))
     assert view.count("<dd>–</dd>") == 4
 
@@ -194,7 +192,7 @@ class TestRetry:
         services.events.append(ItemFailed(job=1, item="b.png", path=path, reason="not a readable picture"))
         return services
 
-    def test_only_what_failed_is_tried_again(self, failed):
+    def test_only_failed_files_are_retried(self, failed):
         RunButtons(failed).retry()
         events = failed.events.since(0)
         assert [event.total for event in events if isinstance(event, JobQueued)] == [1]
@@ -202,25 +200,25 @@ class TestRetry:
     def test_second_click_starts_no_second_job(self, failed):
         buttons = RunButtons(failed)
         buttons.retry()
-        with pytest.raises(gr.Error, match="running already"):
+        with pytest.raises(gr.Error, match="already running"):
             buttons.retry()
 
-    def test_failures_of_another_folder_are_told(self, services):
+    def test_failures_in_another_folder_are_an_error(self, services):
         with pytest.raises(gr.Error, match="not in the open folder"):
             RunButtons(services).retry()
 
 
 @pytest.mark.browser
-def test_popover_stays_open_while_numbers_change_and_buttons_are_heard(services):
+def test_popover_stays_open_while_numbers_change_and_buttons_work(services):
     with gr.Blocks() as blocks:
         chip = gr.HTML(apply_default_css=False)
-        card = run_card(RunButtons(services))
+        jobs = run_card(RunButtons(services))
 
         def pulse(dismissed: int) -> tuple[str, str]:
             used = replace(RESOURCES, cpu_percent=time.monotonic() % 100)
-            return machine.view(used), progress.card(DONE, 0, dismissed)
+            return machine.view(used), card.view(DONE, 0, dismissed)
 
-        in_background([blocks.load, gr.Timer(0.1).tick], pulse, card.dismissed, [chip, card.html])
+        in_background([blocks.load, gr.Timer(0.1).tick], pulse, jobs.dismissed, [chip, jobs.html])
     _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
     with open_browser(address) as (page, expect):
         page.locator(".machine > button").click()

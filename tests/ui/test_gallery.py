@@ -47,7 +47,7 @@ def selection(services: Services, ranges: str, total: int) -> str:
 
 
 def queue_of(buttons: RunButtons, services: Services) -> tuple:
-    return buttons.surroundings(services.events.snapshot()).queue
+    return buttons.context(services.events.snapshot()).queue
 
 
 def opened(services: Services, index: int) -> dict[str, str]:
@@ -155,7 +155,7 @@ class TestGallery:
 
     def test_beside_a_job_the_selected_files_are_queued_and_no_others(self, gallery, services, started):
         services.events.append(JobStarted(job=1, total=1, model="m"))
-        with pytest.raises(gr.Error, match="running already"):
+        with pytest.raises(gr.Error, match="already running"):
             gallery.start(selection(services, "", 0))
         gallery.start(selection(services, "0,3", 2))
         assert started == [["a.png", "d.png"]]
@@ -168,7 +168,7 @@ class TestGallery:
         assert queue_of(buttons, services) == ((first, line), (second, line), (third, line))
         buttons.remove(event(job=str(second)))
         assert queue_of(buttons, services) == ((first, line), (third, line))
-        with pytest.raises(gr.Error, match="does not wait"):
+        with pytest.raises(gr.Error, match="no longer in the queue"):
             buttons.remove(event(job=str(second)))
         gallery.stop()
         assert queue_of(buttons, services) == ((third, line),)

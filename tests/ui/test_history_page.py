@@ -1,4 +1,4 @@
-"""Resume, undo, approval, consent and bulk edits on the page: their words, and the whole of it in a real browser."""
+"""Resume, undo, approval, consent and bulk edits on the page: texts, handlers, and all of it in a real browser."""
 
 import os
 import signal
@@ -26,11 +26,10 @@ from captioner.system.roots import Roots
 from captioner.ui.format import isolated
 from captioner.ui.launch import launch
 from captioner.ui.page import build
-from captioner.ui.runs import bulk, history
-from captioner.ui.runs import card as progress
+from captioner.ui.runs import bulk, card, history
 from captioner.ui.runs.bulk import CONTEXT, MAX_COMPARED, Bulk, marks, outcome
 from captioner.ui.runs.buttons import RunButtons
-from captioner.ui.runs.card import Surroundings
+from captioner.ui.runs.card import RunContext
 from captioner.ui.runs.history import History
 from tests.support.chromium import open_browser
 from tests.ui.test_app import MODEL_TIMEOUT_MS, ROOT, running_app
@@ -60,9 +59,9 @@ def served(services: Services, folder: Path | None) -> Iterator[str]:
 
 
 def stopped_job(services: Services, reason: str = "") -> int:
-    """In the journal alone: a job over the open folder of which nothing was done."""
+    """Add to the journal a stopped job over the open folder that has captioned nothing."""
     library = services.library
-    operation = services.jobs.journal.begin(services._job(None), library.folder, library.scan.recursive)
+    operation = services.jobs.journal.begin(services._job(library.items), library.folder, library.scan.recursive)
     services.jobs.journal.end(operation, "stopped", reason)
     return operation
 
@@ -72,42 +71,43 @@ class TestWords:
         kept = tuple(
             (Path(f"{i}.txt"), reason) for i, reason in enumerate(("changed since", "changed since", "approved"))
         )
-        assert history.in_words(Undone(1, ())) == "1 caption put back"
+        assert history.in_words(Undone(1, ())) == "1 caption restored"
         assert (
-            history.in_words(Undone(1198, kept)) == "1,198 captions put back, 2 kept: changed since, 1 kept: approved"
+            history.in_words(Undone(1198, kept)) == "1,198 captions restored, 2 kept: changed since, 1 kept: approved"
         )
-        assert history.in_words(Undone(0, ())) == "Nothing is left to be put back"
+        assert history.in_words(Undone(0, ())) == "Nothing to undo"
+        assert history.in_words(Undone(0, ()), "redo") == "Nothing to redo"
 
     def test_of_a_preview(self):
         assert outcome("2 of 9 change", {"approved": 3, "no caption": 1}) == (
-            "2 of 9 change, 3 approved are left alone, 1 has no caption"
+            "2 of 9 change, 3 approved are skipped, 1 has no caption"
         )
 
     def test_of_an_offer(self):
         job = Unfinished(7, "Caption", Path(f"/media/{HOSTILE}"), 688, 1000, 0.0, "interrupted", HOSTILE)
-        card = progress.card(Progress(), 0, around=Surroundings(unfinished=(job, job)))
-        assert "A run was interrupted:</b> 688 of 1,000 files of" in card
-        assert "1 more run in History" in card
-        assert "<img" not in card
-        assert 'data-phase="idle"' in progress.card(Progress(), 0, 7, Surroundings(unfinished=(job,)))
+        html = card.view(Progress(), 0, context=RunContext(unfinished=(job, job)))
+        assert "A job was interrupted:</b> 688 of 1,000 files of" in html
+        assert "1 more in History" in html
+        assert "<img" not in html
+        assert 'data-phase="idle"' in card.view(Progress(), 0, 7, RunContext(unfinished=(job,)))
 
-    def test_of_a_run_that_was_undone(self):
+    def test_of_a_job_that_was_undone(self):
         ended = Progress(job=3, stage="done", total=2, done=2)
-        assert 'data-run="undo"' in progress.card(ended, 0, around=Surroundings(undone=False))
-        undone = progress.card(ended, 0, around=Surroundings(undone=True))
-        assert [part in undone for part in ('data-run="redo"', "The run was undone. 2 captioned")] == [True, True]
-        assert 'data-run="undo"' not in progress.card(ended, 0)
+        assert 'data-run="undo"' in card.view(ended, 0, context=RunContext(undone=False))
+        undone = card.view(ended, 0, context=RunContext(undone=True))
+        assert [part in undone for part in ('data-run="redo"', "The job was undone. 2 captioned")] == [True, True]
+        assert 'data-run="undo"' not in card.view(ended, 0)
 
 
 class TestMarks:
-    def test_what_goes_and_what_comes(self):
+    def test_removed_and_added_words_are_marked(self):
         assert marks("A red ball.", "A blue ball!") == [
             ("", "A "), ("del", "red"), ("ins", "blue"), ("", " ball"), ("del", "."), ("ins", "!"),
         ]  # fmt: skip
         assert marks("A red ball.", None) == [("del", "A red ball.")]
 
     @pytest.mark.parametrize("count", [40, 3 * MAX_COMPARED])
-    def test_long_stretches_are_cut_and_the_change_is_there(self, count):
+    def test_long_unchanged_parts_are_shortened(self, count):
         before = "word " * count + "old" + " word" * count
         parts = marks(before, before.replace("old", "new"))
         assert [kind for kind, _ in parts] == ["", "del", "ins", ""]
@@ -116,7 +116,7 @@ class TestMarks:
 
 
 class TestHandlers:
-    def test_history_tells_undos_with_what_they_have_undone(self, services, folder):
+    def test_history_shows_an_undo_in_the_row_of_what_it_undid(self, services, folder):
         services.open_folder(folder, False)
         names = [item.name for item in services.library.items]
         done = services.bulk_edit(names, BulkEdit(find="cat", replace=HOSTILE))
@@ -124,11 +124,11 @@ class TestHandlers:
         [row] = dialog.rows()
         assert (row["counts"], row["state"], row["act"]) == ("2 changed", "done", "undo")
         answer = dialog.undo(gr.EventData(None, {"id": done.operation}))
-        assert answer["said"]["text"] == "2 captions put back."
+        assert answer["said"]["text"] == "2 captions restored."
         [row] = answer["rows"]
         assert (row["id"], row["state"], row["act"]) == (done.operation, "undone", "redo")
         answer = dialog.redo(gr.EventData(None, {"id": done.operation}))
-        assert answer["said"]["text"] == "2 captions changed again."
+        assert answer["said"]["text"] == "2 captions redone."
         assert answer["rows"][0]["act"] == "undo"
         assert HOSTILE in (folder / "still 01.txt").read_text()
         again = dialog.redo(gr.EventData(None, {"id": done.operation}))
@@ -138,28 +138,28 @@ class TestHandlers:
         services.open_folder(folder, False)
         operation = stopped_job(services)
         buttons, idle = RunButtons(services), services.events.snapshot()
-        assert [job.operation for job in buttons.surroundings(idle).unfinished] == [operation]
+        assert [job.operation for job in buttons.context(idle).unfinished] == [operation]
         assert History(services, services.open_folder).rows()[0]["left"] == 4
         buttons.drop(gr.EventData(None, {"job": operation}))
-        assert buttons.surroundings(idle).unfinished == ()
+        assert buttons.context(idle).unfinished == ()
 
-    def test_waiting_jobs_are_named_by_their_folders(self, services, folder):
+    def test_waiting_jobs_are_named_after_their_folders(self, services, folder):
         services.open_folder(folder, False)
         operation = stopped_job(services)
         queue = ((operation, 4), (-1, 1), (-2, 0))
-        lines = RunButtons(services).surroundings(Progress(stage="running", queued_jobs=3, queue=queue)).queue
+        lines = RunButtons(services).context(Progress(stage="running", queued_jobs=3, queue=queue)).queue
         assert [number for number, _ in lines] == [operation, -1, -2]
-        expected = [f"4 files of {isolated('media')}", "a try of a prompt", "loading of a model"]
+        expected = [f"4 files of {isolated('media')}", "a prompt test", "loading a model"]
         assert [line for _, line in lines] == expected
 
-    def test_a_wrong_pattern_is_said_in_the_dialog(self, services, folder):
+    def test_a_wrong_pattern_is_reported_in_the_dialog(self, services, folder):
         services.open_folder(folder, False)
         files = f'{{"scan": "{services.library.scan.id}", "selected": "0-3", "total": 4}}'
         edit = {"find": "(", "regex": True, "unknown": 1}
         answer = Bulk(services).preview(gr.EventData(None, {"number": 5, "files": files, "edit": edit}))
         assert (answer["preview"]["number"], "pattern is wrong" in answer["preview"]["problem"]) == (5, True)
 
-    def test_a_text_that_was_changed_elsewhere_is_marked_before_a_bulk_edit(self, services, folder):
+    def test_a_caption_changed_outside_is_marked_before_a_bulk_edit(self, services, folder):
         library = services.open_folder(folder, False)
         for item in library.items[:2]:
             services.captions.save(item.caption_path, "A red fox.")
@@ -168,10 +168,10 @@ class TestHandlers:
         files = f'{{"scan": "{library.scan.id}", "selected": "0-1", "total": 4}}'
         data = {"number": 5, "files": files, "edit": {"prefix": "Oh,"}}
         answer = Bulk(services).preview(gr.EventData(None, data))["preview"]
-        assert answer["counts"] == "2 of 2 change, 1 of which another program has changed"
+        assert answer["counts"] == "2 of 2 change, 1 of them changed outside"
         assert [row["elsewhere"] for row in answer["changed"]] == [False, True]
 
-    def test_nothing_outside_of_the_roots_is_undone(self, folder, tmp_path):
+    def test_nothing_outside_the_roots_is_undone(self, folder, tmp_path):
         with Services(tmp_path / "state", {"model": "demo"}) as services:
             services.open_folder(folder, False)
             done = services.bulk_edit(["still 02.png"], BulkEdit(suffix="Then."))
@@ -182,7 +182,7 @@ class TestHandlers:
                 history.undo(services, done.operation)
         assert "Then." in (folder / "still 02.txt").read_text()
 
-    def test_nothing_outside_of_the_roots_is_dismissed(self, folder, tmp_path):
+    def test_nothing_outside_the_roots_is_dismissed(self, folder, tmp_path):
         state = tmp_path / "state"
         with Services(state, {"model": "demo"}) as services:
             services.open_folder(folder, False)
@@ -196,7 +196,7 @@ class TestHandlers:
 
 
 @pytest.mark.browser
-def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
+def test_a_killed_job_is_offered_and_can_be_resumed(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTIONER_MODEL", "demo")
     monkeypatch.setenv("CAPTIONER_BATCH_SIZE", "2")
     folder, state = tmp_path / "clips", tmp_path / "state"
@@ -216,7 +216,7 @@ def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
     with running_app("--state", state, "--root", tmp_path) as (_, address), open_browser(address) as (page, expect):
         offer = page.locator(".run[data-phase=offer]")
-        expect(offer).to_contain_text(f"A run was interrupted: {33 - len(before)} of 33 files of clips are left.")
+        expect(offer).to_contain_text(f"A job was interrupted: {33 - len(before)} of 33 files of clips are left.")
         page.locator("[data-run=resume]").click()
         expect(page.locator("#folder")).to_have_value(str(folder))
         expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
@@ -225,7 +225,7 @@ def test_a_killed_run_is_offered_and_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.browser
-def test_an_approved_caption_is_kept_and_the_run_is_undone_and_redone(services, folder):
+def test_an_approved_caption_is_kept_and_the_job_is_undone_and_redone(services, folder):
     services.change_settings({"existing": "overwrite"})
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with served(services, folder) as address, open_browser(address) as (page, expect):
@@ -248,8 +248,8 @@ def test_an_approved_caption_is_kept_and_the_run_is_undone_and_redone(services, 
 
         (folder / "still 03.txt").write_text("By somebody else.")
         page.locator("[data-run=undo]").click()
-        page.get_by_role("button", name="Undo the run").click()
-        expect(page.locator(".toast-body").first).to_contain_text("2 captions put back, 1 kept: changed since")
+        page.get_by_role("button", name="Undo the job").click()
+        expect(page.locator(".toast-body").first).to_contain_text("2 captions restored, 1 kept: changed since")
         expect(tiles.first.locator("p")).to_have_text("The video shows a cat.")
         expect(tiles.nth(3)).to_have_attribute("data-state", "pending")
         after = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -322,7 +322,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         page.wait_for_timeout(300)  # it asks again, before the first answer
         may_answer.set()
         counts = dialog.locator(".bulk-counts")
-        expect(counts).to_have_text("2 of 4 change, 1 approved is left alone, 1 has no caption")
+        expect(counts).to_have_text("2 of 4 change, 1 approved is skipped, 1 has no caption")
         row = dialog.locator(".bulk-list li").first
         expect(row.locator("b")).to_have_text("still 01.png")
         expect(row.locator("ins")).to_have_text(f"A {HOSTILE}")
@@ -331,7 +331,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         assert (folder / "still 01.txt").read_text() == f"A {HOSTILE}."
         assert (folder / "still 03.txt").read_text() == "A cat and a dog."
         dialog.locator("[data-act=undo]").click()
-        expect(dialog.locator(".dialog-message")).to_have_text("2 captions put back.")
+        expect(dialog.locator(".dialog-message")).to_have_text("2 captions restored.")
         assert (folder / "still 01.txt").read_text() == "The video shows a cat."
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
@@ -341,7 +341,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         expect(row.locator(".history-state")).to_have_text("undone")
         row.get_by_role("button", name="Redo").click()
         row.get_by_role("button", name="Redo").click()
-        expect(page.locator("#history .dialog-message")).to_have_text("2 captions changed again.")
+        expect(page.locator("#history .dialog-message")).to_have_text("2 captions redone.")
         expect(row.locator(".history-state")).to_have_text("done")
         page.keyboard.press("Escape")
         expect(tiles.first.locator("p")).to_have_text(f"A {HOSTILE}.")

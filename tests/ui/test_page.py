@@ -10,8 +10,8 @@ import pytest
 from captioner.errors import CaptionerError, FolderError
 from captioner.jobs.events import ItemFailed, JobStarted, ReplicaChanged
 from captioner.services import Services
-from captioner.ui import format as views
 from captioner.ui import page as layout
+from captioner.ui.format import escape, notices
 from captioner.ui.launch import launch
 from captioner.ui.server.options import Access
 from captioner.ui.wiring import errors_as_toasts, only_changed
@@ -57,13 +57,13 @@ def test_errors_become_toasts_with_their_message_escaped():
 
 
 def test_names_that_are_no_text_can_be_shown():
-    assert views.escape("a\udcff<b>") == "a?&lt;b&gt;"
+    assert escape("a\udcff<b>") == "a?&lt;b&gt;"
 
 
 def test_a_demo_model_and_a_missing_cuda_are_noticed():
-    assert views.notices(False, False) == ""
-    assert "toy world" in views.notices(True, False)
-    assert "built without CUDA" in views.notices(False, True)
+    assert notices(False, False) == ""
+    assert "toy world" in notices(True, False)
+    assert "built without CUDA" in notices(False, True)
 
 
 def test_what_the_page_shows_is_news_once(page):

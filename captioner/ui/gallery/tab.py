@@ -112,7 +112,7 @@ class Gallery:
         with self._starting:
             busy = is_busy(self._services.events.snapshot())
             if busy and not media.selected_names(self._services.library, selection):
-                raise JobError("a job is running already; select the files that are to follow, or wait for its end")
+                raise JobError("a job is already running; select files to caption next, or wait until it ends")
             number = self._services.start(names, **options)
         if busy:
             gr.Info(f"{plural(len(names), 'file')} will be captioned when the jobs before are done.", duration=4)

@@ -1,1 +1,1 @@
-"""The run of a job on the page: its buttons, its card, its lists, and the history."""
+"""Jobs on the page: the card of the current job with its buttons and lists, the history, and bulk edits."""

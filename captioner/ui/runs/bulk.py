@@ -1,4 +1,4 @@
-"""The dialog that edits many captions at once: preview as one types, apply, undo."""
+"""The dialog that edits many captions at once, with a preview while typing, and undo."""
 
 import difflib
 import itertools
@@ -7,21 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import plural
+from captioner.formatting import plural, sendable, sentence
 from captioner.library.bulk import BulkDone, BulkEdit, preview
 from captioner.services import Services
 from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names
-from captioner.ui.gallery.panel import plain
 from captioner.ui.runs import history
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_SHOWN = 30  # changed captions in the preview
-CONTEXT = 60  # characters around what has changed
-SHORTEST = 2  # so few characters that stay between two changes are not told apart
-MAX_COMPARED = 400  # words; more are shown as changed as a whole
+CONTEXT = 60  # unchanged characters shown around a change
+SHORTEST = 2  # changes with at most so many characters between them are shown as one
+MAX_COMPARED = 400  # words; of longer captions everything between the first and the last change is shown as changed
 
 Part = tuple[str, str]  # ("", "del" or "ins", text)
 
@@ -29,31 +29,31 @@ _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 class Bulk:
-    """The handlers. `event.files` is a selection as the grid's value. Any thread may call."""
+    """The handlers of the dialog. `event.files` is a selection, as the grid's value. Any thread may call."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._numbers = itertools.count(1)
 
     def preview(self, event: gr.EventData) -> dict[str, Any]:
-        """What an edit would do; `number` is that of the question."""
+        """Return what an edit would do; `number` is that of the request."""
         nothing = {"number": event.number, "counts": "", "problem": "", "changed": [], "num_changed": 0}
         try:
             names = self._names(event.files)
             found = preview(self._services.library, names, _edit(event.edit), NUM_SHOWN)
         except CaptionerError as error:
-            return gr.update(preview=nothing | {"problem": _sentence(error)})
+            return gr.update(preview=nothing | {"problem": _message(error)})
         changed = [
             {
-                "name": plain(name),
+                "name": sendable(name),
                 "elsewhere": name in found.elsewhere,
-                "parts": [(kind, plain(text)) for kind, text in marks(before, after)],
+                "parts": [(kind, sendable(text)) for kind, text in marks(before, after)],
             }
             for name, before, after in found.changed
         ]
         what = f"{found.num_changed:,} of {len(names):,} change"
         if found.elsewhere:
-            what += f", {len(found.elsewhere):,} of which another program has changed"
+            what += f", {len(found.elsewhere):,} of them changed outside"
         about = {
             "counts": outcome(what, found.left_alone),
             "changed": changed,
@@ -80,41 +80,48 @@ class Bulk:
     def _names(self, files: str) -> list[str]:
         names = selected_names(self._services.library, files)
         if names is None:
-            raise JobError("the folder has been read again; close this and select the files once more")
+            raise JobError("the folder was refreshed; close this dialog and select the files again")
         return names
 
     def _do(self, act: Callable[[], tuple[str, int]], undone: bool = False) -> dict[str, Any]:
         done: dict[str, Any] = {"number": next(self._numbers), "bad": False, "undone": undone}
         try:
             text, operation = act()
-            return gr.update(done=done | {"text": plain(text) + ".", "operation": operation})
+            return gr.update(done=done | {"text": sendable(sentence(text)), "operation": operation})
         except CaptionerError as error:
-            return gr.update(done=done | {"text": _sentence(error), "bad": True})
+            return gr.update(done=done | {"text": _message(error), "bad": True})
 
 
 def _edit(data: dict[str, Any]) -> BulkEdit:
-    texts = {name: str(data.get(name, "")) for name in ("find", "replace", "prefix", "suffix")}
-    flags = {name: bool(data.get(name)) for name in ("regex", "match_case", "trim_openers", "delete")}
-    return BulkEdit(**texts, **flags)
+    return BulkEdit(
+        find=str(data.get("find", "")),
+        replace=str(data.get("replace", "")),
+        regex=bool(data.get("regex")),
+        match_case=bool(data.get("match_case")),
+        prefix=str(data.get("prefix", "")),
+        suffix=str(data.get("suffix", "")),
+        trim_openers=bool(data.get("trim_openers")),
+        delete=bool(data.get("delete")),
+    )
 
 
 def outcome(what: str, left_alone: dict[str, int]) -> str:
-    """Such as "212 of 300 change, 3 approved are left alone, 20 have no caption"."""
+    """Return a phrase such as "212 of 300 change, 3 approved are skipped, 20 have no caption"."""
     parts = [what]
     for reason, count in left_alone.items():
         one = count == 1
         parts.append(
             {
-                "approved": f"{count:,} approved {'is' if one else 'are'} left alone",
+                "approved": f"{count:,} approved {'is' if one else 'are'} skipped",
                 "no caption": f"{count:,} {'has' if one else 'have'} no caption",
-                "would be empty": f"{count:,} would be empty and {'is' if one else 'are'} left alone",
+                "would be empty": f"{count:,} would become empty and {'is' if one else 'are'} skipped",
             }.get(reason, f"{count:,} not written: {reason}")
         )
     return ", ".join(parts)
 
 
 def marks(before: str, after: str | None) -> list[Part]:
-    """Both texts as one, with what goes away as "del" and what is new as "ins"; long stretches in between are cut."""
+    """Return both texts as one: removed parts marked "del", added ones "ins". Long unchanged parts are shortened."""
     if after is None:
         return [("del", before)]
     old, new = _WORD.findall(before), _WORD.findall(after)
@@ -129,7 +136,7 @@ def marks(before: str, after: str | None) -> list[Part]:
 
 
 def _joined(stretches: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Changes with next to nothing between them become one: easier to read than every other word marked."""
+    """Join changes with next to nothing between them: easier to read than marks on every other word."""
     joined: list[tuple[str, str]] = []
     for i, (removed, added) in enumerate(stretches):
         inside = 0 < i < len(stretches) - 1 and removed == added and len(removed.strip()) <= SHORTEST
@@ -140,7 +147,8 @@ def _joined(stretches: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return joined
 
 
-def _compare(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+def _compare(old: Sequence[str], new: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """Return what difflib's get_opcodes() returns."""
     if max(len(old), len(new)) <= 2 * MAX_COMPARED:  # words and the spaces between them
         return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
@@ -161,17 +169,15 @@ def _cut(part: Part, first: bool, last: bool) -> Part:
     return kind, f"{text[:CONTEXT]}…" if last else f"{text[:CONTEXT]} … {text[-CONTEXT:]}"
 
 
-def _sentence(error: CaptionerError) -> str:
-    text = plain(error)
-    return f"{text[:1].upper()}{text[1:]}."
+def _message(error: CaptionerError) -> str:
+    return sendable(sentence(str(error)))
 
 
-def bulk_dialog(bulk: Bulk) -> list[Any]:
-    """Draw the dialog, closed, and wire it; returns the events after which everything is rendered anew.
+def bulk_dialog(bulk: Bulk) -> list[Dependency]:
+    """Draw the closed dialog and wire it. Return the events after which the page is refreshed.
 
-    The browser opens it with element.bulk.open(files, scope).
-
-    preview, done: what the handlers of those names return; events: `preview`, `apply`, `undo`, `redo`.
+    The browser opens it with element.bulk.open(files, scope). The handler of the event `preview` sets the property
+    `preview`, those of `apply`, `undo` and `redo` set `done`.
     """
     dialog = gr.HTML(
         "",

@@ -1,21 +1,21 @@
-"""The card of the run on the page: the buttons of a finished run, and of one of before that can go on."""
+"""The buttons on the card of a job: retry, undo, redo, dismiss, resume an unfinished job, remove a waiting one."""
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.errors import JobError
-from captioner.formatting import plural
+from captioner.formatting import plural, sentence
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui.dialogs import question
 from captioner.ui.format import escape, isolated
 from captioner.ui.runs import history
-from captioner.ui.runs.card import ENDED, Surroundings
+from captioner.ui.runs.card import ENDED, RunContext
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 QUEUE_SHOWN = 20
@@ -26,9 +26,9 @@ RUN_JS = """const fire = {
   retry: job => trigger('retry', {job}), dismiss: job => trigger('dismiss', {job}), drop: job => trigger('drop', {job}),
   resume: job => trigger('resume', {job}), redo: job => trigger('redo', {job}), remove: job => trigger('remove', {job}),
   undo: job => document.querySelector('#run-question [data-question]').question.ask({
-    title: 'Undo this run?', answers: [['undo', 'Undo the run', true]], data: job,
-    about: 'Every caption that it wrote goes back to what stood there before. Captions that were changed since, or ' +
-      'are approved, stay as they are. The undo can be undone.' }),
+    title: 'Undo this job?', answers: [['undo', 'Undo the job', true]], data: job,
+    about: 'Restores the earlier text of every caption that this job wrote. Captions that were changed since, or are ' +
+      'approved, stay as they are. You can redo the job afterwards.' }),
 };
 element.addEventListener('click', event => {
   const hit = event.target.closest('[data-run]');
@@ -37,28 +37,28 @@ element.addEventListener('click', event => {
 
 
 class RunButtons:
-    """The handlers. Any thread may call."""
+    """The handlers of the buttons. Any thread may call."""
 
-    def __init__(self, services: Services, enter: Callable[[Path, bool], None] | None = None) -> None:
-        """enter: opens a folder in the page, with or without its subfolders; Services.open_folder if None."""
-        self._services, self._enter = services, enter or services.open_folder
+    def __init__(self, services: Services, enter: Callable[[Path, bool], object] | None = None) -> None:
+        """`enter` opens a folder in the page, with or without its subfolders (default: Services.open_folder)."""
+        self._services = services
+        self._enter: Callable[[Path, bool], object] = enter or services.open_folder
         self._starting = threading.Lock()
 
     @errors_as_toasts
     def retry(self) -> None:
-        """Caption again what failed in the open folder."""
+        """Caption the failed files of the open folder again."""
         with self._starting:
-            self._check_idle()
+            history.check_idle(self._services)
             names = self._services.library.lookup.with_state("failed")
             if not names:
-                raise JobError("the files that failed are not in the open folder; open their folder to try them again")
+                raise JobError("the failed files are not in the open folder; open their folder to retry them")
             self._services.start(names)
 
     @errors_as_toasts
     def resume(self, event: gr.EventData) -> None:
-        """Open the folder of an unfinished job, unless it is open, and go on with it."""
+        """Resume an unfinished job; its folder is opened if it is not open."""
         with self._starting:
-            self._check_idle()
             history.resume(self._services, int(event.job), self._enter)
 
     @errors_as_toasts
@@ -67,55 +67,49 @@ class RunButtons:
 
     @errors_as_toasts
     def remove(self, event: gr.EventData) -> None:
-        """Take a job out of the queue, and do not offer to go on with it either."""
+        """Remove a job from the queue, and do not offer to resume it."""
         number = int(event.job)
         if not self._services.jobs.remove(number):
-            raise JobError("this job does not wait any more")
+            raise JobError("this job is no longer in the queue")
         if number > 0:
             history.dismiss(self._services, number)
 
     @errors_as_toasts
     def undo(self, event: gr.EventData) -> None:
-        gr.Info(escape(history.undo(self._services, int(event.data))) + ".", duration=6)
+        gr.Info(escape(sentence(history.undo(self._services, int(event.data)))), duration=6)
 
     @errors_as_toasts
     def redo(self, event: gr.EventData) -> None:
-        gr.Info(escape(history.redo(self._services, int(event.job))) + ".", duration=6)
+        gr.Info(escape(sentence(history.redo(self._services, int(event.job)))), duration=6)
 
     @staticmethod
     def dismiss(event: gr.EventData) -> int:
-        """The number of the job whose summary this viewer has seen."""
+        """Return the number of the job whose summary this viewer dismisses."""
         return int(event.job)
 
-    def surroundings(self, progress: Progress) -> Surroundings:
-        """For `progress.card`. Asked every second by every viewer, so it looks up little."""
+    def context(self, progress: Progress) -> RunContext:
+        """Return what `card.view` needs besides the progress. Every viewer calls this each second."""
         ended = not progress.queued_jobs and progress.stage in ENDED and progress.job > 0 and progress.done > 0
-        idle = not progress.active and not progress.queued_jobs
-        return Surroundings(
+        return RunContext(
             undone=history.is_undone(self._services, progress.job) if ended else None,
-            unfinished=tuple(self._services.unfinished()) if idle else (),
+            unfinished=() if progress.busy else tuple(self._services.unfinished()),
             queue=tuple((number, self._line(number, total)) for number, total in progress.queue[:QUEUE_SHOWN]),
         )
 
     def _line(self, number: int, total: int) -> str:
         if number < 0:
-            return "a try of a prompt" if total else "loading of a model"
+            return "a prompt test" if total else "loading a model"
         folder, _ = self._services.jobs.journal.folder_of(number)
         return f"{plural(total, 'file')} of {isolated(str(folder.name or folder))}"
-
-    def _check_idle(self) -> None:
-        progress = self._services.events.snapshot()
-        if progress.active or progress.queued_jobs:
-            raise JobError("a job is running already; wait for it or stop it")
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """`html` shows `progress.card(snapshot, now, dismissed, buttons.surroundings(snapshot))`."""
+    """The components. `html` shows `card.view(progress, now_s, dismissed, buttons.context(progress))`."""
 
     html: gr.HTML
-    dismissed: gr.Number  # job number; an input of the pulse
-    refreshing: list[Any]  # events after which everything is rendered anew
+    dismissed: gr.Number  # number of the job whose summary is hidden
+    refreshing: list[Dependency]  # events after which the page is refreshed
 
 
 def run_card(buttons: RunButtons) -> RunCard:

@@ -1,13 +1,13 @@
-"""The run as everybody sees it: a strip for the header and a card. Pure: a snapshot -> HTML, escaped here."""
+"""The current job as HTML: a line for the header, and a card. All texts are escaped here."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from captioner.formatting import clock, plural, size
+from captioner.formatting import clock, duration, plural, size
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.progress import Progress
 from captioner.ui.format import escape
-from captioner.ui.runs import lists as run_lists
+from captioner.ui.runs import lists
 
 Phase = Literal["idle", "queued", "downloading", "loading", "running", "done", "stopped", "failed"]
 
@@ -27,22 +27,24 @@ FULL_RING = 100.0
 
 @dataclass(frozen=True)
 class Step:
+    """A step of the pipeline on the card."""
+
     name: str
     state: Literal["todo", "now", "done"]
-    count: int | None = None  # files in it
+    count: int | None = None  # files in this step
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the card says besides the run itself."""
+class RunContext:
+    """What the card shows besides the progress of the job."""
 
-    undone: bool | None = None  # the run that the card shows; None: it changed nothing, or cannot be undone
-    unfinished: tuple[Unfinished, ...] = ()  # the newest first
-    queue: tuple[tuple[int, str], ...] = ()  # (number, a line) of each job that waits
+    undone: bool | None = None  # whether the job was undone; None: it changed nothing or has not ended
+    unfinished: tuple[Unfinished, ...] = ()  # jobs that can be resumed, the newest first
+    queue: tuple[tuple[int, str], ...] = ()  # (number, description) of each waiting job
 
 
 def phase(progress: Progress) -> Phase:
-    """The stage as people see it."""
+    """Return the stage of a job as the page shows it."""
     if progress.queued_jobs and not progress.active:
         return "queued"
     if progress.stage == "loading" and progress.bytes_total:
@@ -51,7 +53,7 @@ def phase(progress: Progress) -> Phase:
 
 
 def steps(progress: Progress) -> tuple[Step, ...]:
-    """What goes on now: frames are read for some clips while captions of others are written."""
+    """Return the steps of the pipeline; several are active at once, each with other files."""
     now = phase(progress)
     if now in ("queued", "downloading", "loading"):
         return Step("Model", "now"), Step("Frames", "todo"), Step("Encode", "todo"), Step("Generate", "todo")
@@ -59,18 +61,10 @@ def steps(progress: Progress) -> tuple[Step, ...]:
     if any(replica.slots for replica in progress.replicas):
         decoding = sum(replica.decoding for replica in progress.replicas)
         encoding = max(0, sum(replica.waiting + replica.running for replica in progress.replicas) - generating)
-    else:  # it has not said yet
+    else:  # no replica has reported its load yet
         decoding, encoding = len(progress.running) - generating, 0
     counts = {"Frames": decoding, "Encode": encoding, "Generate": generating}
     return Step("Model", "done"), *(Step(name, "now" if count else "todo", count) for name, count in counts.items())
-
-
-def duration(seconds: float) -> str:
-    """12 s, 4 min 12 s, 2 h 5 min."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    if not minutes:
-        return f"{rest} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def headline(progress: Progress) -> str:
@@ -85,11 +79,11 @@ def headline(progress: Progress) -> str:
 
 
 def summary(progress: Progress) -> str:
-    """A finished run in one line: "98 captioned, 2 failed, 8 had a caption, in 4 min 12 s, 812 tokens/s"."""
+    """Return a finished job in one line: "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"."""
     left = progress.total - progress.finished
     parts = [f"{progress.done:,} captioned"] if progress.total else []
     parts += [f"{progress.failed:,} failed"] * bool(progress.failed)
-    parts += [f"{progress.skipped:,} had a caption"] * bool(progress.skipped)
+    parts += [f"{progress.skipped:,} skipped"] * bool(progress.skipped)
     parts += [f"{left:,} left"] * bool(left)
     parts.append(f"in {duration(progress.ended_s - progress.started_s)}")
     parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)
@@ -97,7 +91,7 @@ def summary(progress: Progress) -> str:
 
 
 def strip(progress: Progress) -> str:
-    """The run in one line of the header."""
+    """Return the line for the header."""
     now = phase(progress)
     count = f"{progress.finished:,} of {progress.total:,}" if progress.total else ""
     rate = f"{progress.tokens_per_s:,.0f} tokens/s" if progress.tokens_per_s else ""
@@ -111,38 +105,37 @@ def strip(progress: Progress) -> str:
     )
 
 
-def card(progress: Progress, now_s: float, dismissed: int = 0, around: Surroundings = Surroundings()) -> str:
-    """The run in full, or the offer to go on with one. dismissed: the number of a finished job that the viewer does
-    not want to see any more.
+def view(progress: Progress, now_s: float, dismissed: int = 0, context: RunContext = RunContext()) -> str:
+    """Return the card of the current job, or an offer to resume an unfinished one.
+
+    dismissed: the number of a finished job that this viewer has hidden.
     """
     now = phase(progress)
     if now == "idle" or (now in ENDED and progress.job == dismissed):
-        offers = [job for job in around.unfinished if job.operation != dismissed]
+        offers = [job for job in context.unfinished if job.operation != dismissed]
         if offers:
             return offer(offers[0], len(offers) - 1)
-        text = "A model is loaded." if progress.replicas else "No run yet. Select files and press Start."
+        text = "A model is loaded." if progress.replicas else "No job yet. Select files and press Caption."
         return f'<section class="run" data-phase="idle"><p>{text}</p></section>'
     bad = " data-bad" if progress.failed else ""
     return (
         f'<section class="run" data-phase="{now}"{bad} data-job="{progress.job}"><div class="run-top">{_ring(progress)}'
-        f'<div class="run-head">{_title(progress, around)}{_middle(progress, around)}{_bar(progress)}</div>'
-        f"{_numbers(progress, now_s)}</div>{run_lists.bottom(progress, around.queue)}</section>"
+        f'<div class="run-head">{_title(progress, context)}{_middle(progress, context)}{_bar(progress)}</div>'
+        f"{_numbers(progress, now_s)}</div>{lists.bottom(progress, context.queue)}</section>"
     )
 
 
 def offer(job: Unfinished, num_more: int = 0) -> str:
-    """A run of before that has files left."""
-    folder, verb = (
-        escape(job.folder),
-        {"interrupted": "was interrupted", "stopped": "was stopped"}.get(job.state, "failed"),
-    )
+    """Return a card that offers to resume an unfinished job."""
+    folder = escape(job.folder)
+    verb = {"interrupted": "was interrupted", "stopped": "was stopped"}.get(job.state, "failed")
     isare = "is" if job.left == 1 else "are"
-    more = f'<span class="run-more">{plural(num_more, "more run")} in History</span>' if num_more else ""
+    more = f'<span class="run-more">{num_more:,} more in History</span>' if num_more else ""
     why = f' title="{escape(job.reason)}"' if job.reason else ""
     return (
-        f'<section class="run" data-phase="offer" data-job="{job.operation}" aria-label="A run that can go on">'
+        f'<section class="run" data-phase="offer" data-job="{job.operation}" aria-label="A job that can be resumed">'
         f'<svg class="run-mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M5 3.2v9.6L12.6 8z"/></svg>'
-        f"<p{why}><b>A run {verb}:</b> {job.left:,} of {plural(job.total, 'file')} of "
+        f"<p{why}><b>A job {verb}:</b> {job.left:,} of {plural(job.total, 'file')} of "
         f'<b title="{folder}">{escape(job.folder.name or job.folder)}</b> {isare} left.{more}</p>'
         f'<div class="run-buttons">{_button("resume", job.operation, "Resume")}'
         f"{_button('drop', job.operation, 'Dismiss')}</div></section>"
@@ -150,7 +143,7 @@ def offer(job: Unfinished, num_more: int = 0) -> str:
 
 
 def percent(progress: Progress) -> float:
-    """Of the files, or of the bytes while a model is downloaded."""
+    """Return how many percent of the files are finished, or of the bytes while a model is downloaded."""
     if progress.bytes_total:
         return 100 * progress.bytes_done / progress.bytes_total
     if not progress.total:
@@ -173,21 +166,21 @@ def _ring(progress: Progress) -> str:
     )
 
 
-def _title(progress: Progress, around: Surroundings) -> str:
+def _title(progress: Progress, context: RunContext) -> str:
     now = phase(progress)
     model = f'<span class="run-model">{escape(progress.model)}</span>' if now in ("running", *ENDED) else ""
-    aside = _buttons(progress, around) if now in ENDED else "" if now == "downloading" else _steps(progress)
+    aside = _buttons(progress, context) if now in ENDED else "" if now == "downloading" else _steps(progress)
     return f'<div class="run-title"><b>{escape(headline(progress))}</b>{model}{aside}</div>'
 
 
-def _buttons(progress: Progress, around: Surroundings) -> str:
+def _buttons(progress: Progress, context: RunContext) -> str:
     job, parts = progress.job, []
-    if any(job == unfinished.operation for unfinished in around.unfinished):
+    if any(job == unfinished.operation for unfinished in context.unfinished):
         parts.append(_button("resume", job, "Resume"))
     if progress.failed:
         parts.append(_button("retry", job, f"Retry {progress.failed:,} failed"))
-    if around.undone is not None:
-        parts.append(_button("redo", job, "Redo") if around.undone else _button("undo", job, "Undo this run"))
+    if context.undone is not None:
+        parts.append(_button("redo", job, "Redo") if context.undone else _button("undo", job, "Undo this job"))
     dismiss = f'data-run="dismiss" data-job="{job}" title="Dismiss" aria-label="Dismiss"'
     return f'<div class="run-buttons">{"".join(parts)}<button type="button" {dismiss}>×</button></div>'
 
@@ -206,25 +199,25 @@ def _steps(progress: Progress) -> str:
     return f'<ol class="run-steps">{rows}</ol>'
 
 
-def _middle(progress: Progress, around: Surroundings) -> str:
-    """The line below the title, if there is one: what a download has brought, or how the run ended and what to do."""
+def _middle(progress: Progress, context: RunContext) -> str:
+    """Return the line below the title: the state of a download, how the job ended, or nothing."""
     now = phase(progress)
     if now in ENDED:
-        return _ending(progress, around)
+        return _ending(progress, context)
     if now == "downloading":
         parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
         return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
     return ""
 
 
-def _ending(progress: Progress, around: Surroundings) -> str:
-    parts = ["The run was undone"] * bool(around.undone) + [progress.reason] * bool(progress.reason)
+def _ending(progress: Progress, context: RunContext) -> str:
+    parts = ["The job was undone"] * bool(context.undone) + [progress.reason] * bool(progress.reason)
     text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
     return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
 
 
 def _download_speed(progress: Progress) -> tuple[str, str]:
-    """("12.0 MB/s", "1:05 left"), both empty while unknown."""
+    """Return for example ("12.0 MB/s", "1:05 left"), both empty while unknown."""
     if not progress.bytes_per_s:
         return "", ""
     left_s = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_s
@@ -232,12 +225,12 @@ def _download_speed(progress: Progress) -> tuple[str, str]:
 
 
 def _time_left(progress: Progress) -> str:
-    """ "" until a first caption is made: files that fail do so at once and tell nothing of the others."""
+    """Return "" until there is a caption: failures are quick, so they say nothing about the other files."""
     return clock(progress.eta_s) if progress.done and progress.eta_s is not None else ""
 
 
 def _bar(progress: Progress) -> str:
-    """Of a run its parts: captioned, left alone, failed."""
+    """Return the progress bar; that of a job has three parts: captioned, skipped, failed."""
     if phase(progress) in ("queued", "loading"):
         return '<div class="run-bar" data-unknown><i></i></div>'
     if progress.bytes_total or not progress.total:
@@ -257,7 +250,7 @@ def _numbers(progress: Progress, now_s: float) -> str:
     unknown = "–"
     cells = {
         "captioned": f"{progress.done:,}<small> / {progress.total:,}</small>" if progress.total else unknown,
-        "had a caption": f"{progress.skipped:,}" if progress.total else unknown,
+        "skipped": f"{progress.skipped:,}" if progress.total else unknown,
         "failed": f"{progress.failed:,}" if progress.total else unknown,
         "tokens": f"{progress.tokens:,}" if progress.tokens else unknown,
         "tokens/s": f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else unknown,

@@ -1,44 +1,45 @@
-"""The history: the latest jobs and bulk edits in a dialog, to undo, redo or go on with."""
+"""The history: a dialog with the latest jobs and bulk edits, to undo, redo or resume them."""
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.captions.operations import OperationInfo, operation_info, undo_of
 from captioner.captions.store import Undone
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import plural
+from captioner.formatting import plural, sendable, sentence
 from captioner.services import Services
 from captioner.ui.format import file_text
-from captioner.ui.gallery.panel import plain
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_LISTED = 50
-STATES = {"resumed": "continued", "dismissed": "stopped"}  # the others are called what they are
-KIND_WORDS = {"job": ("captioned", "failed", "left alone"), "bulk": ("changed", "failed", "left alone")}
+STATES = {"dismissed": "stopped"}  # the other states are shown by their names
+DONE_WORDS = {"job": "captioned", "bulk": "changed"}
 
 
 def undo(services: Services, operation: int) -> str:
-    """Undo an operation; returns in words what came of it. Raises CaptionerError."""
+    """Undo a job or a bulk edit. Return the outcome in words; raise CaptionerError."""
     _check_allowed(services, operation)
     return in_words(services.undo(operation))
 
 
 def redo(services: Services, operation: int) -> str:
-    """Undo its undo, which brings back what the operation had made. As `undo`."""
+    """Undo the undo of a job or a bulk edit. Return the outcome in words; raise CaptionerError."""
     _check_allowed(services, operation)
     number = undo_of(services.database, operation)
     if number is None:
-        raise JobError("this was not undone, or it was redone already")
-    return in_words(services.undo(number), "changed again")
+        raise JobError("this was not undone, or was already redone")
+    return in_words(services.undo(number), "redo")
 
 
-def resume(services: Services, operation: int, enter: Callable[[Path, bool], None]) -> None:
-    """Go on with an unfinished job, in its folder. enter: opens that if it is not open. Raises CaptionerError."""
+def resume(services: Services, operation: int, enter: Callable[[Path, bool], object]) -> None:
+    """Resume an unfinished job; `enter` opens its folder if it is not open. Raise CaptionerError."""
+    check_idle(services)
     folder, recursive = services.jobs.journal.folder_of(operation)
     scan = services.library.scan
     if (scan.folder, scan.recursive) != (folder, recursive):
@@ -47,35 +48,41 @@ def resume(services: Services, operation: int, enter: Callable[[Path, bool], Non
 
 
 def dismiss(services: Services, operation: int) -> None:
-    """Offer an unfinished job no more, to nobody. Raises CaptionerError."""
+    """Stop offering an unfinished job, to every viewer. Raise CaptionerError."""
     _check_allowed(services, operation)
     services.jobs.journal.dismiss(operation)
+
+
+def check_idle(services: Services) -> None:
+    """Raise JobError if a job runs or waits."""
+    if services.events.snapshot().busy:
+        raise JobError("a job is already running; wait for it or stop it")
 
 
 def is_undone(services: Services, operation: int) -> bool:
     return undo_of(services.database, operation) is not None
 
 
-def in_words(undone: Undone, verb: str = "put back") -> str:
-    """Such as "198 captions put back, 2 kept: changed since"."""
+def in_words(undone: Undone, act: Literal["undo", "redo"] = "undo") -> str:
+    """Return a phrase such as "198 captions restored, 2 kept: changed since"."""
     if not undone.restored and not undone.kept:
-        return f"Nothing is left to be {verb}"
+        return f"Nothing to {act}"
     reasons = Counter(reason for _, reason in undone.kept)
     kept = [f"{count:,} kept: {reason}" for reason, count in reasons.most_common(3)]
     more = len(undone.kept) - sum(count for _, count in reasons.most_common(3))
     kept += [f"{more:,} more kept"] * bool(more)
-    return ", ".join([f"{plural(undone.restored, 'caption')} {verb}", *kept])
+    return ", ".join([f"{plural(undone.restored, 'caption')} {'restored' if act == 'undo' else 'redone'}", *kept])
 
 
 class History:
-    """The handlers. They return properties of the dialog, and errors as one of them. Any thread may call."""
+    """The handlers of the dialog. They return its properties; an error is one of them. Any thread may call."""
 
-    def __init__(self, services: Services, enter: Callable[[Path, bool], None]) -> None:
-        """enter: opens a folder in the page, with or without its subfolders."""
+    def __init__(self, services: Services, enter: Callable[[Path, bool], object]) -> None:
+        """`enter` opens a folder in the page, with or without its subfolders."""
         self._services, self._enter = services, enter
         self._numbers = itertools.count(1)
 
-    def look(self) -> dict[str, Any]:
+    def reload(self) -> dict[str, Any]:
         return self._answer("")
 
     def undo(self, event: gr.EventData) -> dict[str, Any]:
@@ -85,17 +92,14 @@ class History:
         return self._do(lambda: redo(self._services, int(event.id)))
 
     def resume(self, event: gr.EventData) -> dict[str, Any]:
-        def go_on() -> str:
-            progress = self._services.events.snapshot()
-            if progress.active or progress.queued_jobs:
-                raise JobError("a job is running already; wait for it or stop it")
+        def act() -> str:
             resume(self._services, int(event.id), self._enter)
-            return "The run goes on"
+            return "The job was resumed"
 
-        return self._do(go_on)
+        return self._do(act)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Plain texts and numbers, the latest first; undos are told with what they have undone."""
+        """Return a row of plain texts and numbers for each job and bulk edit, the latest first; an undo has none."""
         left = {job.operation: job.left for job in self._services.unfinished()}
         allowed = self._services.roots.allows
         operations = [each for each in self._services.jobs.journal.recent(NUM_LISTED) if allowed(each.folder)]
@@ -108,12 +112,12 @@ class History:
         return {
             "id": operation.id,
             "kind": operation.kind,
-            "title": plain(operation.title),
-            "folder": plain(operation.folder),
-            "name": plain(operation.folder.name or operation.folder),
+            "title": sendable(operation.title),
+            "folder": sendable(str(operation.folder)),
+            "name": sendable(operation.folder.name or str(operation.folder)),
             "when": operation.created_at_s,
             "counts": counts(operation, left),
-            "reason": plain(operation.reason),
+            "reason": sendable(operation.reason),
             "state": "undone" if undone else STATES.get(operation.state, operation.state),
             "changed": operation.changed,
             "act": "redo" if can_redo else "undo" if operation.changed and not running and not undone else "",
@@ -122,22 +126,24 @@ class History:
 
     def _do(self, act: Callable[[], str]) -> dict[str, Any]:
         try:
-            return self._answer(act() + ".")
+            return self._answer(act())
         except CaptionerError as error:
-            text = str(error)
-            return self._answer(text[:1].upper() + text[1:] + ".", bad=True)
+            return self._answer(str(error), bad=True)
 
     def _answer(self, text: str, bad: bool = False) -> dict[str, Any]:
-        said = {"text": plain(text), "bad": bad, "number": next(self._numbers)}
+        said = {"text": sendable(sentence(text)) if text else "", "bad": bad, "number": next(self._numbers)}
         return gr.update(rows=self.rows(), said=said)
 
 
 def counts(operation: OperationInfo, left: int = 0) -> str:
-    """Such as "198 captioned, 2 failed, 8 left alone, 12 to go"."""
-    numbers: Sequence[int] = (operation.done, operation.failed, operation.skipped)
-    parts = [f"{n:,} {word}" for n, word in zip(numbers, KIND_WORDS[operation.kind], strict=True) if n]
-    parts += [f"{left:,} left"] * bool(left)
-    return ", ".join(parts) or "nothing changed"
+    """Return a phrase such as "198 captioned, 2 failed, 8 skipped, 12 left"."""
+    numbers = {
+        DONE_WORDS[operation.kind]: operation.done,
+        "failed": operation.failed,
+        "skipped": operation.skipped,
+        "left": left,
+    }
+    return ", ".join(f"{number:,} {word}" for word, number in numbers.items() if number) or "nothing changed"
 
 
 def _check_allowed(services: Services, operation: int) -> None:
@@ -145,12 +151,11 @@ def _check_allowed(services: Services, operation: int) -> None:
         raise JobError("its folder is outside the allowed folders")
 
 
-def history_dialog(history: History) -> list[Any]:
-    """Draw the dialog, closed, and wire it; returns the events after which everything is rendered anew.
+def history_dialog(history: History) -> list[Dependency]:
+    """Draw the closed dialog and wire it. Return the events after which the page is refreshed.
 
-    The browser opens it with element.history.open().
-
-    rows: `History.rows`; said: what came of the last act; events: `look`, `undo`, `redo`, `resume` with an `id`.
+    The browser opens it with element.history.open(). The handlers of the events `look`, and `undo`, `redo` and
+    `resume` with an `id`, set the properties `rows` (`History.rows`) and `said` (the outcome).
     """
     dialog = gr.HTML(
         "",
@@ -162,6 +167,6 @@ def history_dialog(history: History) -> list[Any]:
         rows=[],
         said={},
     )
-    in_background(dialog.look, history.look, None, dialog, mode="always_last")
+    in_background(dialog.look, history.reload, None, dialog, mode="always_last")
     acts = [(dialog.undo, history.undo), (dialog.redo, history.redo), (dialog.resume, history.resume)]
     return [on_action(event, handler, None, dialog, mode=KEEP_EVERY_EVENT) for event, handler in acts]

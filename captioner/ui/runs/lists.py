@@ -1,4 +1,4 @@
-"""The lists at the foot of the run's card: replicas, what failed, and which jobs wait. Pure; escaped here."""
+"""The lists on the card of a job: workers, failures and waiting jobs, as HTML. All texts are escaped here."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,21 @@ from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.ui.format import escape, isolated
 
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
-ITEMS_SHOWN = 3  # of those that a replica works on
+ITEMS_SHOWN = 3  # files of a worker
 FAILURES_SHOWN = 50
-ROWS = 3  # and what is more can be scrolled to
+ROWS = 3  # visible at once; more need scrolling
 
 
 def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
-    """As high as the replicas need, which does not change during a run. queue: number and line of each waiting job."""
-    lists = _list("Replicas", _replicas(progress), "replicas", _busy(progress))
+    """Return all lists, as high as the workers need, so that the height stays the same during a job.
+
+    queue: (number, description) of each waiting job.
+    """
+    lists = _list("Workers", _replicas(progress), "replicas", _busy(progress))
     lists += _list(_failures_title(progress), _failures(progress), "failures")
     if queue:
         rows = "".join(_next(number, escape(line)) for number, line in queue)
-        tip = "Stop ends the running job alone; these follow."
+        tip = "Stop ends only the running job. These follow."
         lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", tip)
     return f'<div class="run-bottom" style="--rows:{min(ROWS, max(1, len(progress.replicas)))}">{lists}</div>'
 
@@ -29,7 +32,7 @@ def _list(title: str, rows: str, kind: str, tip: str = "") -> str:
 
 
 def _next(number: int, line: str) -> str:
-    tip = f"Take out of the queue: {line}"
+    tip = f"Remove from the queue: {line}"
     return (
         f'<li class="run-next"><span title="{line}">{line}</span>'
         f'<button type="button" data-run="remove" data-job="{number}" title="{tip}" aria-label="{tip}">×</button></li>'
@@ -44,7 +47,7 @@ def _busy(progress: Progress) -> str:
 def _replicas(progress: Progress) -> str:
     tokens = dict(progress.running)
     rows = "".join(_replica(number, replica, tokens) for number, replica in enumerate(progress.replicas))
-    return rows or '<li class="run-none">None is loaded.</li>'
+    return rows or '<li class="run-none">No model is loaded.</li>'
 
 
 def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> str:
@@ -61,7 +64,7 @@ def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> s
 
 
 def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
-    """What a replica does, in words: those with most tokens first."""
+    """Name the files that a worker captions, those with the most tokens first."""
     items = sorted(items, key=lambda name: -tokens.get(name, 0))
     parts = [
         isolated(name) + (f" ({plural(tokens[name], 'token')})" if tokens.get(name) else "")
@@ -73,7 +76,7 @@ def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
 
 
 def _report(number: int, replica: ReplicaProgress) -> str:
-    """A popover: unlike a <details> it stays open while the page is updated around it, and nothing moves."""
+    """Return a popover: unlike <details> it stays open while the page around it is updated, and nothing moves."""
     if not replica.report:
         return ""
     name, key = escape(replica.name), f"run-report-{number}"

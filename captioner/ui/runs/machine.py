@@ -1,19 +1,20 @@
-"""CPU, memory and GPUs: a chip for the header with a popover. The view is pure; all browsers share the readings."""
+"""CPU, memory and GPUs of this machine: a chip with a popover for the header. All browsers share the readings."""
 
 import math
 import threading
 import time
 from collections.abc import Callable
 
+from captioner.formatting import sentence
 from captioner.system.resources import Gpu, Resources, read_resources
 from captioner.ui.format import escape
 
-READ_EVERY_S = 2.0  # and so often a page asks
-FULL_PERCENT, HOT_C = 95, 85  # marked from here on: memory, temperature
+READ_EVERY_S = 2.0  # pages ask in the same interval
+FULL_PERCENT, HOT_C = 95, 85  # memory and temperature are highlighted from here on
 
 
 class Readings:
-    """The machine as of the last READ_EVERY_S seconds, however many ask. Any thread may call."""
+    """Reads the machine at most every READ_EVERY_S seconds, however many viewers ask. Any thread may call."""
 
     def __init__(self, read: Callable[[], Resources] = read_resources, clock: Callable[[], float] = time.monotonic):
         self._read, self._clock = read, clock
@@ -24,13 +25,13 @@ class Readings:
     def latest(self) -> Resources:
         with self._lock:
             now_s = self._clock()
-            if self._latest is None or now_s - self._read_at_s >= 0.9 * READ_EVERY_S:  # pages do not ask to the moment
+            if self._latest is None or now_s - self._read_at_s >= 0.9 * READ_EVERY_S:  # page timers are not exact
                 self._latest, self._read_at_s = self._read(), now_s
             return self._latest
 
 
 def view(resources: Resources) -> str:
-    """The chip and its popover, which stays open while it is updated: its element is the same in every reading."""
+    """Return the chip and its popover as HTML. The popover stays open while it is updated, as its id never changes."""
     return (
         f'<div class="machine"><button type="button" popovertarget="machine" title="Resources of this machine">'
         f"{_chip(resources)}</button>"
@@ -63,7 +64,7 @@ def _processor(resources: Resources) -> str:
 def _gpus(resources: Resources) -> str:
     if not resources.gpus:
         note = resources.gpu_note or "no GPU"
-        return f'<p class="machine-note">{escape(note[0].upper() + note[1:])}.</p>'
+        return f'<p class="machine-note">{escape(sentence(note))}</p>'
     return "".join(_gpu(gpu) for gpu in resources.gpus)
 
 
@@ -84,7 +85,7 @@ def _memory(name: str, used: int | None, total: int | None) -> str:
 
 
 def _row(name: str, share: float | None, text: str, alarm: float = math.inf) -> str:
-    """One line with a bar of `share` percent, marked from `alarm` on."""
+    """Return a line with a bar of `share` percent, highlighted from `alarm` percent on."""
     width = min(max(share or 0.0, 0.0), 100.0)
     bar = f'<dd class="machine-bar"{" data-alarm" * (width >= alarm)}><i style="width:{width:.0f}%"></i></dd>'
     return f"<div><dt>{name}</dt>{bar}<dd>{text}</dd></div>"

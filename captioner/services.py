@@ -146,7 +146,7 @@ class Services:
         """Caption the items of the current folder with these names, or all. Returns the job's number.
 
         existing: what to do with captions that are there, for this job alone; None as the settings say. consent: the
-        user chose these very files, also those whose captions were changed elsewhere.
+        user chose these very files, also those whose captions were changed outside.
         Raises JobError, PromptError, ModelError.
         """
         job = replace(self._job(self._chosen(names)), consent=consent)
@@ -255,7 +255,7 @@ class Services:
 
     def _needs_caption(self, item: MediaItem, existing: ExistingPolicy) -> bool:
         try:
-            return not self.captions.needs_caption(item, existing)
+            return self.captions.skip_reason(item, existing) is None
         except CaptionError:  # its caption file cannot be read, so it will fail
             return False
 

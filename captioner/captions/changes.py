@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.captions.operations import undone_by
-from captioner.captions.ownership import Stamp, digest, follow_approval, put_stamp, stamp_of
+from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
@@ -35,7 +35,7 @@ class Change:
     path: Path
     before: bytes | None  # None: there was no file
     after: bytes | None  # None: it is deleted
-    origin: str  # "job", "hand", "delete", "restore", "bulk", "undo", or as given to `save`
+    origin: Origin
     operation: int | None = None  # a number of captioner.captions.operations
     made: Made | None = None  # how a model made it
 

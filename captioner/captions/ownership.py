@@ -6,8 +6,11 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from captioner.system.database import Database, path_text
+
+Origin = Literal["job", "hand", "delete", "restore", "bulk", "undo"]  # what changed a caption
 
 # What we last knew to stand in a file: what we wrote, else what was approved.
 _DIGEST = """
@@ -18,13 +21,13 @@ _DIGEST = """
 
 @dataclass(frozen=True)
 class Stamp:
-    """What we last wrote into a file, and who wrote it. A file that holds something else was changed elsewhere."""
+    """What we last wrote into a file, and who wrote it. A file that holds something else was changed outside."""
 
-    origin: str
+    origin: Origin
     digest: bytes
 
 
-class CaptionStates:
+class Ownership:
     """Queries; paths are keyed by `path_text`, digests are SHA-256. Any thread may call. Raises StateError."""
 
     def __init__(self, database: Database) -> None:
@@ -53,7 +56,7 @@ class CaptionStates:
         return {row["caption_path"]: row["digest"] for row in rows}
 
     def approve(self, contents: dict[Path, bytes]) -> None:
-        """Approve these files as they stand, which makes a text that was changed elsewhere ours."""
+        """Approve these files as they stand, which makes a text that was changed outside ours."""
         with self._database.transaction() as connection:
             for path, data in contents.items():
                 key, found = path_text(path), digest(data)

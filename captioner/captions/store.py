@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.operations import stop_running_edits
-from captioner.captions.ownership import CaptionStates, digest
+from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, insert_made, provenance
 from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
 from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
@@ -17,7 +18,10 @@ from captioner.values import Caption, ExistingPolicy, MediaItem
 
 log = logging.getLogger(__name__)
 
-HAS_CAPTION, APPROVED, ELSEWHERE = "has a caption", "approved", "changed elsewhere"  # why a job leaves a text alone
+SkipReason = Literal["has a caption", "approved", "changed outside"]
+HAS_CAPTION: Final = "has a caption"
+APPROVED: Final = "approved"
+CHANGED_OUTSIDE: Final = "changed outside"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Written:
 
     text: str
     outcome: Outcome
-    reason: str = ""
+    reason: SkipReason | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class HistoryEntry:
     text: str
     data: bytes  # the same, byte for byte
     replaced_at_s: float  # POSIX time
-    origin: str  # what replaced it: "job", "hand", "delete", "restore", "bulk", "undo", or as given to `save`
+    origin: Origin  # what replaced it
 
 
 class CaptionStore:
@@ -53,7 +57,7 @@ class CaptionStore:
     def __init__(self, database: Database, scratch: Path) -> None:
         self._database = database
         self._log = ChangeLog(database, scratch)
-        self.states = CaptionStates(database)
+        self.ownership = Ownership(database)
         try:
             scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -76,14 +80,17 @@ class CaptionStore:
         """
         return _decode(read_bytes(caption_path))
 
-    def look(self, caption_path: Path, ours: bytes | None) -> tuple[str, bool]:
-        """The text, and whether it was changed elsewhere. ours: the digest of what we wrote; None if we never did."""
-        data = read_bytes(caption_path)
-        return _decode(data), _elsewhere(data, ours)
+    def read_with_origin(self, caption_path: Path, expected_digest: bytes | None) -> tuple[str, bool]:
+        """Return the text, and whether another program changed it.
 
-    def needs_caption(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> str:
-        """ "" if a model should caption the item now, else why not: HAS_CAPTION, APPROVED or ELSEWHERE."""
-        return self._obstacle(item.caption_path, read_bytes(item.caption_path), policy, consent)
+        expected_digest: `Ownership.digest_of` the file; None if it was never written or approved here.
+        """
+        data = read_bytes(caption_path)
+        return _decode(data), _changed_outside(data, expected_digest)
+
+    def skip_reason(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> SkipReason | None:
+        """Return why a model should leave the item alone; None if it should caption it now."""
+        return self._skip_reason(item.caption_path, read_bytes(item.caption_path), policy, consent)
 
     def write(
         self,
@@ -97,7 +104,7 @@ class CaptionStore:
         """Put a model's caption, cleaned and decorated, into the item's file by the policy, which is checked again now.
 
         Under "skip" a text that appeared meanwhile is kept. "prefix" and "append" put the new text before and after
-        the old one. An approved text is always kept, one that was changed elsewhere unless the user gave consent for
+        the old one. An approved text is always kept, one that was changed outside unless the user gave consent for
         this very file. An empty output raises CaptionError and leaves the file alone.
         """
         text = clean(caption.text)
@@ -108,14 +115,14 @@ class CaptionStore:
         with self._log.lock:
             old = read_bytes(path)
             existing = one_line(_decode(old))
-            if reason := self._obstacle(path, old, policy, consent):
+            if reason := self._skip_reason(path, old, policy, consent):
                 self._record_kept(made)
                 return Written(existing, "kept", reason)
             new = _join(made.text, existing, policy)
             self._put(Change(path, old, new.encode(), "job", operation, made))
         return Written(new, "written")
 
-    def save(self, caption_path: Path, text: str, origin: str = "hand", operation: int | None = None) -> str:
+    def save(self, caption_path: Path, text: str, origin: Origin = "hand", operation: int | None = None) -> str:
         """Put a text written by hand into the file, as one line and otherwise unchanged; return it.
 
         A blank text leaves an empty file, which counts as missing.
@@ -125,7 +132,7 @@ class CaptionStore:
             self._put(Change(caption_path, read_bytes(caption_path), text.encode(), origin, operation))
         return text
 
-    def delete(self, caption_path: Path, origin: str = "delete", operation: int | None = None) -> bool:
+    def delete(self, caption_path: Path, origin: Origin = "delete", operation: int | None = None) -> bool:
         """Delete the file, keeping its text in the history. False if there was none."""
         with self._log.lock:
             old = read_bytes(caption_path)
@@ -176,13 +183,13 @@ class CaptionStore:
 
     def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str, bool] | str:
         """What `rewrite` would do: the text before and after ("" for none), and whether the one before was changed
-        elsewhere; or "same", or why it would not.
+        changed_outside; or "same", or why it would not.
         """
         change = self._edited(caption_path, edit, None)
         if isinstance(change, str):
             return change
-        elsewhere = _elsewhere(change.before, self.states.digest_of(caption_path))
-        return _decode(change.before), _decode(change.after), elsewhere
+        changed_outside = _changed_outside(change.before, self.ownership.digest_of(caption_path))
+        return _decode(change.before), _decode(change.after), changed_outside
 
     def undo(self, operation: int) -> Undone:
         """Put every file that the operation changed back, byte for byte; files that it made are deleted.
@@ -191,7 +198,7 @@ class CaptionStore:
         so that a second undo does nothing. Is an operation of kind "undo" itself: to undo that is to redo this one.
         Raises JobError for an unknown number.
         """
-        return undo_operation(self._database, self._log, self.states, operation)
+        return undo_operation(self._database, self._log, self.ownership, operation)
 
     def changed_by(self, operation: int) -> list[Path]:
         """The caption files that an operation changed."""
@@ -204,11 +211,11 @@ class CaptionStore:
         Files without a text are left out.
         """
         if not on:
-            return self.states.unapprove(list(caption_paths))
+            return self.ownership.unapprove(list(caption_paths))
         with self._log.lock:
             found = {path: read_bytes(path) for path in caption_paths}
             texts = {path: data for path, data in found.items() if data and _decode(data)}
-            self.states.approve(texts)
+            self.ownership.approve(texts)
         return len(texts)
 
     def history(self, caption_path: Path) -> list[HistoryEntry]:
@@ -229,14 +236,14 @@ class CaptionStore:
         sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
         return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
 
-    def _obstacle(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> str:
+    def _skip_reason(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> SkipReason | None:
         if not _decode(data):
-            return ""
-        if self.states.is_approved(path):
+            return None
+        if self.ownership.is_approved(path):
             return APPROVED
         if policy == "skip":
             return HAS_CAPTION
-        return ELSEWHERE if not consent and _elsewhere(data, self.states.digest_of(path)) else ""
+        return CHANGED_OUTSIDE if not consent and _changed_outside(data, self.ownership.digest_of(path)) else None
 
     def _put(self, change: Change) -> None:
         if change.before == change.after:
@@ -254,7 +261,7 @@ class CaptionStore:
         text = _decode(old)
         if not text:
             return "no caption"
-        if self.states.is_approved(path):
+        if self.ownership.is_approved(path):
             return APPROVED
         new = edit(text)
         if new == text:
@@ -279,8 +286,8 @@ def _decode(data: bytes | None) -> str:
     return "" if is_blank(text) else text
 
 
-def _elsewhere(data: bytes | None, ours: bytes | None) -> bool:
-    return ours is not None and bool(_decode(data)) and digest(data or b"") != ours
+def _changed_outside(data: bytes | None, expected_digest: bytes | None) -> bool:
+    return expected_digest is not None and bool(_decode(data)) and digest(data or b"") != expected_digest
 
 
 def _join(text: str, existing: str, policy: ExistingPolicy) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info
-from captioner.captions.ownership import CaptionStates
+from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
 from captioner.system.database import Database, text_path
 
@@ -29,7 +29,7 @@ class _Span:
     after: bytes | None
 
 
-def undo_operation(database: Database, log: ChangeLog, states: CaptionStates, operation: int) -> Undone:
+def undo_operation(database: Database, log: ChangeLog, states: Ownership, operation: int) -> Undone:
     """As `CaptionStore.undo`."""
     undone = operation_info(database, operation)
     spans = _spans(database, operation)
@@ -66,7 +66,7 @@ def _spans(database: Database, operation: int) -> list[_Span]:
     return [_Span(text_path(key), before, afters[key]) for key, before in befores.items()]
 
 
-def _sort_out(spans: list[_Span], states: CaptionStates) -> tuple[list[_Span], list[tuple[Path, str]]]:
+def _sort_out(spans: list[_Span], states: Ownership) -> tuple[list[_Span], list[tuple[Path, str]]]:
     """(what is to be put back, what is kept and why). What is as before already is in neither."""
     wanted, kept = [], []
     for span in spans:

@@ -63,11 +63,13 @@ def edit_captions(args: argparse.Namespace) -> int:
         chosen = _chosen(library, args.names)
         seen = preview(library, chosen, edit, SHOWN)
         for name, before, after in seen.changed:
-            mark = "  (changed elsewhere)" if name in seen.elsewhere else ""
+            mark = "  (changed outside)" if name in seen.changed_outside else ""
             print(f"{name}{mark}\n- {before}\n+ {after}" if after else f"{name}{mark}\n- {before}")
         if seen.num_changed > len(seen.changed):
             print(f"… and {seen.num_changed - len(seen.changed):,} more")
-        what = f"to change, {len(seen.elsewhere):,} of them changed elsewhere" if seen.elsewhere else "to change"
+        what = (
+            f"to change, {len(seen.changed_outside):,} of them changed outside" if seen.changed_outside else "to change"
+        )
         _print_counts(what, seen.num_changed, seen.num_same, seen.left_alone)
         if args.dry_run or not seen.num_changed:
             return 0

@@ -36,7 +36,7 @@ class Job:
     existing: ExistingPolicy = "skip"
     decoration: Decoration = field(default_factory=Decoration)
     save: bool = True  # False: a try; captions become events, and nothing is kept of them
-    consent: bool = False  # the user chose these very files: also those whose captions were changed elsewhere
+    consent: bool = False  # the user chose these very files: also those whose captions were changed outside
 
     def request(self, item: MediaItem, read_caption: Callable[[Path], str]) -> CaptionRequest:
         """What to ask for this item, with a seed of its own. Raises CaptionError from `read_caption`."""

@@ -116,7 +116,7 @@ class Run:
         while waiting and not self.stop.is_set():
             item = waiting[0]
             try:
-                reason = self.job.save and self.store.needs_caption(item, self.job.existing, self.job.consent)
+                reason = self.job.save and self.store.skip_reason(item, self.job.existing, self.job.consent)
                 if reason:
                     self.ledger.skipped(item, reason)
                 elif self.backlog.is_poison(item):

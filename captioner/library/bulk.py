@@ -145,7 +145,7 @@ class Preview:
     num_changed: int
     num_same: int
     left_alone: dict[str, int]
-    elsewhere: frozenset[str]  # names of those to change whose text another program wrote
+    changed_outside: frozenset[str]  # names of those to change whose text another program wrote
 
     @property
     def num_skipped(self) -> int:
@@ -173,7 +173,7 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
     """
     changed: list[tuple[str, str, str]] = []
     outcomes: Counter[str] = Counter()
-    elsewhere: set[str] = set()
+    changed_outside: set[str] = set()
     apply = _within_limits(edit)
     for item in library.lookup.items(names):
         outcome = library.captions.rehearse(item.caption_path, apply)
@@ -181,12 +181,12 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
             outcomes[outcome] += 1
             continue
         outcomes["changed"] += 1
-        before, after, is_elsewhere = outcome
-        if is_elsewhere:
-            elsewhere.add(item.name)
+        before, after, is_changed_outside = outcome
+        if is_changed_outside:
+            changed_outside.add(item.name)
         if len(changed) < limit:
             changed.append((item.name, before, after))
-    return Preview(tuple(changed), *_counts(outcomes), frozenset(elsewhere))
+    return Preview(tuple(changed), *_counts(outcomes), frozenset(changed_outside))
 
 
 def bulk_edit(database: Database, library: Library, names: Collection[str], edit: BulkEdit) -> BulkDone:

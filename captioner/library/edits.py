@@ -28,7 +28,7 @@ class CaptionEdits:
             if not path.parent.is_dir():
                 raise JobError(f"the folder {path.parent} is not there any more, so no caption can be saved in it")
             if expected is not None and self._captions.read(path) != expected:
-                self._open.files.look_again(position)
+                self._open.files.reload(position)
                 raise JobError("the caption was changed meanwhile; look at the new text before you save")
             saved = self._captions.save(path, text)
             self._open.files.set_text(position, saved, edited=True)
@@ -71,7 +71,7 @@ class CaptionEdits:
             with self._open.lock:
                 if files is self._open.files:
                     for position in positions[start : start + READ_AT_ONCE]:
-                        files.look_again(position)
+                        files.reload(position)
 
     def _position(self, item: MediaItem) -> int:
         self._open.catch_up()  # so that earlier events of a job do not replace what is written next

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from captioner.captions.store import ELSEWHERE, CaptionStore
+from captioner.captions.store import CHANGED_OUTSIDE, CaptionStore
 from captioner.errors import CaptionError, StateError
 from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemSkipped, ItemStarted
 from captioner.system.database import path_text
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
-APPROVED_FLAG, ELSEWHERE_FLAG = 1, 2  # bits of `FileStates.flags`
+APPROVED_FLAG, CHANGED_OUTSIDE_FLAG = 1, 2  # bits of `FileStates.flags`
 PREVIEW_LENGTH = 160
 FileKey = tuple[Path, str, int, float, bool]  # folder, name, bytes, POSIX seconds, whether it has a caption
 
@@ -30,7 +30,7 @@ class Counts:
     failed: int = 0
     edited: int = 0
     approved: int = 0
-    elsewhere: int = 0  # captions that hold something else than we last wrote there, as far as they were read
+    changed_outside: int = 0  # captions that hold something else than we last wrote there, as far as they were read
 
 
 class FileStates:
@@ -51,7 +51,7 @@ class FileStates:
         self.durations: dict[int, float] = {}  # seconds
         self.texts: dict[int, str] = {}  # of the captions that were read
         self.captioned: set[int] = set()
-        self.elsewhere: set[int] = set()
+        self.changed_outside: set[int] = set()
         self.edited: set[int] = set()
         self.approved: set[int] = set()
         self.find_captions(items)
@@ -60,13 +60,13 @@ class FileStates:
         """Anew from the disk and the database; no caption is read. items: the same files as before."""
         self._items = items
         self.texts.clear()
-        self.elsewhere.clear()
+        self.changed_outside.clear()
         self.captioned = {i for i, item in enumerate(self._items) if item.has_caption and _size(item)}
         self.find_marks()
 
     def find_marks(self) -> None:
         """Anew from the database, which captions are edited and which approved."""
-        states = self._captions.states
+        states = self._captions.ownership
         edited, approved = (
             (states.edited_in(self._folder), states.approved_in(self._folder)) if self._folder else (set(), set())
         )
@@ -82,9 +82,9 @@ class FileStates:
     def digests(self) -> dict[int, bytes]:
         """Of what we last wrote into the captions, or was approved; none if the database cannot tell."""
         try:
-            digests = self._captions.states.digests_in(self._folder) if self._folder else {}
+            digests = self._captions.ownership.digests_in(self._folder) if self._folder else {}
         except StateError as error:
-            log.warning("which captions were changed elsewhere is not known: %s", error)
+            log.warning("which captions were changed outside is not known: %s", error)
             return {}
         numbers = self._numbers() if digests else {}
         return {numbers[key]: digest for key, digest in digests.items() if key in numbers}
@@ -109,7 +109,7 @@ class FileStates:
     def flags(self, index: int) -> int:
         if index not in self.captioned:
             return 0
-        return APPROVED_FLAG * (index in self.approved) + ELSEWHERE_FLAG * (index in self.elsewhere)
+        return APPROVED_FLAG * (index in self.approved) + CHANGED_OUTSIDE_FLAG * (index in self.changed_outside)
 
     def problem(self, index: int) -> str:
         return self.failures.get(index) or self.problems.get(index, "")
@@ -120,13 +120,13 @@ class FileStates:
             self.read(index, self._digest(index))
         return self.texts[index] if index in self.captioned else ""
 
-    def read(self, index: int, ours: bytes | None) -> None:
-        """Read a caption. ours: as in `digests`; what has changed since these were asked for does no harm."""
+    def read(self, index: int, expected_digest: bytes | None) -> None:
+        """Read a caption. expected_digest: as in `digests`, from which the file may differ by now."""
         path = self._items[index].caption_path
         try:
-            text, elsewhere = self._captions.look(path, ours)
-            if elsewhere:
-                text, elsewhere = self._captions.look(path, self._digest(index))
+            text, changed_outside = self._captions.read_with_origin(path, expected_digest)
+            if changed_outside:
+                text, changed_outside = self._captions.read_with_origin(path, self._digest(index))
         except CaptionError as error:
             self.problems[index] = str(error)
             self.texts[index] = ""
@@ -134,15 +134,15 @@ class FileStates:
         self.texts[index] = text
         if not text:
             self.captioned.discard(index)
-        if not text or elsewhere != (index in self.elsewhere):
+        if not text or changed_outside != (index in self.changed_outside):
             self._touch(index)
-        (self.elsewhere.add if elsewhere else self.elsewhere.discard)(index)
+        (self.changed_outside.add if changed_outside else self.changed_outside.discard)(index)
 
     def columns(self) -> dict[str, list]:
         """All files as columns of equal length.
 
-        states: index into STATES. flags: sum of APPROVED_FLAG and ELSEWHERE_FLAG, the latter once the captions are
-        read. durations: seconds, 0 while not known. lengths: of the captions in characters.
+        states: index into STATES. flags: sum of APPROVED_FLAG and CHANGED_OUTSIDE_FLAG, the latter once the captions
+        are read. durations: seconds, 0 while not known. lengths: of the captions in characters.
         """
         items, indices = self._items, range(len(self._items))
         return {
@@ -173,8 +173,8 @@ class FileStates:
         total, failed = len(self._items), len(self.failures)
         done = len(self.captioned - self.failures.keys())
         edited = len((self.edited & self.captioned) - self.failures.keys())
-        approved, elsewhere = (len(marked & self.captioned) for marked in (self.approved, self.elsewhere))
-        return Counts(total, done, total - done - failed, failed, edited, approved, elsewhere)
+        approved, changed_outside = (len(marked & self.captioned) for marked in (self.approved, self.changed_outside))
+        return Counts(total, done, total - done - failed, failed, edited, approved, changed_outside)
 
     def apply(self, index: int, event: ItemEvent) -> None:
         """What a job did."""
@@ -188,10 +188,10 @@ class FileStates:
         elif isinstance(event, ItemDone):
             self.problems.pop(index, None)
             self.set_text(index, event.caption, edited=False)
-        elif isinstance(event, ItemSkipped) and (index not in self.captioned or event.reason == ELSEWHERE):
+        elif isinstance(event, ItemSkipped) and (index not in self.captioned or event.reason == CHANGED_OUTSIDE):
             self.forget_text(index)
 
-    def look_again(self, index: int) -> None:
+    def reload(self, index: int) -> None:
         """Read the caption, whether there was one or not."""
         self.captioned.add(index)
         self.texts.pop(index, None)
@@ -203,7 +203,7 @@ class FileStates:
         """What we wrote just now."""
         self.texts[index] = text
         self.failures.pop(index, None)
-        self.elsewhere.discard(index)
+        self.changed_outside.discard(index)
         (self.captioned.add if text else self.captioned.discard)(index)
         (self.edited.add if edited and text else self.edited.discard)(index)
         if not text:
@@ -222,9 +222,9 @@ class FileStates:
 
     def _digest(self, index: int) -> bytes | None:
         try:
-            return self._captions.states.digest_of(self._items[index].caption_path)
+            return self._captions.ownership.digest_of(self._items[index].caption_path)
         except StateError as error:
-            log.warning("whether a caption was changed elsewhere is not known: %s", error)
+            log.warning("whether a caption was changed outside is not known: %s", error)
             return None
 
     def _numbers(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from captioner.formatting import sendable
-from captioner.library.file_states import APPROVED_FLAG, ELSEWHERE_FLAG, State
+from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, State
 from captioner.library.open_folder import OpenFolder
 from captioner.values import MediaItem
 
@@ -19,7 +19,7 @@ class Entry:
     problem: str = ""  # why it failed or cannot be read
     tokens: int | None = None  # written so far, while it runs
     approved: bool = False  # no job touches its caption
-    elsewhere: bool = False  # its caption holds something else than we last wrote there
+    changed_outside: bool = False  # its caption holds something else than we last wrote there
     duration_s: float = 0.0  # 0 for a still, and while it is not known
 
 
@@ -53,7 +53,7 @@ class FileLookup:
                 problem=files.problem(position),
                 tokens=files.running.get(position),
                 approved=bool(flags & APPROVED_FLAG),
-                elsewhere=bool(flags & ELSEWHERE_FLAG),
+                changed_outside=bool(flags & CHANGED_OUTSIDE_FLAG),
                 duration_s=files.durations.get(position, 0.0),
             )
 
@@ -86,7 +86,7 @@ class FileLookup:
         """Count the captions that another program is known to have changed."""
         with self._open.lock:
             self._open.catch_up()
-            return sum(bool(self._open.files.flags(i) & ELSEWHERE_FLAG) for i in self._open.positions(names))
+            return sum(bool(self._open.files.flags(i) & CHANGED_OUTSIDE_FLAG) for i in self._open.positions(names))
 
     def search(self, words: str) -> list[str]:
         """Return the names of the files whose name or caption holds all the words, whatever their case."""

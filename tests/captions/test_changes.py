@@ -101,7 +101,7 @@ def test_killed_write_is_whole_or_never_was(tmp_path, media, database, store, mo
     assert (path.read_bytes() if path.exists() else None) == (b"A red ball." if made else old)
     assert [entry.data for entry in store.history(path)] == ([old] if made and old else [])
     assert [made.job for made in store.provenance(path)] == ([str(operation)] if made else [])
-    assert (store.states.digest_of(path) is not None) == made
+    assert (store.ownership.digest_of(path) is not None) == made
     assert store.undo(operation).restored == made
     assert (path.read_bytes() if path.exists() else None) == old
 
@@ -153,7 +153,7 @@ def test_killed_undo_can_be_done_again(tmp_path, media, database, store, moment)
     assert store.undo(operation).restored == (moment != "replaced")
     assert path.read_bytes() == b"by a stranger"
     assert operation_info(database, operation).undone_at_s
-    assert store.states.digest_of(path) is None
+    assert store.ownership.digest_of(path) is None
 
 
 def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(media, database, store, monkeypatch):

@@ -86,8 +86,8 @@ def test_policy_decides_what_happens_to_a_caption(
 ) -> None:
     old = "\ufeffOld,\r\nby hand. \n".encode()
     item.caption_path.write_bytes(old)
-    reason = "has a caption" if policy == "skip" else ""
-    assert store.needs_caption(item, policy) == reason
+    reason = "has a caption" if policy == "skip" else None
+    assert store.skip_reason(item, policy) == reason
     assert store.write(item, CAPTION, policy, job) == Written(expected, outcome, reason)
     if outcome == "kept":
         assert item.caption_path.read_bytes() == old
@@ -110,15 +110,15 @@ def test_missing_and_blank_captions_are_written_under_every_policy(
     if content is not None:
         item.caption_path.write_bytes(content)
     assert store.read(item.caption_path) == ""
-    assert store.needs_caption(item, policy) == ""
+    assert store.skip_reason(item, policy) is None
     assert store.write(item, CAPTION, policy) == Written("A red ball.", "written")
     assert store.history(item.caption_path) == []
 
 
 def test_need_is_read_from_the_disk_and_not_from_the_scan(store: CaptionStore, item: MediaItem) -> None:
-    assert store.needs_caption(item._replace(has_caption=True), "skip") == ""
+    assert store.skip_reason(item._replace(has_caption=True), "skip") is None
     item.caption_path.write_text("x")
-    assert store.needs_caption(item._replace(has_caption=False), "skip") == "has a caption"
+    assert store.skip_reason(item._replace(has_caption=False), "skip") == "has a caption"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_odd_bytes_are_read_and_kept_in_the_history_byte_for_byte(
 ) -> None:
     item.caption_path.write_bytes(content)
     assert store.read(item.caption_path) == text
-    assert store.needs_caption(item, "skip") == "has a caption"
+    assert store.skip_reason(item, "skip") == "has a caption"
     store.write(item, CAPTION, "overwrite")
     assert store.history(item.caption_path)[0].data == content
 
@@ -144,7 +144,7 @@ def test_odd_bytes_are_read_and_kept_in_the_history_byte_for_byte(
 def test_everything_that_ever_stood_in_the_file_is_in_the_history(store: CaptionStore, item: MediaItem) -> None:
     path = item.caption_path
     store.save(path, "one")
-    store.save(path, "two", origin="find and replace")
+    store.save(path, "two", origin="bulk")
     store.write(item, CAPTION, "overwrite")
     assert store.delete(path)
     assert not path.exists()
@@ -153,7 +153,7 @@ def test_everything_that_ever_stood_in_the_file_is_in_the_history(store: Caption
     assert [(entry.text, entry.origin) for entry in entries] == [
         ("A red ball.", "delete"),
         ("two", "job"),
-        ("one", "find and replace"),
+        ("one", "bulk"),
     ]
     assert store.restore(path, entries[2].id) == "one"
     assert path.read_bytes() == b"one"
@@ -289,13 +289,13 @@ def test_caption_stands_even_if_the_database_fails_once_it_is_written(
 def test_captions_last_written_by_hand_are_known_per_folder(store: CaptionStore, item: MediaItem) -> None:
     folder = item.caption_path.parent
     store.write(item, CAPTION, "skip")
-    assert store.states.edited_in(folder) == set()
+    assert store.ownership.edited_in(folder) == set()
     store.save(item.caption_path, "By hand.")
-    assert store.states.edited_in(folder) == {str(item.caption_path)}
-    assert store.states.edited_in(folder.parent) == {str(item.caption_path)}
-    assert store.states.edited_in(folder / "deeper") == set()
+    assert store.ownership.edited_in(folder) == {str(item.caption_path)}
+    assert store.ownership.edited_in(folder.parent) == {str(item.caption_path)}
+    assert store.ownership.edited_in(folder / "deeper") == set()
     store.write(item, CAPTION, "overwrite")
-    assert store.states.edited_in(folder) == set()
+    assert store.ownership.edited_in(folder) == set()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_folder_in_the_way_is_one_line(store: CaptionStore, item: MediaItem) -> 
     item.caption_path.mkdir()
     for action in (
         lambda: store.write(item, CAPTION, "overwrite"),
-        lambda: store.needs_caption(item, "skip"),
+        lambda: store.skip_reason(item, "skip"),
         lambda: store.delete(item.caption_path),
     ):
         with pytest.raises(CaptionError) as caught:
@@ -360,9 +360,9 @@ def test_text_of_a_job_does_not_inherit_the_approval_of_one_that_is_gone(
     path.unlink()
     if content:
         path.write_bytes(content)
-    assert store.states.is_approved(path)  # it may come back, as on a drive
+    assert store.ownership.is_approved(path)  # it may come back, as on a drive
     assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
-    assert not store.states.is_approved(path)
+    assert not store.ownership.is_approved(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in folders")
@@ -373,7 +373,7 @@ def test_caption_that_is_no_regular_file_is_one_line_at_once(store: CaptionStore
             item.caption_path.unlink()
             item.caption_path.symlink_to(device)
         with pytest.raises(CaptionError, match=r"^cannot read the caption .*a\.txt: not a regular file$"):
-            store.needs_caption(item, "skip")
+            store.skip_reason(item, "skip")
 
 
 def test_caption_longer_than_any_caption_is_one_line(store: CaptionStore, item: MediaItem) -> None:
@@ -448,7 +448,7 @@ def test_approved_caption_is_never_touched_by_a_job(
 ) -> None:
     item.caption_path.write_bytes(b"Approved.\r\n")
     assert store.approve([item.caption_path]) == 1
-    assert store.needs_caption(item, policy, consent) == "approved"
+    assert store.skip_reason(item, policy, consent) == "approved"
     assert store.write(item, CAPTION, policy, consent=consent) == Written("Approved.", "kept", "approved")
     assert item.caption_path.read_bytes() == b"Approved.\r\n"
     assert store.approve([item.caption_path], on=False) == 1
@@ -463,42 +463,42 @@ def test_only_a_text_can_be_approved_and_only_as_long_as_it_stands(store: Captio
     assert store.approve([path]) == 0
     store.save(path, "one")
     assert store.approve([path]) == 1
-    assert store.states.approved_in(item.folder) == {str(path)}
+    assert store.ownership.approved_in(item.folder) == {str(path)}
     store.save(path, "two")
-    assert store.needs_caption(item, "overwrite") == "approved"
+    assert store.skip_reason(item, "overwrite") == "approved"
     path.unlink()
-    assert store.needs_caption(item, "overwrite") == ""
+    assert store.skip_reason(item, "overwrite") is None
     store.save(path, "three")
     store.delete(path)
-    assert store.states.approved_in(item.folder) == set()
+    assert store.ownership.approved_in(item.folder) == set()
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "prefix", "append"])
-def test_text_changed_elsewhere_is_replaced_by_a_job_only_with_consent(
+def test_text_changed_outside_is_replaced_by_a_job_only_with_consent(
     store: CaptionStore, item: MediaItem, policy: ExistingPolicy
 ) -> None:
     store.write(item, CAPTION, "skip")
     item.caption_path.write_bytes(b"Better.")
-    assert store.needs_caption(item, policy) == "changed elsewhere"
-    assert store.write(item, CAPTION, policy) == Written("Better.", "kept", "changed elsewhere")
+    assert store.skip_reason(item, policy) == "changed outside"
+    assert store.write(item, CAPTION, policy) == Written("Better.", "kept", "changed outside")
     assert item.caption_path.read_bytes() == b"Better."
-    assert store.needs_caption(item, policy, consent=True) == ""
+    assert store.skip_reason(item, policy, consent=True) is None
     assert store.write(item, CAPTION, policy, consent=True).outcome == "written"
     assert store.history(item.caption_path)[0].data == b"Better."
-    assert store.needs_caption(item, policy) == ""
+    assert store.skip_reason(item, policy) is None
 
 
-def test_caption_that_we_never_wrote_is_not_changed_elsewhere(store: CaptionStore, item: MediaItem) -> None:
+def test_caption_that_we_never_wrote_is_not_changed_outside(store: CaptionStore, item: MediaItem) -> None:
     item.caption_path.write_bytes(b"by a stranger")
-    assert store.needs_caption(item, "overwrite") == ""
+    assert store.skip_reason(item, "overwrite") is None
     store.write(item, CAPTION, "overwrite")
     store.delete(item.caption_path)
     item.caption_path.write_bytes(b"by a stranger")
-    assert store.needs_caption(item, "overwrite") == ""
+    assert store.skip_reason(item, "overwrite") is None
 
 
 @pytest.mark.parametrize("content", [b"", b" \n"])
-def test_text_emptied_elsewhere_is_missing(store: CaptionStore, item: MediaItem, content: bytes) -> None:
+def test_text_emptied_changed_outside_is_missing(store: CaptionStore, item: MediaItem, content: bytes) -> None:
     store.write(item, CAPTION, "skip")
     item.caption_path.write_bytes(content)
     assert store.write(item, CAPTION, "skip").outcome == "written"
@@ -509,19 +509,19 @@ def test_edit_by_hand_makes_a_text_ours_again(store: CaptionStore, item: MediaIt
     store.write(item, CAPTION, "skip")
     item.caption_path.write_bytes(b"Better.")
     store.save(item.caption_path, text)
-    assert store.needs_caption(item, "overwrite") == ""
-    assert store.states.edited_in(item.folder) == {str(item.caption_path)}
+    assert store.skip_reason(item, "overwrite") is None
+    assert store.ownership.edited_in(item.folder) == {str(item.caption_path)}
 
 
-def test_approval_of_a_text_changed_elsewhere_is_of_what_stands_there(store: CaptionStore, item: MediaItem) -> None:
+def test_approval_of_a_text_changed_outside_is_of_what_stands_there(store: CaptionStore, item: MediaItem) -> None:
     store.write(item, CAPTION, "skip")
     item.caption_path.write_bytes(b"Better.")
-    assert store.look(item.caption_path, store.states.digest_of(item.caption_path)) == ("Better.", True)
+    assert store.read_with_origin(item.caption_path, store.ownership.digest_of(item.caption_path)) == ("Better.", True)
     store.approve([item.caption_path])
-    assert store.look(item.caption_path, store.states.digest_of(item.caption_path)) == ("Better.", False)
+    assert store.read_with_origin(item.caption_path, store.ownership.digest_of(item.caption_path)) == ("Better.", False)
     store.approve([item.caption_path], on=False)
-    assert store.needs_caption(item, "overwrite") == ""
-    assert store.states.edited_in(item.folder) == {str(item.caption_path)}
+    assert store.skip_reason(item, "overwrite") is None
+    assert store.ownership.edited_in(item.folder) == {str(item.caption_path)}
 
 
 def test_caption_costs_two_transactions(

@@ -171,17 +171,17 @@ def test_undo_brings_back_who_wrote_a_caption(database, store, items):
     run(store, database, [own, edited, elsewhere])
     store.save(edited.caption_path, "by hand")
     elsewhere.caption_path.write_bytes(b"in another editor")
-    states = store.states.edited_in(folder), store.states.digests_in(folder)
+    states = store.ownership.edited_in(folder), store.ownership.digests_in(folder)
 
     operation = begin(database)
     for item in items[:4]:
         store.write(item, replace(CAPTION, text="new"), "overwrite", operation, consent=True)
-    assert store.states.edited_in(folder) == set()
-    assert store.needs_caption(elsewhere, "overwrite") == ""
+    assert store.ownership.edited_in(folder) == set()
+    assert store.skip_reason(elsewhere, "overwrite") is None
     assert store.undo(operation) == Undone(4, ())
-    assert (store.states.edited_in(folder), store.states.digests_in(folder)) == states
-    assert store.needs_caption(elsewhere, "overwrite") == "changed elsewhere"
-    assert store.needs_caption(stranger, "overwrite") == ""
+    assert (store.ownership.edited_in(folder), store.ownership.digests_in(folder)) == states
+    assert store.skip_reason(elsewhere, "overwrite") == "changed outside"
+    assert store.skip_reason(stranger, "overwrite") is None
 
 
 def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, store, items):

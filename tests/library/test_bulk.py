@@ -179,15 +179,15 @@ def test_preview_shows_before_and_after_and_changes_nothing(services, folder):
     assert (len(short.changed), short.num_changed) == (1, 3)
 
 
-def test_preview_marks_texts_that_were_changed_elsewhere(services, folder, capsys):
+def test_preview_marks_texts_that_were_changed_outside(services, folder, capsys):
     services.captions.save(folder / "a.txt", "A red fox.")
     (folder / "a.txt").write_text("A red hen.")
     edit = BulkEdit("red", "blue")
-    assert preview(services.library, names(services), edit).elsewhere == {"a.png"}
+    assert preview(services.library, names(services), edit).changed_outside == {"a.png"}
     assert main(["edit", str(folder), "--find", "red", "--replace", "blue", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "a.png  (changed elsewhere)\n- A red hen.\n+ A blue hen.\n" in out
-    assert "2 to change, 1 of them changed elsewhere, 1 the same" in out
+    assert "a.png  (changed outside)\n- A red hen.\n+ A blue hen.\n" in out
+    assert "2 to change, 1 of them changed outside, 1 the same" in out
 
 
 def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, folder):

@@ -11,7 +11,7 @@ from captioner.captions.store import CaptionStore
 from captioner.errors import FolderError, JobError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, ItemSkipped, ItemStarted, ItemTried, JobStarted
-from captioner.library.file_states import APPROVED_FLAG, ELSEWHERE_FLAG, STATES, Counts
+from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, STATES, Counts
 from captioner.library.library import Library
 from captioner.library.open_folder import KEPT_CHANGES
 from captioner.media.discover import discover
@@ -205,7 +205,7 @@ def flags(library: Library) -> list[int]:
     return library.listing()["flags"]
 
 
-def test_flags_of_approved_captions_and_those_changed_elsewhere(library, folder):
+def test_flags_of_approved_captions_and_those_changed_outside(library, folder):
     read_all(library)
     assert flags(library) == [0, 0, 0, 0]
     for index in (2, 3):
@@ -215,11 +215,11 @@ def test_flags_of_approved_captions_and_those_changed_elsewhere(library, folder)
     library.open(folder, recursive=False)
     (folder / "c.txt").write_text("Somebody else's.")
     read_all(library)
-    assert flags(library) == [APPROVED_FLAG, 0, ELSEWHERE_FLAG, APPROVED_FLAG]
+    assert flags(library) == [APPROVED_FLAG, 0, CHANGED_OUTSIDE_FLAG, APPROVED_FLAG]
     assert [row["flags"] for row in library.lookup.rows(["a.png", "b.png", "c.png", "d.png"])] == flags(library)
-    assert (library.counts().approved, library.counts().elsewhere) == (2, 1)
+    assert (library.counts().approved, library.counts().changed_outside) == (2, 1)
     entries = [library.lookup.entry(library.items[index]) for index in range(4)]
-    assert [(entry.approved, entry.elsewhere) for entry in entries] == [
+    assert [(entry.approved, entry.changed_outside) for entry in entries] == [
         (True, False), (False, False), (False, True), (True, False),
     ]  # fmt: skip
 
@@ -229,7 +229,7 @@ def test_flags_follow_edits_and_viewers_hear_of_them(library, folder):
     library.edits.save(library.items[2], "Mine.")
     (folder / "c.txt").write_text("Somebody else's.")
     library.edits.refresh([folder / "c.txt", folder / "elsewhere.txt"])
-    assert flags(library)[2] == ELSEWHERE_FLAG
+    assert flags(library)[2] == CHANGED_OUTSIDE_FLAG
     start = library.listing()["revision"]
     library.edits.save(library.items[2], "Mine again.")
     assert [(row["index"], row["flags"]) for row in library.since(library.scan.id, start).rows] == [(2, 0)]
@@ -247,20 +247,20 @@ def test_flags_follow_the_events_of_a_job(library, events, folder):
     library.edits.save(library.items[2], "Mine.")
     read_all(library)
     (folder / "c.txt").write_text("Somebody else's.")
-    events.append(ItemSkipped(**about(library, 2), reason="changed elsewhere"))
+    events.append(ItemSkipped(**about(library, 2), reason="changed outside"))
     assert library.lookup.entry(library.items[2]).text == "Somebody else's."
-    assert flags(library)[2] == ELSEWHERE_FLAG
+    assert flags(library)[2] == CHANGED_OUTSIDE_FLAG
     events.append(ItemDone(**about(library, 2), caption="New.", tokens=1, seconds=1.0, replica="cpu"))
     assert flags(library)[2] == 0
 
 
-def test_text_that_is_read_while_a_job_writes_is_not_taken_for_changed_elsewhere(library, store, folder):
+def test_text_that_is_read_while_a_job_writes_is_not_taken_for_changed_outside(library, store, folder):
     """The digests are asked for before the files are read."""
     library.edits.save(library.items[2], "Old.")
     library.open(folder, recursive=False)
-    digests = store.states.digests_in(folder)
+    digests = store.ownership.digests_in(folder)
     store.save(folder / "c.txt", "New.")
-    store.states.digests_in = lambda _: digests
+    store.ownership.digests_in = lambda _: digests
     read_all(library)
     assert library.lookup.entry(library.items[2]).text == "New."
     assert flags(library)[2] == 0

@@ -78,7 +78,7 @@ def test_history_of_the_older_schema_is_carried_over(path: Path, monkeypatch: py
     entries = [(entry.id, entry.data, entry.replaced_at_s, entry.origin) for entry in store.history(Path("/a.txt"))]
     assert entries == [(2, b"two", 2.0, "hand"), (1, b"Gr\xfcn\r\n", 1.0, "job")]
     assert [entry.origin for entry in store.history(Path("/b.txt"))] == ["delete"]
-    assert store.states.digests_in(Path("/")) == {"/a.txt": digest(b"three")}
+    assert store.ownership.digests_in(Path("/")) == {"/a.txt": digest(b"three")}
     assert store.settle() == {}
 
 

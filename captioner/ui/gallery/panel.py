@@ -143,7 +143,7 @@ class Panel:
             "problem": plain(problem),
             "tokens": entry.tokens,
             "approved": entry.approved,
-            "elsewhere": entry.elsewhere,
+            "elsewhere": entry.changed_outside,
             "facts": facts(entry, entry.duration_s),
             "undo": last_change or 0,
             "history": history_list(history),

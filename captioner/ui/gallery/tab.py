@@ -123,7 +123,7 @@ class Gallery:
     def _num_elsewhere(self, selection: str) -> int:
         """How many of the selected captions were changed elsewhere."""
         library = self._services.library
-        if not library.counts().elsewhere:
+        if not library.counts().changed_outside:
             return 0
         return library.lookup.num_changed_outside(media.selected_names(library, selection) or ())
 

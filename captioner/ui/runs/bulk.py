@@ -46,14 +46,14 @@ class Bulk:
         changed = [
             {
                 "name": sendable(name),
-                "elsewhere": name in found.elsewhere,
+                "elsewhere": name in found.changed_outside,
                 "parts": [(kind, sendable(text)) for kind, text in marks(before, after)],
             }
             for name, before, after in found.changed
         ]
         what = f"{found.num_changed:,} of {len(names):,} change"
-        if found.elsewhere:
-            what += f", {len(found.elsewhere):,} of them changed outside"
+        if found.changed_outside:
+            what += f", {len(found.changed_outside):,} of them changed outside"
         about = {
             "counts": outcome(what, found.left_alone),
             "changed": changed,

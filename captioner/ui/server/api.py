@@ -156,7 +156,9 @@ class Api:
 
     def _about_folder(self) -> dict:
         folder = self._library.folder
-        return {"folder": folder and sendable(str(folder)), "files": asdict(self._library.counts())}
+        counts = asdict(self._library.counts())
+        counts["elsewhere"] = counts.pop("changed_outside")  # clients know it by this name
+        return {"folder": folder and sendable(str(folder)), "files": counts}
 
     def _find(self, name: str) -> Entry:
         entry = self._library.lookup.find(name)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from captioner.captions.edit import BulkEdit
 from captioner.captions.store import CaptionStore, Undone
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable, choose_preset
@@ -21,7 +22,7 @@ from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
-from captioner.library.bulk import BulkDone, BulkEdit, bulk_edit
+from captioner.library.bulk import BulkDone, bulk_edit
 from captioner.library.library import Library
 from captioner.media.discover import find_item
 from captioner.media.sandbox import Sandbox

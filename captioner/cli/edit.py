@@ -53,7 +53,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 
 def edit_captions(args: argparse.Namespace) -> int:
-    from captioner.library.bulk import BulkEdit, preview
+    from captioner.captions.edit import BulkEdit
+    from captioner.library.bulk import preview
     from captioner.services import Services
 
     names = ("find", "replace", "regex", "match_case", "prefix", "suffix", "trim_openers", "delete")

@@ -1,15 +1,14 @@
-"""One edit of many captions: what it does to a text, its preview, its undo, its limits, and the command line."""
+"""One edit of many captions: its preview, its undo, what it leaves alone, and the command line."""
 
-import time
-import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from captioner.captions.edit import BulkEdit
 from captioner.captions.operations import operation_info
 from captioner.cli.main import main
 from captioner.errors import JobError
-from captioner.library.bulk import CAPTION_LIMIT_S, BulkEdit, preview, trim_opener
+from captioner.library.bulk import preview
 from captioner.services import Services
 from tests.support.media_maker import make_picture
 
@@ -52,127 +51,13 @@ def names(services: Services) -> list[str]:
     return [item.name for item in services.library.items]
 
 
-@pytest.mark.parametrize(
-    ("edit", "text", "expected"),
-    [
-        (BulkEdit("red", "blue"), "A Red ball, red.", "A blue ball, blue."),
-        (BulkEdit("red", "blue", match_case=True), "A Red ball, red.", "A Red ball, blue."),
-        (BulkEdit("(red", r"\1"), "A (red ball", r"A \1 ball"),
-        (BulkEdit(r"\b(red|blue) (\w+)", r"\2 in \1", regex=True), "A Red ball", "A ball in Red"),
-        (BulkEdit("r(?P<rest>ed)", r"\g<rest>", regex=True, match_case=True), "Red red", "Red ed"),
-        (BulkEdit(" ball", ""), "A red ball", "A red"),
-        (BulkEdit("x", "y"), "Two\r\nlines", "Two\r\nlines"),
-        (BulkEdit("two", "three"), "Two\r\nlines", "three lines"),
-        (BulkEdit(prefix="sks,", suffix=", 4k"), "A ball", "sks, A ball, 4k"),
-        (BulkEdit(trim_openers=True, find="dog", replace="cat", prefix="x"), "The video shows a dog", "x A cat"),
-        (BulkEdit("A ball", "", prefix="x"), "A ball", ""),
-        (BulkEdit(delete=True), "A ball", None),
-        (BulkEdit("e", "E\n\n E"), "red", "rE Ed"),
-    ],
-)
-def test_edit_of_one_text(edit, text, expected):
-    assert edit.apply(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The video shows a man.", "A man."),
-        ("This image depicts two dogs", "Two dogs"),
-        ("In this video, we can see a cat", "A cat"),
-        ("In the image, a dog runs.", "A dog runs."),
-        ("the clip captures a bird", "a bird"),
-        ("This is a video of Rome.", "Rome."),
-        ("A short video of a cat", "A cat"),
-        ("The scene opens with a shot of the sea.", "A shot of the sea."),
-        ("This short video clip features three men", "Three men"),
-        ("The first frame shows us a mug", "A mug"),
-        ("The image shows that it rains", "It rains"),
-        ("We see a tree", "A tree"),
-    ],
-)
-def test_opener_is_trimmed(text, expected):
-    assert trim_opener(text) == expected
-    assert trim_opener(expected) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The video game shows a score",
-        "The image is blurry.",
-        "The video shows",
-        "A shot of whisky on a table",
-        "There is a dog",
-        "A picture frame shows a cat",
-        "He holds the video. The video shows a cat",
-        "",
-    ],
-)
-def test_text_without_an_opener_stays(text):
-    assert trim_opener(text) == text
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({}, "choose what to change"),
-        ({"replace": "x"}, "write what to find"),
-        ({"find": "x", "delete": True}, "but not both at once"),
-        ({"find": "(", "regex": True}, "the pattern is wrong: missing )"),
-        ({"find": "a{2,1}", "regex": True}, "the pattern is wrong: min repeat"),
-        ({"find": "(a)", "replace": r"\2", "regex": True}, "the replacement is wrong: invalid group reference"),
-        ({"find": "(a)", "replace": r"\g<x>", "regex": True}, "the replacement is wrong: unknown group"),
-        ({"find": "(a)", "replace": "\\", "regex": True}, "the replacement is wrong: bad escape"),
-        ({"find": "a" * 1001, "regex": True}, "the text to find is longer than 1,000 characters"),
-        ({"find": "a" * 1001}, "the text to find is longer than 1,000 characters"),
-        ({"find": "a", "replace": "a" * 2001}, "the replacement is longer than 2,000 characters"),
-        ({"prefix": "a" * 2001}, "the prefix is longer than 2,000 characters"),
-        ({"suffix": "a" * 4_000_000}, "the suffix is longer than 2,000 characters"),
-    ],
-)
-def test_edit_that_makes_no_sense_is_one_line(values, message):
-    with pytest.raises(JobError) as caught:
-        BulkEdit(**values)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_catastrophic_pattern_ends_after_the_limit():
-    edit = BulkEdit(r"^(\w|\w\w|\w+)+(\w|\w\w|x\w)+(?<!a)\d$", "x", regex=True)
-    started_s = time.monotonic()
-    with pytest.raises(JobError, match=r"takes longer than 0\.5 s on one caption"):
-        edit.apply("a" * 5000)
-    assert time.monotonic() - started_s < CAPTION_LIMIT_S + 2
-
-
-@pytest.mark.parametrize(
-    ("edit", "length"),
-    [
-        (BulkEdit("x?", "y" * 1000, regex=True), 1000),
-        (BulkEdit("x", "y" * 1000), 1000),
-        (BulkEdit("(.*)", r"\1" * 1000, regex=True), 49_000),
-        (BulkEdit(prefix="x"), 50_001),
-    ],
-)
-def test_edit_that_would_fill_the_memory_is_refused(edit, length):
-    tracemalloc.start()
-    with pytest.raises(JobError, match=r"^a caption is longer than 50,000 characters, or would be; leave it out$"):
-        edit.apply("x" * length)
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 200e6
-    assert BulkEdit("x", "y" * 1000).apply("x" * 50) == "y" * 50_000
-    assert BulkEdit(delete=True).apply("x" * length) is None
-
-
 def test_preview_shows_before_and_after_and_changes_nothing(services, folder):
     seen = preview(services.library, names(services), BulkEdit("red", "blue"))
     assert seen.changed == (
         ("a.png", "A red Ball.", "A blue Ball."),
         ("b.png", "The video shows a ball\r\nand a RED cat.", "The video shows a ball and a blue cat."),
     )
-    assert (seen.num_changed, seen.num_same, seen.num_skipped) == (2, 1, 3)
+    assert (seen.num_changed, seen.num_same) == (2, 1)
     assert seen.left_alone == {"no caption": 2, "approved": 1}
     assert contents(folder) == TEXTS
     short = preview(services.library, names(services), BulkEdit(prefix="x"), limit=1)

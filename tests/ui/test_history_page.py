@@ -15,12 +15,13 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from captioner.captions.edit import BulkEdit
 from captioner.captions.store import Undone
 from captioner.demo.clips import write_samples
 from captioner.errors import JobError
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.progress import Progress
-from captioner.library.bulk import BulkEdit, Preview, preview
+from captioner.library.bulk import Preview, preview
 from captioner.services import Services
 from captioner.system.roots import Roots
 from captioner.ui.format import isolated

@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from captioner.captions.edit import BulkEdit
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sendable, sentence
-from captioner.library.bulk import BulkDone, BulkEdit, preview
+from captioner.library.bulk import BulkDone, preview
 from captioner.services import Services
 from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names

@@ -1,0 +1,167 @@
+"""One edit of many captions, as pure text: find and replace, prefix, suffix, trimmed openers, deletion."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from regex import IGNORECASE, Match, Pattern, escape
+from regex import compile as compile_pattern
+from regex import error as PatternError
+
+from captioner.captions.text import Decoration, decorate, one_line
+from captioner.errors import JobError
+
+# In characters; the fields of the page have the same limits.
+MAX_LENGTHS = {"text to find": 1000, "replacement": 2000, "prefix": 2000, "suffix": 2000}
+MAX_CAPTION_LENGTH = 50_000  # in characters, before and after the edit
+CAPTION_LIMIT_S = 0.5  # for matching a pattern to one caption
+TOTAL_LIMIT_S = 20.0  # for all captions together
+
+_MEDIUM = (
+    r"(?:(?:short|brief|given|provided|entire|whole|first|opening|video|image|film|animated)[ -]+){0,2}"
+    r"(?:video|clip|footage|film|movie|animation|gif|image|picture|photo|photograph|frame|scene|shot)"
+    r"(?: clip| frame| footage| sequence)?"
+)
+_THE = rf"(?:the|this) {_MEDIUM}"
+_VERB = (
+    r"(?:shows|depicts|features|displays|captures|presents|portrays|illustrates|showcases|highlights|contains"
+    r"|(?:begins|opens|starts) (?:with|by showing|on)|is (?:showing|depicting|of))"
+)
+_SEEN = r"(?:we (?:can )?see|you (?:can )?see|there (?:is|are))"
+_OPENER = compile_pattern(
+    rf"(?:{_THE} {_VERB}|(?:in|throughout) {_THE}(?:,? {_SEEN}|,)|this is an? {_MEDIUM} (?:of|showing|depicting)"
+    r"|an? (?:short |brief )?(?:video|clip|image)(?: clip)? (?:of|showing|depicting)|we (?:can )?see)"
+    r"(?: us| that)? (?=\S)",
+    IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class BulkEdit:
+    """An edit of captions: trim the opener, replace text, add prefix and suffix, in this order; or delete the caption.
+
+    find: plain text, or with `regex` a pattern of the `regex` package; `replace` may then hold \\1 and \\g<name>.
+    Case is ignored unless `match_case` is set. The constructor raises JobError if there is nothing to do, a text is too
+    long or the pattern is wrong.
+    """
+
+    find: str = ""
+    replace: str = ""
+    regex: bool = False
+    match_case: bool = False
+    prefix: str = ""
+    suffix: str = ""
+    trim_openers: bool = False
+    delete: bool = False
+
+    def __post_init__(self) -> None:
+        edits = bool(self.find or self.prefix or self.suffix or self.trim_openers)
+        if self.replace and not self.find:
+            raise JobError("enter the text to find")
+        if not edits and not self.delete:
+            raise JobError("choose what to change: find and replace, a prefix, a suffix, openers, or delete")
+        if edits and self.delete:
+            raise JobError("captions can be edited or deleted, but not both at once")
+        texts = (self.find, self.replace, self.prefix, self.suffix)
+        for (name, longest), text in zip(MAX_LENGTHS.items(), texts, strict=True):
+            if len(text) > longest:
+                raise JobError(f"the {name} is longer than {longest:,} characters; shorten it")
+        if self.regex:
+            self._check_pattern()
+
+    def apply(self, text: str) -> str | None:
+        """Return the edited caption as one line, `text` itself if nothing changes, or None to delete the caption.
+
+        Raises JobError if the pattern takes too long, or the caption is or becomes too long.
+        """
+        if self.delete:
+            return None
+        _check_length(len(text))
+        before = one_line(text)
+        after = trim_opener(before) if self.trim_openers else before
+        after = self._replaced(after) if self.find else after
+        if after and (self.prefix or self.suffix):
+            after = decorate(after, Decoration("", self.prefix, self.suffix))
+        return text if after == before else after
+
+    def title(self) -> str:
+        """Return a title for the history, such as "Replace 'red' by 'blue', prefix 'sks'"."""
+        if self.delete:
+            return "Delete captions"
+        parts = [
+            "trim openers" if self.trim_openers else "",
+            f"replace {_short(self.find)} by {_short(self.replace)}" if self.find else "",
+            f"prefix {_short(self.prefix)}" if self.prefix else "",
+            f"suffix {_short(self.suffix)}" if self.suffix else "",
+        ]
+        text = ", ".join(part for part in parts if part)
+        return text[0].upper() + text[1:]
+
+    @cached_property
+    def _pattern(self) -> Pattern:
+        pattern = self.find if self.regex else escape(self.find)
+        return compile_pattern(pattern, 0 if self.match_case else IGNORECASE)
+
+    def _replaced(self, text: str) -> str:
+        length = len(text)
+
+        def replacement(match: Match) -> str:
+            nonlocal length
+            put = match.expand(self.replace) if self.regex else self.replace
+            length += len(put) - len(match[0])
+            _check_length(length)  # at every step, since the whole result might not fit into memory
+            return put
+
+        try:
+            return one_line(self._pattern.sub(replacement, text, timeout=CAPTION_LIMIT_S))
+        except TimeoutError:
+            raise JobError(f"the pattern takes longer than {CAPTION_LIMIT_S:g} s on one caption; simplify it") from None
+
+    def _check_pattern(self) -> None:
+        """Raise JobError if the pattern or the replacement is wrong."""
+        try:
+            _ = self._pattern
+        except (PatternError, RecursionError, OverflowError) as error:
+            raise JobError(f"the pattern is wrong: {error}") from None
+        try:  # the empty alternative always matches, so that the replacement is expanded
+            compile_pattern(f"(?:{self.find}\n)|").sub(self.replace, "")
+        except (PatternError, IndexError) as error:
+            raise JobError(f"the replacement is wrong: {error}") from None
+
+
+def trim_opener(text: str) -> str:
+    """Return the text without an opener such as "The video shows" or "This is a photo of". Knows English only.
+
+    The rest begins with a capital letter if the text did.
+    """
+    match = _OPENER.match(text)
+    if not match:
+        return text
+    rest = text[match.end() :]
+    return rest[0].upper() + rest[1:] if text[0].isupper() else rest
+
+
+def within_limits(edit: BulkEdit) -> Callable[[str], str | None]:
+    """Return `edit.apply`, which raises JobError once all calls together took longer than TOTAL_LIMIT_S."""
+    spent_s = 0.0
+
+    def apply(text: str) -> str | None:
+        nonlocal spent_s
+        started_s = time.perf_counter()
+        after = edit.apply(text)
+        spent_s += time.perf_counter() - started_s
+        if spent_s > TOTAL_LIMIT_S:
+            raise JobError(f"the pattern takes longer than {TOTAL_LIMIT_S:g} s on these captions; simplify it")
+        return after
+
+    return apply
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_CAPTION_LENGTH:
+        raise JobError(f"a caption is or would become longer than {MAX_CAPTION_LENGTH:,} characters; leave it out")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:39]}…")

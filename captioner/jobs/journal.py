@@ -1,17 +1,23 @@
-"""The journal of jobs: what each was asked for and what became of each item, so that one that was cut short goes on."""
+"""The journal of jobs: the settings of each job and the outcome of each item, so that a job can be resumed.
+
+The caption files are the truth; everything else about an item's outcome is derived from them: the rows here, the
+counts, the events. Each change of a caption file is committed to the database together with the job that made it
+(captions/changes), so an item whose caption was written counts as done even if its row here was never written.
+Therefore rows may be written in batches, and a process that is killed in between loses nothing.
+"""
 
 import itertools
 import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Row
-from typing import TypeVar
 
 from captioner.captions.operations import (
     OperationInfo,
+    State,
     begin_operation,
     close_unfinished,
     dismiss_failed_starts,
@@ -23,40 +29,35 @@ from captioner.captions.operations import (
     unfinished_jobs,
 )
 from captioner.captions.store import CaptionStore
-from captioner.captions.text import Decoration
 from captioner.errors import JobError, StateError
+from captioner.formatting import plural
 from captioner.jobs.events import JobOutcome
-from captioner.jobs.job import FindModel, Job, Model
-from captioner.jobs.recorder import JobRecorder, storable, told
+from captioner.jobs.job import FindModel, Job
+from captioner.jobs.outcomes import Outcomes, upsert_item
+from captioner.jobs.request import JobRequest, rebuild_job, request_for
 from captioner.jobs.unfinished import (
+    Obstacle,
     count_ended,
+    current_ids,
     items_left,
     items_text,
-    leave_out,
     losses_of,
-    newest,
+    no_obstacle,
     reconcile,
+    skip_obstructed,
 )
 from captioner.redaction import redact
-from captioner.system.database import Database
-from captioner.values import GenerationOptions, MediaItem, ModelSpec, SamplePlan
+from captioner.system.database import Database, escape_surrogates
+from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
-KEPT_UNFINISHED = 10  # older ones are not offered any more
-
-T = TypeVar("T")
-
-Obstacle = Callable[[MediaItem], str]  # why an item may not be captioned now, or ""
-
-
-def no_obstacle(item: MediaItem) -> str:
-    return ""
+KEPT_UNFINISHED = 10  # older unfinished jobs are not listed
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A job that ended, or was ended, before all of its items had their turn."""
+    """A job that ended before all of its items had their turn."""
 
     operation: int
     title: str
@@ -64,33 +65,31 @@ class Unfinished:
     left: int  # items
     total: int
     created_at_s: float  # POSIX time
-    state: str  # "interrupted" by the end of its process, "stopped" or "failed"
+    state: State  # "interrupted" by the end of its process, "stopped" or "failed"
     reason: str
 
 
 class Journal:
-    """Any thread may call. All methods raise StateError when the database cannot be used.
-
-    An item whose caption stands is done, whether or not the journal heard of it: the change of the caption names its
-    job, and is committed in one step with its outcome. So outcomes can be written some at a time, and a process that
-    is killed in between loses none.
-    """
+    """Begins, ends, lists and reopens jobs. Any thread may call; every method may raise StateError."""
 
     def __init__(self, database: Database, captions: CaptionStore) -> None:
         self._database, self._captions = database, captions
-        self._recorders: dict[int, JobRecorder] = {}
-        self._guard = threading.Lock()  # of the next
-        self._ended: dict[int, tuple[JobOutcome, str]] = {}  # what is still to be written down
-        self._left: dict[int, int] = {}  # operation -> items left, of those that have ended
-        self._infos: dict[tuple, OperationInfo] = {}  # of those that will not change
+        self._guard = threading.Lock()  # of the next two
+        self._active: set[int] = set()  # jobs that this process began and whose end is not written yet
+        self._ended: dict[int, tuple[JobOutcome, str, Outcomes]] = {}  # ends that are still to be written
+        self._left: dict[int, int] = {}  # ended job -> number of items left
+        self._infos: dict[tuple, OperationInfo] = {}  # of operations that will not change
 
     def settle(self) -> None:
-        """At the start of the one program that runs jobs: what still says that it runs was cut short."""
+        """Mark the jobs that an earlier process left running as interrupted, or done if nothing is left of them.
+
+        To be called once at the start, by the one program that runs jobs.
+        """
         with self._database.transaction() as connection:
             interrupt_running_jobs(connection)
         self._reconcile_all()
         for row in unfinished_jobs(self._database):
-            if row["state"] == "interrupted" and not self._num_left(row):  # only its end was not written
+            if row["state"] == "interrupted" and not self._num_left(row):
                 with self._database.transaction() as connection:
                     close_unfinished(connection, row["id"], "done")
 
@@ -102,160 +101,137 @@ class Journal:
         resumes: int | None = None,
         losses: Mapping[str, int] | None = None,
     ) -> int:
-        """Write down a job with all of its items, before anything is done; returns its number.
+        """Record a job with all of its items before it starts, and return its number.
 
-        resumes: the job that it goes on with, which is then offered no more. Raises JobError when that was taken
-        up by another one already.
+        resumes: the unfinished job that it continues, which counts as resumed then. losses: item name -> replicas
+        lost with it so far. Raise JobError if the other job was resumed already.
         """
         self._write_ends()
-        request = {
-            "folder": str(folder),
-            "recursive": recursive,
-            "resumes": resumes,
-            "model": {"name": job.model.name, "specs": [asdict(spec) for spec in job.model.specs]},
-            "prompt": job.prompt,
-            "plan": asdict(job.plan),
-            "options": asdict(job.options),
-            "existing": job.existing,
-            "decoration": list(job.decoration),
-            "consent": job.consent,
-            **newest(self._database),
-        }
-        total = len(job.items)
-        count = f"{total:,} file{'' if total == 1 else 's'}"
-        title = f"{'Go on with' if resumes else 'Caption'} {count} with {storable(job.model.name)}"
+        request = request_for(job, folder, recursive, resumes, current_ids(self._database))
+        total, noun = len(job.items), "file" if resumes is None else "remaining file"
+        title = f"Caption {plural(total, noun)} with {escape_surrogates(job.model.name)}"
         listed = items_text(job.items)
         with self._database.transaction() as connection:
             if resumes is not None and not close_unfinished(connection, resumes, "resumed"):
                 raise JobError(f"job {resumes} has already been resumed or finished")
-            operation = begin_operation(connection, "job", title, folder, total, request)
-            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (operation, listed))
+            number = begin_operation(connection, "job", title, folder, total, request)
+            connection.execute("INSERT INTO job_lists VALUES (?, ?)", (number, listed))
             for name, num in (losses or {}).items():
-                connection.execute(*told(operation, name, state="waiting", losses=num))
+                connection.execute(*upsert_item(number, name, "waiting", losses=num))
             if resumes is None:
-                dismiss_failed_starts(connection, operation)
-        self._recorders[operation] = JobRecorder(self._database, operation)
-        return operation
-
-    def recorder(self, operation: int) -> JobRecorder:
-        """Of a job that this process has begun and not ended."""
-        return self._recorders[operation]
-
-    def is_active(self, operation: int) -> bool:
-        """Whether this process runs it or is about to."""
-        return operation in self._recorders and operation not in self._ended
-
-    def end(self, operation: int, outcome: JobOutcome, reason: str = "") -> None:
-        """What cannot be written now is kept, and written when somebody asks what is unfinished or begins a job."""
+                dismiss_failed_starts(connection, number)
         with self._guard:
-            self._ended[operation] = (outcome, redact(reason))
+            self._active.add(number)
+        return number
+
+    def is_active(self, job: int) -> bool:
+        """Return whether the job runs or waits in this process."""
+        with self._guard:
+            return job in self._active and job not in self._ended
+
+    def end(self, job: int, outcome: JobOutcome, reason: str, outcomes: Outcomes) -> None:
+        """Write the rest of the items' outcomes and the end of a job.
+
+        What cannot be written now is kept, and written when unfinished jobs are listed or a job begins.
+        """
+        with self._guard:
+            self._ended[job] = (outcome, redact(reason), outcomes)
         self._write_ends()
 
     def _write_ends(self) -> None:
         with self._guard:
             if not self._ended:
                 return
-            for operation, (outcome, reason) in list(self._ended.items()):
-                self._recorders[operation].flush()
+            for job, (outcome, reason, outcomes) in list(self._ended.items()):
+                outcomes.flush()
                 with self._database.transaction() as connection:
-                    end_operation(connection, operation, outcome, reason)
-                del self._ended[operation], self._recorders[operation]
+                    end_operation(connection, job, outcome, reason)
+                del self._ended[job]
+                self._active.discard(job)
             self._reconcile_all()
 
     def unfinished(self) -> list[Unfinished]:
-        """Jobs with items left that no process runs, the newest first: after a crash, a stop or a failure."""
+        """Return the jobs with items left that do not run, after a crash, a stop or a failure; the newest first."""
         try:
             self._write_ends()
         except StateError as error:
-            log.warning("a job that has ended is not offered yet: %s", error)
-        found = []
-        for row in self._offered():
-            about = json.loads(row["request_json"])
-            values = {name: row[name] for name in ("title", "total", "created_at_s", "state", "reason")}
-            left = self._num_left(row)
-            found.append(Unfinished(row["id"], folder=Path(about["folder"]), left=left, **values))
-        return found
+            log.warning("a job that has ended is not listed yet: %s", error)
+        return [
+            Unfinished(
+                operation=row["id"],
+                title=row["title"],
+                folder=Path(json.loads(row["request_json"])["folder"]),
+                left=self._num_left(row),
+                total=row["total"],
+                created_at_s=row["created_at_s"],
+                state=row["state"],
+                reason=row["reason"],
+            )
+            for row in self._listed()
+        ]
 
     def reopen(
-        self, operation: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle
+        self, job: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle
     ) -> tuple[Job, dict[str, int]]:
-        """The same job over what is left of it, and how many replicas each of these items has cost already.
+        """Return the rest of an unfinished job, and for each of its items the replicas lost with it, if any.
 
-        obstacle: why an item may not be captioned now, else "". Such items are left out for good, and so are those
-        of which cannot be told whether their caption was written. Raises JobError when it is not unfinished.
+        find_model: see `JobRunner.resume`. obstacle: why an item may not be captioned now, or "". Items with an
+        obstacle are skipped for good, and so are those whose caption may or may not have been written.
+        Raise JobError if the job is not unfinished or nothing is left of it.
         """
         self._write_ends()
-        about = request_of(self._database, operation)
-        if not is_unfinished(self._database, operation):
-            raise JobError(f"job {operation} cannot be resumed: it is running, finished or already resumed")
-        self._captions.settle(operation)
-        self._reconcile(operation, about)
-        items = items_left(self._database, operation, about)
-        left_out, why = self._leave_out(operation, items, obstacle)
-        items = [item for item in items if item.name not in left_out]
-        costly = losses_of(self._database, operation)
-        losses = {item.name: costly[name] for item in items if (name := storable(item.name)) in costly}
-        if not items and left_out:
-            raise JobError(f"nothing is left of job {operation} but what cannot be captioned now: {why}")
+        request: JobRequest = request_of(self._database, job)
+        if not is_unfinished(self._database, job):
+            raise JobError(f"job {job} cannot be resumed: it is running, finished or already resumed")
+        self._captions.settle(job)
+        self._reconcile(job)
+        items = items_left(self._database, job, request)
+        skipped = self._skip_obstructed(job, items, obstacle)
+        items = [item for item in items if item.name not in skipped]
+        if not items and skipped:
+            name, reason = next(iter(skipped.items()))
+            raise JobError(f"none of the remaining files of job {job} can be captioned now: {name}: {reason}")
         if not items:
-            raise JobError(f"nothing is left of job {operation}: all of its files have been captioned since")
-        specs = tuple(_build(ModelSpec, spec) for spec in about["model"]["specs"])
-        job = Job(
-            items=tuple(items),
-            model=Model(about["model"]["name"], find_model(specs[0].source), specs),
-            prompt=about["prompt"],
-            plan=_build(SamplePlan, about["plan"]),
-            options=_build(GenerationOptions, about["options"]),
-            existing=about["existing"],
-            decoration=Decoration(*about["decoration"]),
-            consent=about["consent"],
-        )
-        return job, losses
+            raise JobError(f"nothing is left of job {job}: all of its files have been captioned since")
+        return rebuild_job(request, items, find_model), losses_of(self._database, job, items)
 
-    def folder_of(self, operation: int) -> tuple[Path, bool]:
-        """(the folder of a job, whether its subfolders were included). Raises JobError for an unknown number."""
-        about = request_of(self._database, operation)
-        return Path(about["folder"]), about["recursive"]
+    def folder_of(self, job: int) -> tuple[Path, bool]:
+        """Return the folder of a job, and whether its subfolders were included. Raise JobError if it is unknown."""
+        request: JobRequest = request_of(self._database, job)
+        return Path(request["folder"]), request["recursive"]
 
-    def dismiss(self, operation: int) -> None:
-        """Offer it no more. Its captions stay as they are."""
+    def dismiss(self, job: int) -> None:
+        """List an unfinished job no longer. Its captions stay as they are."""
         with self._database.transaction() as connection:
-            close_unfinished(connection, operation, "dismissed")
+            close_unfinished(connection, job, "dismissed")
 
     def recent(self, limit: int = 50) -> list[OperationInfo]:
         """Return the latest jobs, bulk edits and undos, the latest first."""
         return recent_operations(self._database, limit, self._infos)
 
-    def _offered(self) -> list[Row]:
+    def _listed(self) -> list[Row]:
         rows = (row for row in unfinished_jobs(self._database) if self._num_left(row))
         return list(itertools.islice(rows, KEPT_UNFINISHED))
 
     def _num_left(self, row: Row) -> int:
-        operation = row["id"]
-        if operation not in self._left:
-            self._left[operation] = row["total"] - count_ended(self._database, operation)
-        return self._left[operation]
+        job = row["id"]
+        if job not in self._left:
+            self._left[job] = row["total"] - count_ended(self._database, job)
+        return self._left[job]
 
     def _reconcile_all(self) -> None:
-        for row in self._offered():
-            self._reconcile(row["id"], json.loads(row["request_json"]))
+        for row in self._listed():
+            self._reconcile(row["id"])
 
-    def _reconcile(self, operation: int, about: dict) -> None:
-        if reconcile(self._database, operation, about):
-            self._left.pop(operation, None)
+    def _reconcile(self, job: int) -> None:
+        if reconcile(self._database, job, request_of(self._database, job)):
+            self._left.pop(job, None)
 
-    def _leave_out(self, operation: int, items: list[MediaItem], obstacle: Obstacle) -> tuple[set[str], str]:
-        """Skip what `reopen` leaves out; returns the names, and the first one with its reason."""
-        left_out = leave_out(self._database, operation, items, obstacle)
-        if not left_out:
-            return set(), ""
-        self._left.pop(operation, None)
-        item, reason = left_out[0]
-        count = "1 file of job %d is" if len(left_out) == 1 else f"{len(left_out):,} files of job %d are"
-        log.warning(f"{count} left out: %s: %s", operation, item.name, reason)
-        return {left.name for left, _ in left_out}, f"{item.name}: {reason}"
-
-
-def _build(kind: type[T], values: dict) -> T:
-    """A dataclass from what another version of the program may have written down."""
-    return kind(**{name: values[name] for name in kind.__dataclass_fields__ if name in values})
+    def _skip_obstructed(self, job: int, items: list[MediaItem], obstacle: Obstacle) -> dict[str, str]:
+        """Skip the items that cannot be captioned now; return their names with the reasons."""
+        skipped = skip_obstructed(self._database, job, items, obstacle)
+        if skipped:
+            self._left.pop(job, None)
+            name, reason = next(iter(skipped.items()))
+            log.warning("job %d: skipped %s: %s: %s", job, plural(len(skipped), "file"), name, reason)
+        return skipped

@@ -10,11 +10,13 @@ from pathlib import Path
 from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionerError, JobError, StateError
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.events import Event, JobEnded, JobQueued, JobStarted, ReplicaChanged
+from captioner.jobs.events import Event, JobEnded, JobOutcome, JobQueued, JobStarted, ReplicaChanged
 from captioner.jobs.job import FindModel, Job, Model
-from captioner.jobs.journal import Journal, Obstacle, no_obstacle
+from captioner.jobs.journal import Journal
+from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.run import Run, Stopped
 from captioner.jobs.throughput import SpeedStore
+from captioner.jobs.unfinished import Obstacle, no_obstacle
 from captioner.replicas.pool import ReplicaPool
 from captioner.system.database import Database
 
@@ -30,8 +32,7 @@ class JobRunner:
         """`database` holds the journal and the measured speeds."""
         self.journal = Journal(database, store)  # to look up jobs; only this class begins and ends them
         self.speeds = SpeedStore(database)
-        self._log, self._store, self._pool = event_log, store, pool or ReplicaPool()
-        self._ready: set[str] = set()
+        self._log, self._store, self._database, self._pool = event_log, store, database, pool or ReplicaPool()
         self._ids = itertools.count(-1, -1)  # of jobs outside the journal; the others have positive numbers
         self._stops: dict[int, threading.Event] = {}
         self._waiting: set[int] = set()
@@ -86,7 +87,7 @@ class JobRunner:
                 return False
             self._waiting.remove(number)
             del self._stops[number]
-        self._end(number, JobEnded(job=number, outcome="stopped"))
+        self._end(Outcomes(number, self._log, None), number, "stopped")
         return True
 
     def follow(self, number: int, cursor: int = 0) -> Iterator[Event]:
@@ -122,37 +123,42 @@ class JobRunner:
             if number not in self._waiting:
                 return
             self._waiting.remove(number)
-        about = {"total": len(job.items), "model": job.model.name, "saves": job.save}
-        self._log.append(JobStarted(job=number, **about))
-        recorder = self.journal.recorder(number) if number > 0 else None
-        owned = (self._log, self._store, self._pool, self._ready)
-        run = Run(number, job, stop, *owned, recorder=recorder, losses=dict(losses))
-        try:
-            run.run()
-            ended = run.end("stopped" if stop.is_set() else "failed" if run.lost_reason else "done", run.lost_reason)
-        except Stopped:
-            ended = run.end("stopped")
-        except CaptionerError as error:
-            ended = run.end("failed", str(error))
-        except Exception as error:  # a fault of ours ends this job, never the thread behind all jobs
-            log.exception("job %d failed", number)
-            ended = run.end("failed", f"internal error: {type(error).__name__}: {error}")
+        self._log.append(JobStarted(job=number, total=len(job.items), model=job.model.name, saves=job.save))
+        operation = number if number > 0 else None
+        outcomes = Outcomes(number, self._log, self._database if operation else None)
+        run = Run(job, operation, stop, self._log, self._store, self._pool, outcomes, dict(losses))
+        outcome, reason = self._outcome_of(run)
         if job.save:  # before the event: its readers may estimate the next job
             self.speeds.record(job.model.specs, job.plan, run.meter)
         with self._lock:
             del self._stops[number]
-        self._end(number, ended)
+        self._end(outcomes, number, outcome, reason)
 
-    def _end(self, number: int, ended: JobEnded) -> None:
-        """In the journal, then in the events."""
+    @staticmethod
+    def _outcome_of(run: Run) -> tuple[JobOutcome, str]:
+        """Run a job; return its outcome and the reason of a failure."""
+        try:
+            run.run()
+        except Stopped:
+            return "stopped", ""
+        except CaptionerError as error:
+            return "failed", str(error)
+        except Exception as error:  # a bug ends this job, never the thread behind all jobs
+            log.exception("a job failed")
+            return "failed", f"internal error: {type(error).__name__}: {error}"
+        if run.stop.is_set():
+            return "stopped", run.lost_reason
+        return ("failed", run.lost_reason) if run.lost_reason else ("done", "")
+
+    def _end(self, outcomes: Outcomes, number: int, outcome: JobOutcome, reason: str = "") -> None:
+        """Record the end of a job in the journal, then emit it."""
         try:
             if number > 0:
-                self.journal.end(number, ended.outcome, ended.reason)
-        except StateError as error:  # the captions are safe; the next start finds out what became of the rest
+                self.journal.end(number, outcome, reason, outcomes)
+        except StateError as error:  # the captions are safe; the next start finds out what happened to the rest
             log.warning("the end of job %d is not recorded: %s", number, error)
-        self._log.append(ended)
+        self._log.append(outcomes.end(outcome, reason))
 
     def _close_pool(self) -> None:
-        self._ready.clear()
         for name in self._pool.close():
             self._log.append(ReplicaChanged(replica=name, state="closed"))

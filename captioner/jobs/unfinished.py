@@ -1,123 +1,135 @@
-"""What is left of a job: of its list in job_lists, all without an outcome in job_items. Every one may raise StateError.
+"""Queries for the unfinished items of a job. Every function raises StateError.
 
-The list is one document, since a job may begin with 50,000 files; only what was told of an item has a row.
+The items of a job are one document in job_lists, since a job may begin with 50,000 files. Only items that something
+happened to have a row in job_items; an item is unfinished if it has no row or one without an outcome.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from captioner.jobs.recorder import storable, told
-from captioner.system.database import Database, path_text
+from captioner.jobs.outcomes import ItemState, upsert_item
+from captioner.jobs.request import JobRequest
+from captioner.system.database import Database, escape_surrogates, path_text
 from captioner.values import MediaItem
 
-UNDECIDED = "whether its caption was written cannot be told now"
+UNDECIDED = "cannot determine whether its caption was written"
 
-_ENDED = "state NOT IN ('waiting', 'running')"
+Obstacle = Callable[[MediaItem], str]  # why an item may not be captioned now, or ""
+
+_HAS_OUTCOME = "state NOT IN ('waiting', 'running')"
 
 
-def count_ended(database: Database, operation: int) -> int:
+class _Outcome(NamedTuple):
+    state: ItemState
+    reason: str
+    time_s: float  # POSIX time
+
+
+def no_obstacle(item: MediaItem) -> str:
+    """Return "": any item may be captioned."""
+    return ""
+
+
+def count_ended(database: Database, job: int) -> int:
     """Return how many items of a job have an outcome."""
-    ((num,),) = database.rows(f"SELECT count(*) FROM job_items WHERE operation = ? AND {_ENDED}", (operation,))
+    ((num,),) = database.rows(f"SELECT count(*) FROM job_items WHERE operation = ? AND {_HAS_OUTCOME}", (job,))
     return num
 
 
 def items_text(items: Iterable[MediaItem]) -> str:
-    """For job_lists: what `items_left` reads again, given the folder."""
+    """Return the document for job_lists that `items_left` reads."""
     return json.dumps([item[2:] for item in items], separators=(",", ":"))
 
 
-def items_left(database: Database, operation: int, about: dict) -> list[MediaItem]:
-    """In the order of the job. about: what the job was asked for."""
-    root, folders = Path(about["folder"]), {}
-    sql = f"SELECT name FROM job_items WHERE operation = ? AND {_ENDED}"
-    ended = {row["name"] for row in database.rows(sql, (operation,))}
-    ((text,),) = database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
+def items_left(database: Database, job: int, request: JobRequest) -> list[MediaItem]:
+    """Return the unfinished items in the order of the job."""
+    root = Path(request["folder"])
+    folders: dict[str, Path] = {}  # shared by the items, which saves memory
+    rows = database.rows(f"SELECT name FROM job_items WHERE operation = ? AND {_HAS_OUTCOME}", (job,))
+    ended = {row["name"] for row in rows}
+    ((text,),) = database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (job,))
     found = []
     for fields in json.loads(text):
         parent, _, filename = fields[0].rpartition("/")
         if parent not in folders:
             folders[parent] = root / parent
-        if storable(fields[0]) not in ended:
+        if escape_surrogates(fields[0]) not in ended:
             found.append(MediaItem(folders[parent], filename, *fields))
     return found
 
 
-def losses_of(database: Database, operation: int) -> dict[str, int]:
-    """Name of an item as in job_items -> replicas that it has cost, where that is any."""
-    rows = database.rows("SELECT name, losses FROM job_items WHERE operation = ? AND losses > 0", (operation,))
-    return {row["name"]: row["losses"] for row in rows}
+def losses_of(database: Database, job: int, items: Iterable[MediaItem]) -> dict[str, int]:
+    """Return item name -> number of replicas lost with it, for those of `items` with a loss."""
+    rows = database.rows("SELECT name, losses FROM job_items WHERE operation = ? AND losses > 0", (job,))
+    losses = {row["name"]: row["losses"] for row in rows}
+    return {item.name: losses[key] for item in items if (key := escape_surrogates(item.name)) in losses}
 
 
-def reconcile(database: Database, operation: int, about: dict) -> bool:
-    """Give an outcome to the items whose captions were written since the job began, by itself or by anything.
+def reconcile(database: Database, job: int, request: JobRequest) -> bool:
+    """Give an outcome to the items whose captions were written since the job began, by this job or anything else.
 
-    Returns whether anything was written since.
+    Return False if no caption at all was written since.
     """
-    touched = _touched_since(database, operation, about)
-    if not touched:
+    outcomes = _outcomes_since(database, job, request)
+    if not outcomes:
         return False
-    news = []
-    for item in items_left(database, operation, about):
-        key = path_text(item.caption_path)
-        if key in touched:
-            news.append((item, *touched[key]))
-    _end_items(database, operation, news)
+    items = {item.name: path_text(item.caption_path) for item in items_left(database, job, request)}
+    _end_items(database, job, {name: outcomes[key] for name, key in items.items() if key in outcomes})
     return True
 
 
-def leave_out(
-    database: Database, operation: int, items: Iterable[MediaItem], obstacle: Callable[[MediaItem], str]
-) -> list[tuple[MediaItem, str]]:
-    """Skip the items left that have an obstacle, or whose change is undecided; returns them with the reasons."""
+def skip_obstructed(database: Database, job: int, items: Iterable[MediaItem], obstacle: Obstacle) -> dict[str, str]:
+    """Skip the items with an obstacle or an undecided change; return their names with the reasons."""
     sql = "SELECT caption_path FROM caption_changes WHERE operation = ? AND made = 0"
-    undecided = {row["caption_path"] for row in database.rows(sql, (operation,))}
-    left_out = []
+    undecided = {row["caption_path"] for row in database.rows(sql, (job,))}
+    skipped = {}
     for item in items:
         unknown = undecided and path_text(item.caption_path) in undecided
         if reason := UNDECIDED if unknown else obstacle(item):
-            left_out.append((item, reason))
-    _end_items(database, operation, [(item, "skipped", reason, time.time()) for item, reason in left_out])
-    return left_out
+            skipped[item.name] = reason
+    now_s = time.time()
+    _end_items(database, job, {name: _Outcome("skipped", reason, now_s) for name, reason in skipped.items()})
+    return skipped
 
 
-def _end_items(database: Database, operation: int, news: list[tuple[MediaItem, str, str, float]]) -> None:
-    """news: (item, state, reason, POSIX time)."""
-    if not news:
+def current_ids(database: Database) -> tuple[int, int]:
+    """Return the highest row ids (of caption changes, of made captions), so that later changes can be recognized."""
+    (row,) = database.rows(
+        "SELECT (SELECT coalesce(max(id), 0) FROM caption_changes), (SELECT coalesce(max(id), 0) FROM captions_made)"
+    )
+    return row[0], row[1]
+
+
+def _end_items(database: Database, job: int, outcomes: Mapping[str, _Outcome]) -> None:
+    if not outcomes:
         return
     with database.transaction() as connection:
-        for item, state, reason, time_s in news:
-            connection.execute(*told(operation, item.name, state=state, reason=storable(reason), ended_at_s=time_s))
+        for name, (state, reason, time_s) in outcomes.items():
+            connection.execute(*upsert_item(job, name, state, reason=escape_surrogates(reason), ended_at_s=time_s))
 
 
-def newest(database: Database) -> dict[str, int]:
-    """What a caption changed or made from now on has a greater number than."""
-    (row,) = database.rows(
-        "SELECT (SELECT coalesce(max(id), 0) FROM caption_changes) AS newest_change, "
-        "(SELECT coalesce(max(id), 0) FROM captions_made) AS newest_made"
-    )
-    return dict(row)
-
-
-def _touched_since(database: Database, operation: int, about: dict) -> dict[str, tuple[str, str, float]]:
-    """Key of a caption -> (state, reason, POSIX time) of the item that it belongs to."""
-    touched = {}
+def _outcomes_since(database: Database, job: int, request: JobRequest) -> dict[str, _Outcome]:
+    """Return the key of each caption file that was written since the job began, with the outcome of its item."""
+    outcomes: dict[str, _Outcome] = {}
     rows = database.rows(
         "SELECT caption_path, operation, changed_at_s FROM caption_changes WHERE id > ? AND made = 1",
-        (about["newest_change"],),
+        (request["newest_change"],),
     )
     for row in rows:
-        own = row["operation"] == operation
-        outcome = ("done", "") if own else ("skipped", "its caption was changed since")
-        if own or row["caption_path"] not in touched:
-            touched[row["caption_path"]] = (*outcome, row["changed_at_s"])
-    rows = database.rows(  # also where the new text was that of the file already, so that nothing changed
+        if row["operation"] == job:
+            outcomes[row["caption_path"]] = _Outcome("done", "", row["changed_at_s"])
+        else:
+            skipped = _Outcome("skipped", "its caption was changed since", row["changed_at_s"])
+            outcomes.setdefault(row["caption_path"], skipped)
+    rows = database.rows(  # also where the new text equals the old one, so that no change was recorded
         "SELECT caption_path, outcome, job, created_at_s FROM captions_made WHERE id > ? AND outcome != 'pending'",
-        (about["newest_made"],),
+        (request["newest_made"],),
     )
     for row in rows:
-        own = row["job"] == str(operation) and row["outcome"] == "written"
-        outcome = ("done", "") if own else ("skipped", "it was captioned since")
-        touched.setdefault(row["caption_path"], (*outcome, row["created_at_s"]))
-    return touched
+        own = row["job"] == str(job) and row["outcome"] == "written"
+        outcome = _Outcome("done" if own else "skipped", "" if own else "it was captioned since", row["created_at_s"])
+        outcomes.setdefault(row["caption_path"], outcome)
+    return outcomes

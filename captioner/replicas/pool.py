@@ -1,71 +1,94 @@
-"""The replicas that are alive now or will be again, and one queue of all that they say."""
+"""The replicas that are alive now or will be started again, and one queue of all their events."""
 
+import contextlib
 import math
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captioner.replicas.process import ProcessReplica
-from captioner.replicas.protocol import Lost, Replica, ReplicaEvent
+from captioner.replicas.protocol import Lost, Ready, Replica, ReplicaEvent
 from captioner.values import ModelSpec
 
 PUMP_INTERVAL_S = 0.2
-MAX_FAILURES = 3  # in a row: lost on start, or with all its work undone
-MAX_LOSSES = 12  # in a row, those included for which an item is to blame
-FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # after the first loss, which is made good at once; doubled each time
+MAX_FAILURES = 3  # losses in a row, on start or without an answer, for which no item is to blame
+MAX_LOSSES = 12  # losses in a row, also those for which an item is to blame
+FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # before the second restart, doubled each time; the first comes at once
 
 StartReplica = Callable[[str, ModelSpec, Path, int], Replica]
 
 
 @dataclass(eq=False)
 class _Seat:
-    """One place of the pool: the replica there, or when the next one comes."""
+    """One place of the pool: its replica, or when the next one will be started."""
 
     spec: ModelSpec
     folder: Path
     num_threads: int
     replica: Replica | None = None
+    ready: bool = False  # the replica's model is loaded
     proven: bool = False  # a replica of this spec has answered
     failures: int = 0
     losses: int = 0
     restart_s: float = math.inf  # monotonic
 
+    @property
+    def restarting(self) -> bool:
+        return self.restart_s < math.inf
+
 
 class ReplicaPool:
     """Keeps replicas between jobs; starts and ends them as the wanted specs change. Used by one thread.
 
-    What is lost comes back: at once, then after 1, 2, 4 ... seconds, until it has failed MAX_FAILURES times in a row.
+    A lost replica is started again: at once, then after 1, 2, 4 ... seconds, until it failed MAX_FAILURES times in a
+    row.
     """
 
     def __init__(self, start: StartReplica = ProcessReplica) -> None:
         self._start = start
         self._seats: dict[str, _Seat] = {}
-        self.closing = threading.Event()  # set by any thread: what runs is not worth waiting for
-        self.inbox: queue.Queue[tuple[Replica, ReplicaEvent]] = queue.Queue()
+        self.closing = threading.Event()  # set by any thread: the replicas will be ended without waiting for them
+        self._inbox: queue.Queue[tuple[Replica, ReplicaEvent]] = queue.Queue()
 
     @property
     def replicas(self) -> list[Replica]:
         return [seat.replica for seat in self._seats.values() if seat.replica]
 
     @property
-    def restarting(self) -> bool:
-        """Whether a lost replica will be started again."""
-        return any(seat.restart_s < math.inf for seat in self._seats.values())
+    def ready(self) -> list[Replica]:
+        """The replicas whose model is loaded."""
+        return [seat.replica for seat in self._seats.values() if seat.replica and seat.ready]
+
+    @property
+    def loading(self) -> bool:
+        """True while a replica loads its model or will be started again."""
+        return any(seat.restarting or (seat.replica and not seat.ready) for seat in self._seats.values())
 
     @property
     def num_expected(self) -> int:
-        """Replicas that are there or will be started again."""
-        return sum(bool(seat.replica) or seat.restart_s < math.inf for seat in self._seats.values())
+        """The number of replicas that are alive or will be started again."""
+        return sum(bool(seat.replica) or seat.restarting for seat in self._seats.values())
+
+    def events(self, timeout_s: float) -> Iterator[tuple[Replica, ReplicaEvent]]:
+        """Yield all events that arrived, waiting up to `timeout_s` for the first. Drops those of ended replicas."""
+        with contextlib.suppress(queue.Empty):
+            replica, event = self._inbox.get(timeout=timeout_s)
+            while True:
+                seat = self._seats.get(replica.name)
+                if seat and seat.replica is replica:
+                    seat.ready = seat.ready or isinstance(event, Ready)
+                    yield replica, event
+                replica, event = self._inbox.get_nowait()
 
     def ensure(self, specs: tuple[ModelSpec, ...], folder: Path) -> tuple[list[Replica], list[str]]:
-        """Make the pool hold exactly one replica a spec. Returns the new replicas and the names of the ended ones.
+        """Make the pool hold one replica for each spec. Return the new replicas and the names of the ended ones.
 
-        Whatever differs in any option that shapes the model is ended first, so that its memory is free. Who was given
-        up gets a new chance.
+        Replicas of another model or with other options are ended first, so that their memory is free. A replica that
+        was given up is tried again.
         """
         wanted = {_name(i, spec, specs): spec for i, spec in enumerate(specs)}
         ended = [name for name, seat in self._seats.items() if wanted.get(name) != seat.spec or seat.folder != folder]
@@ -82,19 +105,19 @@ class ReplicaPool:
         return started, ended
 
     def restart_due(self) -> list[Replica]:
-        """Start those whose time has come; returns them."""
+        """Start the replicas that are due to be started again, and return them."""
         now_s = time.monotonic()
         return [self._fill(name) for name, seat in self._seats.items() if seat.restart_s <= now_s]
 
     def answered(self, replica: Replica) -> None:
-        """It works: what it failed at before counts no more."""
+        """Note that the replica works; its earlier failures no longer count."""
         seat = self._seats[replica.name]
         seat.proven, seat.failures, seat.losses = True, 0, 0
 
     def lost(self, replica: Replica, final: bool = False, blameless: bool = False) -> None:
-        """End what may be left of it, and plan its successor.
+        """End what may be left of a lost replica, and plan when to start the next one.
 
-        final: no other would fare better. blameless: an item was to blame.
+        final: another one would fail in the same way. blameless: an item caused the loss.
         """
         seat = self._seats[replica.name]
         seat.replica = None
@@ -107,7 +130,7 @@ class ReplicaPool:
         seat.restart_s = time.monotonic() + min(delay_s, MAX_DELAY_S)
 
     def close(self) -> list[str]:
-        """End all replicas; returns their names."""
+        """End all replicas and return their names."""
         names = list(self._seats)
         closing = [threading.Thread(target=replica.close, name=f"close {replica.name}") for replica in self.replicas]
         for thread in closing:
@@ -119,7 +142,7 @@ class ReplicaPool:
 
     def _fill(self, name: str) -> Replica:
         seat = self._seats[name]
-        seat.restart_s = math.inf
+        seat.restart_s, seat.ready = math.inf, False
         seat.replica = self._start(name, replace(seat.spec), seat.folder, seat.num_threads)
         threading.Thread(target=self._pump, args=(seat.replica,), name=f"pump {name}", daemon=True).start()
         return seat.replica
@@ -127,17 +150,17 @@ class ReplicaPool:
     def _pump(self, replica: Replica) -> None:
         while True:
             for event in replica.events(PUMP_INTERVAL_S):
-                self.inbox.put((replica, event))
+                self._inbox.put((replica, event))
                 if isinstance(event, Lost):
                     return
 
 
 def _num_cores() -> int:
-    """That this process may use; a container or a scheduler may have given it fewer than there are."""
+    """Return how many cores this process may use; a container or a scheduler may allow fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(index: int, spec: ModelSpec, specs: tuple[ModelSpec, ...]) -> str:
-    """The device; with a number behind it when several replicas share one."""
+    """Return the device of a spec, with a number if an earlier spec has the same device: "cpu", "cpu #2"."""
     before = sum(other.device == spec.device for other in specs[:index])
     return f"{spec.device} #{before + 1}" if before else spec.device

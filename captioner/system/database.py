@@ -225,9 +225,14 @@ class Database:
             raise StateError(f"{self.path} is damaged ({error}); move it away to start with a new one") from error
 
 
+def escape_surrogates(text: str) -> str:
+    """Return text that SQLite can hold: bytes of a file name that are not UTF-8 become \\x escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def path_text(path: Path) -> str:
     """What stands for a path in the database. Names that are no text keep their bytes as \\x escapes."""
-    return str(path.absolute()).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return escape_surrogates(str(path.absolute()))
 
 
 def text_path(text: str) -> Path:

@@ -29,7 +29,7 @@ from captioner.values import GenerationOptions, ModelSpec, SamplePlan
 from tests.support.faulty_replica import FaultyReplica
 
 PLAN = SamplePlan(max_frames=4, min_frames=2, frame_size=64)
-POISON = "it cost 2 replicas, so it is left out; the last: "
+POISON = "skipped after crashing 2 workers (last error: {})"
 NUM_HEALTHY = 12
 
 
@@ -158,7 +158,7 @@ def test_item_that_brings_replicas_down_is_found_among_innocent_ones(bench, tabl
     guilty = add(bench, still, f"{fault} among the good")
     outcome = bench.run()
     check(table, f"{fault}, one item", outcome, guilty)
-    assert set(outcome.failed.values()) == {POISON + reason}
+    assert set(outcome.failed.values()) == {POISON.format(reason)}
     assert len(outcome.losses) == 2
 
 

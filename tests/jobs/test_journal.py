@@ -20,12 +20,12 @@ from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import JobQueued
 from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.journal import KEPT_UNFINISHED, Journal
-from captioner.jobs.recorder import storable
+from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.runner import JobRunner
 from captioner.media.discover import discover
 from captioner.replicas.pool import ReplicaPool
 from captioner.services import Services
-from captioner.system.database import Database
+from captioner.system.database import Database, escape_surrogates
 from captioner.system.roots import Roots
 from captioner.values import Caption, GenerationOptions, MediaItem, ModelSpec, SamplePlan
 from tests.jobs.test_runner import ScriptedReplica, finish
@@ -52,6 +52,12 @@ class State:
         state.journal.settle()
         return state
 
+    def outcomes(self, operation: int) -> Outcomes:
+        return Outcomes(operation, EventLog(), self.database)
+
+    def end(self, operation: int, outcome: str, reason: str = "", outcomes: Outcomes | None = None) -> None:
+        self.journal.end(operation, outcome, reason, outcomes or self.outcomes(operation))
+
     def find_model(self, source: str) -> FindModel:
         return lambda on_bytes: self.found.append(source)
 
@@ -65,7 +71,10 @@ class State:
         ((listed,),) = self.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
         rows = self.database.rows("SELECT name, state FROM job_items WHERE operation = ?", (operation,))
         told = {row["name"]: row["state"] for row in rows}
-        return {storable(fields[0]): told.get(storable(fields[0]), "waiting") for fields in json.loads(listed)}
+        return {
+            escape_surrogates(fields[0]): told.get(escape_surrogates(fields[0]), "waiting")
+            for fields in json.loads(listed)
+        }
 
 
 @pytest.fixture
@@ -113,12 +122,12 @@ def test_job_is_reopened_as_it_was_asked_for(state, clips):
 
 def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
     number, items = begin(state, clips)
-    recorder = state.journal.recorder(number)
+    outcomes = state.outcomes(number)
     state.write(number, items[0])  # written, and killed before the journal heard of it
-    recorder.started(items[1], "cpu")
-    recorder.skipped(items[2], "has a caption")
-    recorder.failed(items[3], "broken")
-    recorder.flush()
+    outcomes.started(items[1], "cpu")
+    outcomes.skipped(items[2], "has a caption")
+    outcomes.failed(items[3], "broken")
+    outcomes.flush()
     assert state.journal.unfinished() == []  # it runs
     state = state.again()
     (job,) = state.journal.unfinished()
@@ -175,8 +184,8 @@ def test_item_whose_caption_cannot_be_told_is_left_out(state, clips, caplog):
     again, _ = state.reopen(number)
     assert again.items == items[1:]
     (row,) = state.database.rows("SELECT state, reason FROM job_items WHERE name = '1.mp4'")
-    assert tuple(row) == ("skipped", "whether its caption was written cannot be told now")
-    assert "1 file of job 1 is left out: 1.mp4: whether its caption was written cannot be told now" in caplog.text
+    assert tuple(row) == ("skipped", "cannot determine whether its caption was written")
+    assert "job 1: skipped 1 file: 1.mp4: cannot determine whether its caption was written" in caplog.text
 
 
 def test_caption_equal_to_the_old_one_is_done_too(state, clips):
@@ -189,11 +198,11 @@ def test_caption_equal_to_the_old_one_is_done_too(state, clips):
 
 def test_captions_written_since_by_anyone_are_left_alone(state, clips):
     number, items = begin(state, clips)
-    state.journal.end(number, "stopped")
+    state.end(number, "stopped")
     state.captions.save(items[0].caption_path, "By hand.")
     later, _ = begin(state, clips)
     state.write(later, items[1])
-    state.journal.end(later, "stopped")
+    state.end(later, "stopped")
     assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(later, 5), (number, 4)]
     assert state.reopen(number)[0].items == items[2:]
     assert state.items(number)["2.mp4"] == "skipped"
@@ -201,12 +210,13 @@ def test_captions_written_since_by_anyone_are_left_alone(state, clips):
 
 def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, clips):
     number, items = begin(state, clips)
-    state.journal.end(number, "stopped")
+    state.end(number, "stopped")
     later, _ = begin(state, clips)
+    outcomes = state.outcomes(later)
     for item in items:
         state.write(later, item)
-        state.journal.recorder(later).done(item, None, "cpu")
-    state.journal.end(later, "done")
+        outcomes.done(item, "A new text.", Caption("A new text.", "m", "p", OPTIONS), "cpu")
+    state.end(later, "done", outcomes=outcomes)
     assert state.journal.unfinished() == []
     with pytest.raises(JobError, match=f"nothing is left of job {number}"):
         state.reopen(number)
@@ -225,7 +235,7 @@ def test_job_killed_when_all_was_done_is_done(state, clips):
 
 def test_losses_outlive_the_process(state, clips):
     number, items = begin(state, clips)
-    state.journal.recorder(number).given_back(items[1], 1)
+    state.outcomes(number).given_back(items[1], 1)
     state = state.again()
     job, losses = state.reopen(number)
     assert losses == {items[1].name: 1}
@@ -236,7 +246,7 @@ def test_losses_outlive_the_process(state, clips):
 
 def test_job_is_resumed_once(state, clips):
     number, _ = begin(state, clips)
-    state.journal.end(number, "failed", "out of memory")
+    state.end(number, "failed", "out of memory")
     assert [(job.state, job.reason) for job in state.journal.unfinished()] == [("failed", "out of memory")]
     job, _ = state.reopen(number)
     resumed = state.journal.begin(job, clips, True, number)
@@ -244,11 +254,11 @@ def test_job_is_resumed_once(state, clips):
         state.journal.begin(job, clips, True, number)
     assert len(state.database.rows("SELECT id FROM operations")) == 2
     assert state.journal.unfinished() == []
-    state.journal.end(resumed, "stopped")
+    state.end(resumed, "stopped")
     assert [job.operation for job in state.journal.unfinished()] == [resumed]
-    assert [(job.id, job.state, job.title[:10]) for job in state.journal.recent()] == [
-        (resumed, "stopped", "Go on with"),
-        (number, "resumed", "Caption 6 "),
+    assert [(job.id, job.state, job.title) for job in state.journal.recent()] == [
+        (resumed, "stopped", "Caption 6 remaining files with A Model"),
+        (number, "resumed", "Caption 6 files with A Model"),
     ]
 
 
@@ -257,7 +267,7 @@ def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
     for number in (dismissed, undone, finished):
         items = make_job(clips).items
         state.write(number, items[0], text=f"Text {number}.")
-        state.journal.end(number, "done" if number == finished else "stopped")
+        state.end(number, "done" if number == finished else "stopped")
     state.captions.undo(finished)
     state.journal.dismiss(dismissed)
     assert [job.operation for job in state.journal.unfinished()] == [undone]
@@ -280,7 +290,7 @@ def test_names_that_are_no_text_come_back(state, tmp_path):
     (folder / r"a\xfe.mp4").write_bytes(b"x")
     number, items = begin(state, folder)
     state.write(number, items[0])
-    state.journal.recorder(number).given_back(items[1], 1)
+    state.outcomes(number).given_back(items[1], 1)
     state = state.again()
     job, losses = state.reopen(number)
     assert (job.items, losses) == (items[1:], {items[1].name: 1})
@@ -297,7 +307,7 @@ def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_p
     began_s = time.process_time()
     number = state.journal.begin(job, tmp_path, False)
     begin_s = time.process_time() - began_s
-    state.journal.end(number, "stopped")
+    state.end(number, "stopped")
     began_s = time.process_time()
     again, _ = state.reopen(number)
     reopen_s = time.process_time() - began_s
@@ -307,18 +317,20 @@ def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_p
     assert reopen_s < 1.5
 
 
-def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, clips, monkeypatch):
+def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, clips, caplog):
     number, items = begin(state, clips)
-    recorder = state.journal.recorder(number)
+    outcomes = state.outcomes(number)
     state.database._connection.execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(state.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    outcomes.given_back(items[0], 1)
+    assert "what happened to 1.mp4 is not recorded yet: cannot use the database" in caplog.text
+    outcomes.failed(items[1], "broken")
     with pytest.raises(StateError, match="locked"):
-        recorder.given_back(items[0], 1)
-    recorder.failed(items[1], "broken")
+        outcomes.flush()
     other.execute("ROLLBACK")
     other.close()
-    recorder.flush()
+    outcomes.flush()
     assert state.items(number) == dict.fromkeys(state.items(number), "waiting") | {"2.mp4": "failed"}
     assert state.database.rows("SELECT losses FROM job_items WHERE name = '1.mp4'")[0]["losses"] == 1
 
@@ -328,9 +340,10 @@ def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clip
     state.database._connection.execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(state.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    state.journal.recorder(number).failed(items[1], "broken")
+    outcomes = state.outcomes(number)
+    outcomes.failed(items[1], "broken")
     with pytest.raises(StateError, match="locked"):
-        state.journal.end(number, "stopped")
+        state.end(number, "stopped", outcomes=outcomes)
     assert (state.journal.unfinished(), state.journal.is_active(number)) == ([], False)
     other.execute("ROLLBACK")
     other.close()
@@ -342,15 +355,16 @@ def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clip
 def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
     number, items = begin(state, clips, existing="overwrite")
     state.write(number, items[0])
-    state.journal.end(number, "stopped")
+    state.end(number, "stopped")
     for _ in range(KEPT_UNFINISHED):  # with nothing left
         later = state.journal.begin(make_job(clips / "more"), clips / "more", False)
-        state.journal.recorder(later).failed(items[4]._replace(name="5.mp4"), "broken")
-        state.journal.recorder(later).failed(items[5]._replace(name="6.mp4"), "broken")
-        state.journal.end(later, "failed")
+        outcomes = state.outcomes(later)
+        outcomes.failed(items[4]._replace(name="5.mp4"), "broken")
+        outcomes.failed(items[5]._replace(name="6.mp4"), "broken")
+        state.end(later, "failed", outcomes=outcomes)
     for _ in range(KEPT_UNFINISHED):  # that failed to start
         again, _ = begin(state, clips)
-        state.journal.end(again, "failed", "the model is not there")
+        state.end(again, "failed", "the model is not there")
     assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(again, 6), (number, 5)]
 
 
@@ -443,7 +457,7 @@ def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, ca
         rows = services.database.rows("SELECT name, reason FROM job_items WHERE operation = 1 AND state = 'skipped'")
         reason = "it is outside the allowed folders"
         assert {tuple(row) for row in rows} == {(f"{n}.mp4", reason) for n in ("1", "2", "more/5", "more/6")}
-    assert f"4 files of job {number} are left out: 1.mp4: {reason}" in caplog.text
+    assert f"job {number}: skipped 4 files: 1.mp4: {reason}" in caplog.text
 
 
 def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
@@ -452,7 +466,7 @@ def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
     for item in discover(clips).items:
         item.caption_path.symlink_to("/etc/hostname")
     with Services(tmp_path / "own", {"model": "demo"}, Roots([clips])) as services:
-        message = "nothing is left of job 1 but what cannot be captioned now: 1.mp4: it is outside the allowed folders"
+        message = "none of the remaining files of job 1 can be captioned now: 1.mp4: it is outside the allowed folders"
         with pytest.raises(JobError, match=message):
             services.resume(number)
 

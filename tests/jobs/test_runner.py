@@ -205,7 +205,7 @@ def test_poison_item_is_found_and_its_neighbours_are_captioned(runner, library):
     assert {"3.mp4", "6.mp4"} <= given_back
     assert len(given_back) <= 4
     assert sorted(log.snapshot().failures) == [
-        (f"{i}.mp4", "it cost 2 replicas, so it is left out; the last: segmentation fault") for i in (3, 6)
+        (f"{i}.mp4", "skipped after crashing 2 workers (last error: segmentation fault)") for i in (3, 6)
     ]
 
 
@@ -240,9 +240,7 @@ def test_items_fail_with_the_reason_when_no_replica_is_left(runner, library):
     _, ended = run(jobs, job(library, "bad"))
     assert (ended.outcome, ended.done, ended.failed, len(started)) == ("failed", 0, 8, 3)
     assert ended.reason == "bad: out of memory"
-    assert {reason for _, reason in log.snapshot().failures} == {
-        "no replica is left; the last one was lost: out of memory"
-    }
+    assert {reason for _, reason in log.snapshot().failures} == {"all workers failed; last error: out of memory"}
 
 
 def test_next_job_gives_a_replica_that_was_given_up_a_new_chance(runner, library):

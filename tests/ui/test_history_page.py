@@ -20,6 +20,7 @@ from captioner.captions.store import Undone
 from captioner.demo.clips import write_samples
 from captioner.errors import JobError
 from captioner.jobs.journal import Unfinished
+from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.progress import Progress
 from captioner.library.bulk import Preview, preview
 from captioner.services import Services
@@ -63,7 +64,7 @@ def stopped_job(services: Services, reason: str = "") -> int:
     """Add to the journal a stopped job over the open folder that has captioned nothing."""
     library = services.library
     operation = services.jobs.journal.begin(services._job(library.items), library.folder, library.scan.recursive)
-    services.jobs.journal.end(operation, "stopped", reason)
+    services.jobs.journal.end(operation, "stopped", reason, Outcomes(operation, services.events, None))
     return operation
 
 

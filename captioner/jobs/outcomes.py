@@ -1,0 +1,146 @@
+"""Records each item's outcome: counts it, emits an event, writes it to the journal."""
+
+import logging
+import time
+from typing import Literal
+
+from captioner.errors import StateError
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import (
+    ItemDone,
+    ItemFailed,
+    ItemGivenBack,
+    ItemProgress,
+    ItemSkipped,
+    ItemStarted,
+    ItemTried,
+    JobEnded,
+    JobOutcome,
+)
+from captioner.redaction import redact
+from captioner.system.database import Database, escape_surrogates
+from captioner.values import Caption, MediaItem
+
+log = logging.getLogger(__name__)
+
+FLUSH_INTERVAL_S = 0.5
+
+ItemState = Literal["waiting", "running", "done", "skipped", "failed"]
+
+
+class Outcomes:
+    """The outcomes of the items of one job. Used by the thread that runs the job.
+
+    Rows of the journal are written in batches. Replica losses are flushed immediately; nothing else records them.
+    Rows that cannot be written now are kept for the next batch: that costs no caption, so it does not end the job.
+    """
+
+    def __init__(self, job: int, event_log: EventLog, database: Database | None) -> None:
+        """`database` holds the journal; None if the job is not recorded there."""
+        self.num_done = self.num_skipped = self.num_failed = 0
+        self._job, self._log, self._database = job, event_log, database
+        self._rows: list[tuple[str, tuple]] = []  # (SQL, parameters)
+        self._flushed_s = time.monotonic()
+
+    def started(self, item: MediaItem, replica: str) -> None:
+        """Record that a replica works on the item."""
+        self._write(item, "running", started_at_s=time.time(), replica=replica)
+        self._log.append(ItemStarted(job=self._job, item=item.name, path=item.path, replica=replica))
+
+    def progress(self, item: MediaItem, num_tokens: int) -> None:
+        """Emit how many tokens the item's caption has so far."""
+        self._log.append(ItemProgress(job=self._job, item=item.name, path=item.path, tokens=num_tokens))
+
+    def done(self, item: MediaItem, text: str, caption: Caption, replica: str) -> None:
+        """Record that the item's caption file holds `text`."""
+        self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
+        self.num_done += 1
+        self._log.append(
+            ItemDone(
+                job=self._job,
+                item=item.name,
+                path=item.path,
+                caption=text,
+                tokens=caption.num_tokens,
+                seconds=round(caption.seconds, 3),
+                replica=replica,
+                warning=caption.warning,
+            )
+        )
+
+    def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
+        """Count and emit the caption of a job that saves nothing."""
+        self.num_done += 1
+        self._log.append(
+            ItemTried(
+                job=self._job,
+                item=item.name,
+                path=item.path,
+                caption=text,
+                tokens=caption.num_tokens,
+                seconds=round(caption.seconds, 3),
+                made=caption,
+            )
+        )
+
+    def skipped(self, item: MediaItem, reason: str) -> None:
+        """Record that the item was left alone."""
+        self._write(item, "skipped", reason=reason, ended_at_s=time.time())
+        self.num_skipped += 1
+        self._log.append(ItemSkipped(job=self._job, item=item.name, path=item.path, reason=reason))
+
+    def failed(self, item: MediaItem, reason: str) -> None:
+        """Record that the item cannot be captioned."""
+        self._write(item, "failed", reason=escape_surrogates(redact(reason)), ended_at_s=time.time())
+        self.not_reached(item, reason)
+
+    def not_reached(self, item: MediaItem, reason: str) -> None:
+        """Count and emit a failure, but leave the item waiting in the journal: the job failed before its turn."""
+        self.num_failed += 1
+        self._log.append(ItemFailed(job=self._job, item=item.name, path=item.path, reason=reason))
+
+    def given_back(self, item: MediaItem, losses: int) -> None:
+        """Record that the item waits again. losses: how many replicas were lost while they worked on it."""
+        self._write(item, "waiting", losses=losses)
+        self._log.append(ItemGivenBack(job=self._job, item=item.name, path=item.path))
+
+    def end(self, outcome: JobOutcome, reason: str) -> JobEnded:
+        """Return the event that ends the job, with the counts."""
+        return JobEnded(
+            job=self._job,
+            outcome=outcome,
+            reason=reason,
+            done=self.num_done,
+            skipped=self.num_skipped,
+            failed=self.num_failed,
+        )
+
+    def flush(self) -> None:
+        """Write the rows of this batch. Raise StateError if that fails; they are kept for the next time."""
+        self._flushed_s = time.monotonic()
+        if self._database is None or not self._rows:
+            return
+        with self._database.transaction() as connection:
+            for sql, parameters in self._rows:
+                connection.execute(sql, parameters)
+        self._rows.clear()
+
+    def _write(self, item: MediaItem, state: ItemState, **columns: str | float) -> None:
+        if self._database is None:
+            return
+        self._rows.append(upsert_item(self._job, item.name, state, **columns))
+        if columns.get("losses") or time.monotonic() - self._flushed_s >= FLUSH_INTERVAL_S:
+            try:
+                self.flush()
+            except StateError as error:
+                log.warning("what happened to %s is not recorded yet: %s", item.name, error)
+
+
+def upsert_item(job: int, name: str, state: ItemState, **columns: str | float) -> tuple[str, tuple]:
+    """Build the statement, with its parameters, that updates one row of job_items or inserts it."""
+    changed: dict[str, str | float] = {"state": state, **columns}
+    values = {"operation": job, "name": escape_surrogates(name), **changed}
+    updates = ", ".join(f"{column} = excluded.{column}" for column in changed)
+    marks = ", ".join("?" * len(values))
+    sql = f"INSERT INTO job_items ({', '.join(values)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {updates}"
+    return sql, tuple(values.values())

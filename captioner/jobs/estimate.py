@@ -13,7 +13,7 @@ from pathlib import Path
 
 from captioner.errors import MediaError
 from captioner.jobs.throughput import Throughput
-from captioner.media.discover import probe
+from captioner.media.probe import probe
 from captioner.media.sample import SIZE_STEP, fit_size, frame_count
 from captioner.values import GenerationOptions, MediaInfo, MediaItem, MediaKind, SamplePlan
 

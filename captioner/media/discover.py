@@ -1,4 +1,4 @@
-"""A folder -> its media files; a media file -> what it is."""
+"""A folder -> its media files, found without opening any of them."""
 
 import contextlib
 import itertools
@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captioner.errors import FolderError, MediaError
-from captioner.media import picture as pictures
-from captioner.media.video import VideoFile
 from captioner.system.roots import expand_user
-from captioner.values import MediaInfo, MediaItem, MediaKind
+from captioner.values import MediaItem, MediaKind
 
 VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif")
@@ -59,23 +57,6 @@ def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
     if not os.access(path, os.R_OK):
         raise MediaError("no permission to read it")
     return kind
-
-
-def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
-    """Size, duration and so on, from one frame and the times of the others. kind: by the file's extension if None.
-
-    Raises MediaError with one line that does not repeat the path.
-    """
-    if check_file(path, kind) == "video":
-        with VideoFile(path) as video:
-            width, height = video.size
-            num_frames = len(video.times)
-            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, video.rotation, video.codec)
-    with pictures.open_picture(path) as image:
-        width, height = pictures.display_size(image)
-        timeline = pictures.read_timeline(image)
-        codec = (image.format or "").lower()
-        return MediaInfo(width, height, timeline.duration_ms / 1000, timeline.fps, len(timeline.starts_ms), 0, codec)
 
 
 def find_item(path: Path) -> MediaItem:

@@ -9,8 +9,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from captioner.errors import MediaError
-from captioner.media import picture as pictures
 from captioner.media.discover import check_file
+from captioner.media.picture import display_size, open_picture, read_rgb, read_timeline
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
 from captioner.values import Frames, MediaKind, SamplePlan
@@ -109,11 +109,11 @@ class _Scaler:
 
 
 def _sample_picture(path: Path, plan: SamplePlan) -> Frames:
-    with pictures.open_picture(path) as image:
-        width, height = fit_size(*pictures.display_size(image), plan.frame_size)
-        timeline = pictures.read_timeline(image)
+    with open_picture(path) as image:
+        width, height = fit_size(*display_size(image), plan.frame_size)
+        timeline = read_timeline(image)
         starts_ms = timeline.starts_ms
         indices = choose_frames(starts_ms, frame_count(len(starts_ms), timeline.duration_ms / 1000, plan))
-        shown = [pictures.read_rgb(image, timeline.first + int(index), width, height) for index in indices]
+        shown = [read_rgb(image, timeline.first + int(index), width, height) for index in indices]
     times_s = np.array(starts_ms)[indices] / 1000
     return Frames(np.stack(shown), times_s, indices, timeline.fps, timeline.warning)

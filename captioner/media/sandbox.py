@@ -3,7 +3,7 @@
 A file that hangs its decoder, crashes it or fills the memory costs one of these processes, which is replaced, and an
 error of one line. A process holds nothing of the app's: it imports the decoders alone, can put nothing into a file
 (but on Windows), and what comes back from it is read as JSON and bytes, never unpickled. It is not kept from reading
-other files, nor from the network: that media cannot name any is seen to in container.py and pictures.py.
+other files, nor from the network: that media cannot name any is seen to in container.py and picture.py.
 
 It ends with the app, however that ends: when nobody holds the other end of its pipe, and at the latest when the time
 for what it does is up, which the system sees to.
@@ -26,7 +26,7 @@ import psutil
 
 from captioner.errors import MediaError
 from captioner.media.contact_sheet import make_sheet
-from captioner.media.discover import probe
+from captioner.media.probe import probe
 from captioner.media.thumbnail import Thumbnail, make_thumbnail
 from captioner.system.processes import block_sigint
 from captioner.values import MediaInfo, MediaItem, MediaKind, SamplePlan

@@ -16,9 +16,11 @@ from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
 from captioner.cli.bench.report import Report
 from captioner.cli.bench.timing import alternate
 from captioner.errors import CaptionerError
-from captioner.media.discover import discover, probe
+from captioner.media.discover import discover
+from captioner.media.probe import probe
 from captioner.media.sandbox import Sandbox
-from captioner.media.thumbnail import Thumbnails, make_thumbnail
+from captioner.media.thumbnail import make_thumbnail
+from captioner.media.thumbnail_cache import ThumbnailCache
 from captioner.values import MediaItem
 
 RECIPES = (
@@ -40,13 +42,13 @@ def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False)
         report = Report(("what", "ms", "files_per_s"), as_json)
         sandbox = stack.enter_context(contextlib.closing(Sandbox()))
         caches = (Path(name) / f"thumbnails {number}" for number in itertools.count())
-        kept = Thumbnails(Path(name) / "thumbnails", make_thumbnail)
+        kept = ThumbnailCache(Path(name) / "thumbnails", make_thumbnail)
         runs = {
             "discover": lambda: discover(root, recursive=True),
             "probe, unconfined": lambda: [probe(item.path, item.kind) for item in items],
             "probe": lambda: [sandbox.probe(item.path, item.kind) for item in items],
-            "thumbnails, unconfined": lambda: _ask_all(Thumbnails(next(caches), make_thumbnail), items),
-            "thumbnails": lambda: _ask_all(Thumbnails(next(caches), sandbox.thumbnail), items),
+            "thumbnails, unconfined": lambda: _ask_all(ThumbnailCache(next(caches), make_thumbnail), items),
+            "thumbnails": lambda: _ask_all(ThumbnailCache(next(caches), sandbox.thumbnail), items),
             "thumbnails again": lambda: _ask_all(kept, items),
         }
         _ask_all(kept, items)
@@ -77,6 +79,6 @@ def link(source: Path, path: Path) -> None:
         shutil.copyfile(source, path)
 
 
-def _ask_all(thumbnails: Thumbnails, items: tuple[MediaItem, ...]) -> None:
+def _ask_all(cache: ThumbnailCache, items: tuple[MediaItem, ...]) -> None:
     for item in items:
-        thumbnails.get(item)
+        cache.get(item)

@@ -13,7 +13,8 @@ from captioner.errors import JobError, MediaError, ModelError
 from captioner.jobs import estimate as planning
 from captioner.jobs.estimate import FileTokens, RunPlan, file_tokens, longest_request, plan_run
 from captioner.jobs.throughput import Throughput
-from captioner.media.discover import discover, probe
+from captioner.media.discover import discover
+from captioner.media.probe import probe
 from captioner.media.sample import sample
 from captioner.services import Services
 from captioner.values import Frames, GenerationOptions, MediaInfo, SamplePlan

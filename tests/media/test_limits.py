@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media import container
-from captioner.media import picture as pictures
-from captioner.media.discover import probe
+from captioner.media import container, picture
+from captioner.media.probe import probe
 from captioner.media.sample import sample
 from tests.support.media_doors import NOT_A_PICTURE, PLAN, through_all_doors
 from tests.support.media_maker import make_picture, make_video, numbered_picture
@@ -50,14 +49,14 @@ def test_a_text_that_unpacks_to_a_hundred_megabytes_is_not_unpacked(tmp_path, ch
 @pytest.mark.parametrize("limit", [64 * 96 - 1, 64 * 96])
 @pytest.mark.parametrize("filename", ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp", "a.tif", "a.avif"])
 def test_pixels_are_limited_in_every_format(tmp_path, monkeypatch, filename, limit):
-    monkeypatch.setattr(pictures, "MAX_PIXELS", limit)
+    monkeypatch.setattr(picture, "MAX_PIXELS", limit)
     path = make_picture(tmp_path / filename)
     expected = "" if limit == 64 * 96 else "a picture of 96x64 is over the limit of 0 megapixels; make it smaller first"
     assert through_all_doors(path) == {expected}
 
 
 def test_pillow_s_own_limit_is_an_error_at_the_same_size(tmp_path):
-    assert 2 * Image.MAX_IMAGE_PIXELS == pictures.MAX_PIXELS
+    assert 2 * Image.MAX_IMAGE_PIXELS == picture.MAX_PIXELS
     (tmp_path / "a.png").write_bytes(
         png(size=(1, 1)).replace(*(struct.pack(">II", *size) for size in ((1, 1), (12_500, 12_001))))
     )

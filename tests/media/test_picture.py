@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media import picture as pictures
+from captioner.media import picture
 from captioner.media.sample import sample
 from captioner.values import Frames, SamplePlan
 from tests.support.media_maker import make_animation, make_picture, numbered_picture
@@ -134,7 +134,7 @@ def test_cut_off_animation_gives_its_first_frames(tmp_path):
 
 
 def test_endless_animation_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_ANIMATION_PIXELS", 96 * 64 * 19)
+    monkeypatch.setattr(picture, "MAX_ANIMATION_PIXELS", 96 * 64 * 19)
     path = make_animation(tmp_path / "a.gif", [50] * 20)
     with pytest.raises(MediaError, match=r"^over 19 frames of 96x64 are too much; make a video of it$"):
         sample(path, SamplePlan())

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media.discover import VIDEO_EXTENSIONS, probe
+from captioner.media.discover import VIDEO_EXTENSIONS
+from captioner.media.probe import probe
 from captioner.media.sample import sample
 from tests.support.media_doors import NOT_A_PICTURE, NOT_A_VIDEO, PLAN, through_all_doors
 from tests.support.media_maker import make_picture, make_video

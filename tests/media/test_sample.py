@@ -1,36 +1,26 @@
 """Sampling, against a decode of everything in order that is written here on its own."""
 
 import json
-import os
-import struct
-import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.errors import MediaError
-from captioner.media import container, video
-from captioner.media import picture as pictures
+from captioner.media import video
 from captioner.media.sample import choose_frames, fit_size, frame_count, sample
-from captioner.values import Frames, SamplePlan
-from tests.support.media_maker import make_audio, make_picture, make_video
+from captioner.values import SamplePlan
+from tests.conftest import SHARED_MEDIA
+from tests.support.full_decode import EIGHT, THIRTY_TWO, as_shown, assert_frames_are_those_shown, decode_all
+from tests.support.media_maker import make_video
 
-MEDIA = Path(__file__).parents[3] / "shared" / "media"
-TRUTH = json.loads((MEDIA / "truth.json").read_text()) if MEDIA.is_dir() else {}
+TRUTH = json.loads((SHARED_MEDIA / "truth.json").read_text()) if SHARED_MEDIA.is_dir() else {}
 SHARED_CLIPS = sorted(name for name, facts in TRUTH.items() if facts["kind"] == "video" and facts.get("frames"))
 needs_media = pytest.mark.skipif(not TRUTH, reason="the shared media folder is not here")
 
-EIGHT = SamplePlan(max_frames=8, min_frames=8)
-THIRTY_TWO = SamplePlan(max_frames=32, min_frames=32)
-
 VFR = [0, 33, 67, 100, 133, 400, 410, 420, 900, 1000, 1033, 1067, 1100, 1500, 1540, 1580, 1620, 1660, 1700, 2600]
-SHARP = ["BICUBIC", "FULL_CHR_H_INT", "FULL_CHR_H_INP", "ACCURATE_RND"]
 
 CLIPS = {
     "constant rate": ("a.mp4", {"max_b_frames": 0}),
@@ -69,49 +59,6 @@ CLIPS = {
 }
 
 
-def decode_all(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds, frame) of every frame in display order, with one thread and nothing skipped."""
-    with av.open(path, metadata_errors="replace") as opened:
-        stream = max(opened.streams.video, key=lambda each: bool(each.disposition & av.stream.Disposition.default))
-        stream.codec_context.thread_count = 1
-        last = None
-        for packet in opened.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                continue
-            for frame in frames:
-                tick = frame.dts if path.suffix == ".avi" else frame.pts
-                if last is not None and (tick is None or tick <= last):
-                    tick = last + 1
-                last = tick or 0
-                yield last * float(stream.time_base), frame
-
-
-def as_shown(frame: av.VideoFrame, like: np.ndarray) -> np.ndarray:
-    """The frame upright, in the size of `like`, through a scaler of its own."""
-    turns = frame.rotation // 90 if frame.rotation % 90 == 0 and abs(frame.rotation) <= 360 else 0
-    height, width = like.shape[:2] if turns % 2 == 0 else like.shape[1::-1]
-    flags = sum(av.video.reformatter.Interpolation[name] for name in SHARP)
-    fitted = frame.reformat(width, height, "rgb24", interpolation=flags, threads=1)
-    return np.rot90(fitted.to_ndarray(), turns)
-
-
-def assert_frames_are_those_shown(path: Path, frames: Frames) -> None:
-    """The frame at each time is, pixel for pixel, the last one that a full decode has by then."""
-    start = None
-    ahead = list(zip(frames.times_s, frames.pixels, strict=True))
-    shown = None
-    for seconds, frame in decode_all(path):
-        start = seconds if start is None else start
-        while ahead and ahead[0][0] + 0.0005 < seconds - start:
-            np.testing.assert_array_equal(ahead[0][1], as_shown(shown, ahead[0][1]))
-            ahead.pop(0)
-        shown = frame
-    for _, pixels in ahead:
-        np.testing.assert_array_equal(pixels, as_shown(shown, pixels))
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> dict[str, Path]:
     """A file for each of CLIPS."""
@@ -136,8 +83,8 @@ def test_each_frame_is_the_one_a_full_decode_shows_at_that_time(clips, name, pla
 @pytest.mark.parametrize("plan", [EIGHT, THIRTY_TWO], ids=["8", "32"])
 @pytest.mark.parametrize("name", SHARED_CLIPS)
 def test_real_clips_give_the_frames_of_a_full_decode(name, plan):
-    frames = sample(MEDIA / name, plan)
-    assert_frames_are_those_shown(MEDIA / name, frames)
+    frames = sample(SHARED_MEDIA / name, plan)
+    assert_frames_are_those_shown(SHARED_MEDIA / name, frames)
     facts = TRUTH[name]
     ticks = np.array(facts["pts"])
     known_s = (ticks - ticks[0]) * float(Fraction(facts["time_base"]))
@@ -286,130 +233,3 @@ def test_size_is_near_and_in_steps(size, fitted):
 
 def test_frame_size_below_one_step_is_one_step():
     assert fit_size(500, 300, 20) == (32, 32)
-
-
-# Damage
-
-
-def test_cut_off_clip_gives_what_is_there_and_says_so(tmp_path):
-    whole = make_video(tmp_path / "a.mp4", num_frames=100, container_options={"movflags": "faststart"}).read_bytes()
-    path = tmp_path / "b.mp4"
-    path.write_bytes(whole[: len(whole) // 2])
-    frames = sample(path, EIGHT)
-    assert frames.warning.endswith("s of 4.0 s: it may be cut off")
-    assert_frames_are_those_shown(path, frames)
-
-
-def test_damaged_packets_are_skipped_and_counted(tmp_path):
-    path = make_video(tmp_path / "a.mp4", num_frames=60, keyframe_every=999, max_b_frames=0)
-    data = bytearray(path.read_bytes())
-    with av.open(path) as opened:
-        packets = [packet for packet in opened.demux() if packet.size]
-    for packet in packets[20:23]:
-        data[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
-    path.write_bytes(data)
-    frames = sample(path, THIRTY_TWO)
-    assert frames.warning == "3 damaged packets skipped"
-    assert_frames_are_those_shown(path, frames)
-
-
-def cut(path: Path, name: str, size_bytes: int) -> Path:
-    target = path.with_name(name)
-    target.write_bytes(path.read_bytes()[:size_bytes])
-    return target
-
-
-def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files that cannot be sampled, and the message for each."""
-    not_video = "not a readable video (damaged, cut off, or another kind of file)"
-    not_picture = "not a readable picture (damaged, cut off, or another kind of file)"
-    clip = make_video(folder / "good.mp4")
-    still = make_picture(folder / "good.png")
-    (folder / "text.mp4").write_text("a line of text\n" * 500)
-    (folder / "text.jpg").write_text("a line of text\n" * 500)
-    (folder / "empty.mp4").touch()
-    (folder / "empty.png").touch()
-    (folder / "folder.mp4").mkdir()
-    (folder / "clip.jpg").write_bytes(clip.read_bytes())
-    (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n")
-    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    (folder / "bomb.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
-    )
-    yield folder / "text.mp4", not_video
-    yield cut(clip, "start.mp4", 400), not_video
-    yield folder / "list.mp4", not_video
-    yield folder / "text.jpg", not_picture
-    yield folder / "clip.jpg", not_picture
-    yield folder / "empty.mp4", "file is empty"
-    yield folder / "empty.png", "file is empty"
-    yield folder / "folder.mp4", "is a folder"
-    yield folder / "missing.mp4", "no such file; it was moved or deleted"
-    yield still.rename(folder / "a.xyz"), "not a video or image, by its extension .xyz"
-    yield make_audio(folder / "sound.mp4"), "no video stream (audio only)"
-    yield (
-        cut(make_picture(folder / "half.jpg", (400, 300)), "half2.jpg", 3000),
-        "damaged or cut off (image file is truncated",
-    )
-    yield (
-        cut(make_picture(folder / "half.png", (400, 300)), "half2.png", 900),
-        "damaged or cut off (image file is truncated",
-    )
-    yield folder / "bomb.png", "a picture over the limit of 150 megapixels; make it smaller first"
-
-
-def test_bad_files_are_refused_with_one_line(tmp_path):
-    for path, message in bad_inputs(tmp_path):
-        with pytest.raises(MediaError) as caught:
-            sample(path, EIGHT)
-        assert str(caught.value).startswith(message), path.name
-        assert "\n" not in str(caught.value)
-        assert str(tmp_path) not in str(caught.value)
-
-
-@needs_media
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("audio-only-opus.mp4", "no video stream (audio only)"),
-        ("broken-chunk-out-of-range.mp4", "not a readable video (damaged, cut off, or another kind of file)"),
-        ("broken-header-only.mp4", "no video packets: it is cut off after its header; get a whole copy"),
-        ("broken-vp9-bitstream.webm", "no frame could be decoded (51 decoder errors)"),
-        ("empty-file.webm", "file is empty"),
-        ("broken-not-a-png.png", "not a readable picture (damaged, cut off, or another kind of file)"),
-        ("broken-truncated.jpg", "damaged or cut off (image file is truncated (8 bytes not processed))"),
-        ("broken-truncated.png", "damaged or cut off (image file is truncated)"),
-        ("bomb-66066x66063.gif", "a picture over the limit of 150 megapixels; make it smaller first"),
-        ("bomb-text-chunk.png", "damaged or cut off (Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK)"),
-    ],
-)
-def test_bad_files_from_the_wild_are_refused_with_one_line(name, message):
-    with pytest.raises(MediaError) as caught:
-        sample(MEDIA / name, EIGHT)
-    assert str(caught.value) == message
-
-
-def test_pipe_does_not_hang(tmp_path):
-    os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match=r"^not a regular file$"):
-        sample(tmp_path / "a.mp4", EIGHT)
-
-
-def test_limits_are_checked_before_decoding(tmp_path, monkeypatch):
-    clip = make_video(tmp_path / "a.mp4")
-    still = make_picture(tmp_path / "a.png")
-    monkeypatch.setattr(video, "MAX_DURATION_S", 2.0)
-    with pytest.raises(
-        MediaError, match=r"^lasts .* hours, over the limit of 0; cut it into shorter clips, or mend its time stamps$"
-    ):
-        sample(clip, EIGHT)
-    monkeypatch.setattr(container, "MAX_PIXELS", 96 * 64 - 1)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 96 * 64 - 1)
-    with pytest.raises(
-        MediaError, match=r"^frames of 96x64 are over the limit of 0 megapixels; make them smaller first$"
-    ):
-        sample(clip, EIGHT)
-    with pytest.raises(
-        MediaError, match=r"^a picture of 96x64 is over the limit of 0 megapixels; make it smaller first$"
-    ):
-        sample(still, EIGHT)

@@ -18,22 +18,18 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media import container
-from captioner.media import picture as pictures
+from captioner.media import container, picture
 from captioner.media.contact_sheet import make_sheet
-from captioner.media.discover import discover, probe
+from captioner.media.probe import probe
 from captioner.media.sandbox import Sandbox
 from captioner.media.thumbnail import make_thumbnail
 from captioner.services import Services
-from captioner.values import MediaItem, SamplePlan
+from captioner.values import SamplePlan
+from tests.support.media_doors import item_of
 from tests.support.media_maker import make_picture, make_video
 
 ROOT = Path(__file__).parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other systems take no limit of memory")
-
-
-def item_of(path: Path) -> MediaItem:
-    return next(item for item in discover(path.parent).items if item.filename == path.name)
 
 
 def workers() -> list[psutil.Process]:
@@ -111,7 +107,7 @@ class TestReading:
             raise AssertionError(f"{path} was opened in the app's process")
 
         monkeypatch.setattr(container, "_open", refuse)
-        monkeypatch.setattr(pictures.Image, "open", refuse)
+        monkeypatch.setattr(picture.Image, "open", refuse)
         with Services(tmp_path / "state") as services:
             services.open_folder(tmp_path / "media", False)
             for item in services.library.items:

@@ -1,15 +1,7 @@
 """Thumbnails: what they show, where they are kept, and what is made only once."""
 
 import io
-import itertools
-import logging
-import os
-import shutil
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import av
 import numpy as np
@@ -17,48 +9,16 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media import thumbnail as thumbnails
 from captioner.media.discover import discover
-from captioner.media.thumbnail import Thumbnail, Thumbnails, make_thumbnail
-from captioner.values import MediaItem
-from tests.support.media_maker import make_animation, make_audio, make_picture, make_video, numbered_picture
-
-
-def item_of(path: Path) -> MediaItem:
-    return next(item for item in discover(path.parent).items if item.filename == path.name)
+from captioner.media.thumbnail import make_thumbnail
+from tests.support.media_doors import item_of
+from tests.support.media_maker import make_animation, make_picture, make_video, numbered_picture
 
 
 def pixels_of(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.mode) == ("JPEG", "RGB")
         return np.asarray(image).astype(int)
-
-
-def files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def kept(tmp_path) -> Path:
-    return tmp_path / "state" / "thumbnails"
-
-
-@pytest.fixture
-def makes() -> list[str]:
-    """Names of the files that were read to make a thumbnail."""
-    return []
-
-
-@pytest.fixture
-def make(makes) -> Callable[[MediaItem], Thumbnail]:
-    """Takes a while each time, so that calls overlap."""
-
-    def make_slowly(item):
-        makes.append(item.filename)
-        time.sleep(0.05)
-        return make_thumbnail(item)
-
-    return make_slowly
 
 
 class TestPicture:
@@ -131,158 +91,3 @@ class TestVideo:
         assert reasons["audio-only-opus.mp4"] == "no video stream (audio only)"
         assert reasons["empty-file.webm"] == "file is empty"
         assert not any("\n" in reason or str(shared_media) in reason for reason in reasons.values())
-
-
-class TestKept:
-    def test_a_second_app_finds_it_on_disk(self, tmp_path, kept, make, makes):
-        item = item_of(make_video(tmp_path / "a.mp4", 50))
-        first = Thumbnails(kept, make).get(item)
-        again = Thumbnails(kept, make)
-        assert again.find(item) == again.get(item) == first
-        assert makes == ["a.mp4"]
-        (file,) = files_in(kept)
-        assert (file.suffix, len(file.stem), file.parent.name) == (".jpg", 32, file.stem[:2])
-
-    def test_equal_names_in_two_folders_are_two_files(self, tmp_path, kept):
-        paths = [tmp_path / name / "a.bmp" for name in ("one", "two")]
-        for path, colour in zip(paths, ("red", "blue"), strict=True):
-            path.parent.mkdir()
-            Image.new("RGB", (64, 48), colour).save(path)
-            os.utime(path, (1e9, 1e9))
-        items = [item_of(path) for path in paths]
-        assert len({item[4:6] for item in items}) == 1  # the same size and time
-        cache = Thumbnails(kept, make_thumbnail)
-        red, blue = (pixels_of(cache.get(item).data)[0, 0] for item in items)
-        assert red[0] > 250 > 5 > blue[0]
-
-    @pytest.mark.parametrize("change", [{"size_bytes": 1}, {"modified_s": 1.5}])
-    def test_a_changed_file_is_another_one(self, tmp_path, kept, change):
-        item = item_of(make_picture(tmp_path / "a.png"))
-        cache = Thumbnails(kept, make_thumbnail)
-        cache.get(item)
-        assert cache.find(item._replace(**change)) is None
-
-    def test_names_that_are_no_text_are_kept_too(self, tmp_path, kept):
-        path = make_picture(tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"h\xe4lf\n'<b>.png"))
-        made = Thumbnails(kept, make_thumbnail).get(item_of(path))
-        assert Thumbnails(kept, make_thumbnail).find(item_of(path)) == made
-
-    @pytest.mark.parametrize("damage", [b"", b"\xff\xd8 half a picture", b"\xff\xd8\xff\xd9no number\n"])
-    def test_a_damaged_one_is_made_anew(self, tmp_path, kept, damage):
-        item = item_of(make_picture(tmp_path / "a.png"))
-        made = Thumbnails(kept, make_thumbnail).get(item)
-        files_in(kept)[0].write_bytes(damage)
-        assert Thumbnails(kept, make_thumbnail).find(item) is None
-        assert Thumbnails(kept, make_thumbnail).get(item) == made
-
-    def test_the_folder_may_vanish(self, tmp_path, kept):
-        item = item_of(make_picture(tmp_path / "a.png"))
-        cache = Thumbnails(kept, make_thumbnail)
-        made = cache.get(item)
-        shutil.rmtree(kept)
-        assert cache.get(item) == made
-        assert len(files_in(kept)) == 1
-
-    def test_a_folder_that_cannot_be_written_is_said_once(self, tmp_path, make, makes, caplog):
-        (tmp_path / "state").mkdir(exist_ok=True)
-        in_the_way = tmp_path / "state" / "thumbnails"
-        in_the_way.write_text("a file")
-        items = [item_of(make_picture(tmp_path / name)) for name in ("a.png", "b.png")]
-        cache = Thumbnails(in_the_way, make)
-        with caplog.at_level(logging.WARNING):
-            for item in items * 2:
-                assert cache.get(item) == cache.find(item)
-        assert makes == ["a.png", "b.png"]
-        assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-            "thumbnails are kept in memory alone"
-        ]
-
-    def test_the_longest_unused_go_when_it_is_over_its_size(self, tmp_path, kept):
-        items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(10)]
-        cache = Thumbnails(kept, make_thumbnail, max_bytes=10**9)
-        size_bytes = sum(len(cache.get(item).data) for item in items)
-        cache.prune()
-        assert len(files_in(kept)) == 10
-        day_s = 86400
-        for number, file in enumerate(cache._path(thumbnails._key(item)) for item in items):
-            os.utime(file, (time.time() - (20 - number) * day_s,) * 2)
-        assert cache.find(items[0])  # used, so it stays
-        Thumbnails(kept, make_thumbnail, max_bytes=size_bytes // 2).prune()
-        left = [number for number, item in enumerate(items) if cache.find(item)]
-        assert left[0] == 0
-        assert left[1:] == list(range(10 - len(left) + 1, 10))
-        assert 3 <= len(left) <= 5
-
-    def test_it_prunes_itself_with_the_first_and_now_and_then(self, tmp_path, kept, monkeypatch):
-        monkeypatch.setattr(thumbnails, "WRITES_TO_PRUNE", 4)
-        numbers = itertools.count()
-        for _ in range(2):
-            cache, left = Thumbnails(kept, make_thumbnail, max_bytes=1), []
-            for number in itertools.islice(numbers, 6):
-                cache.get(item_of(make_picture(tmp_path / f"{number}.png")))
-                left.append(len(files_in(kept)))
-            assert left == [0, 1, 2, 3, 0, 1]
-
-
-class TestMaking:
-    def test_it_is_made_once_however_many_ask(self, tmp_path, kept, make, makes):
-        items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(3)]
-        cache = Thumbnails(kept, make)
-        with ThreadPoolExecutor(24) as pool:
-            made = list(pool.map(cache.get, items * 8))
-        assert sorted(makes) == ["0.png", "1.png", "2.png"]
-        assert made == made[:3] * 8
-
-    def test_only_so_many_are_made_at_once(self, tmp_path, kept):
-        items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(12)]
-        lock, counts = threading.Lock(), [0, 0]
-
-        def make_counted(item):
-            with lock:
-                counts[0] += 1
-                counts[1] = max(counts)
-            time.sleep(0.02)
-            with lock:
-                counts[0] -= 1
-            return make_thumbnail(item)
-
-        with ThreadPoolExecutor(12) as pool:
-            list(pool.map(Thumbnails(kept, make_counted).get, items))
-        assert counts[1] == thumbnails.WORKERS
-
-    def test_a_broken_file_is_tried_once_in_a_while(self, tmp_path, kept, make, makes, monkeypatch):
-        item = item_of(make_audio(tmp_path / "a.mp4"))
-        cache = Thumbnails(kept, make)
-        assert cache.find(item) is None
-        for ask in (cache.get, cache.get, cache.find):
-            with pytest.raises(MediaError, match=r"^no video stream \(audio only\)$"):
-                ask(item)
-        assert makes == ["a.mp4"]
-        monkeypatch.setattr(thumbnails, "FAILURE_S", 0.0)
-        forgetful = Thumbnails(kept, make)
-        with pytest.raises(MediaError):
-            forgetful.get(item)
-        assert forgetful.find(item) is None
-
-    def test_all_who_wait_hear_of_a_failure(self, tmp_path, kept, make, makes):
-        item = item_of(make_audio(tmp_path / "a.mp4"))
-        cache = Thumbnails(kept, make)
-
-        def reason(_) -> str:
-            with pytest.raises(MediaError) as caught:
-                cache.get(item)
-            return str(caught.value)
-
-        with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(reason, range(8))) == {"no video stream (audio only)"}
-        assert makes == ["a.mp4"]
-
-    def test_a_file_that_is_gone_is_looked_for_again(self, tmp_path, kept):
-        path = make_picture(tmp_path / "a.png")
-        item, data = item_of(path), path.read_bytes()
-        path.unlink()
-        cache = Thumbnails(kept, make_thumbnail)
-        with pytest.raises(MediaError, match="no such file"):
-            cache.get(item)
-        path.write_bytes(data)
-        assert cache.get(item).data

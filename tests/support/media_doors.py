@@ -1,22 +1,28 @@
-"""A media file through all doors of the app that read one."""
+"""Reads a media file through every door of the app that reads one."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from captioner.errors import MediaError
-from captioner.media.discover import discover, probe
+from captioner.media.discover import discover
+from captioner.media.probe import probe
 from captioner.media.sample import sample
 from captioner.media.thumbnail import make_thumbnail
-from captioner.values import SamplePlan
+from captioner.values import MediaItem, SamplePlan
 
 PLAN = SamplePlan(max_frames=8)
 NOT_A_VIDEO = "not a readable video (damaged, cut off, or another kind of file)"
 NOT_A_PICTURE = "not a readable picture (damaged, cut off, or another kind of file)"
 
 
+def item_of(path: Path) -> MediaItem:
+    """Return the item that a scan of the file's folder finds for it."""
+    return next(item for item in discover(path.parent).items if item.filename == path.name)
+
+
 def through_all_doors(path: Path) -> set[str]:
-    """The reasons why it was refused; "" for a door that read it."""
-    item = next(item for item in discover(path.parent).items if item.filename == path.name)
+    """Return the reasons why the file was refused; "" for a door that read it."""
+    item = item_of(path)
     reasons = {
         _reason(read) for read in (lambda: sample(path, PLAN), lambda: probe(path), lambda: make_thumbnail(item))
     }

@@ -18,10 +18,10 @@ from fastapi.testclient import TestClient
 from gradio.routes import App
 from PIL import Image
 
-from captioner.media import thumbnail as thumbnails
 from captioner.media.contact_sheet import make_sheet
 from captioner.media.discover import KINDS
 from captioner.media.thumbnail import make_thumbnail
+from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS
 from captioner.services import Services
 from captioner.ui.gallery.grid import entry_id
 from captioner.ui.gallery.sheet import current_plan
@@ -471,14 +471,14 @@ def test_who_has_gone_away_is_passed_over(services, tmp_path, monkeypatch):
     with serve(services) as address, ThreadPoolExecutor() as pool, httpx.Client(timeout=60) as client:
         urls = [f"{address}{PREFIX[1:]}/thumb/{services.library.scan.id}-{index}.jpg" for index in range(12)]
         try:
-            served = [pool.submit(client.get, url) for url in urls[: thumbnails.WORKERS]]
-            while len(made) < thumbnails.WORKERS:
+            served = [pool.submit(client.get, url) for url in urls[:THUMBNAIL_WORKERS]]
+            while len(made) < THUMBNAIL_WORKERS:
                 time.sleep(0.01)
-            for url in urls[thumbnails.WORKERS : -1]:  # given up, as by a browser that scrolls on
+            for url in urls[THUMBNAIL_WORKERS:-1]:  # given up, as by a browser that scrolls on
                 with pytest.raises(httpx.ReadTimeout):
                     client.get(url, timeout=httpx.Timeout(10, read=0.1))
         finally:
             may_end.set()
         served.append(pool.submit(client.get, urls[-1]))
         assert [answer.result().status_code for answer in served] == [200] * len(served)
-    assert made[thumbnails.WORKERS :] == ["11.png"]
+    assert made[THUMBNAIL_WORKERS:] == ["11.png"]

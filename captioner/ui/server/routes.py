@@ -24,9 +24,9 @@ from captioner.errors import MediaError
 from captioner.formatting import sendable
 from captioner.library.library import Scan
 from captioner.library.lookup import Entry
-from captioner.media import thumbnail as thumbnails
 from captioner.media.discover import check_file
-from captioner.media.thumbnail import Thumbnail, Thumbnails
+from captioner.media.thumbnail import Thumbnail
+from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
@@ -76,9 +76,9 @@ def media_routes(services: Services) -> APIRouter:
 class _Handlers:
     def __init__(self, services: Services) -> None:
         self._services, self._library = services, services.library
-        self._thumbnails = Thumbnails(services.folder / "thumbnails", services.sandbox.thumbnail)
+        self._thumbnails = ThumbnailCache(services.folder / "thumbnails", services.sandbox.thumbnail)
         self._make_sheet = functools.lru_cache(MAX_CACHED_SHEETS)(services.sandbox.sheet)
-        self._thumbnail_workers, self._sheet_workers = Workers(thumbnails.WORKERS), Workers(SHEET_WORKERS)
+        self._thumbnail_workers, self._sheet_workers = Workers(THUMBNAIL_WORKERS), Workers(SHEET_WORKERS)
         self._zip_workers = Workers(1)
         self._list_lock = threading.Lock()
         self._list = ("", 0.0, ("", b"", b""))  # scan, expiry time, (ETag, JSON, gzip)

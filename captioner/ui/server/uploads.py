@@ -21,7 +21,8 @@ import gradio as gr
 
 from captioner.errors import CaptionerError, MediaError
 from captioner.formatting import plural, sendable, size
-from captioner.media.discover import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_file, probe
+from captioner.media.discover import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_file
+from captioner.media.probe import probe
 from captioner.services import Services
 from captioner.ui.format import escape
 from captioner.ui.wiring import errors_as_toasts, on_action

@@ -1,0 +1,25 @@
+"""A media file -> its size, duration, frame rate and codec."""
+
+from pathlib import Path
+
+from captioner.media.discover import check_file
+from captioner.media.picture import display_size, open_picture, read_timeline
+from captioner.media.video import VideoFile
+from captioner.values import MediaInfo, MediaKind
+
+
+def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
+    """Size, duration and so on, from one frame and the times of the others. kind: by the file's extension if None.
+
+    Raises MediaError with one line that does not repeat the path.
+    """
+    if check_file(path, kind) == "video":
+        with VideoFile(path) as video:
+            width, height = video.size
+            num_frames = len(video.times)
+            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, video.rotation, video.codec)
+    with open_picture(path) as image:
+        width, height = display_size(image)
+        timeline = read_timeline(image)
+        codec = (image.format or "").lower()
+        return MediaInfo(width, height, timeline.duration_ms / 1000, timeline.fps, len(timeline.starts_ms), 0, codec)

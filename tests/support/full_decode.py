@@ -1,0 +1,56 @@
+"""What a sample must be: the frames of a decode of everything in order, written apart from the product."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from captioner.values import Frames, SamplePlan
+
+EIGHT = SamplePlan(max_frames=8, min_frames=8)
+THIRTY_TWO = SamplePlan(max_frames=32, min_frames=32)
+SHARP = ["BICUBIC", "FULL_CHR_H_INT", "FULL_CHR_H_INP", "ACCURATE_RND"]
+
+
+def decode_all(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds, frame) of every frame in display order, with one thread and nothing skipped."""
+    with av.open(path, metadata_errors="replace") as opened:
+        stream = max(opened.streams.video, key=lambda each: bool(each.disposition & av.stream.Disposition.default))
+        stream.codec_context.thread_count = 1
+        last = None
+        for packet in opened.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                tick = frame.dts if path.suffix == ".avi" else frame.pts
+                if last is not None and (tick is None or tick <= last):
+                    tick = last + 1
+                last = tick or 0
+                yield last * float(stream.time_base), frame
+
+
+def as_shown(frame: av.VideoFrame, like: np.ndarray) -> np.ndarray:
+    """The frame upright, in the size of `like`, through a scaler of its own."""
+    turns = frame.rotation // 90 if frame.rotation % 90 == 0 and abs(frame.rotation) <= 360 else 0
+    height, width = like.shape[:2] if turns % 2 == 0 else like.shape[1::-1]
+    flags = sum(av.video.reformatter.Interpolation[name] for name in SHARP)
+    fitted = frame.reformat(width, height, "rgb24", interpolation=flags, threads=1)
+    return np.rot90(fitted.to_ndarray(), turns)
+
+
+def assert_frames_are_those_shown(path: Path, frames: Frames) -> None:
+    """The frame at each time is, pixel for pixel, the last one that a full decode has by then."""
+    start = None
+    ahead = list(zip(frames.times_s, frames.pixels, strict=True))
+    shown = None
+    for seconds, frame in decode_all(path):
+        start = seconds if start is None else start
+        while ahead and ahead[0][0] + 0.0005 < seconds - start:
+            np.testing.assert_array_equal(ahead[0][1], as_shown(shown, ahead[0][1]))
+            ahead.pop(0)
+        shown = frame
+    for _, pixels in ahead:
+        np.testing.assert_array_equal(pixels, as_shown(shown, pixels))

@@ -37,7 +37,7 @@ class ThumbnailCache:
     `make` makes one, such as make_thumbnail, or Sandbox.thumbnail in another process. It is called by the thread that
     asks, THUMBNAIL_WORKERS times at once at most; further threads wait. One is made once, however many ask. The folder
     takes up to `max_bytes` and WRITES_TO_PRUNE thumbnails more; those not used for longest go first. It may be deleted
-    at any time, and be shared with other processes. Where it cannot be written, MAX_IN_MEMORY thumbnails stay in memory.
+    at any time, and shared with other processes. Where it cannot be written, MAX_IN_MEMORY thumbnails stay in memory.
     Broken files are remembered in memory, for FAILURE_S.
     """
 

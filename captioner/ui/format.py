@@ -4,7 +4,7 @@ import html
 import re
 from pathlib import Path
 
-from captioner.formatting import sendable, sentence
+from captioner.formatting import sendable, sentence, size
 from captioner.system.devices import CUDA_MISSING
 
 HERE = Path(__file__).parent
@@ -35,3 +35,10 @@ def notices(demo: bool, cuda_missing: bool) -> str:
     """Return the warnings above the tabs as HTML."""
     texts = [sentence(CUDA_MISSING)] * cuda_missing + [TOY_WORLD] * demo
     return "".join(f'<p class="notice">{escape(text)}</p>' for text in texts)
+
+
+def loading_text(model: str, bytes_done: int, bytes_total: int) -> str:
+    """Return how far the download of a model is, or that it loads if `bytes_total` is 0."""
+    if bytes_total:
+        return f"Downloading {model}: {size(bytes_done)} of {size(bytes_total)}"
+    return f"Loading {model}…"

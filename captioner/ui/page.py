@@ -13,7 +13,8 @@ from captioner.services import Services
 from captioner.system.devices import cuda_missing
 from captioner.ui.format import notices
 from captioner.ui.gallery.tab import Gallery, gallery_tab
-from captioner.ui.prompts.tab import PromptHandlers, prompts_tab
+from captioner.ui.prompts.handlers import PromptHandlers
+from captioner.ui.prompts.tab import prompts_tab
 from captioner.ui.runs import card, machine
 from captioner.ui.runs.bulk import Bulk, bulk_dialog
 from captioner.ui.runs.buttons import RunButtons, run_card
@@ -60,7 +61,7 @@ class Page:
             notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
-            self.prompts.list(prompt, search),  # not the editor: it may hold unsaved text
+            self.prompts.list_prompts(prompt, search),  # not the editor: it may hold unsaved text
         ]
 
     def resources(self) -> str:

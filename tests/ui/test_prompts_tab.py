@@ -20,7 +20,8 @@ from captioner.jobs.events import (
 )
 from captioner.ui.prompts import tester as tester_module
 from captioner.ui.prompts import trial
-from captioner.ui.prompts.tab import PromptHandlers, prompt_list, prompts_tab
+from captioner.ui.prompts.handlers import PromptHandlers, prompt_list
+from captioner.ui.prompts.tab import prompts_tab
 from captioner.ui.prompts.tester import Tester
 from captioner.ui.prompts.trial import Trial, follow
 from captioner.ui.wiring import in_background
@@ -89,10 +90,10 @@ class TestHandlers:
     def test_setting_an_edited_prompt_as_current_saves_it_first(self, handlers, services):
         services.prompts.create("Mine", "Old.")
         services.change_settings({"prompt": "My own."})
-        assert "current" not in handlers.list("Mine")
+        assert "current" not in handlers.list_prompts("Mine")
         handlers.use("Mine", was("Mine", "Old."), "Mine", "New.")
         assert services.prompt_text() == "New."
-        assert '<em data-badge="current">' in handlers.list("Mine")
+        assert '<em data-badge="current">' in handlers.list_prompts("Mine")
         assert handlers.choose("Mine")[8] == gr.update(value="Current", interactive=False)
 
     def test_a_prompt_that_another_browser_changed_is_not_overwritten(self, handlers, services):
@@ -124,9 +125,9 @@ class TestHandlers:
 
     def test_search_looks_at_names_and_texts(self, handlers, services):
         services.prompts.create("Mine", "Count the PENGUINS.")
-        assert handlers.list("", "penguins count").count("<button") == 1
-        assert 'data-pick="Wan"' in handlers.list("", "wan")
-        assert handlers.list("", "zebra crossing") == "<p>No prompt holds these words.</p>"
+        assert handlers.list_prompts("", "penguins count").count("<button") == 1
+        assert 'data-pick="Wan"' in handlers.list_prompts("", "wan")
+        assert handlers.list_prompts("", "zebra crossing") == "<p>No matching prompts</p>"
 
     def test_exports_come_back_and_bad_imports_change_nothing(self, handlers, services, tmp_path):
         assert handlers.export() == ""
@@ -163,7 +164,7 @@ class TestTester:
         assert '<mark class="no">no caption yet</mark>' in tester.preview("{existing}", f"{scan}-1")
 
     def test_of_many_files_the_name_is_typed(self, services, folder, monkeypatch):
-        monkeypatch.setattr(tester_module, "FILES_SHOWN", 2)
+        monkeypatch.setattr(tester_module, "MAX_FILES", 2)
         tester = Tester(services)
         assert "clip 03" in tester.preview("{name}", "clip 03.webm")
         files, _, preview = tester.refresh("clip 03.webm", "{name}")
@@ -177,7 +178,7 @@ class TestTester:
         assert tester.refresh(old, "x")[0]["value"] == old
         services.open_folder(folder, recursive=False)
         assert tester.refresh(old, "x")[0]["value"] == f"{services.library.scan.id}-0"
-        assert "Choose a file from the list, or type the name of one." in tester.preview("x", "typed by hand")
+        assert "Choose a file from the list, or type its name." in tester.preview("x", "typed by hand")
         (tmp_path / "empty").mkdir()
         services.open_folder(tmp_path / "empty", recursive=False)
         assert "Open a folder in the Gallery" in tester.refresh(old, "x")[2]
@@ -185,8 +186,8 @@ class TestTester:
     @pytest.mark.parametrize(
         ("text", "file", "reason"),
         [
-            ("  ", "0", "Write a prompt to try it"),
-            ("x", "nothing", "Choose a file from the list, or type the name of one."),
+            ("  ", "0", "Write a prompt to try it."),
+            ("x", "nothing", "Choose a file from the list, or type its name."),
         ],
     )
     def test_what_cannot_be_tried_is_said_as_text(self, services, folder, text, file, reason):
@@ -201,7 +202,7 @@ class TestTester:
 
     def test_a_try_of_an_app_that_was_started_anew_ends(self, services):
         result, timer, button = Tester(services).watch("5 900")
-        assert "The app was started anew" in result
+        assert "The app was restarted. Try again." in result
         assert (timer.active, button["interactive"]) == (False, True)
 
 
@@ -221,7 +222,7 @@ class TestTrial:
         assert follow(done, 3) == Trial(caption="A dog.", tokens=9, seconds=1.25)
         assert follow([*mine, ItemFailed(**ABOUT, reason="cut off")], 3).problem == "cut off"
         assert follow([*mine, JobEnded(job=3, outcome="failed", reason="no model")], 3).problem == "no model"
-        assert follow([*mine, JobEnded(job=3, outcome="stopped")], 3).problem == "The try was stopped."
+        assert follow([*mine, JobEnded(job=3, outcome="stopped")], 3).problem == "The trial was stopped."
 
     def test_texts_are_escaped(self):
         for state in (Trial(doing="<b>"), Trial(caption="<b>"), Trial(problem="<b>")):

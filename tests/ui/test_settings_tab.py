@@ -12,8 +12,9 @@ from captioner.config.presets import find_preset
 from captioner.config.settings import Settings
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
-from captioner.ui.settings.fields import CHOICES, ELSEWHERE, FIELDS, describe, field_kind, limits
-from captioner.ui.settings.tab import SettingsForm, model_note, model_report, model_state
+from captioner.ui.settings.fields import CHOICES, FIELDS, IN_GALLERY, describe, field_kind, limits
+from captioner.ui.settings.model import model_note, model_report, model_state
+from captioner.ui.settings.tab import SettingsForm
 from tests.support.chromium import open_browser
 from tests.support.tab_page import draw_settings, serve_tab
 
@@ -39,7 +40,7 @@ def kept(services: Services) -> dict:
 
 class TestFields:
     def test_every_setting_has_a_control(self):
-        assert {*FIELDS, *ELSEWHERE} == set(Settings.model_fields)
+        assert {*FIELDS, *IN_GALLERY} == set(Settings.model_fields)
         assert len(FIELDS) == len(set(FIELDS))
         assert field_kind("temperature") == (float, True)
         assert field_kind("devices") == (tuple, False)
@@ -102,8 +103,8 @@ class TestForm:
             ({"max_frames": 8.5}, "Give a whole number from 2 to 1024."),
             ({"devices": "tpu"}, "Give auto, or a list of cpu, mps, cuda and cuda:N."),
             ({"caption_prefix": "a\nb"}, "Give one line of text of at most 200 characters."),
-            ({"model": "nonsense"}, "Choose a preset, or give a Hub id such as owner/name or the folder of a model."),
-            ({"prompt_name": "nonsense"}, "There is no prompt of this name in the library."),
+            ({"model": "nonsense"}, "Choose a preset, or enter a Hub id such as owner/name or a model folder."),
+            ({"prompt_name": "nonsense"}, "The library has no prompt of this name."),
         ],
     )
     def test_a_wrong_value_is_said_and_nothing_is_saved(self, form, services, change, message):
@@ -119,7 +120,7 @@ class TestForm:
         services.prompts.create("Mine", "Say it.")
         assert save(form, model="owner/name", prompt_name="mine")[1] == {}
         assert services.settings.model == "owner/name"
-        assert "Mine" in form.names()["choices"]
+        assert "Mine" in form.list_prompts()["choices"]
 
     def test_reset_fills_every_field_anew_but_leaves_the_folder(self, form, services, tmp_path):
         services.change_settings({"folder": tmp_path, "fps": 5})
@@ -142,13 +143,13 @@ class TestViews:
         assert '<i data-on="false" data-over="true" title="more than the 16 GB of the largest GPU here">16-bit' in note
         assert '<i data-on="true" data-over="false">4-bit <b>10.7 GB</b></i>' in note
         assert "memory need unknown" in model_note(find_preset("owner/name"), "none", None, automatic=False)
-        assert "Automatic takes <b>Qwen3-VL 2B</b>" in model_note(find_preset("qwen3-vl-2b"), "none", None, True)
+        assert "Automatic chooses <b>Qwen3-VL 2B</b>" in model_note(find_preset("qwen3-vl-2b"), "none", None, True)
 
     def test_placeholders_are_the_models_own_sampling(self, form):
         note, temperature, top_p, top_k, _ = form.describe_model("qwen3-vl-8b", "none")
         assert "Qwen3-VL" not in note
         assert [u["placeholder"] for u in (temperature, top_p, top_k)] == ["auto (0.7)", "auto (0.8)", "auto (20)"]
-        assert form.describe_model("<b>", "none")[0] == '<p class="note">Nothing is known of this model.</p>'
+        assert form.describe_model("<b>", "none")[0] == '<p class="note">Unknown model</p>'
 
     def test_the_state_says_bytes_and_speed_while_downloading(self):
         loading = Progress(

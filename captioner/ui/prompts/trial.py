@@ -1,9 +1,9 @@
-"""A prompt tried on one file: what the events say of it so far, as HTML."""
+"""A prompt tried on one file: its progress, from the events, and its view."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from captioner.formatting import plural, size
+from captioner.formatting import plural, sentence
 from captioner.jobs.events import (
     Event,
     ItemFailed,
@@ -14,13 +14,12 @@ from captioner.jobs.events import (
     JobStarted,
     ModelLoading,
 )
-from captioner.jobs.progress import Progress
-from captioner.ui.format import escape
+from captioner.ui.format import escape, loading_text
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`caption` and `problem` are empty while it goes on."""
+    """The state of a trial; `caption` and `problem` are empty while it runs."""
 
     doing: str = "Waiting for its turn…"
     caption: str = ""
@@ -30,19 +29,20 @@ class Trial:
 
     @property
     def ended(self) -> bool:
+        """Return whether there is a result."""
         return bool(self.caption or self.problem)
 
 
 def follow(events: Iterable[Event], job: int) -> Trial:
-    """What has become of the job that tries a prompt on one item; `events` are those since it was queued."""
+    """Return the state of the job that tries a prompt on one file. events: all since the job was queued."""
     trial = Trial()
-    mine = False  # the loading of a model belongs to the job that runs
+    is_running = False  # a loading model belongs to the job that runs
     for event in events:
         match event:
             case JobStarted():
-                mine = event.job == job
-            case ModelLoading() if mine:
-                trial = Trial(_loading(event))
+                is_running = event.job == job
+            case ModelLoading() if is_running:
+                trial = Trial(loading_text(event.model, event.bytes_done, event.bytes_total))
             case ItemStarted() if event.job == job:
                 trial = Trial("Reading frames…")
             case ItemProgress() if event.job == job:
@@ -52,28 +52,18 @@ def follow(events: Iterable[Event], job: int) -> Trial:
             case ItemFailed() if event.job == job:
                 return Trial(problem=event.reason)
             case JobEnded() if event.job == job:
-                return Trial(problem=event.reason or "The try was stopped.")
+                return Trial(problem=event.reason or "The trial was stopped.")
     return trial
 
 
-def _loading(event: ModelLoading) -> str:
-    if event.bytes_total:
-        return f"Downloading {event.model}: {size(event.bytes_done)} of {size(event.bytes_total)}"
-    return f"Loading {event.model}…"
-
-
-def is_busy(progress: Progress) -> bool:
-    return progress.active or bool(progress.queued_jobs)
-
-
 def view(trial: Trial | None) -> str:
-    """None: nothing was tried yet."""
+    """Return a trial as HTML; None before the first one."""
     if trial is None:
         return '<div class="trial empty">Caption the chosen file with this prompt. Nothing is saved.</div>'
     if trial.problem:
-        return f'<div class="trial failed"><p>{escape(trial.problem)}</p></div>'
+        return f'<div class="trial failed"><p>{escape(sentence(trial.problem))}</p></div>'
     if trial.caption:
         words = plural(len(trial.caption.split()), "word")
-        facts_line = f"{plural(trial.tokens, 'token')} · {words} · {trial.seconds:.1f} s · not saved"
-        return f'<div class="trial done"><p>{escape(trial.caption)}</p><i>{facts_line}</i></div>'
+        facts = f"{plural(trial.tokens, 'token')} · {words} · {trial.seconds:.1f} s · not saved"
+        return f'<div class="trial done"><p>{escape(trial.caption)}</p><i>{facts}</i></div>'
     return f'<div class="trial running"><p>{escape(trial.doing)}</p></div>'

@@ -1,10 +1,10 @@
-"""The fields of Settings as a form shows them: groups, words, ranges and native controls."""
+"""The fields of Settings as the form shows them: groups, labels, ranges and controls."""
 
 import html
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypedDict, get_args, get_origin
 
 import annotated_types
 import gradio as gr
@@ -12,6 +12,7 @@ import gradio as gr
 from captioner.config.presets import PRESETS
 from captioner.config.settings import Settings
 
+Control = gr.Dropdown | gr.Radio | gr.Checkbox | gr.Number | gr.Textbox
 GROUPS = {
     "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
@@ -19,9 +20,9 @@ GROUPS = {
         "prompt_name", "prompt", "max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
     ),
     "Output": ("existing", "trigger_word", "caption_prefix", "caption_suffix"),
-    "Application": ("models_folder", "offline"),  # and every field that is named nowhere
+    "Application": ("models_folder", "offline"),  # and every field that is not listed here
 }  # fmt: skip
-ELSEWHERE = ("folder", "recursive", "kinds")  # in the Gallery tab
+IN_GALLERY = ("folder", "recursive", "kinds")
 LABELS = {
     "dtype": "Number format",
     "sage_attention": "SageAttention",
@@ -43,17 +44,17 @@ UNITS = {
     "decode_threads": "threads",
     "max_new_tokens": "tokens",
 }
-CHOICES: dict[str, dict[str, str]] = {  # few enough to show all at once
+CHOICES: dict[str, dict[str, str]] = {  # few enough for radio buttons
     "quantization": {"none": "None", "8bit": "8-bit", "4bit": "4-bit"},
     "existing": {"skip": "Skip", "overwrite": "Overwrite", "prefix": "Prefix", "append": "Append"},
 }
-WIDE = ("prompt",)  # the control stands below its text
+WIDE = ("prompt",)  # the control goes below its text
 
 
 def grouped_fields() -> dict[str, list[str]]:
-    """Every field that the form shows, by group."""
+    """Return every field that the form shows, by group."""
     groups = {title: list(names) for title, names in GROUPS.items()}
-    known = {*ELSEWHERE, *(name for names in groups.values() for name in names)}
+    known = {*IN_GALLERY, *(name for names in groups.values() for name in names)}
     groups["Application"] += [name for name in Settings.model_fields if name not in known]
     return groups
 
@@ -62,7 +63,10 @@ FIELDS = [name for names in grouped_fields().values() for name in names]
 
 
 def field_kind(name: str) -> tuple[Any, bool]:
-    """(bool, int, float, str, Path, tuple, or a Literal; whether None, "the model's own value", is allowed)."""
+    """Return a field's type (bool, int, float, str, Path, tuple or a Literal) and whether it may be None.
+
+    None means the model's own value.
+    """
     annotation = Settings.model_fields[name].annotation
     members = (annotation,) if get_origin(annotation) in (Literal, tuple) else get_args(annotation) or (annotation,)
     kind = next(member for member in members if member is not NoneType)
@@ -70,18 +74,19 @@ def field_kind(name: str) -> tuple[Any, bool]:
 
 
 def to_control(value: Any) -> Any:
-    """A setting as its control shows it."""
+    """Return a setting as its control shows it."""
     if isinstance(value, tuple):
         return ", ".join(value)
     return str(value) if isinstance(value, Path) else value
 
 
 def title(name: str) -> str:
+    """Return the label of a field."""
     return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def limits(name: str) -> str:
-    """Range, unit and default in few words: "0.01 to 120 per second · default 2"."""
+    """Return the range, unit and default of a field: "0.01 to 120 per second · default 2"."""
     field, parts = Settings.model_fields[name], []
     low, high = None, None
     for rule in field.metadata:
@@ -103,7 +108,7 @@ def limits(name: str) -> str:
 
 
 def describe(name: str) -> str:
-    """The text beside a control, with room for what is wrong; the page fills the last two lines in."""
+    """Return the text beside a control, as HTML; the page fills in the last two lines."""
     help_text = html.escape(Settings.model_fields[name].description or "")
     return (
         f'<div class="about"><b>{html.escape(title(name))}</b><i class="limits">{html.escape(limits(name))}</i>'
@@ -112,26 +117,34 @@ def describe(name: str) -> str:
     )
 
 
-def draw_control(name: str, devices: Sequence[str]) -> gr.components.Component:
-    """`devices`: names to choose from; others can be typed."""
+class _Shared(TypedDict):
+    label: str
+    show_label: bool
+    container: bool
+    elem_id: str
+
+
+def draw_control(name: str, devices: Sequence[str]) -> Control:
+    """Draw and return the control of a field. devices: the names to choose from; users can type others."""
     kind, optional = field_kind(name)
-    common: dict[str, Any] = {"label": title(name), "show_label": False, "container": False}
-    common["elem_id"] = f"set-{name.replace('_', '-')}"
+    shared: _Shared = {
+        "label": title(name), "show_label": False, "container": False,
+        "elem_id": f"set-{name.replace('_', '-')}",
+    }  # fmt: skip
     if name == "model":
-        choices = [("Automatic", "auto")]
-        choices += [(f"{p.title} · {p.vram_gb:g} GB" if p.vram_gb else p.title, p.key) for p in PRESETS]
-        return gr.Dropdown(choices, allow_custom_value=True, **common)
+        models = [(f"{p.title} · {p.vram_gb:g} GB" if p.vram_gb else p.title, p.key) for p in PRESETS]
+        return gr.Dropdown([("Automatic", "auto"), *models], allow_custom_value=True, **shared)
     if name in ("prompt_name", "devices"):
-        return gr.Dropdown(list(devices) if name == "devices" else [], allow_custom_value=True, **common)
+        return gr.Dropdown(list(devices) if name == "devices" else [], allow_custom_value=True, **shared)
     if name in CHOICES:
-        return gr.Radio([(label, value) for value, label in CHOICES[name].items()], **common)
+        return gr.Radio([(label, value) for value, label in CHOICES[name].items()], **shared)
     if get_origin(kind) is Literal:
-        return gr.Dropdown(list(get_args(kind)), **common)
+        return gr.Dropdown(list(get_args(kind)), **shared)
     if kind is bool:
-        return gr.Checkbox(label=title(name), container=False, elem_id=common["elem_id"])
+        return gr.Checkbox(label=shared["label"], container=False, elem_id=shared["elem_id"])
     if kind in (int, float):
-        # No minimum and maximum: what is wrong is said beside the field when it is saved, not in a toast.
-        return gr.Number(None, step=1 if kind is int else 0.05, placeholder="auto" if optional else "", **common)
+        # No minimum or maximum: errors appear beside the field when it is saved, not in a toast.
+        return gr.Number(None, step=1 if kind is int else 0.05, placeholder="auto" if optional else "", **shared)
     lines = 3 if name in WIDE else 1
-    placeholder = "Empty: the prompt of the library" if name == "prompt" else ""
-    return gr.Textbox(lines=lines, max_lines=6 if lines > 1 else 1, placeholder=placeholder, **common)
+    placeholder = "Empty: use the prompt from the library" if name == "prompt" else ""
+    return gr.Textbox(lines=lines, max_lines=6 if lines > 1 else 1, placeholder=placeholder, **shared)

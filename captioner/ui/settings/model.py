@@ -1,0 +1,59 @@
+"""The model in the Settings tab, as HTML: what it needs, its state, and what it runs on."""
+
+from captioner.config.presets import Preset, vram_gb
+from captioner.formatting import size
+from captioner.jobs.progress import Progress
+from captioner.ui.format import escape, loading_text
+from captioner.values import Quantization
+
+PRECISIONS: dict[Quantization, str] = {"none": "16-bit", "8bit": "8-bit", "4bit": "4-bit"}
+
+
+def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automatic: bool) -> str:
+    """Return what to know before loading a model: its memory by quantization, and what it is good for.
+
+    gpu_gb: the memory of the largest GPU, None without one. automatic: the app chose the preset.
+    """
+    chips = []
+    for value, label in PRECISIONS.items():
+        needs_gb = vram_gb(preset, value)
+        if needs_gb is None:
+            continue
+        over = gpu_gb is not None and needs_gb > gpu_gb
+        tip = f' title="more than the {gpu_gb:.0f} GB of the largest GPU here"' if over else ""
+        chips.append(
+            f'<i data-on="{str(value == quantization).lower()}" data-over="{str(over).lower()}"{tip}>'
+            f"{label} <b>{needs_gb:g} GB</b></i>"
+        )
+    memory = "".join(chips) or "<i>memory need unknown</i>"
+    chosen = f"Automatic chooses <b>{escape(preset.title)}</b> here. " if automatic else ""
+    return f'<div class="note"><div class="chips">{memory}</div><p>{chosen}{escape(preset.notes)}</p></div>'
+
+
+def model_state(progress: Progress) -> str:
+    """Return one line about the model, equally high in every state, with a bar for its download."""
+    state, text, percent = "none", "No model is loaded. It loads when captioning starts.", 0.0
+    ready = [replica.name for replica in progress.replicas if replica.state == "ready"]
+    if progress.stage == "loading":
+        state, text = "loading", loading_text(progress.model, progress.bytes_done, progress.bytes_total)
+        if progress.bytes_total:
+            percent = 100 * progress.bytes_done / progress.bytes_total
+            text += f" · {size(progress.bytes_per_s)}/s" if progress.bytes_per_s else ""
+    elif ready:
+        state, text = "ready", f"{progress.model} is loaded on {', '.join(ready)}."
+    elif progress.stage == "failed" and progress.reason:
+        state, text = "failed", progress.reason
+    bar = f'<div class="bar"><i style="width:{percent:.1f}%"></i></div>'
+    return f'<div class="model-state" data-state="{state}"><p title="{escape(text)}">{escape(text)}</p>{bar}</div>'
+
+
+def model_report(progress: Progress) -> str:
+    """Return the device and capabilities of each loaded copy of the model; "" if none is loaded."""
+    return "".join(
+        f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{replica.state}</em></h4>'
+        + (f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else "")
+        + '<dl class="capabilities">'
+        + "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
+        + "</dl>"
+        for replica in progress.replicas
+    )

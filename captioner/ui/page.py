@@ -40,8 +40,8 @@ class Page:
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
         self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services)
-        self.run = RunButtons(services, self.gallery.enter)
-        self.history, self.bulk = History(services, self.gallery.enter), Bulk(services)
+        self.run = RunButtons(services, self.gallery.bar.enter)
+        self.history, self.bulk = History(services, self.gallery.bar.enter), Bulk(services)
         self.prompts = PromptHandlers(services)
         self.uploads: Uploads | None = None
         if remote:

@@ -1,4 +1,4 @@
-"""The Gallery tab alone on a page, and folders for it."""
+"""A page with the Gallery tab alone, and folders for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def picture(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """Four pictures; the first two have captions."""
+    """Make a folder with four pictures; the first two have captions."""
     folder.mkdir()
     for name in "abcd":
         picture(folder / f"{name}.png")
@@ -40,7 +40,7 @@ def make_folder(folder: Path) -> Path:
 
 @contextmanager
 def served(services: Services) -> Iterator[str]:
-    """The address of a page with this tab alone, and a pulse twice a second."""
+    """Serve a page with this tab alone, refreshed twice a second, and yield its address."""
     gallery = Gallery(services)
 
     def render(seen: str, opened: str) -> list:

@@ -199,7 +199,7 @@ def test_page_opens_nothing_outside(base, services, text, as_key, recursive):
     text = filled_in(text, base)
     where = {"key": quote(text, errors="replace")} if as_key else {"typed": text}
     try:
-        Gallery(services).open_folder(event(**where, recursive=recursive))
+        Gallery(services).bar.open(event(**where, recursive=recursive))
     except gr.Error as error:
         assert_one_line(error.message)
     assert is_open_inside(services, base)
@@ -211,7 +211,7 @@ def test_page_looks_into_nothing_outside(base, services, text, as_key):
     services.open_folder(base / "in", False)
     text = filled_in(text, base)
     where = {"key": quote(text, errors="replace")} if as_key else {"typed": text}
-    listing = Gallery(services).browse(event(**where))["listing"]
+    listing = Gallery(services).bar.browse(event(**where))["listing"]
     inside = quote(str(base / "in"))
     keys = [listing["key"], listing["parent"], *(folder["key"] for folder in listing["folders"])]
     assert {key for key in keys if key and not f"{key}/".startswith(f"{inside}/")} == set()
@@ -222,13 +222,13 @@ def test_page_looks_into_nothing_outside(base, services, text, as_key):
 def test_page_can_go_from_one_allowed_folder_to_another(base, tmp_path):
     roots = Roots([base / "in", base / "in-too"])
     with Services(tmp_path / "state", {"model": "demo"}, roots) as services:
-        gallery = Gallery(services)
-        start = gallery.browse(event())["listing"]
+        bar = Gallery(services).bar
+        start = bar.browse(event())["listing"]
         assert (start["key"], start["parent"]) == ("", "")
         assert [folder["key"] for folder in start["folders"]] == [encode_path(folder) for folder in roots.folders]
-        first = gallery.browse(event(key=start["folders"][0]["key"]))["listing"]
+        first = bar.browse(event(key=start["folders"][0]["key"]))["listing"]
         assert first["place"] == str(base / "in")
-        assert gallery.browse(event(key=first["parent"]))["listing"] == start
+        assert bar.browse(event(key=first["parent"]))["listing"] == start
 
 
 @SOME

@@ -1,4 +1,4 @@
-"""The Gallery tab: its handlers. In a browser: test_gallery_page.py."""
+"""The handlers of the Gallery tab; test_gallery_page.py drives them in a browser."""
 
 import json
 import os
@@ -11,18 +11,19 @@ import gradio as gr
 import pytest
 
 from captioner.captions.store import HistoryEntry
-from captioner.errors import FolderError
+from captioner.errors import FolderError, JobError
 from captioner.jobs.events import JobStarted
 from captioner.library.file_states import Counts
 from captioner.library.recent import KEPT_FOLDERS, RecentFolders
 from captioner.services import Services
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.ui.format import isolated
-from captioner.ui.gallery.estimate import Planner
+from captioner.ui.gallery.estimate import Estimator
+from captioner.ui.gallery.folder_bar import counts_line
 from captioner.ui.gallery.folders import browse, decode_path, encode_path
 from captioner.ui.gallery.grid import grid_changes, selected_names
 from captioner.ui.gallery.panel import history_list
-from captioner.ui.gallery.tab import Gallery, counts_line
+from captioner.ui.gallery.tab import Gallery
 from captioner.ui.runs.buttons import RunButtons
 from tests.support.gallery_page import HOSTILE, make_folder, picture
 
@@ -51,13 +52,13 @@ def queue_of(buttons: RunButtons, services: Services) -> tuple:
 
 
 def opened(services: Services, index: int) -> dict[str, str]:
-    """What the panel sends with each event."""
+    """Return what the panel sends with each event."""
     library = services.library
     return {"id": f"{library.scan.id}-{index}", "folder": str(library.folder), "name": library.items[index].name}
 
 
 class TestBrowse:
-    def test_subfolders_come_in_order_and_hidden_ones_not_at_all(self, tmp_path):
+    def test_subfolders_are_sorted_and_hidden_ones_left_out(self, tmp_path):
         for name in ("b", "A", ".hidden", "c"):
             (tmp_path / name).mkdir()
         (tmp_path / "file.txt").write_text("")
@@ -65,7 +66,7 @@ class TestBrowse:
         assert (found.path, found.parent) == (tmp_path, tmp_path.parent)
         assert [folder.name for folder in found.folders] == ["A", "b", "c"]
 
-    def test_no_link_leads_out_of_the_allowed_folders(self, tmp_path):
+    def test_links_cannot_leave_the_allowed_folders(self, tmp_path):
         inside, outside = tmp_path / "inside", tmp_path / "outside"
         inside.mkdir()
         outside.mkdir()
@@ -77,18 +78,18 @@ class TestBrowse:
                 browse(path, roots)
 
     @pytest.mark.parametrize(("name", "message"), [("gone", "no such folder"), ("a\0b", "no such folder")])
-    def test_what_is_no_folder_is_said(self, tmp_path, name, message):
+    def test_a_missing_folder_is_an_error(self, tmp_path, name, message):
         with pytest.raises(FolderError, match=message):
             browse(tmp_path / name, EVERYWHERE)
 
-    def test_a_name_of_odd_bytes_travels_there_and_back(self):
+    def test_a_path_that_is_not_utf8_survives_the_way_to_the_browser_and_back(self):
         path = Path(os.fsdecode(b"/media/\xff %41 \xc3\xa4"))
         assert encode_path(path).isascii()
         assert decode_path(encode_path(path)) == path
 
 
 class TestRecentFolders:
-    def test_the_latest_come_first_and_each_once(self, tmp_path):
+    def test_the_latest_comes_first_and_each_is_listed_once(self, tmp_path):
         recent = RecentFolders(tmp_path / "recent.json")
         for number in range(12):
             recent.add(Path(f"/media/{number}"))
@@ -107,7 +108,7 @@ class TestRecentFolders:
 
 
 class TestGrid:
-    def test_a_browser_hears_each_change_once(self, gallery, services):
+    def test_a_browser_gets_each_change_once(self, gallery, services):
         first, seen = grid_changes(services.library, "")
         assert (first["base"], first["changes"]) == (-1, [])
         services.library.edits.save(services.library.items[2], "New.")
@@ -116,7 +117,7 @@ class TestGrid:
         assert [(row["index"], row["preview"]) for row in second["changes"]] == [(2, "New.")]
         assert grid_changes(services.library, seen)[0]["changes"] == []
 
-    def test_another_folder_is_no_change_but_a_new_list(self, gallery, services, folder):
+    def test_another_folder_makes_the_browser_fetch_a_new_list(self, gallery, services, folder):
         _, seen = grid_changes(services.library, "")
         services.open_folder(folder, False)
         changes, _ = grid_changes(services.library, seen)
@@ -125,25 +126,24 @@ class TestGrid:
     def test_a_selection_becomes_names(self, gallery, services):
         assert selected_names(services.library, "") == []
         assert selected_names(services.library, selection(services, "0,2-3", 3)) == ["a.png", "c.png", "d.png"]
-        assert (
-            selected_names(services.library, selection(services, "0", 1).replace(services.library.scan.id, "0")) is None
-        )
+        with pytest.raises(JobError, match="the folder was refreshed"):
+            selected_names(services.library, selection(services, "0", 1).replace(services.library.scan.id, "0"))
 
 
 class TestGallery:
     @pytest.fixture
     def started(self, services, monkeypatch) -> list[list[str]]:
         names = []
-        monkeypatch.setattr(services, "start", lambda chosen: names.append(chosen))
-        monkeypatch.setattr("captioner.ui.gallery.tab.BEGIN_WAIT_S", 0)
+        monkeypatch.setattr(services, "start", lambda chosen, consent: names.append(chosen))
+        monkeypatch.setattr("captioner.ui.gallery.tab.START_WAIT_S", 0)
         return names
 
-    def test_start_takes_the_selection_or_else_what_is_pending(self, gallery, services, started):
+    def test_start_captions_the_selection_or_else_the_pending_files(self, gallery, services, started):
         gallery.start(selection(services, "0,3", 2))
         gallery.start(selection(services, "", 0))
         assert started == [["a.png", "d.png"], ["c.png", "d.png"]]
 
-    def test_what_is_known_to_have_a_text_is_not_handed_to_a_run_that_skips_it(self, gallery, services, started):
+    def test_files_known_to_have_a_caption_are_not_given_to_a_job_that_skips_them(self, gallery, services, started):
         for index in (0, 1):
             services.library.lookup.entry(services.library.items[index])  # which reads its caption
         gallery.start(selection(services, "0-3", 4))
@@ -153,14 +153,14 @@ class TestGallery:
         gallery.start(selection(services, "0-1", 2))
         assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
 
-    def test_beside_a_job_the_selected_files_are_queued_and_no_others(self, gallery, services, started):
+    def test_only_selected_files_are_queued_behind_a_running_job(self, gallery, services, started):
         services.events.append(JobStarted(job=1, total=1, model="m"))
         with pytest.raises(gr.Error, match="already running"):
             gallery.start(selection(services, "", 0))
         gallery.start(selection(services, "0,3", 2))
         assert started == [["a.png", "d.png"]]
 
-    def test_a_job_that_waits_can_be_removed_and_stop_leaves_those_behind_it(self, gallery, services):
+    def test_a_waiting_job_can_be_removed_and_stop_leaves_the_next_ones(self, gallery, services):
         gate, buttons = threading.Event(), RunButtons(services)
         services.jobs._work.put(gate.wait)  # nothing runs meanwhile
         first, second, third = (services.start([f"{name}.png"]) for name in "ccd")
@@ -176,10 +176,10 @@ class TestGallery:
         services.jobs.stop()
         gate.set()
 
-    def test_a_selection_of_a_folder_read_anew_starts_nothing(self, gallery, services, started, folder):
+    def test_a_selection_from_before_a_refresh_starts_nothing(self, gallery, services, started, folder):
         before = selection(services, "0", 1)
         services.open_folder(folder, False)
-        with pytest.raises(gr.Error, match="read again"):
+        with pytest.raises(gr.Error, match="the folder was refreshed"):
             gallery.start(before)
         assert started == []
 
@@ -192,12 +192,12 @@ class TestGallery:
             gallery.start("")
         assert started == []
 
-    def test_the_plan_is_about_the_selection(self, gallery, services):
-        assert gallery.planner.plan("", "") == ""
-        assert gallery.planner.plan("key", "").startswith("2 stills")
-        assert gallery.planner.plan("key", selection(services, "0,2", 2)).startswith("1 still")
+    def test_the_estimate_is_about_the_selection(self, gallery, services):
+        assert gallery.estimator.estimate("", "") == ""
+        assert gallery.estimator.estimate("key", "").startswith("2 stills")
+        assert gallery.estimator.estimate("key", selection(services, "0,2", 2)).startswith("1 still")
 
-    def test_viewers_beyond_a_few_do_not_wait_for_a_plan(self, gallery, services, monkeypatch):
+    def test_viewers_beyond_a_few_do_not_wait_for_an_estimate(self, gallery, services, monkeypatch):
         monkeypatch.setattr("captioner.ui.gallery.estimate.MAX_WAITING", 1)
         asked, answered = threading.Event(), threading.Event()
 
@@ -206,28 +206,28 @@ class TestGallery:
             assert answered.wait(20)
             return ["c.png"]
 
-        planner = Planner(services, names)
+        estimator = Estimator(services, names)
         with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(planner.plan, "key", "")
+            first = pool.submit(estimator.estimate, "key", "")
             assert asked.wait(20)
-            assert planner.plan("key", "") == ""
+            assert estimator.estimate("key", "") == ""
             answered.set()
-            assert first.result() == planner.plan("key", "") != ""
+            assert first.result() == estimator.estimate("key", "") != ""
 
-    def test_opening_a_folder_keeps_it_for_the_next_start(self, services, folder):
+    def test_an_opened_folder_is_remembered_for_the_next_start(self, services, folder):
         gallery = Gallery(services)
-        gallery.open_folder(event(typed=f" {folder} ", key="", recursive=True, edit=None))
+        gallery.bar.open(event(typed=f" {folder} ", key="", recursive=True, edit=None))
         assert (services.settings.folder, services.settings.recursive) == (folder, True)
-        assert gallery.recent.paths() == [folder]
+        assert gallery.bar.recent.paths() == [folder]
 
-    def test_only_the_chosen_kind_is_listed_and_so_captioned(self, services, folder, started):
+    def test_only_the_chosen_kind_is_listed_and_captioned(self, services, folder, started):
         (folder / "e.mp4").write_bytes(b"x")
         gallery, opening = Gallery(services), {"typed": str(folder), "key": "", "recursive": False, "edit": None}
-        gallery.open_folder(event(**opening, kinds="video"))
+        gallery.bar.open(event(**opening, kinds="video"))
         gallery.start("")
-        gallery.open_folder(event(**opening, kinds="no such kind"))
-        assert gallery._bar(Counts())["kinds"] == services.settings.kinds == "video"
-        gallery.open_folder(event(**opening, kinds="all"))
+        gallery.bar.open(event(**opening, kinds="no such kind"))
+        assert gallery.bar.view(Counts())["kinds"] == services.settings.kinds == "video"
+        gallery.bar.open(event(**opening, kinds="all"))
         gallery.start("")
         assert started == [["e.mp4"], ["c.png", "d.png", "e.mp4"]]
 
@@ -239,20 +239,20 @@ class TestGallery:
 
     def _check_closed(self, services, folder):
         gallery = Gallery(services)
-        gallery.recent.add(folder)
+        gallery.bar.recent.add(folder)
         with pytest.raises(gr.Error, match="outside the allowed folders"):
-            gallery.open_folder(event(typed=str(folder), key="", recursive=False, edit=None))
+            gallery.bar.open(event(typed=str(folder), key="", recursive=False, edit=None))
         assert services.library.folder is None
-        listing = gallery.browse(event(typed=str(folder), key="", number=1))["listing"]
+        listing = gallery.bar.browse(event(typed=str(folder), key="", number=1))["listing"]
         assert listing["problem"].endswith(" is outside the allowed folders; restart with --root DIR to allow it")
         assert [found["name"] for found in listing["folders"]] == [str(folder.parent / "other")]
-        assert gallery._bar(Counts())["recent"] == []
+        assert gallery.bar.view(Counts())["recent"] == []
 
-    def test_browsing_a_path_half_typed_shows_the_part_that_is_there(self, gallery, folder):
-        listing = gallery.browse(event(typed=str(folder / "gone" / "x"), key="", number=1))["listing"]
+    def test_browsing_a_half_typed_path_shows_its_nearest_parent(self, gallery, folder):
+        listing = gallery.bar.browse(event(typed=str(folder / "gone" / "x"), key="", number=1))["listing"]
         assert (listing["place"], listing["problem"], listing["folders"]) == (str(folder), "", [])
 
-    def test_counts_escape_what_the_scan_says(self):
+    def test_counts_escape_the_warnings_of_the_scan(self):
         text = counts_line(Counts(106, 98, 6, 2), ["<b>.mp4: cannot be read"])
         assert text.startswith(
             '<span title="106 files · 98 done · 6 pending · 2 failed">106 files · 98 done · 6 pending · '
@@ -262,14 +262,14 @@ class TestGallery:
 
 
 class TestPanel:
-    def test_saving_over_somebody_elses_text_is_refused_and_loses_nothing(self, gallery, services, folder):
+    def test_saving_over_another_edit_is_refused_and_loses_nothing(self, gallery, services, folder):
         (folder / "a.txt").write_text("Theirs.")
         with pytest.raises(gr.Error, match="changed meanwhile"):
             gallery.panel.save(event(**opened(services, 0), text="Mine.", expected="A zebra at noon."))
         assert (folder / "a.txt").read_text() == "Theirs."
         assert gallery.panel.render(json.dumps(opened(services, 0)))["fresh"]["text"] == "Theirs."
 
-    def test_what_was_saved_stands_on_the_tile_with_the_answer(self, gallery, services, folder):
+    def test_a_saved_text_is_on_the_tile_with_the_answer(self, gallery, services, folder):
         _, seen = grid_changes(services.library, "")
         save = gallery.with_tile(gallery.panel.save)
         panel, grid, seen = save(seen, event(**opened(services, 1), text="A mule.", expected="A horse at night."))
@@ -277,47 +277,47 @@ class TestPanel:
         assert [(row["index"], row["preview"]) for row in grid["changes"]] == [(1, "A mule.")]
         assert grid_changes(services.library, seen)[0]["changes"] == []
 
-    def test_a_file_is_found_again_when_its_folder_was_read_anew(self, gallery, services, folder):
+    def test_a_file_is_found_again_after_a_refresh(self, gallery, services, folder):
         before = opened(services, 1)
         services.open_folder(folder, False)
         saved = gallery.panel.save(event(**before, text="A  mule.", expected="A horse at night."))["answer"]["saved"]
         assert (saved["sent"], saved["text"], saved["name"]) == ("A  mule.", "A mule.", "b.png")
         assert gallery.panel.render(json.dumps(before))["fresh"]["id"] == f"{services.library.scan.id}-1"
 
-    def test_a_file_is_found_by_a_name_that_is_no_text(self, services, folder):
+    def test_a_file_whose_name_is_not_utf8_is_found(self, services, folder):
         name = os.fsdecode(b"h\xe4lf.png")
         picture(folder / name)
         services.open_folder(folder, False)
         assert services.library.lookup.find("h?lf.png").item.name == name
         assert services.library.lookup.find("half.png") is None
 
-    def test_of_a_folder_that_is_gone_this_is_said_and_no_other_reason(self, gallery, services, folder):
+    def test_a_missing_folder_is_the_reason_for_a_failed_save(self, gallery, services, folder):
         place = opened(services, 0)
         shutil.rmtree(folder)
         with pytest.raises(gr.Error, match="is not there any more"):
             gallery.panel.save(event(**place, text="Mine.", expected="A zebra at noon."))
 
-    def test_a_file_of_another_folder_is_none(self, gallery, services, tmp_path):
+    def test_a_file_of_another_folder_is_not_found(self, gallery, services, tmp_path):
         before = opened(services, 1)
         services.open_folder(tmp_path, False)
         assert gallery.panel.render(json.dumps(before))["fresh"] == before | {"id": ""}
         with pytest.raises(gr.Error, match="no longer open"):
             gallery.panel.remove(event(**before, edit=None))
 
-    @pytest.mark.parametrize("closed_by_somebody", [True, False])
-    def test_an_edit_that_cannot_be_saved_keeps_no_folder_closed(
-        self, gallery, services, folder, tmp_path, closed_by_somebody
+    @pytest.mark.parametrize("closed_by_another_viewer", [True, False])
+    def test_an_edit_that_cannot_be_saved_does_not_keep_a_folder_from_opening(
+        self, gallery, services, folder, tmp_path, closed_by_another_viewer
     ):
         edit = {**opened(services, 0), "text": "Mine.", "expected": "Something else."}
-        if closed_by_somebody:
+        if closed_by_another_viewer:
             services.open_folder(tmp_path, False)
         other = tmp_path / "other"
         other.mkdir()
-        assert gallery.open_folder(event(typed=str(other), key="", recursive=False, edit=edit)) == gr.skip()
+        assert gallery.bar.open(event(typed=str(other), key="", recursive=False, edit=edit)) == gr.skip()
         assert services.library.folder == other
         assert (folder / "a.txt").read_text() == "A zebra at noon."
 
-    def test_an_edit_goes_into_the_history_before_an_earlier_text_is_put_back(self, gallery, services, folder):
+    def test_an_edit_is_in_the_history_after_an_earlier_text_is_restored(self, gallery, services, folder):
         services.library.edits.save(services.library.items[0], "Second.")
         place = opened(services, 0)
         earlier = gallery.panel.render(json.dumps(place))["fresh"]["undo"]

@@ -1,4 +1,4 @@
-"""The Gallery tab in a real browser, alone on a page of its own."""
+"""The Gallery tab alone on a page, in a real browser."""
 
 import os
 import re
@@ -184,7 +184,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
 
 
 @pytest.mark.browser
-def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, folder, monkeypatch):
+def test_an_answer_after_a_newer_refresh_keeps_the_newest_text(services, folder, monkeypatch):
     answer, may_answer = Panel._answer, threading.Event()
     monkeypatch.setattr(Panel, "_answer", lambda *args: may_answer.wait(60) and answer(*args))
     services.open_folder(folder, False)
@@ -211,7 +211,7 @@ def test_an_answer_that_the_pulse_overtook_leaves_the_newest_text(services, fold
 
 
 @pytest.mark.browser
-def test_of_quick_clicks_none_is_lost_and_the_last_one_counts(services, folder, monkeypatch):
+def test_no_quick_click_is_lost_and_the_last_one_counts(services, folder, monkeypatch):
     describe, may_describe = Panel.describe, threading.Event()
     monkeypatch.setattr(Panel, "describe", lambda *args: may_describe.wait(60) and describe(*args))
     answer, may_answer = Panel._answer, threading.Event()
@@ -232,7 +232,7 @@ def test_of_quick_clicks_none_is_lost_and_the_last_one_counts(services, folder, 
 
 
 @pytest.mark.browser
-def test_hostile_names_and_captions_are_text_everywhere(services, tmp_path):
+def test_hostile_names_and_captions_are_plain_text_everywhere(services, tmp_path):
     folder = tmp_path / HOSTILE[0].replace("/", "") / HOSTILE[3].replace("/", "")
     folder.mkdir(parents=True)
     names = [f"{number} {text.replace('/', '')}.png" for number, text in enumerate(HOSTILE)]
@@ -271,7 +271,7 @@ def test_hostile_names_and_captions_are_text_everywhere(services, tmp_path):
 
 
 @pytest.mark.browser
-def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_path):
+def test_five_thousand_files_need_few_nodes_and_a_missing_folder_is_reported(services, tmp_path):
     source, folder = picture(tmp_path / "source.png"), tmp_path / "many"
     folder.mkdir()
     for number in range(5000):
@@ -303,7 +303,7 @@ def test_five_thousand_files_are_few_nodes_and_no_folder_is_said(services, tmp_p
 
 
 @pytest.mark.browser
-def test_a_run_turns_its_tiles_done_and_one_file_is_captioned_again(services, tmp_path):
+def test_a_job_turns_its_tiles_done_and_one_file_is_recaptioned(services, tmp_path):
     folder = tmp_path / "clips"
     write_samples(folder, num_clips=3, num_stills=1)
     (folder / "broken.mp4").write_bytes(b"no video")

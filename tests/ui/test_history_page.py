@@ -270,7 +270,7 @@ def test_an_approved_caption_is_kept_and_the_job_is_undone_and_redone(services, 
 
 
 @pytest.mark.browser
-def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
+def test_a_caption_changed_outside_is_shown_and_asked_about(services, folder):
     services.change_settings({"existing": "overwrite"})
     services.open_folder(folder, False)
     for name in ("still 01.png", "still 02.png"):
@@ -287,8 +287,8 @@ def test_what_was_changed_elsewhere_is_shown_and_asked_about(services, folder):
         page.locator("[data-act=again-no]").click()
         page.locator("[data-select=all]").click()
         page.locator("#start").click()
-        expect(page.locator("#start-question h4")).to_have_text("1 caption was changed elsewhere")
-        page.get_by_role("button", name="Leave them alone").click()
+        expect(page.locator("#start-question h4")).to_have_text("1 caption was changed outside")
+        page.get_by_role("button", name="Skip").click()
         expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         assert (folder / "still 01.txt").read_text() == "Theirs."
         page.locator("#panel [data-act=again]").click()

@@ -1,1 +1,1 @@
-"""The gallery tab."""
+"""The Gallery tab: the folder bar, the grid of files and the caption panel."""

@@ -1,4 +1,4 @@
-"""What pressing the start button would take, for its tooltip."""
+"""The tooltip of the start button: how much work a job over the selected files would be."""
 
 import threading
 import zlib
@@ -9,54 +9,54 @@ from captioner.errors import CaptionerError, PromptError
 from captioner.library.file_states import Counts
 from captioner.services import Services
 
-# Gradio's button has no tooltip of its own.
+# Gradio's button has no tooltip.
 TOOLTIP_JS = "text => { document.querySelector('#start').title = text; }"
 BUDGET_S = 1.0
-KEPT_PLANS = 8
-MAX_WAITING = 4  # viewers that may wait for a plan, each in a thread that the whole page shares; others get none
+KEPT_ESTIMATES = 8
+MAX_WAITING = 4  # viewers that wait for an estimate block a thread each; further viewers get none
 
 
-class Planner:
-    """All browsers share one look at the files. Any thread may call; the page goes on meanwhile."""
+class Estimator:
+    """Estimates a job; all browsers share the results. Any thread may call."""
 
     def __init__(self, services: Services, names: Callable[[str], list[str]]) -> None:
-        """names: what the button would caption with a selection, the grid's value. Raises JobError."""
+        """`names` returns the files that the button captions for a value of the grid; it may raise JobError."""
         self._services, self._names = services, names
-        self._planning = threading.Lock()
+        self._estimating = threading.Lock()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
-        self._plans: OrderedDict[str, str] = OrderedDict()  # the newest last
+        self._estimates: OrderedDict[str, str] = OrderedDict()  # the newest last
 
     def key(self, counts: Counts, busy: bool) -> str:
-        """Changes with all that a plan depends on, but for the selection; "" while there is nothing to plan."""
+        """Return a text that changes with all that an estimate depends on but the selection; "" for no estimate."""
         if not counts.total or busy:
             return ""
         settings = self._services.settings
         try:
-            prompts = self._services.prompts.list()
-        except PromptError as error:  # which pressing the button says
+            prompts: object = self._services.prompts.list()
+        except PromptError as error:  # the button shows this error when pressed
             prompts = str(error)
         state = (self._services.library.scan.id, counts, settings, prompts)
         return f"{zlib.crc32(repr(state).encode('utf-8', 'replace')):08x}"
 
-    def plan(self, key: str, selection: str) -> str:
-        """One line, or "" while too many others wait for theirs. `key` says for which state."""
+    def estimate(self, key: str, selection: str) -> str:
+        """Return the estimate in one line, or "" if too many viewers wait for theirs. `key` is that of `key()`."""
         if not key:
             return ""
         key += f" {zlib.crc32(selection.encode()):08x}"
-        if key in self._plans or not self._waiting.acquire(blocking=False):
-            return self._plans.get(key, "")
+        if key in self._estimates or not self._waiting.acquire(blocking=False):
+            return self._estimates.get(key, "")
         try:
-            with self._planning:
-                if key not in self._plans:
-                    self._plans[key] = self._plan(selection)
-                    if len(self._plans) > KEPT_PLANS:
-                        self._plans.popitem(last=False)
-                return self._plans[key]
+            with self._estimating:
+                if key not in self._estimates:
+                    self._estimates[key] = self._summary(selection)
+                    if len(self._estimates) > KEPT_ESTIMATES:
+                        self._estimates.popitem(last=False)
+                return self._estimates[key]
         finally:
             self._waiting.release()
 
-    def _plan(self, selection: str) -> str:
+    def _summary(self, selection: str) -> str:
         try:
             return self._services.plan(self._names(selection), BUDGET_S).summary()
-        except CaptionerError as error:  # what pressing the button would say
+        except CaptionerError as error:  # the button shows this error when pressed
             return str(error)

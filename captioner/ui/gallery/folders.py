@@ -1,4 +1,4 @@
-"""A folder -> its subfolders, for choosing one in the browser; and paths as text that travels there and back."""
+"""The subfolders of a folder, for choosing one in the browser, and paths as text for the way there and back."""
 
 import os
 from dataclasses import dataclass
@@ -9,18 +9,20 @@ from captioner.errors import FolderError
 from captioner.system.roots import Roots, shown_path
 
 MAX_NAMES = 2000
-TOP = "top"  # the key of what is above all folders; a path's begins otherwise
+TOP = "top"  # the key of the list of allowed folders; the key of a path starts differently
 
 
 @dataclass(frozen=True)
 class Folders:
-    path: Path | None  # None: above all folders that may be opened
-    parent: Path | None  # None: this is as far up as one may go, but for the list of these folders
-    folders: tuple[Path, ...]  # hidden ones left out, in order of the alphabet
+    """A folder and its subfolders, or the allowed folders."""
+
+    path: Path | None  # None: this is the list of allowed folders
+    parent: Path | None  # None: the parent is not allowed
+    folders: tuple[Path, ...]  # without hidden ones, sorted by name
 
 
 def browse(path: Path, roots: Roots) -> Folders:
-    """The folders in a folder; no link leads out. Raises FolderError."""
+    """Return the subfolders of a folder. Raise FolderError if it is outside the allowed folders or unreadable."""
     path = roots.resolve(path)
     try:
         with os.scandir(path) as entries:
@@ -36,17 +38,17 @@ def browse(path: Path, roots: Roots) -> Folders:
 
 
 def top(roots: Roots) -> Folders:
-    """The folders that may be opened, to begin with."""
+    """Return the allowed folders, or the home folder if all are allowed."""
     return Folders(None, None, roots.folders if roots.confined else (Path.home(),))
 
 
 def nearest(path: Path, roots: Roots) -> Path:
-    """Of a path half typed the part that is there. Raises FolderError, when that is outside as well."""
+    """Return the path or its nearest parent that exists. Raise FolderError if that is outside the allowed folders."""
     first = None
     for part in (path, *path.parents):
         try:
             found = roots.resolve(part)
-            if os.path.isdir(found):  # noqa: PTH112 - also where one may not look
+            if os.path.isdir(found):  # noqa: PTH112 - Path.is_dir raises without permission
                 return found
         except FolderError as error:
             first = first or error
@@ -54,11 +56,12 @@ def nearest(path: Path, roots: Roots) -> Path:
 
 
 def encode_path(path: Path) -> str:
-    """ASCII, for names that hold bytes which are no characters."""
+    """Return the path as ASCII text, even with bytes that are not UTF-8; `decode_path` reverses it."""
     return quote(str(path), errors="surrogateescape")
 
 
 def decode_path(text: str) -> Path:
+    """Return the path of a text from `encode_path`."""
     return Path(unquote(text, errors="surrogateescape"))
 
 

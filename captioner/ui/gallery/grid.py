@@ -1,6 +1,6 @@
-"""The grid of all files: a virtual scroller in the browser, whose list travels by the routes and not by Gradio.
+"""The grid of all files: a virtual scroller in the browser, which fetches the list by the media routes.
 
-Python sees the selection as its value, sends what changed as properties, and hears which file is opened. See grid.js.
+Its value is the selection; Python sends changes of the list as properties. See grid.js.
 """
 
 import json
@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from captioner.errors import JobError
+from captioner.formatting import sendable
 from captioner.library.library import Library
 from captioner.library.lookup import Entry
 from captioner.ui.format import file_text
@@ -20,14 +22,14 @@ START_JS = "() => document.querySelector('#grid [data-grid]').grid.button()"
 
 
 def media_grid() -> gr.HTML:
-    """A component with
+    """Return the component.
 
-    value: JSON text {"scan": "...", "selected": "0-4,7", "total": 6}, the user's selection;
-    scan, revision, base, changes, running: as `grid_changes` gives them; busy, existing: what the start button goes by;
-    events: `open` with EventData.id, `change` of the selection, `relabel` when the start button should be set anew,
-    `approve` with `files`, a selection like the value, and `on`.
+    Value: the selection as JSON text {"scan": "...", "selected": "0-4,7", "total": 6}.
+    Properties: those of `grid_changes`, and `busy` and `existing`, which decide the label of the start button.
+    Events: `open` with the `id` of a file, `change` of the selection, `relabel` when the start button needs a new
+    label, and `approve` with `files` (a selection like the value) and `on`.
 
-    A function, as Gradio writes a .pyi file beside every module with a subclass.
+    This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """
     return gr.HTML(
         "",
@@ -46,29 +48,29 @@ def media_grid() -> gr.HTML:
 
 
 def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:
-    """(properties of the grid, what this browser has seen after it). `seen` is the second of the call before, or ""."""
+    """Return the properties of the grid, and the new value of `seen`: what this browser knows, at first ""."""
     scan, _, revision = seen.partition(" ")
     base = int(revision) if revision.isdecimal() else -1
     changes = library.since(scan, base)
-    known = changes.rows is not None and base >= 0
+    rows = changes.rows if base >= 0 else None
     properties = {
         "scan": changes.scan,
         "revision": changes.revision,
-        "base": base if known else -1,
-        "changes": [_sendable(row) for row in changes.rows] if known else [],
+        "base": -1 if rows is None else base,
+        "changes": [_sendable(row) for row in rows or ()],
         "running": {str(index): tokens for index, tokens in changes.running.items()},
     }
     return properties, f"{changes.scan} {changes.revision}"
 
 
-def selected_names(library: Library, value: str) -> list[str] | None:
-    """Return the names behind the grid's value: [] for no selection, None if its folder is no longer open."""
+def selected_names(library: Library, value: str) -> list[str]:
+    """Return the names in the grid's value, [] for no selection. Raise JobError if its folder is no longer open."""
     selection = json.loads(value or "{}")
     if not selection.get("total"):
         return []
     scan = library.scan
     if selection.get("scan") != scan.id:
-        return None
+        raise JobError("the folder was refreshed; select the files again")
     positions = parse_ranges(str(selection.get("selected", "")), len(scan.items))
     return [scan.items[position].name for position in positions]
 
@@ -118,8 +120,4 @@ def to_ranges(numbers: Sequence[int]) -> str:
 
 
 def _sendable(row: dict[str, Any]) -> dict[str, Any]:
-    """Without halves of characters, which JSON cannot carry."""
-    return {
-        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for key, value in row.items()
-    }
+    return {key: sendable(value) if isinstance(value, str) else value for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""The caption panel: one file, its caption in an editor, the earlier texts, and how the caption was made."""
+"""The caption panel: one file with its caption in an editor, the earlier texts, and how the caption was made."""
 
 import itertools
 import json
@@ -11,7 +11,7 @@ import gradio as gr
 
 from captioner.captions.store import HistoryEntry, Provenance
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import clock, plural, size
+from captioner.formatting import clock, plural, sendable, size
 from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
@@ -21,19 +21,19 @@ from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.wiring import errors_as_toasts
 
 MAX_HISTORY = 20
-REPLACED_BY = {
-    "job": "a model's caption",
-    "hand": "an edit",
-    "delete": "nothing: deleted",
-    "restore": "an earlier text",
-    "bulk": "a bulk edit",
-    "undo": "an undo",
+REPLACED = {
+    "job": "replaced by a job",
+    "hand": "edited",
+    "delete": "deleted",
+    "restore": "replaced by an earlier text",
+    "bulk": "changed by a bulk edit",
+    "undo": "changed by an undo",
 }
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Which file a browser shows. The name is for finding it again when the folder was scanned anew."""
+    """The file that a browser shows. Its id changes with every scan of the folder; its name does not."""
 
     id: str
     folder: str
@@ -41,10 +41,10 @@ class Opened:
 
 
 class Panel:
-    """The handlers. `event` carries id, folder and name of the file, and an edit that should be saved first, if any.
-    What changes something returns an `answer`: the text that was `saved`, and the file as it stands after it, `fresh`.
+    """The handlers of the panel. Any thread may call.
 
-    Any thread may call.
+    `event` has the id, folder and name of the file, and perhaps an `edit` to save first. Handlers that change something
+    return an `answer`: the text that was `saved`, and the file after the change (`fresh`).
     """
 
     def __init__(self, services: Services) -> None:
@@ -53,29 +53,29 @@ class Panel:
 
     @errors_as_toasts
     def open(self, event: gr.EventData) -> dict[str, Any]:
-        """Show a file; returns properties of the panel."""
+        """Show a file. Return properties of the panel."""
         entry = find_entry(self._services.library, str(event.id))
         if entry is None:
-            raise JobError("the folder has been read again; open the file once more")
+            raise JobError("the folder was refreshed; open the file again")
         return gr.update(entry=self.describe(entry))
 
     @errors_as_toasts
     def save(self, event: gr.EventData) -> dict[str, Any]:
-        """Write a text to its file unless somebody else has changed that meanwhile."""
+        """Write a text to its file, unless the file was changed meanwhile."""
         return self._answer(_data(event), self._save(_data(event)))
 
     @errors_as_toasts
     def restore(self, event: gr.EventData) -> dict[str, Any]:
-        """Put back what stood before a change; an edit goes into the history."""
-        saved = self.keep(_data(event).get("edit"))
+        """Restore an earlier text. An edit is saved first, so it stays in the history."""
+        saved = self._save_edit(_data(event).get("edit"))
         entry = self._find(_data(event))
         self._services.library.edits.restore(entry.item, int(event.history))
         return self._answer(_data(event), saved)
 
     @errors_as_toasts
     def remove(self, event: gr.EventData) -> dict[str, Any]:
-        """Delete the caption; an edit goes into the history with it."""
-        saved = self.keep(event.edit)
+        """Delete the caption. An edit is saved first, so it stays in the history."""
+        saved = self._save_edit(event.edit)
         entry = self._find(_data(event))
         self._services.library.edits.delete(entry.item)
         gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
@@ -83,46 +83,46 @@ class Panel:
 
     @errors_as_toasts
     def again(self, event: gr.EventData) -> dict[str, Any]:
-        """Have the model write a new caption, whatever there is. One that was changed elsewhere needs `consent`."""
-        saved = self.keep(event.edit)
+        """Recaption the file. Replacing a caption that was changed outside needs `consent`."""
+        saved = self._save_edit(event.edit)
         entry = self._find(_data(event))
-        busy = self._services.events.snapshot().active
+        busy = self._services.events.snapshot().busy
         self._services.start([entry.item.name], existing="overwrite", consent=bool(event.consent))
         if busy:
-            gr.Info("It is captioned when the running job has ended.", duration=4)
+            gr.Info("This file will be captioned after the current jobs.", duration=4)
         return self._answer(_data(event), saved)
 
     @errors_as_toasts
     def approve(self, event: gr.EventData) -> dict[str, Any]:
-        """Lock the caption against runs and bulk edits, or unlock it; an edit is saved first."""
-        saved = self.keep(event.edit)
+        """Approve the caption, so that no job or bulk edit changes it, or unapprove it. An edit is saved first."""
+        saved = self._save_edit(event.edit)
         entry = self._find(_data(event))
         self._services.library.edits.approve([entry.item.name], bool(event.on))
         return self._answer(_data(event), saved)
 
-    def keep(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Save an edit before something else happens to its file or folder; None for no edit."""
+    def _save_edit(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Save an edit, if there is one."""
         return self._save(edit) if edit else None
 
-    def keep_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
-        """As `keep`, but never in the way: the browser keeps what cannot be saved until its file is open again."""
+    def save_edit_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
+        """Save an edit, but let nothing fail: the browser keeps an unsaved text until its file is open again."""
         if not edit or self._locate(_address(edit)) is None:
             return gr.skip()
         try:
             return self._answer(edit, self._save(edit))
         except CaptionerError as error:
             name, reason = escape(isolated(edit["name"])), escape(error)
-            gr.Warning(f"{name} is not saved: {reason}. Your text is kept in this tab.", duration=8)
+            gr.Warning(f"Could not save {name}: {reason}. Your text is kept in this tab.", duration=8)
             return gr.skip()
 
     def render(self, value: str) -> dict[str, Any]:
-        """Properties of the panel for the pulse. `value` is what the panel says it shows."""
+        """Return the properties of the panel at a refresh. `value` is the value of the panel."""
         opened = _opened(value)
         entry = self._locate(opened)
         return gr.update(fresh=self.describe(entry) if entry else asdict(opened) | {"id": ""})
 
     def describe(self, entry: Entry) -> dict[str, Any]:
-        """Everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
+        """Return everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
         library, captions = self._services.library, self._services.captions
         problem, history, made, last_change = entry.problem, [], [], None
         try:
@@ -135,16 +135,16 @@ class Panel:
         plan = sheet_plan(self._services, num_frames)
         return {
             "id": entry_id(library, entry.item),
-            "folder": plain(library.folder),
-            "name": plain(entry.item.name),
+            "folder": sendable(str(library.folder)),
+            "name": sendable(entry.item.name),
             "kind": entry.item.kind,
             "version": int(entry.item.modified_s),
             "text": entry.text,
-            "problem": plain(problem),
+            "problem": sendable(problem),
             "tokens": entry.tokens,
             "approved": entry.approved,
             "elsewhere": entry.changed_outside,
-            "facts": facts(entry, entry.duration_s),
+            "facts": facts(entry),
             "undo": last_change or 0,
             "history": history_list(history),
             "about": about(made[0], entry.text) if made else "",
@@ -153,16 +153,16 @@ class Panel:
         }
 
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
-        """What became of a text: `sent` stands as `text` in the file now."""
+        """Save a text. Return it as it was `sent`, and the `text` that is now in the file."""
         entry = self._find(edit)
         sent = str(edit["text"])
         text = self._services.library.edits.save(entry.item, sent, expected=str(edit["expected"]))
         gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
-        place = {"folder": plain(self._services.library.folder), "name": plain(entry.item.name)}
+        place = {"folder": sendable(str(self._services.library.folder)), "name": sendable(entry.item.name)}
         return {**place, "sent": sent, "text": text}
 
     def _answer(self, data: dict[str, Any], saved: dict[str, Any] | None) -> dict[str, Any]:
-        """`number` tells two answers apart."""
+        """Return the property `answer`; its number makes each answer differ from the one before."""
         entry = self._locate(_address(data))
         fresh = self.describe(entry) if entry else None
         return gr.update(answer={"number": next(self._numbers), "saved": saved, "fresh": fresh})
@@ -174,21 +174,21 @@ class Panel:
         return entry
 
     def _locate(self, opened: Opened) -> Entry | None:
-        """By id, or by name when its folder was scanned anew since."""
+        """Find the file by its id, or by its name if its folder was scanned again."""
         library = self._services.library
         entry = find_entry(library, opened.id)
-        if entry is not None or not opened.name or opened.folder != plain(library.folder):
+        if entry is not None or not opened.name or opened.folder != sendable(str(library.folder)):
             return entry
         return library.lookup.find(opened.name)
 
 
 def panel() -> gr.HTML:
-    """A component with
+    """Return the component.
 
-    value: JSON text of Opened, or "" while nothing is open; entry: `Panel.describe` of what was opened;
-    fresh: the same of what is open, now, or an Opened with no id when its folder is closed;
-    answer: what came of an action;
-    events: `save`, `restore`, `remove`, `again`, `approve`, all with the file and perhaps an edit as EventData.
+    Value: JSON text of Opened, or "" if nothing is open.
+    Properties: `entry` (`Panel.describe` of the file that was opened), `fresh` (the same for the current state, or an
+    Opened without id if the folder is closed), `answer` (the outcome of an action).
+    Events: `save`, `restore`, `remove`, `again` and `approve`, all with the file and perhaps an edit.
     """
     return gr.HTML(
         "",
@@ -202,43 +202,43 @@ def panel() -> gr.HTML:
     )
 
 
-def facts(entry: Entry, duration_s: float) -> str:
-    """Such as "video · 1.2 MB · 0:03"; plain text."""
-    parts = [entry.item.kind, size(entry.item.size_bytes), *([clock(duration_s)] if duration_s else [])]
+def facts(entry: Entry) -> str:
+    """Return plain text such as "video · 1.2 MB · 0:03 · done"."""
+    parts = [entry.item.kind, size(entry.item.size_bytes), *([clock(entry.duration_s)] if entry.duration_s else [])]
     return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
 
 
 def history_list(history: Sequence[HistoryEntry]) -> str:
-    """Earlier texts as buttons that put them back."""
+    """Return HTML: earlier texts as buttons that restore them."""
     return "".join(
-        f'<button type="button" data-history="{entry.id}" title="Put this text back"><span>{escape(entry.text)}</span>'
-        f"<small>{_time(entry.replaced_at_s)} · replaced by {REPLACED_BY.get(entry.origin, 'another text')}</small>"
+        f'<button type="button" data-history="{entry.id}" title="Restore this text"><span>{escape(entry.text)}</span>'
+        f"<small>{_time(entry.replaced_at_s)} · {REPLACED.get(entry.origin, 'replaced')}</small>"
         "</button>"
         for entry in history
     )
 
 
 def about(made: Provenance, text: str) -> str:
-    """How the model's last caption came about. `text` is what stands in the file."""
+    """Return HTML: how the model made its latest caption. `text` is the current caption."""
     caption, options = made.caption, made.caption.options
     rate = f" ({caption.num_tokens / caption.seconds:.0f} tokens/s)" if caption.seconds else ""
-    model = "/".join(Path(caption.model).parts[-2:])  # a Hub id as it is; of a folder's path the end
+    model = "/".join(Path(caption.model).parts[-2:])  # a Hub id, or the end of a folder's path
     sampling = f"temperature {options.temperature:g}, top-p {options.top_p:g}, top-k {options.top_k}"
     sampling = sampling if options.temperature else "greedy"
     rows = {
         "Model": escape(model) + (f" on {escape(caption.device)}" if caption.device else ""),
-        "Made": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
-        "Tokens": f"{caption.num_tokens:,} written{rate}, {caption.num_prompt_tokens:,} read",
+        "Created": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
+        "Tokens": f"{caption.num_tokens:,} generated{rate}, {caption.num_prompt_tokens:,} in the request",
         "Frames": escape(_frames(caption.frame_times_s)),
         "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
         "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
     }
     if caption.finish_reason == "length":
-        rows["Cut off"] = "The caption ends where the longest length was reached."
+        rows["Cut off"] = "The caption reached the maximum length."
     if caption.warning:
         rows["Note"] = escape(caption.warning)
     if caption.text not in text:
-        rows["Since then"] = "The text was changed by hand." if text else "The caption was deleted."
+        rows["Since then"] = "The caption was changed." if text else "The caption was deleted."
     cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows.items())
     return f"<h4>How it was made</h4><dl>{cells}</dl>"
 
@@ -250,7 +250,7 @@ def _frames(times_s: Sequence[float]) -> str:
 
 
 def _time(posix_s: float) -> str:
-    """For the browser to write in its own time zone."""
+    """Return an element that the browser fills in its own time zone."""
     return f'<time data-s="{posix_s:.0f}"></time>'
 
 
@@ -264,8 +264,3 @@ def _opened(value: str) -> Opened:
 
 def _address(data: dict[str, Any]) -> Opened:
     return Opened(str(data.get("id", "")), str(data.get("folder", "")), str(data.get("name", "")))
-
-
-def plain(text: object) -> str:
-    """Not escaped; without halves of characters, which JSON cannot carry."""
-    return str(text).encode("utf-8", "replace").decode()

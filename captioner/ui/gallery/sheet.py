@@ -1,4 +1,4 @@
-"""Which frames of a file its contact sheet shows."""
+"""The frames that the contact sheet of a file shows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,23 +11,23 @@ from captioner.values import MediaItem, SamplePlan
 
 
 def current_plan(services: Services) -> SamplePlan:
-    """The frames that a job started now would take."""
+    """Return the sampling plan that a job started now would use."""
     try:
         return sampling_plan(services.settings, services.preset())
-    except CaptionerError:  # an unknown model, which is said beside the setting
+    except CaptionerError:  # an unknown model; the Settings tab shows the error
         return SamplePlan()
 
 
 def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
-    """How many frames of the file the model saw for the caption that it made last; 0 if it has changed since.
+    """Return how many frames the model saw for its latest caption of this file; 0 if the file changed since.
 
-    made: as of `CaptionStore.provenance`.
+    made: what `CaptionStore.provenance` returns.
     """
     is_of_this_file = made and made[0].created_at_s >= item.modified_s
     return len(made[0].caption.frame_times_s) if is_of_this_file else 0
 
 
 def sheet_plan(services: Services, num_frames: int) -> SamplePlan:
-    """`current_plan`, but for so many frames, unless 0: which ones these are depends on their number alone."""
+    """Return a plan that samples `num_frames` frames; 0: as `current_plan`. The number alone decides which frames."""
     plan = current_plan(services)
     return replace(plan, max_frames=num_frames, min_frames=num_frames) if num_frames else plan

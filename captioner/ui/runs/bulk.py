@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from captioner.captions.edit import BulkEdit
-from captioner.errors import CaptionerError, JobError
+from captioner.errors import CaptionerError
 from captioner.formatting import plural, sendable, sentence
 from captioner.library.bulk import BulkDone, preview
 from captioner.services import Services
@@ -79,10 +79,7 @@ class Bulk:
         return self._do(lambda: (history.redo(self._services, int(event.id)), int(event.id)))
 
     def _names(self, files: str) -> list[str]:
-        names = selected_names(self._services.library, files)
-        if names is None:
-            raise JobError("the folder was refreshed; close this dialog and select the files again")
-        return names
+        return selected_names(self._services.library, files)
 
     def _do(self, act: Callable[[], tuple[str, int]], undone: bool = False) -> dict[str, Any]:
         done: dict[str, Any] = {"number": next(self._numbers), "bad": False, "undone": undone}

@@ -1,4 +1,4 @@
-"""Every change to a caption file, and the one way to make it: a crash at any moment costs neither text."""
+"""The only way to change a caption file. A crash at any moment loses neither the old text nor the new one."""
 
 import contextlib
 import errno
@@ -22,38 +22,40 @@ from captioner.system.files import flush_folder, write_atomic
 
 log = logging.getLogger(__name__)
 
-MAX_CAPTION_BYTES = 1_000_000  # hundreds of pages; what is longer is something else that bears the name
+MAX_CAPTION_BYTES = 1_000_000  # hundreds of pages: a longer file is not a caption
 
-# As `write_atomic` names them.
-_TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")
+_TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")  # the names that `write_atomic` gives
 
 
 @dataclass(frozen=True)
 class Change:
-    """One caption file replaced, made or deleted."""
+    """The replacement, creation or deletion of one caption file."""
 
     path: Path
     before: bytes | None  # None: there was no file
-    after: bytes | None  # None: it is deleted
+    after: bytes | None  # None: the file is deleted
     origin: Origin
-    operation: int | None = None  # a number of captioner.captions.operations
-    made: Made | None = None  # how a model made it
+    operation: int | None = None  # a row of the table operations
+    made: Made | None = None  # how a model made the caption
 
 
 class ChangeLog:
-    """The table caption_changes. `lock` is held from reading a file until the change that follows is made."""
+    """Makes changes and records them in the table caption_changes. Any thread may call.
+
+    Hold `lock` from reading a file until the change that depends on it is made.
+    """
 
     def __init__(self, database: Database, scratch: Path) -> None:
         self._database, self._scratch = database, scratch
         self.lock = threading.RLock()
 
     def make(self, changes: Sequence[Change]) -> list[CaptionError | None]:
-        """Make the changes; returns for each why it was not made, or None. Two transactions for all of them.
+        """Make the changes in two transactions, and return for each one the reason why it was not made, or None.
 
-        First the texts before and after are committed, then each file is replaced whole, then it is noted that this
-        was done. What stands between the first and the last when the program ends is what `settle` looks at. A file
-        that no longer holds `before` is left alone. Raises StateError with no file touched; a failure of the last
-        step is only logged, since the captions are safe and the next `settle` completes it.
+        The first transaction records the texts before and after; then each file is replaced whole; the second
+        transaction records that this was done. If the program ends in between, `settle` finds out what was done. A file
+        that no longer holds `before` is left alone. Raises StateError before any file is touched; a failure of the
+        second transaction is only logged, since the captions are safe and the next `settle` completes it.
         """
         if not changes:
             return []
@@ -66,14 +68,14 @@ class ChangeLog:
             try:
                 with self._database.transaction() as connection:
                     for row, change, problem in zip(rows, changes, problems, strict=True):
-                        _note(connection, row, change, problem)
+                        _conclude(connection, row, change, problem)
             except StateError as error:
                 what = changes[0].path if len(changes) == 1 else f"{len(changes)} captions"
-                log.warning("the change of %s is noted at the next start: %s", what, error)
+                log.warning("the change of %s will be recorded at the next start: %s", what, error)
         return problems
 
-    def note(self, change: Change) -> None:
-        """The file holds already what was to be written: it is ours now, if it was not. A failure is only logged."""
+    def record_unchanged(self, change: Change) -> None:
+        """Record the origin of a text that the file already holds. A failure is only logged."""
         key, data = path_text(change.path), change.after or b""
         try:
             with self._database.transaction() as connection:
@@ -83,14 +85,14 @@ class ChangeLog:
                 if change.made:
                     insert_made(connection, change.made, "written")
         except StateError as error:
-            log.warning("who wrote %s is not recorded: %s", change.path, error)
+            log.warning("cannot record who wrote %s: %s", change.path, error)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
-        """Complete or forget every change that was under way when the program ended; says which were made.
+        """Complete or drop the changes that were under way when the program ended; return whether each was made.
 
-        A change whose file cannot be read now, as on a drive that is not there, waits for the next time and is not in
-        the answer. Removes the temporary files of such changes, and of all killed writes if no operation is given.
-        Raises StateError.
+        A change whose file cannot be read now, for example on an unplugged drive, is left for the next call and missing
+        from the result. Removes the temporary files of these changes, and those of all killed writes if no operation is
+        given. Raises StateError.
         """
         with self.lock:
             rows = self._database.rows(
@@ -106,11 +108,11 @@ class ChangeLog:
         return {path: made for path, made in settled.items() if made is not None}
 
     def _settle_one(self, row: int, change: Change) -> bool | None:
-        """None: it cannot be told now."""
+        """Return whether the change was made, or None if that cannot be determined now."""
         try:
-            now = _look(change.path)
+            now = _read_in_folder(change.path)
         except CaptionError as error:
-            log.warning("whether a caption was written is looked at again at the next start: %s", error)
+            log.warning("whether a caption was written will be checked again at the next start: %s", error)
             return None
         with self._database.transaction() as connection:
             return _decide(connection, row, change, now)
@@ -119,31 +121,34 @@ class ChangeLog:
         path = change.path
         try:
             if read_bytes(path) != change.before:
-                return CaptionError(f"the caption {path} was changed by another program just now; try again")
-            if len(change.after or b"") > MAX_CAPTION_BYTES:
-                return CaptionError(f"cannot write the caption {path}: {_too_long(len(change.after))}")
+                return CaptionError(f"the caption {path} was just changed by another program; try again")
             if change.after is None:
                 path.unlink(missing_ok=True)
+            elif len(change.after) > MAX_CAPTION_BYTES:
+                return CaptionError(f"cannot write the caption {path}: {_too_long(len(change.after))}")
             else:
                 write_atomic(path, change.after, self._scratch)
         except CaptionError as error:
             return error
         except OSError as error:
             with contextlib.suppress(CaptionError):
-                if _look(path) == change.after:  # it took effect all the same, as it may on a network drive
+                if _read_in_folder(path) == change.after:  # a network drive may report failure and do it all the same
                     return None
             return _InDoubt(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
         return None
 
 
 class _InDoubt(CaptionError):
-    """It was tried and failed, so what stands in the file has to be looked at."""
+    """The change failed halfway, so the file has to be read to know what it holds."""
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """None when there is no file. Raises CaptionError, also for a pipe or device, and more than MAX_CAPTION_BYTES."""
+    """Return the content of a caption file, or None if there is no file.
+
+    Raises CaptionError, also if it is not a regular file or longer than MAX_CAPTION_BYTES.
+    """
     try:
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise CaptionError(f"cannot read the caption {path}: not a regular file")
@@ -156,15 +161,15 @@ def read_bytes(path: Path) -> bytes | None:
         raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
 
 
-def _look(path: Path) -> bytes | None:
-    """As `read_bytes`, but a file in a folder that is not there, as on a drive, cannot be read rather than is none."""
+def _read_in_folder(path: Path) -> bytes | None:
+    """Like read_bytes, but raise CaptionError if the folder is missing, for example on an unplugged drive."""
     if not path.parent.is_dir():
-        raise CaptionError(f"cannot read the caption {path}: its folder is not there")
+        raise CaptionError(f"cannot read the caption {path}: its folder is missing")
     return read_bytes(path)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """To open a pipe would wait for somebody to write into it."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Opening a FIFO would otherwise block until someone writes."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -195,39 +200,39 @@ def _finish(connection: sqlite3.Connection, row: int, change: Change) -> None:
 
 
 def _decide(connection: sqlite3.Connection, row: int, change: Change, now: bytes | None) -> bool:
-    """By what stands in the file now, finish or forget a change; returns whether it was made."""
+    """Complete or drop a change, depending on the file's content now; return whether it was made."""
     if now == change.after:
         _finish(connection, row, change)
     elif now == change.before or not change.before:
-        _forget(connection, row, change)
-    else:  # changed by others since: whether ours was made or not, the text before it is kept
+        _drop(connection, row, change)
+    else:  # changed outside since: the change may have been made, so the text before it is kept
         decide_made(connection, path_text(change.path), was_made=False)
         connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
     return now == change.after
 
 
-def _note(connection: sqlite3.Connection, row: int, change: Change, problem: CaptionError | None) -> None:
-    """What became of a change just now. What cannot be told is left to `settle`."""
+def _conclude(connection: sqlite3.Connection, row: int, change: Change, problem: CaptionError | None) -> None:
+    """Complete or drop a change that was just tried; leave it to `settle` if the file cannot be read."""
     if problem is None:
         _finish(connection, row, change)
     elif isinstance(problem, _InDoubt):
         with contextlib.suppress(CaptionError):
-            _decide(connection, row, change, _look(change.path))
+            _decide(connection, row, change, _read_in_folder(change.path))
     else:
-        _forget(connection, row, change)
+        _drop(connection, row, change)
 
 
-def _forget(connection: sqlite3.Connection, row: int, change: Change) -> None:
+def _drop(connection: sqlite3.Connection, row: int, change: Change) -> None:
     decide_made(connection, path_text(change.path), was_made=False)
     connection.execute("DELETE FROM caption_changes WHERE id = ?", (row,))
 
 
 def _stamp_after(connection: sqlite3.Connection, key: str, change: Change) -> Stamp | None:
-    """An undo also brings back who wrote what stood there before."""
-    if change.origin != "undo":
+    """Return who wrote what the file now holds. An undo brings back the stamp from before the undone operation."""
+    if change.origin != "undo" or change.operation is None:
         return None if change.after is None else Stamp(change.origin, digest(change.after))
     undone = undone_by(connection, change.operation)
-    # The plus keeps SQLite from looking through all changes of the operation.
+    # The plus makes SQLite use the index on caption_path, not the one on operation.
     sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
     first = connection.execute(sql, (key, undone)).fetchone()
     return None if first["state_origin"] is None else Stamp(first["state_origin"], first["state_digest"])
@@ -246,7 +251,7 @@ def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
 
 def _advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "; make the folder writable or copy it to where you may write"
+        return "; make the folder writable, or copy it to a folder that is"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "; free some space"
     return ""

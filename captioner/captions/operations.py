@@ -1,4 +1,4 @@
-"""Operations: changes to captions that can be undone as a whole. A job, a bulk edit, an undo; each has a number."""
+"""The table operations: jobs, bulk edits and undos, each of which can be undone as a whole."""
 
 import json
 import sqlite3
@@ -13,7 +13,7 @@ from captioner.system.database import Database, path_text, text_path
 Kind = Literal["job", "bulk", "undo"]
 State = Literal["running", "done", "stopped", "failed", "interrupted", "resumed", "dismissed"]
 
-# Of a job what became of its items, of the others how many captions changed.
+# How many captions an operation changed, and the outcomes of a job's items.
 _COUNTS = """
     (SELECT count(DISTINCT caption_path) FROM caption_changes c WHERE c.operation = o.id AND made = 1) AS changed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'done') AS done,
@@ -26,13 +26,13 @@ _UNFINISHED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed'
 
 @dataclass(frozen=True)
 class OperationInfo:
-    """One line of the history. `changed`: caption files that it replaced, made or deleted. Times are POSIX seconds."""
+    """One line of the history. `changed` counts the caption files replaced, made or deleted. Times are POSIX time."""
 
     id: int
     kind: Kind
     title: str
     folder: Path
-    state: State  # "interrupted": its process ended; "resumed", "dismissed": it was cut short, and is offered no more
+    state: State  # "interrupted": its process ended; "resumed" and "dismissed": it ended early and is not offered again
     reason: str
     total: int
     done: int
@@ -41,7 +41,7 @@ class OperationInfo:
     changed: int
     created_at_s: float
     ended_at_s: float | None
-    undone_at_s: float | None  # None: it stands
+    undone_at_s: float | None  # None: it was not undone, or its undo was undone
 
 
 def begin_operation(
@@ -66,7 +66,7 @@ def begin_operation(
 
 
 def end_operation(connection: sqlite3.Connection, operation: int, state: State, reason: str = "") -> None:
-    """Note how it ended, within the caller's transaction. state "running" opens it again."""
+    """Record how an operation ended, in the caller's transaction. The state "running" reopens it."""
     ended_at_s = None if state == "running" else time.time()
     connection.execute(
         "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?",
@@ -92,7 +92,7 @@ def request_of(database: Database, operation: int) -> Any:
 
 
 def operation_info(database: Database, operation: int) -> OperationInfo:
-    """Raises JobError for an unknown number."""
+    """Return what the history shows of an operation. Raise JobError for an unknown number."""
     rows = database.rows(f"SELECT o.*, {_COUNTS} FROM operations o WHERE o.id = ?", (operation,))
     if not rows:
         raise _unknown(operation)
@@ -118,7 +118,7 @@ def recent_operations(
 
 
 def last_standing(database: Database) -> OperationInfo | None:
-    """What an undo without a number undoes: the latest operation that changed a caption, stands, and is no undo."""
+    """Return the latest job or bulk edit that changed a caption and was not undone."""
     rows = database.rows(
         f"SELECT o.*, {_COUNTS} FROM operations o WHERE o.kind != 'undo' AND o.undone_at_s IS NULL AND EXISTS "
         "(SELECT 1 FROM caption_changes c WHERE c.operation = o.id AND c.made = 1) ORDER BY o.id DESC LIMIT 1"
@@ -127,7 +127,7 @@ def last_standing(database: Database) -> OperationInfo | None:
 
 
 def undo_of(database: Database, operation: int) -> int | None:
-    """The latest undo of an operation that was not undone itself; to undo that is to redo the operation."""
+    """Return the latest undo of an operation, unless it was undone itself. Undoing it redoes the operation."""
     rows = database.rows("SELECT max(id) AS id FROM operations WHERE undoes = ? AND undone_at_s IS NULL", (operation,))
     return rows[0]["id"]
 
@@ -139,14 +139,16 @@ def undone_by(connection: sqlite3.Connection, operation: int) -> int | None:
 
 
 def mark_undone(connection: sqlite3.Connection, operation: int) -> None:
-    """Note within the caller's transaction that an operation was undone.
+    """Record in the caller's transaction that an operation was undone.
 
-    If it is an undo itself, the operation that it had undone stands again, and so on.
+    If it is an undo itself, the operation that it had undone no longer counts as undone, and so on.
     """
-    number, time_s = operation, time.time()
+    number: int | None = operation
+    undone = True
     while number is not None:
+        time_s = time.time() if undone else None
         connection.execute("UPDATE operations SET undone_at_s = ? WHERE id = ?", (time_s, number))
-        number, time_s = undone_by(connection, number), time.time() if time_s is None else None
+        number, undone = undone_by(connection, number), not undone
 
 
 def interrupt_running_jobs(connection: sqlite3.Connection) -> None:
@@ -203,4 +205,4 @@ def _info(row: sqlite3.Row) -> OperationInfo:
 
 
 def _unknown(operation: int) -> JobError:
-    return JobError(f"there is no operation {operation}; see `captioner history` for those that there are")
+    return JobError(f"there is no job or bulk edit {operation}; run `captioner history` to list them")

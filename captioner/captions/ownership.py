@@ -1,4 +1,4 @@
-"""Who wrote what stands in a caption file, and which are approved: the tables caption_state and caption_approvals."""
+"""Who wrote each caption, and which are approved: the tables caption_state and caption_approvals."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from captioner.system.database import Database, path_text
 
 Origin = Literal["job", "hand", "delete", "restore", "bulk", "undo"]  # what changed a caption
 
-# What we last knew to stand in a file: what we wrote, else what was approved.
+# What this program last wrote into the file, else what was approved.
 _DIGEST = """
     SELECT digest FROM caption_state WHERE caption_path = ?1
     UNION ALL SELECT digest FROM caption_approvals WHERE caption_path = ?1
@@ -21,14 +21,17 @@ _DIGEST = """
 
 @dataclass(frozen=True)
 class Stamp:
-    """What we last wrote into a file, and who wrote it. A file that holds something else was changed outside."""
+    """What this program last wrote into a file, and why. A file that holds something else was changed outside."""
 
     origin: Origin
     digest: bytes
 
 
 class Ownership:
-    """Queries; paths are keyed by `path_text`, digests are SHA-256. Any thread may call. Raises StateError."""
+    """Answers who wrote a caption, and approves captions.
+
+    Files are named by `path_text`, digests are SHA-256. Any thread may call; methods raise StateError.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,25 +41,25 @@ class Ownership:
         return bool(self._database.rows(sql, (path_text(caption_path),)))
 
     def digest_of(self, caption_path: Path) -> bytes | None:
-        """Of what we last wrote into the file, or was approved; None if we never did."""
+        """Return the digest of what was last written here or approved; None for neither."""
         rows = self._database.rows(_DIGEST, (path_text(caption_path),))
         return rows[0]["digest"] if rows else None
 
     def approved_in(self, folder: Path) -> set[str]:
-        """Approved caption files at any depth under a folder."""
+        """Return the approved caption files at any depth under a folder."""
         return {row["caption_path"] for row in self._under("caption_approvals", folder)}
 
     def edited_in(self, folder: Path) -> set[str]:
-        """Caption files under a folder whose present text was written by hand, as far as we wrote it."""
+        """Return the caption files under a folder whose text this program wrote last, and not for a job."""
         return {row["caption_path"] for row in self._under("caption_state", folder) if row["origin"] != "job"}
 
     def digests_in(self, folder: Path) -> dict[str, bytes]:
-        """`digest_of` every caption file under a folder that has one."""
+        """Return `digest_of` every caption file under a folder that has one."""
         rows = [*self._under("caption_approvals", folder), *self._under("caption_state", folder)]
         return {row["caption_path"]: row["digest"] for row in rows}
 
     def approve(self, contents: dict[Path, bytes]) -> None:
-        """Approve these files as they stand, which makes a text that was changed outside ours."""
+        """Approve these files as they are; a text that was changed outside then counts as written by hand."""
         with self._database.transaction() as connection:
             for path, data in contents.items():
                 key, found = path_text(path), digest(data)
@@ -69,7 +72,7 @@ class Ownership:
                     put_stamp(connection, key, Stamp("hand", found))
 
     def unapprove(self, paths: list[Path]) -> int:
-        """Returns how many were approved."""
+        """Remove the approval of these files, and return how many were approved."""
         with self._database.transaction() as connection:
             sql = "DELETE FROM caption_approvals WHERE caption_path = ?"
             return sum(connection.execute(sql, (path_text(path),)).rowcount for path in paths)
@@ -87,13 +90,13 @@ def digest(data: bytes) -> bytes:
 
 
 def stamp_of(connection: sqlite3.Connection, key: str) -> Stamp | None:
-    """None for a file that we never wrote."""
+    """Return what was last written into a file; None if this program never wrote it."""
     row = connection.execute("SELECT * FROM caption_state WHERE caption_path = ?", (key,)).fetchone()
     return Stamp(row["origin"], row["digest"]) if row else None
 
 
 def put_stamp(connection: sqlite3.Connection, key: str, stamp: Stamp | None) -> None:
-    """Within the caller's transaction."""
+    """Set or remove the stamp of a file, in the caller's transaction."""
     if stamp is None:
         connection.execute("DELETE FROM caption_state WHERE caption_path = ?", (key,))
         return
@@ -104,9 +107,9 @@ def put_stamp(connection: sqlite3.Connection, key: str, stamp: Stamp | None) -> 
 
 
 def follow_approval(connection: sqlite3.Connection, key: str, data: bytes | None) -> None:
-    """An approved caption that a person edits stays approved; one that is deleted or emptied does not.
+    """Keep the approval of a caption that a person edited; remove it if the caption was deleted or emptied.
 
-    data: what stands there now; None also for a model's text, which nobody has seen.
+    data: the new content; None also for a model's text, which nobody has read yet.
     """
     if data:
         sql = "UPDATE caption_approvals SET digest = ? WHERE caption_path = ?"

@@ -15,20 +15,21 @@ Outcome = Literal["written", "kept"]
 
 @dataclass(frozen=True)
 class Provenance:
-    """One caption that a model made. `caption.text` is the cleaned and decorated text, without what a policy put
-    beside it."""
+    """One caption that a model made. `caption.text` is cleaned and decorated, without the older text that the policies
+    "prefix" and "append" keep beside it.
+    """
 
     caption: Caption
     media_path: Path
     caption_path: Path
     outcome: Outcome
     created_at_s: float  # POSIX time
-    job: str  # the operation's number, or ""
+    job: str  # the id of the operation, or ""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A caption that is to be recorded. text: as it is to be kept, cleaned and decorated."""
+    """A caption to be recorded. text: the cleaned and decorated caption."""
 
     item: MediaItem
     caption: Caption
@@ -37,7 +38,7 @@ class Made:
 
 
 def insert_made(connection: sqlite3.Connection, made: Made, outcome: Outcome | Literal["pending"]) -> None:
-    """Within the caller's transaction. "pending" until `decide_made`: the file is still to be written."""
+    """Record a caption in the caller's transaction; "pending" until the file is written and `decide_made` called."""
     caption = made.caption
     options = asdict(caption.options)
     values = {
@@ -64,12 +65,13 @@ def insert_made(connection: sqlite3.Connection, made: Made, outcome: Outcome | L
 
 
 def decide_made(connection: sqlite3.Connection, caption_key: str, was_made: bool) -> None:
-    """What became of the pending captions of a file, within the caller's transaction."""
+    """Mark the pending captions of a file as written, or remove them, in the caller's transaction."""
     action = "UPDATE captions_made SET outcome = 'written'" if was_made else "DELETE FROM captions_made"
     connection.execute(f"{action} WHERE caption_path = ? AND outcome = 'pending'", (caption_key,))
 
 
 def provenance(row: sqlite3.Row) -> Provenance:
+    """Build a Provenance from a row of captions_made."""
     caption = Caption(
         text=row["text"],
         model=row["model"],

@@ -1,4 +1,4 @@
-"""The caption files beside the media, and in the database all they ever held and how they were made."""
+"""Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ CHANGED_OUTSIDE: Final = "changed outside"
 
 @dataclass(frozen=True)
 class Written:
-    """What `write` did: `text` stands in the file now; "kept" means it stood there before, and stays for `reason`."""
+    """What `write` did. `text` is what the file holds now; "kept" means that it was left alone for `reason`."""
 
     text: str
     outcome: Outcome
@@ -35,23 +35,22 @@ class Written:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """A text that once stood in a caption file."""
+    """An earlier text of a caption file."""
 
     id: int
     text: str
-    data: bytes  # the same, byte for byte
+    data: bytes  # the file, byte for byte
     replaced_at_s: float  # POSIX time
     origin: Origin  # what replaced it
 
 
 class CaptionStore:
-    """Reads and writes caption files, one line of UTF-8 without BOM or line end: most trainers use the file as it is.
+    """Reads and writes caption files: one line of UTF-8 without BOM or line end, since most trainers use it as it is.
 
-    Every content that is replaced or deleted is first committed to the database, so nothing that anyone wrote is lost.
-    Files are replaced whole, by way of `scratch` where that is on the same filesystem; a symbolic link is replaced by
-    a file and what it pointed to stays. Any thread may call; changes are made one at a time. An `operation` is a
-    number of captioner.captions.operations. Methods raise CaptionError with one line when a caption file cannot be
-    used and StateError when the database cannot.
+    Every text that is replaced or deleted is first committed to the database, so nothing is lost. Files are replaced
+    whole, through the folder `scratch` if it is on the same filesystem; a symbolic link is replaced by a file, and its
+    target stays. Any thread may call; changes are made one at a time. `operation` is the id of a row in the table
+    operations. Methods raise CaptionError if a caption file cannot be used, and StateError if the database cannot.
     """
 
     def __init__(self, database: Database, scratch: Path) -> None:
@@ -64,19 +63,19 @@ class CaptionStore:
             raise StateError(f"cannot create the folder {scratch}: {error.strerror}") from None
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
-        """What became of the changes that were under way when the program ended: made whole, or never made.
+        """Complete or drop the changes that were under way when the program ended; return whether each was made.
 
-        To be called before anything else is written. Without an operation it also ends bulk edits and undos that were
-        cut short, and removes the temporary files of killed writes.
+        Call it before anything else is written. Without an operation it also ends bulk edits and undos that were cut
+        short, and removes the temporary files of killed writes.
         """
         if operation is None:
             stop_running_edits(self._database)
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
-        """The text of the file without outer spaces; "" when there is no file or nothing to see in it.
+        """Return the text of the file without outer spaces; "" if there is no file or nothing visible in it.
 
-        Never fails on odd bytes: a BOM is understood, other undecodable bytes become U+FFFD.
+        A BOM selects the encoding, UTF-8 or UTF-16; bytes that cannot be decoded become U+FFFD.
         """
         return _decode(read_bytes(caption_path))
 
@@ -101,11 +100,11 @@ class CaptionStore:
         decoration: Decoration = Decoration(),
         consent: bool = False,
     ) -> Written:
-        """Put a model's caption, cleaned and decorated, into the item's file by the policy, which is checked again now.
+        """Write a model's caption, cleaned and decorated, if the policy still allows it.
 
-        Under "skip" a text that appeared meanwhile is kept. "prefix" and "append" put the new text before and after
-        the old one. An approved text is always kept, one that was changed outside unless the user gave consent for
-        this very file. An empty output raises CaptionError and leaves the file alone.
+        Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after the
+        old one. An approved text is always kept, and a text changed outside is kept unless the user gave `consent` for
+        this file. Raises CaptionError for an empty output and leaves the file alone.
         """
         text = clean(caption.text)
         if not text:
@@ -123,9 +122,9 @@ class CaptionStore:
         return Written(new, "written")
 
     def save(self, caption_path: Path, text: str, origin: Origin = "hand", operation: int | None = None) -> str:
-        """Put a text written by hand into the file, as one line and otherwise unchanged; return it.
+        """Write a text from a person as one line, otherwise unchanged, and return that line.
 
-        A blank text leaves an empty file, which counts as missing.
+        A blank text leaves an empty file, which counts as having no caption.
         """
         text = "" if is_blank(text) else one_line(text)
         with self._log.lock:
@@ -133,7 +132,7 @@ class CaptionStore:
         return text
 
     def delete(self, caption_path: Path, origin: Origin = "delete", operation: int | None = None) -> bool:
-        """Delete the file, keeping its text in the history. False if there was none."""
+        """Delete the file and keep its text in the history. Return False if there was no file."""
         with self._log.lock:
             old = read_bytes(caption_path)
             if old is not None:
@@ -141,9 +140,10 @@ class CaptionStore:
         return old is not None
 
     def restore(self, caption_path: Path, change: int) -> str:
-        """Put back what stood in the file before a change of it, byte for byte, also if that was blank or no file.
+        """Put back what the file held before a change, byte for byte, and return its text.
 
-        change: the id of a HistoryEntry, or `last_change`. What stands there now goes into the history.
+        That may also be a blank file or no file. The present text goes into the history. change: the id of a
+        HistoryEntry, or `last_change`. Raises CaptionError for an unknown id.
         """
         rows = self._database.rows(
             "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1",
@@ -160,14 +160,15 @@ class CaptionStore:
         return _decode(before)
 
     def last_change(self, caption_path: Path) -> int | None:
-        """For `restore` to undo it, and then for that to be undone; None if this program never changed the file."""
+        """Return the id of the latest change, for `restore`; None if this program never changed the file."""
         sql = "SELECT max(id) AS id FROM caption_changes WHERE caption_path = ? AND made = 1"
         return self._database.rows(sql, (path_text(caption_path),))[0]["id"]
 
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
-        """Put `edit` of its text, one line, into each file that has one; None deletes the file.
+        """Edit each file that has a text; `edit` returns one line, or None to delete the file.
 
-        Says what became of each: "changed", "same", or why it was left alone. What `edit` raises ends the rest.
+        Return for each file "changed", "same", or the reason why it was left alone. An error that `edit` raises ends
+        the work and is passed on.
         """
         results: dict[Path, str] = {}
         paths = list(dict.fromkeys(paths))
@@ -176,14 +177,14 @@ class CaptionStore:
                 planned = {path: self._edited(path, edit, operation) for path in paths[start : start + CHANGED_AT_ONCE]}
                 changes = [change for change in planned.values() if isinstance(change, Change)]
                 problems = self._log.make(changes)
-            results |= planned
+            results |= {path: reason for path, reason in planned.items() if isinstance(reason, str)}
             for change, problem in zip(changes, problems, strict=True):
                 results[change.path] = str(problem) if problem else "changed"
         return results
 
     def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str, bool] | str:
-        """What `rewrite` would do: the text before and after ("" for none), and whether the one before was changed
-        changed_outside; or "same", or why it would not.
+        """Return what `rewrite` would do: (text before, text after or "", whether another program changed the text), or
+        else "same" or the reason why the file would be left alone.
         """
         change = self._edited(caption_path, edit, None)
         if isinstance(change, str):
@@ -192,21 +193,21 @@ class CaptionStore:
         return _decode(change.before), _decode(change.after), changed_outside
 
     def undo(self, operation: int) -> Undone:
-        """Put every file that the operation changed back, byte for byte; files that it made are deleted.
+        """Put back every file that the operation changed, byte for byte, and delete the files that it made.
 
-        A file that holds something else by now, or was approved, is kept. What is as before already counts as neither,
-        so that a second undo does nothing. Is an operation of kind "undo" itself: to undo that is to redo this one.
-        Raises JobError for an unknown number.
+        Files that were changed since or are approved are kept. Files that already are as before count as neither, so
+        a second undo does nothing. The undo is an operation itself, and undoing it redoes this one. Raises JobError for
+        an unknown operation.
         """
         return undo_operation(self._database, self._log, self.ownership, operation)
 
     def changed_by(self, operation: int) -> list[Path]:
-        """The caption files that an operation changed."""
+        """Return the caption files that an operation changed."""
         sql = "SELECT DISTINCT caption_path FROM caption_changes WHERE operation = ? AND made = 1"
         return [text_path(row["caption_path"]) for row in self._database.rows(sql, (operation,))]
 
     def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:
-        """Lock captions as they stand against jobs and bulk edits, or unlock them; returns how many.
+        """Protect captions as they are from jobs and bulk edits, or stop protecting them; return their number.
 
         Files without a text are left out.
         """
@@ -219,7 +220,7 @@ class CaptionStore:
         return len(texts)
 
     def history(self, caption_path: Path) -> list[HistoryEntry]:
-        """All earlier texts of the file, the latest first."""
+        """Return all earlier texts of the file, the latest first."""
         rows = self._database.rows(
             "SELECT id, before, changed_at_s, origin FROM caption_changes "
             "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
@@ -232,7 +233,7 @@ class CaptionStore:
         return [entry for entry in entries if entry.text]
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
-        """Every model caption made for the file, kept ones included, the latest first."""
+        """Return every caption that a model made for the file, even if it was not written, the latest first."""
         sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
         return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
 
@@ -247,7 +248,7 @@ class CaptionStore:
 
     def _put(self, change: Change) -> None:
         if change.before == change.after:
-            self._log.note(change)
+            self._log.record_unchanged(change)
             return
         [problem] = self._log.make([change])
         if problem:
@@ -271,12 +272,12 @@ class CaptionStore:
         return Change(path, old, None if new is None else new.encode(), "bulk", operation)
 
     def _record_kept(self, made: Made) -> None:
-        """A failure is only logged: to fail the item now would have it captioned again."""
+        """Record a caption that is not written. A failure is only logged: else the item would be captioned again."""
         try:
             with self._database.transaction() as connection:
                 insert_made(connection, made, "kept")
         except StateError as error:
-            log.warning("how %s was captioned is not recorded: %s", made.item.name, error)
+            log.warning("cannot record how %s was captioned: %s", made.item.name, error)
 
 
 def _decode(data: bytes | None) -> str:

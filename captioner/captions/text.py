@@ -1,10 +1,10 @@
-"""Model output -> one plain line of caption. Pure functions; what a person might have meant is left alone."""
+"""Turns model output into one plain line of caption, with pure functions. Text that may be intended is left alone."""
 
 import re
 from typing import NamedTuple
 
-# A block, then the end of one whose start is missing, then one that was cut off before its end. Gemma 4 names
-# its thinking a channel.
+# A block, then the end of a block without a start, then a block that was cut off before its end. Gemma 4 calls its
+# thinking a channel.
 _THINKING = (
     re.compile(r"<(think|thinking|thought)>(?:(?!<\1>).)*?</\1>", re.DOTALL | re.IGNORECASE),
     re.compile(r"<\|channel>\s*thought\b(?:(?!<\|channel>).)*?<channel\|>", re.DOTALL | re.IGNORECASE),
@@ -25,9 +25,9 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w-]*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+)+(?=\S)", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*([-*_])(?:[ \t]*\1){2,}[ \t]*$", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*[-*•][ \t]+(?=\S)", re.MULTILINE)
-# Emphasis hugs its words and stands between words, unlike 5*3*2 or 2 * 3 * 4.
+# Emphasis touches its words but not the words around it, unlike 5*3*2 or 2 * 3 * 4.
 _STARS = re.compile(r"(?<![A-Za-z0-9*])(\*{1,3})(?=[^\s*])([^*\n]*?)(?<=[^\s*])\1(?![A-Za-z0-9*])")
-# Only around several words: _sks_ or __init__ may be a trigger word.
+# Only around several words, since _sks_ or __init__ may be a trigger word.
 _UNDERSCORES = re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]* [^_\n]*)(?<=[^\s_])\1(?!\w)")
 
 _ROLE = re.compile(r"^\s*(?:assistant\s*(?::|\n)|model\s*\n)\s*", re.IGNORECASE)
@@ -57,19 +57,19 @@ _JOINERS = re.compile("[\u00ad\u200c\u200d\u2060]+")
 
 
 def remove_thinking(text: str) -> str:
-    """Without <think>...</think>, text before a lone </think>, and text after a <think> that never ends."""
+    """Remove <think>...</think>, text before a lone </think>, and text after a <think> that never ends."""
     for pattern in _THINKING:
         text = pattern.sub(" ", text)
     return text
 
 
 def remove_special_tokens(text: str) -> str:
-    """Without tokens of chat templates, such as <|im_end|>, <end_of_turn> and </s>."""
+    """Remove tokens of chat templates, such as <|im_end|>, <end_of_turn> and </s>."""
     return _SPECIAL_TOKEN.sub(" ", text)
 
 
 def remove_markdown(text: str) -> str:
-    """Without the marks of fences, headings, rules, lists of several lines, bold and italics. The words stay."""
+    """Remove the marks of fences, headings, rules, lists of several lines, bold and italics, but not their words."""
     text = _HEADING.sub("", _RULE.sub("", _FENCE.sub("", text).replace("```", " ")))
     if len(_BULLET.findall(text)) > 1:
         text = _BULLET.sub("", text)
@@ -77,9 +77,9 @@ def remove_markdown(text: str) -> str:
 
 
 def remove_chat(text: str) -> str:
-    """Without "assistant:", "Sure! Here is a caption:", "Caption:" and the like at the start.
+    """Remove "assistant:", "Sure! Here is a caption:", "Caption:" and similar openings.
 
-    Goes by a fixed list of nouns and adjectives before a colon or line end, so that "Here a man: ..." stays.
+    Only a fixed list of nouns and adjectives before a colon or line end counts, so that "Here a man: ..." stays.
     """
     for pattern in (_ROLE, _INTRODUCTION, _LABEL, _BARE_PLEASANTRY):
         text = pattern.sub("", text)
@@ -87,7 +87,7 @@ def remove_chat(text: str) -> str:
 
 
 def remove_quotes(text: str) -> str:
-    """Without a pair of quotes around the whole text. `"Go" says the "Stop" sign's neighbour "Tom"` stays."""
+    """Remove a pair of quotes around the whole text; `"Go" says the "Stop" sign's neighbor "Tom"` stays."""
     text = text.strip()
     if len(text) < 2 or _QUOTES.get(text[0]) != text[-1]:
         return text
@@ -97,9 +97,9 @@ def remove_quotes(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """One line of text: line breaks, tabs, controls and zero-width spaces become single spaces; ends are stripped.
+    """Join the text into one stripped line: line breaks, tabs, controls and zero-width spaces become single spaces.
 
-    Joiners stay between non-ASCII letters and emoji, which need them, and go elsewhere.
+    Joiners stay between non-ASCII letters and emoji, which need them; others are removed.
     """
     text = _INVISIBLE.sub(" ", _JOINERS.sub(_keep_joiner, _INVISIBLE.sub(" ", text)))
     return text.strip()
@@ -111,14 +111,14 @@ def _keep_joiner(match: re.Match[str]) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing in the text can be seen: empty, or only spaces, controls and zero-width characters."""
+    """Return whether the text is empty or holds only spaces, controls and zero-width characters."""
     return not any(character.isprintable() and not character.isspace() for character in text)
 
 
 def clean(text: str) -> str:
-    """The caption in a model's output as one line; "" if there is none. clean(clean(x)) == clean(x).
+    """Return the caption in a model's output as one line; "" if there is none. clean(clean(x)) == clean(x).
 
-    Repeats its steps until nothing changes, since one leftover can hide another. No step makes the text longer.
+    The steps are repeated until nothing changes, since one leftover can hide another. No step makes the text longer.
     """
     before = None
     while text != before:
@@ -129,15 +129,15 @@ def clean(text: str) -> str:
     return "" if is_blank(text) else text
 
 
-# Where no space belongs: after these at the end of a prefix, before these at the start of a suffix. A straight quote
-# opens when nothing or a space stands before it, and closes when no word follows.
+# No space belongs after _OPENS at the end of a prefix, nor before _CLOSES at the start of a suffix. A straight quote
+# opens if nothing or a space is before it, and closes if no word follows.
 _WIDE = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40"
 _OPENS = re.compile(rf"(?:[(\[{{‘“«‹¿¡{_WIDE}]|(?:^|\s)[\"'`])$")
 _CLOSES = re.compile(rf"[,.;:!?%)\]}}’”»›…{_WIDE}]|[\"'`](?!\w)")
 
 
 class Decoration(NamedTuple):
-    """What every caption of a job gets beside the model's words; each is one line or empty."""
+    """What is added to every caption of a job; each part is one line or empty."""
 
     trigger: str = ""
     prefix: str = ""
@@ -145,11 +145,11 @@ class Decoration(NamedTuple):
 
 
 def decorate(text: str, decoration: Decoration) -> str:
-    """Prefix, text and suffix as they were given, with the trigger word first: "trigger, prefix text suffix".
+    """Return "trigger, prefix text suffix" as one line.
 
-    Between two parts comes one space, unless there is one already, the prefix ends with an opening bracket or quote,
-    or the suffix starts with closing punctuation: ", high quality" and "." follow the text directly, and so does all
-    full-width punctuation. A trigger that the caption holds already as a whole word, in whatever case, is not added.
+    The parts are separated by one space, unless there is one already, the prefix ends with an opening bracket or quote,
+    or the suffix starts with closing punctuation such as ", high quality", "." or full-width punctuation. The trigger
+    word is left out if the caption already holds it as a whole word, in any case.
     """
     trigger, prefix, suffix = decoration.trigger.strip(), decoration.prefix, decoration.suffix
     text = _attach(prefix, text, tight=bool(_OPENS.search(prefix)))

@@ -1,4 +1,4 @@
-"""Undo of a whole operation, byte for byte."""
+"""Undoes a whole operation, byte for byte."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ CHANGED_AT_ONCE = 100  # captions that share two transactions
 
 @dataclass(frozen=True)
 class Undone:
-    """What an undo did. `kept` are files that stay as they are: path and reason."""
+    """What an undo did. `kept` lists the files that were left as they are, with the reasons."""
 
     restored: int
     kept: tuple[tuple[Path, str], ...]
@@ -22,21 +22,21 @@ class Undone:
 
 @dataclass(frozen=True)
 class _Span:
-    """What one operation did to one file, first to last."""
+    """The content of a file before the first and after the last change of an operation."""
 
     path: Path
     before: bytes | None
     after: bytes | None
 
 
-def undo_operation(database: Database, log: ChangeLog, states: Ownership, operation: int) -> Undone:
-    """As `CaptionStore.undo`."""
+def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, operation: int) -> Undone:
+    """See CaptionStore.undo."""
     undone = operation_info(database, operation)
     spans = _spans(database, operation)
     number, restored, kept = 0, 0, []
     for start in range(0, len(spans), CHANGED_AT_ONCE):
         with log.lock:
-            wanted, refused = _sort_out(spans[start : start + CHANGED_AT_ONCE], states)
+            wanted, refused = _sort_out(spans[start : start + CHANGED_AT_ONCE], ownership)
             if wanted and not number:
                 with database.transaction() as connection:
                     title = f"Undo of {undone.title}"
@@ -59,15 +59,13 @@ def _spans(database: Database, operation: int) -> list[_Span]:
         "SELECT caption_path, before, after FROM caption_changes WHERE operation = ? AND made = 1 ORDER BY id",
         (operation,),
     )
-    befores, afters = {}, {}
-    for row in rows:
-        befores.setdefault(row["caption_path"], row["before"])
-        afters[row["caption_path"]] = row["after"]
-    return [_Span(text_path(key), before, afters[key]) for key, before in befores.items()]
+    first = {row["caption_path"]: row for row in reversed(rows)}
+    last = {row["caption_path"]: row for row in rows}
+    return [_Span(text_path(key), first[key]["before"], row["after"]) for key, row in last.items()]
 
 
-def _sort_out(spans: list[_Span], states: Ownership) -> tuple[list[_Span], list[tuple[Path, str]]]:
-    """(what is to be put back, what is kept and why). What is as before already is in neither."""
+def _sort_out(spans: list[_Span], ownership: Ownership) -> tuple[list[_Span], list[tuple[Path, str]]]:
+    """Return (the files to put back, the files to keep with the reasons); files that are as before are in neither."""
     wanted, kept = [], []
     for span in spans:
         try:
@@ -79,7 +77,7 @@ def _sort_out(spans: list[_Span], states: Ownership) -> tuple[list[_Span], list[
             continue
         if now != span.after:
             kept.append((span.path, "changed since"))
-        elif states.is_approved(span.path):
+        elif ownership.is_approved(span.path):
             kept.append((span.path, "approved"))
         else:
             wanted.append(span)

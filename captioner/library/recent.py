@@ -1,4 +1,4 @@
-"""The folders opened last, in one small JSON file."""
+"""Remembers the folders opened last, in one small JSON file."""
 
 import json
 import logging
@@ -13,24 +13,26 @@ KEPT_FOLDERS = 10
 
 
 class RecentFolders:
-    """The latest first. A convenience: what cannot be read or written is logged, never raised. Any thread may call."""
+    """The folders opened last. Errors in reading or writing the file are only logged. Any thread may call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
+        """Return the folders, the latest first."""
         with self._lock:
             return self._read()
 
     def add(self, folder: Path) -> None:
+        """Put a folder first, and forget the oldest of more than KEPT_FOLDERS."""
         with self._lock:
             before = self._read()
             folders = [folder, *(other for other in before if other != folder)][:KEPT_FOLDERS]
             if folders == before:
                 return
             try:
-                # Escaped, for a name may hold half a character that UTF-8 cannot.
+                # ASCII escapes, since a name may hold lone surrogates, which UTF-8 cannot encode.
                 write_atomic(self._path, (json.dumps([str(f) for f in folders], indent=2) + "\n").encode("ascii"))
             except OSError as error:
                 log.warning("cannot write %s: %s", self._path, error.strerror)

@@ -133,7 +133,7 @@ def test_file_that_cannot_be_read_is_settled_when_it_can_be(tmp_path, media, dat
     path.rename(media / "aside")
     path.mkdir()
     assert store.settle() == {}
-    assert "looked at again at the next start: cannot read the caption" in caplog.text
+    assert "checked again at the next start: cannot read the caption" in caplog.text
     path.rmdir()
     (media / "aside").rename(path)
     assert store.settle() == {path: True}
@@ -166,7 +166,7 @@ def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(medi
         return transaction()
 
     monkeypatch.setattr(database, "transaction", overtake)
-    with pytest.raises(CaptionError, match=r"a\.txt was changed by another program just now; try again$"):
+    with pytest.raises(CaptionError, match=r"a\.txt was just changed by another program; try again$"):
         store.save(path, "mine")
     assert path.read_bytes() == b"somebody else's"
     assert store.history(path) == []

@@ -278,7 +278,7 @@ def test_caption_stands_even_if_the_database_fails_once_it_is_written(
     monkeypatch.setattr(captioner.captions.changes, "write_atomic", write_and_close)
     assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
     assert [record.getMessage() for record in caplog.records] == [
-        f"the change of {item.caption_path} is noted at the next start: the database {database.path} is closed"
+        f"the change of {item.caption_path} will be recorded at the next start: the database {database.path} is closed"
     ]
     again = CaptionStore(Database(database.path), item.folder)
     assert again.history(item.caption_path) == again.provenance(item.caption_path) == []
@@ -302,8 +302,8 @@ def test_captions_last_written_by_hand_are_known_per_folder(store: CaptionStore,
     ("code", "advice"),
     [
         (errno.ENOSPC, "; free some space"),
-        (errno.EACCES, "; make the folder writable or copy it to where you may write"),
-        (errno.EROFS, "; make the folder writable or copy it to where you may write"),
+        (errno.EACCES, "; make the folder writable, or copy it to a folder that is"),
+        (errno.EROFS, "; make the folder writable, or copy it to a folder that is"),
         (errno.EIO, ""),
     ],
 )

@@ -230,5 +230,5 @@ def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeyp
 
 
 def test_unknown_operation_is_one_line(store):
-    with pytest.raises(JobError, match=r"^there is no operation 7; see `captioner history`"):
+    with pytest.raises(JobError, match=r"^there is no job or bulk edit 7; run `captioner history`"):
         store.undo(7)

@@ -276,7 +276,7 @@ def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
 
 
 def test_unknown_number_is_told(state):
-    with pytest.raises(JobError, match="there is no operation 7"):
+    with pytest.raises(JobError, match="there is no job or bulk edit 7"):
         state.reopen(7)
 
 

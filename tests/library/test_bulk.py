@@ -198,7 +198,7 @@ class TestCommandLine:
             (["edit", "{folder}"], "choose what to change"),
             (["edit", "{folder}", "x.png", "--delete"], "x.png is no media file in"),
             (["approve", "{folder}"], "or give --all"),
-            (["undo", "7"], "there is no operation 7"),
+            (["undo", "7"], "there is no job or bulk edit 7"),
         ],
     )
     def test_mistakes_are_one_line(self, folder, capsys, arguments, message):

@@ -68,8 +68,8 @@ def stopped_job(services: Services, reason: str = "") -> int:
     return operation
 
 
-class TestWords:
-    def test_of_an_undo(self):
+class TestTexts:
+    def test_outcome_of_an_undo(self):
         kept = tuple(
             (Path(f"{i}.txt"), reason) for i, reason in enumerate(("changed since", "changed since", "approved"))
         )
@@ -80,12 +80,12 @@ class TestWords:
         assert history.in_words(Undone(0, ())) == "Nothing to undo"
         assert history.in_words(Undone(0, ()), "redo") == "Nothing to redo"
 
-    def test_of_a_preview(self):
+    def test_counts_of_a_preview(self):
         assert outcome("2 of 9 change", {"approved": 3, "no caption": 1}) == (
             "2 of 9 change, 3 approved are skipped, 1 has no caption"
         )
 
-    def test_of_an_offer(self):
+    def test_offer_to_resume_a_job(self):
         job = Unfinished(7, "Caption", Path(f"/media/{HOSTILE}"), 688, 1000, 0.0, "interrupted", HOSTILE)
         html = card.view(Progress(), 0, context=RunContext(unfinished=(job, job)))
         assert "A job was interrupted:</b> 688 of 1,000 files of" in html
@@ -93,7 +93,7 @@ class TestWords:
         assert "<img" not in html
         assert 'data-phase="idle"' in card.view(Progress(), 0, 7, RunContext(unfinished=(job,)))
 
-    def test_of_a_job_that_was_undone(self):
+    def test_card_of_a_job_that_was_undone(self):
         ended = Progress(job=3, stage="done", total=2, done=2)
         assert 'data-run="undo"' in card.view(ended, 0, context=RunContext(undone=False))
         undone = card.view(ended, 0, context=RunContext(undone=True))

@@ -17,10 +17,10 @@ def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
 
     queue: (number, description) of each waiting job.
     """
-    lists = _list("Workers", _replicas(progress), "replicas", _busy(progress))
+    lists = _list("Workers", _replicas(progress), "replicas", _slots(progress))
     lists += _list(_failures_title(progress), _failures(progress), "failures")
     if queue:
-        rows = "".join(_next(number, escape(line)) for number, line in queue)
+        rows = "".join(_queue_row(number, escape(line)) for number, line in queue)
         tip = "Stop ends only the running job. These follow."
         lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", tip)
     return f'<div class="run-bottom" style="--rows:{min(ROWS, max(1, len(progress.replicas)))}">{lists}</div>'
@@ -31,7 +31,7 @@ def _list(title: str, rows: str, kind: str, tip: str = "") -> str:
     return f'<div class="run-list" data-list="{kind}"><h4{tip}>{title}</h4><ul>{rows}</ul></div>'
 
 
-def _next(number: int, line: str) -> str:
+def _queue_row(number: int, line: str) -> str:
     tip = f"Remove from the queue: {line}"
     return (
         f'<li class="run-next"><span title="{line}">{line}</span>'
@@ -39,7 +39,7 @@ def _next(number: int, line: str) -> str:
     )
 
 
-def _busy(progress: Progress) -> str:
+def _slots(progress: Progress) -> str:
     slots = sum(replica.slots for replica in progress.replicas)
     return f"{sum(replica.running for replica in progress.replicas):,} of {plural(slots, 'slot')} busy" if slots else ""
 

@@ -17,7 +17,7 @@ from captioner.config.prompts import PromptLibrary
 from captioner.config.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
 from captioner.engine.download import find_model
 from captioner.errors import CaptionError, JobError, PromptError
-from captioner.jobs.estimate import PROBE_BUDGET_S, RunPlan, longest_request, plan_run
+from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run, longest_request
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.journal import Unfinished
@@ -230,7 +230,7 @@ class Services:
             self.roots.resolve(path)  # raises the reason
         return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 
-    def plan(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunPlan:
+    def plan(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
         """What `start` would do with these names. Opens some of the files, for about `budget_s`; changes nothing.
 
         Raises what `start` raises, and StateError.
@@ -239,7 +239,9 @@ class Services:
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
         left_alone = len(job.items) - len(items)
-        return plan_run(items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe)
+        return estimate_run(
+            items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe
+        )
 
     def load(self) -> int:
         """Load the chosen model without captioning anything. Returns the job's number.

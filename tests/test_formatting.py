@@ -12,8 +12,9 @@ def test_times_are_those_of_a_player():
 
 
 def test_durations_are_rough():
-    seconds = (0.2, 45, 720, 11_100, 181_440)
-    assert [duration(s) for s in seconds] == ["1 s", "45 s", "12 min", "3 h 5 min", "2.1 days"]
+    seconds = (0.2, 45, 119, 150, 720, 5400, 7300, 11_100, 181_440)
+    expected = ["1 s", "45 s", "2 min", "2 min", "12 min", "90 min", "2 h 2 min", "3 h 5 min", "2.1 days"]
+    assert [duration(s) for s in seconds] == expected
 
 
 def test_one_of_a_thing_has_no_s():

@@ -1,8 +1,8 @@
-"""What happens to jobs, models and items, as numbered facts."""
+"""The events of jobs, models and items, numbered in order."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from captioner.values import Caption
 
@@ -12,58 +12,69 @@ ReplicaState = Literal["starting", "ready", "lost", "closed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """`number` counts from 1 and has no gaps; `time_s` is POSIX time. Both are given by the log."""
+    """Something that happened. The log sets `number`, which counts from 1 without gaps, and `time_s`, POSIX time."""
 
     number: int = 0
     time_s: float = 0.0
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as a dict for JSON; "event" names its type."""
         values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
         return {"event": type(self).__name__, **values}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobQueued(Event):
+    """A job waits for its turn."""
+
     job: int
     total: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobStarted(Event):
+    """A job's turn has come; its model is loaded next."""
+
     job: int
     total: int
     model: str
-    saves: bool = True  # False: a try, which changes no caption
+    saves: bool = True  # False: a trial, which changes no caption file
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLoading(Event):
+    """A model is downloaded, or loaded to its device."""
+
     model: str
-    bytes_done: int = 0  # 0 of 0: the files are here and go to the device
+    bytes_done: int = 0  # 0 of 0: nothing is left to download
     bytes_total: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaChanged(Event):
+    """A worker process has started, is ready, was lost, or ended."""
+
     replica: str
     state: ReplicaState
     detail: str = ""
-    report: tuple[tuple[str, str], ...] = ()
+    report: tuple[tuple[str, str], ...] = ()  # (label, text): what the model runs on and with
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaLoad(Event):
-    """How busy a replica is; about once a second while it works."""
+    """How busy a worker is; emitted about once a second while it works."""
 
     replica: str
     slots: int
     running: int
-    waiting: int  # decoded, not yet begun
+    waiting: int  # decoded, not yet running
     decoding: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemEvent(Event):
+    """Something that happened to one file of a job."""
+
     job: int
     item: str  # MediaItem.name
     path: Path
@@ -71,16 +82,22 @@ class ItemEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemStarted(ItemEvent):
+    """A worker has begun with the file."""
+
     replica: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemProgress(ItemEvent):
+    """The caption has this many tokens so far."""
+
     tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemDone(ItemEvent):
+    """The caption file was written."""
+
     caption: str
     tokens: int
     seconds: float
@@ -90,7 +107,7 @@ class ItemDone(ItemEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemTried(ItemEvent):
-    """Captioned by a job that saves nothing: no file has changed."""
+    """The file was captioned by a trial, which changes no caption file."""
 
     caption: str
     tokens: int
@@ -100,23 +117,27 @@ class ItemTried(ItemEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemGivenBack(ItemEvent):
-    """Its replica was lost or restarts; it waits again."""
+    """The file waits again, since its worker was lost or restarts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemSkipped(ItemEvent):
-    """Left alone, such as for having a caption already."""
+    """The file was left alone, such as because it has a caption."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemFailed(ItemEvent):
+    """The file could not be captioned."""
+
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobEnded(Event):
+    """The last event of a job, with the numbers of its files by outcome."""
+
     job: int
     outcome: JobOutcome
     reason: str = ""

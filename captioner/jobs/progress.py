@@ -1,7 +1,7 @@
-"""The progress that the facts about jobs add up to: everything a viewer shows."""
+"""The progress that the events of jobs add up to: everything a viewer shows."""
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from captioner.jobs.events import (
@@ -25,27 +25,32 @@ from captioner.jobs.events import (
 RATE_WINDOW_S = 10.0
 KEPT_FAILURES = 50
 
+Stage = Literal["idle", "loading", "running", "done", "stopped", "failed"]
+ACTIVE: tuple[Stage, ...] = ("loading", "running")
+
 
 @dataclass(frozen=True)
 class ReplicaProgress:
+    """What one replica is doing."""
+
     name: str
     state: ReplicaState
     detail: str
     report: tuple[tuple[str, str], ...]
     items: tuple[str, ...] = ()
-    slots: int = 0  # 0: not known yet
+    slots: int = 0  # requests that can run at once; 0: unknown yet
     running: int = 0  # in slots
-    waiting: int = 0  # decoded, not yet begun
+    waiting: int = 0  # decoded, not yet running
     decoding: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Everything a viewer shows, at one moment. Times are POSIX seconds, 0 for not yet."""
+    """Everything a viewer shows, at one moment. Times are POSIX seconds; 0: not yet."""
 
-    cursor: int = 0  # number of the last event it includes
+    cursor: int = 0  # number of the last event included
     job: int = 0  # 0 before the first job
-    stage: Literal["idle", "loading", "running", "done", "stopped", "failed"] = "idle"
+    stage: Stage = "idle"
     reason: str = ""
     model: str = ""
     total: int = 0
@@ -53,12 +58,12 @@ class Progress:
     skipped: int = 0
     failed: int = 0
     queued_jobs: int = 0
-    queue: tuple[tuple[int, int], ...] = ()  # of these jobs (number, files), in their order
+    queue: tuple[tuple[int, int], ...] = ()  # (number, number of files) of each waiting job, in order
     tokens: int = 0
     tokens_per_s: float = 0.0
     started_s: float = 0.0
     ended_s: float = 0.0
-    eta_s: float | None = None
+    eta_s: float | None = None  # seconds left
     bytes_done: int = 0
     bytes_total: int = 0
     bytes_per_s: float = 0.0
@@ -68,20 +73,22 @@ class Progress:
 
     @property
     def active(self) -> bool:
-        return self.stage in ("loading", "running")
+        """True while a job runs."""
+        return self.stage in ACTIVE
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs or waits."""
+        """True while a job runs or waits."""
         return self.active or self.queued_jobs > 0
 
     @property
     def finished(self) -> int:
+        """The number of items with an outcome."""
         return self.done + self.skipped + self.failed
 
 
 class _Rate:
-    """How fast a count grows, over the last RATE_WINDOW_S seconds."""
+    """Measures how fast a count grows, over the last RATE_WINDOW_S seconds."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()  # (time, count)
@@ -98,102 +105,146 @@ class _Rate:
         return (last - first) / max(last_s - first_s, 0.2)
 
 
-class Sum:
-    """The running sum behind Progress. One branch an event."""
+@dataclass
+class _JobState:
+    """What the latest job has done so far. It starts afresh with each job."""
+
+    started: JobStarted
+    stage: Stage = "idle"
+    reason: str = ""
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    tokens: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    captioning_since_s: float = 0.0
+    ended_s: float = 0.0
+    running: dict[str, int] = field(default_factory=dict)  # item -> tokens so far
+    replica_of: dict[str, str] = field(default_factory=dict)  # running item -> replica
+    failures: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_FAILURES))
+    token_rate: _Rate = field(default_factory=_Rate)
+    download_rate: _Rate = field(default_factory=_Rate)
+
+    def set_bytes(self, done: int, total: int) -> None:
+        self.bytes_done, self.bytes_total = done, total
+
+    def add_tokens(self, event: ItemProgress | ItemDone | ItemTried) -> None:
+        """Count the tokens that an item has in addition to those of its last event."""
+        self.tokens += max(0, event.tokens - self.running.get(event.item, 0))
+        self.token_rate.add(event.time_s, self.tokens)
+
+    def remove(self, item: str) -> None:
+        """Remove an item from those that run."""
+        self.running.pop(item, None)
+        self.replica_of.pop(item, None)
+
+    def tokens_per_s(self, now_s: float) -> float:
+        """Return the speed over the last RATE_WINDOW_S seconds; over the whole job once it has ended."""
+        if self.ended_s and self.captioning_since_s:
+            return self.tokens / max(self.ended_s - self.captioning_since_s, 1e-6)
+        return self.token_rate.per_s(now_s)
+
+    def eta_s(self, now_s: float) -> float | None:
+        """Return how many seconds are left, going by the items that the model has handled so far."""
+        handled = self.done + self.failed
+        if self.stage not in ACTIVE or not handled or not self.captioning_since_s:
+            return None
+        left = self.started.total - handled - self.skipped
+        return left * (now_s - self.captioning_since_s) / handled
+
+
+class ProgressTracker:
+    """Folds events into a Progress."""
 
     def __init__(self) -> None:
-        self.cursor = 0
-        self._progress = Progress()
-        self._running: dict[str, int] = {}
-        self._where: dict[str, str] = {}  # item -> replica
-        self._queue: dict[int, int] = {}  # job -> its files
+        self.cursor = 0  # number of the last event
+        self._state = _JobState(JobStarted(job=0, total=0, model=""))
+        self._queue: dict[int, int] = {}  # waiting job -> number of files
         self._replicas: dict[str, ReplicaProgress] = {}
-        self._failures: deque[tuple[str, str]] = deque(maxlen=KEPT_FAILURES)
-        self._rate, self._download = _Rate(), _Rate()
-        self._captioning_since = 0.0
 
     def add(self, event: Event) -> None:
-        self.cursor = event.number
+        """Fold in the next event."""
+        self.cursor, state = event.number, self._state
         match event:
             case JobQueued():
                 self._queue[event.job] = event.total
-                self._set(queued_jobs=self._progress.queued_jobs + 1)
             case JobStarted():
-                self._start(event)
+                self._queue.pop(event.job, None)
+                self._state = _JobState(event, "loading")
             case ModelLoading():
-                self._download.add(event.time_s, event.bytes_done)
-                self._set(bytes_done=event.bytes_done, bytes_total=event.bytes_total)
+                state.download_rate.add(event.time_s, event.bytes_done)
+                state.set_bytes(event.bytes_done, event.bytes_total)
             case ReplicaChanged():
-                self._replica(event)
-            case ReplicaLoad():
-                load = {name: getattr(event, name) for name in ("slots", "running", "waiting", "decoding")}
-                self._change_replica(event.replica, **load)
+                self._change_replica(event)
+            case ReplicaLoad() if event.replica in self._replicas:
+                self._set_load(event.replica, event.running, event.waiting, event.decoding, event.slots)
             case ItemStarted():
-                self._captioning_since = self._captioning_since or event.time_s
-                self._running[event.item], self._where[event.item] = 0, event.replica
-                self._set(stage="running", bytes_done=0, bytes_total=0)
+                state.captioning_since_s = state.captioning_since_s or event.time_s
+                state.running[event.item], state.replica_of[event.item] = 0, event.replica
+                state.stage = "running"
+                state.set_bytes(0, 0)
             case ItemProgress():
-                self._tokens(event.time_s, event.tokens - self._running.get(event.item, 0))
-                self._running[event.item] = event.tokens
+                state.add_tokens(event)
+                state.running[event.item] = event.tokens
             case ItemDone() | ItemTried():
-                self._tokens(event.time_s, event.tokens - self._running.get(event.item, 0))
-                self._leave(event.item, done=self._progress.done + 1)
+                state.add_tokens(event)
+                state.done += 1
+                state.remove(event.item)
             case ItemGivenBack():
-                self._leave(event.item)
+                state.remove(event.item)
             case ItemSkipped():
-                self._leave(event.item, skipped=self._progress.skipped + 1)
+                state.skipped += 1
+                state.remove(event.item)
             case ItemFailed():
-                self._failures.appendleft((event.item, event.reason))
-                self._leave(event.item, failed=self._progress.failed + 1)
+                state.failed += 1
+                state.failures.appendleft((event.item, event.reason))
+                state.remove(event.item)
             case JobEnded() if event.job in self._queue:  # it never began
-                self._leave_queue(event.job)
+                del self._queue[event.job]
             case JobEnded():
-                self._running.clear()
-                for name in self._replicas:
-                    self._change_replica(name, running=0, waiting=0, decoding=0)
-                self._set(stage=event.outcome, reason=event.reason, ended_s=event.time_s, bytes_done=0, bytes_total=0)
+                self._end(event)
 
     def progress(self, now_s: float) -> Progress:
+        """Return the progress at a time."""
+        state = self._state
         items: dict[str, list[str]] = {}
-        for item in self._running:
-            items.setdefault(self._where.get(item, ""), []).append(item)
-        replicas = [replace(r, items=tuple(items.get(r.name, ()))) for r in self._replicas.values()]
-        return replace(
-            self._progress,
+        for item in state.running:
+            items.setdefault(state.replica_of.get(item, ""), []).append(item)
+        return Progress(
             cursor=self.cursor,
-            running=tuple(self._running.items()),
-            replicas=tuple(replicas),
+            job=state.started.job,
+            stage=state.stage,
+            reason=state.reason,
+            model=state.started.model,
+            total=state.started.total,
+            done=state.done,
+            skipped=state.skipped,
+            failed=state.failed,
+            queued_jobs=len(self._queue),
             queue=tuple(self._queue.items()),
-            failures=tuple(self._failures),
-            tokens_per_s=self._tokens_per_s(now_s),
-            bytes_per_s=self._download.per_s(now_s) if self._progress.bytes_total else 0.0,
-            eta_s=self._eta_s(now_s),
+            tokens=state.tokens,
+            tokens_per_s=state.tokens_per_s(now_s),
+            started_s=state.started.time_s,
+            ended_s=state.ended_s,
+            eta_s=state.eta_s(now_s),
+            bytes_done=state.bytes_done,
+            bytes_total=state.bytes_total,
+            bytes_per_s=state.download_rate.per_s(now_s) if state.bytes_total else 0.0,
+            running=tuple(state.running.items()),
+            replicas=tuple(replace(r, items=tuple(items.get(r.name, ()))) for r in self._replicas.values()),
+            failures=tuple(state.failures),
         )
 
-    def _set(self, **changes: object) -> None:
-        self._progress = replace(self._progress, **changes)
+    def _end(self, event: JobEnded) -> None:
+        state = self._state
+        state.stage, state.reason, state.ended_s = event.outcome, event.reason, event.time_s
+        state.running.clear()
+        state.set_bytes(0, 0)
+        for name, replica in self._replicas.items():
+            self._set_load(name, 0, 0, 0, replica.slots)
 
-    def _leave_queue(self, job: int) -> None:
-        self._queue.pop(job, None)
-        self._set(queued_jobs=max(0, self._progress.queued_jobs - 1))
-
-    def _start(self, event: JobStarted) -> None:
-        self._running.clear()
-        self._where.clear()
-        self._failures.clear()
-        self._rate, self._download = _Rate(), _Rate()
-        self._captioning_since = 0.0
-        self._leave_queue(event.job)
-        self._progress = Progress(
-            job=event.job,
-            stage="loading",
-            model=event.model,
-            total=event.total,
-            started_s=event.time_s,
-            queued_jobs=self._progress.queued_jobs,
-        )
-
-    def _replica(self, event: ReplicaChanged) -> None:
+    def _change_replica(self, event: ReplicaChanged) -> None:
         if event.state == "closed":
             self._replicas.pop(event.replica, None)
             return
@@ -201,30 +252,7 @@ class Sum:
         report = event.report or (before.report if before else ())
         self._replicas[event.replica] = ReplicaProgress(event.replica, event.state, event.detail, report)
 
-    def _change_replica(self, name: str, **changes: object) -> None:
-        if name in self._replicas:
-            self._replicas[name] = replace(self._replicas[name], **changes)
-
-    def _leave(self, item: str, **changes: object) -> None:
-        self._running.pop(item, None)
-        self._where.pop(item, None)
-        self._set(**changes)
-
-    def _tokens(self, time_s: float, count: int) -> None:
-        self._set(tokens=self._progress.tokens + max(0, count))
-        self._rate.add(time_s, self._progress.tokens)
-
-    def _tokens_per_s(self, now_s: float) -> float:
-        """Over the last RATE_WINDOW_S seconds; over the whole run once it has ended."""
-        progress = self._progress
-        if progress.ended_s and self._captioning_since:
-            return progress.tokens / max(progress.ended_s - self._captioning_since, 1e-6)
-        return self._rate.per_s(now_s)
-
-    def _eta_s(self, now_s: float) -> float | None:
-        progress = self._progress
-        handled = progress.done + progress.failed
-        if not progress.active or not handled or not self._captioning_since:
-            return None
-        left = progress.total - progress.finished
-        return left * (now_s - self._captioning_since) / handled
+    def _set_load(self, name: str, running: int, waiting: int, decoding: int, slots: int) -> None:
+        self._replicas[name] = replace(
+            self._replicas[name], running=running, waiting=waiting, decoding=decoding, slots=slots
+        )

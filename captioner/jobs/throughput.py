@@ -1,4 +1,4 @@
-"""How fast runs were, kept in the database: what the time of the next one is estimated from."""
+"""How fast earlier jobs were, kept in the database: the time of the next job is estimated from it."""
 
 import json
 import logging
@@ -12,34 +12,35 @@ from captioner.values import Caption, ModelSpec, SamplePlan
 
 log = logging.getLogger(__name__)
 
-RUNS_LOOKED_AT = 50
-RUNS_AVERAGED = 5
+MAX_JOBS_READ = 50
+MAX_JOBS_AVERAGED = 5
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a model did on some devices. Tokens are those of prompts, frames included, and of captions together."""
+    """The measured speed of a model on some devices."""
 
-    tokens_per_s: float
+    tokens_per_s: float  # of prompts, frames included, and captions together
     new_tokens_per_caption: float
-    num_captions: int  # that this was measured over
+    num_captions: int  # measured
 
 
 @dataclass
 class Meter:
-    """Adds up what one run reads and writes, from its first request to its last caption: loading is not in it."""
+    """Counts the tokens of one job, and its time from the first request to the last caption, without loading."""
 
     num_captions: int = 0
     num_prompt_tokens: int = 0
     num_tokens: int = 0
-    _started_s: float = 0.0  # monotonic, as is the next
-    _ended_s: float = 0.0
+    _started_s: float = 0.0  # monotonic
+    _ended_s: float = 0.0  # monotonic
 
     def start(self) -> None:
-        """At each request; only the first counts."""
+        """Start the clock; to be called at each request, only the first counts."""
         self._started_s = self._started_s or time.monotonic()
 
     def add(self, caption: Caption) -> None:
+        """Count a finished caption."""
         self.num_captions += 1
         self.num_prompt_tokens += caption.num_prompt_tokens
         self.num_tokens += caption.num_tokens
@@ -47,17 +48,18 @@ class Meter:
 
     @property
     def seconds(self) -> float:
+        """The time from the first request to the last caption."""
         return self._ended_s - self._started_s
 
 
 class SpeedStore:
-    """Any thread may call."""
+    """Keeps the speeds of jobs. Any thread may call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, specs: Sequence[ModelSpec], plan: SamplePlan, meter: Meter) -> None:
-        """Keep what a run did, if it did anything. A failure to do so is logged: the captions are safe."""
+        """Record the speed of a job that captioned anything. A failure is only logged; the captions are safe."""
         if not meter.num_captions or meter.seconds <= 0:
             return
         sql = (
@@ -68,16 +70,16 @@ class SpeedStore:
         try:
             self._database.execute(sql, (*_key(specs), _json(plan), *counts, time.time()))
         except StateError as error:
-            log.warning("the speed of this run is not recorded: %s", error)
+            log.warning("the speed of this job is not recorded: %s", error)
 
     def throughput(self, specs: Sequence[ModelSpec], plan: SamplePlan) -> Throughput | None:
-        """Of this model on these devices: over its latest runs with the same plan, or else with any; None without one.
+        """Return the speed of a model on these devices over its latest jobs; None if there were none.
 
-        Raises StateError.
+        Jobs with the same plan are preferred to others. Raise StateError if the database cannot be read.
         """
         sql = "SELECT * FROM runs WHERE model = ? AND quantization = ? AND devices = ? ORDER BY id DESC LIMIT ?"
-        rows = self._database.rows(sql, (*_key(specs), RUNS_LOOKED_AT))
-        rows = ([row for row in rows if row["plan_json"] == _json(plan)] or rows)[:RUNS_AVERAGED]
+        rows = self._database.rows(sql, (*_key(specs), MAX_JOBS_READ))
+        rows = ([row for row in rows if row["plan_json"] == _json(plan)] or rows)[:MAX_JOBS_AVERAGED]
         if not rows:
             return None
         captions, new = (sum(row[name] for row in rows) for name in ("num_captions", "num_tokens"))

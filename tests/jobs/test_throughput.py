@@ -86,4 +86,4 @@ def test_only_the_latest_runs_count(store):
 def test_run_that_cannot_be_kept_is_only_logged(store, database, caplog):
     database.close()
     store.record(SPECS, PLAN, meter(1.0, caption()))
-    assert "the speed of this run is not recorded" in caplog.text
+    assert "the speed of this job is not recorded" in caplog.text

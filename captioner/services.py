@@ -1,4 +1,4 @@
-"""Everything the app owns, built once and closed once. The CLI, the page and a library user all go through here."""
+"""Everything the app owns, built once and closed once. The page, the command line and the Python API all use it."""
 
 import functools
 import logging
@@ -9,17 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
+
 from captioner.captions.edit import BulkEdit
 from captioner.captions.store import CaptionStore, Undone
-from captioner.captions.text import Decoration
-from captioner.config.presets import Preset, check_quantizable, choose_preset
+from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
-from captioner.config.settings import Settings, SettingsStore, generation_options, resolve, sampling_plan
-from captioner.engine.download import find_model
+from captioner.config.settings import Settings, SettingsStore, resolve
 from captioner.errors import CaptionError, JobError, PromptError
-from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run, longest_request
+from captioner.jobs.build import build_job, build_model, model_finder
+from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.job import FindModel, Job, Model
+from captioner.jobs.job import Job
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
 from captioner.library.bulk import BulkDone, bulk_edit
@@ -27,24 +28,27 @@ from captioner.library.library import Library
 from captioner.media.discover import find_item
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
-from captioner.system.devices import check_quantization, expand_devices
 from captioner.system.files import claim_folder, state_folder
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots
-from captioner.values import ExistingPolicy, KindFilter, MediaItem, ModelSpec
+from captioner.values import ExistingPolicy, KindFilter, MediaItem
 
 log = logging.getLogger(__name__)
 
 
 class Services:
-    """Use as a context manager, or call close(). Safe to use from several threads."""
+    """Owns the settings, the open folder, the captions, the jobs and their replicas. Any thread may call.
+
+    Use it as a context manager, or call close().
+    """
 
     def __init__(
         self, state: Path | None = None, overrides: Mapping[str, Any] | None = None, roots: Roots = EVERYWHERE
     ) -> None:
-        """`overrides` are settings from the command line; roots: the folders that may be used.
+        """Open the state folder.
 
-        Raises StateError and SettingsError.
+        state: None for the default one. overrides: settings that outrank the settings file and the environment. roots:
+        the folders that may be used. Raises StateError and SettingsError.
         """
         self.folder = state_folder(state)
         self._settings_store = SettingsStore(self.folder / "settings.json")
@@ -55,7 +59,8 @@ class Services:
         self.events = EventLog()
         self.sandbox = Sandbox()
         self.jobs = JobRunner(self.events, self.captions, self.database)
-        self._claiming, self._claimed = threading.Lock(), None
+        self._claiming = threading.Lock()
+        self._claimed: BaseFileLock | None = None
         self.roots = roots
         self.library = Library(self.events, self.captions, roots)
 
@@ -66,7 +71,7 @@ class Services:
         self.close()
 
     def close(self) -> None:
-        """Stop what runs and end every process. Captions on disk stay as they are."""
+        """Stop the running jobs and end every process."""
         self.sandbox.close()
         self.jobs.close()
         self.events.close()
@@ -75,10 +80,10 @@ class Services:
             self._claimed.release()
 
     def claim(self) -> None:
-        """Be the one program that changes captions and runs jobs on this state folder; settle what the last one left.
+        """Become the only process that runs jobs on this state folder, and settle what the last one left unfinished.
 
-        Done by `start` and the like by itself; to be called at the start by a program that will run jobs, to know at
-        once. Raises StateError while another program is at work.
+        `start`, `resume`, `undo` and `bulk_edit` call this; call it earlier to learn early whether it is possible.
+        Raises StateError while another process uses the folder.
         """
         with self._claiming:
             if self._claimed:
@@ -94,12 +99,13 @@ class Services:
 
     @property
     def settings(self) -> Settings:
+        """The settings in effect, which never change in place."""
         return self._settings
 
     def change_settings(self, changes: Mapping[str, Any]) -> Settings:
-        """Check and keep new values; write down these and no value of the environment or the command line.
+        """Check and apply new values, and save them, but no value of the environment or the command line.
 
-        Raises SettingsError and then changes nothing; FolderError for a folder that may not be used.
+        Raises SettingsError, and FolderError for a folder that may not be used; then nothing changes.
         """
         self._check_paths(changes)
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
@@ -110,7 +116,7 @@ class Services:
         return changed
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
-        """Downloads are written to a folder, and a model may be read from one; what is set already may stay."""
+        """Raise FolderError for a new model or download folder outside the allowed folders."""
         folder = changes.get("models_folder")
         if self.roots.confined and folder and str(folder) != str(self._settings.models_folder):
             self.roots.resolve(str(folder))
@@ -118,37 +124,36 @@ class Services:
             self.preset(str(changes["model"]))
 
     def reset_settings(self) -> Settings:
-        """Back to the defaults, but for the folder."""
-        self._settings = Settings(folder=self._settings.folder)
+        """Set and save the defaults, except for the folder."""
+        self._settings = resolve({}, {}, {"folder": self._settings.folder})
         self._settings_store.save(self._settings)
         return self._settings
 
     def open_folder(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> Library:
-        """Scan a folder and make it the current one. kinds: None as the settings say. Raises FolderError."""
+        """Scan a folder and make it the open one. kinds: None takes the setting. Raises FolderError."""
         self.library.open(folder, recursive, kinds or self._settings.kinds)
         return self.library
 
     def preset(self, name: str = "") -> Preset:
-        """The model of this name, or the chosen one; for "auto" what fits the largest GPU.
+        """Return the model of this name, or the one of the settings; "auto" is what fits the largest GPU.
 
-        Raises ModelError, and FolderError for a folder that may not be used.
+        Raises ModelError, and FolderError for a model in a folder that may not be used.
         """
         chosen = name or self._settings.model
-        roots = EVERYWHERE if chosen == self._settings.model else self.roots  # what is set already may stay
+        roots = EVERYWHERE if chosen == self._settings.model else self.roots  # a model that is set already may stay
         return choose_preset(chosen, largest_vram_gb(), roots)
 
     def prompt_text(self) -> str:
-        """The prompt that a job started now would use. Raises PromptError."""
+        """Return the prompt that the next job will use. Raises PromptError."""
         return self._settings.prompt or self.prompts.get(self._settings.prompt_name).text
 
     def start(
         self, names: Collection[str] | None = None, existing: ExistingPolicy | None = None, consent: bool = False
     ) -> int:
-        """Caption the items of the current folder with these names, or all. Returns the job's number.
+        """Caption the files of the open folder with these names, or all, and return the job's number.
 
-        existing: what to do with captions that are there, for this job alone; None as the settings say. consent: the
-        user chose these very files, also those whose captions were changed outside.
-        Raises JobError, PromptError, ModelError.
+        existing: what to do with existing captions; None takes the setting. consent: also replace captions that were
+        changed outside, since the user agreed to it. Raises JobError, PromptError, ModelError and StateError.
         """
         job = replace(self._job(self._chosen(names)), consent=consent)
         if existing:
@@ -158,14 +163,13 @@ class Services:
         return self.jobs.start(job, scan.folder, scan.recursive)
 
     def unfinished(self) -> list[Unfinished]:
-        """Jobs with files left, after a crash, a stop or a failure, the newest first; of allowed folders only."""
+        """Return the jobs with files left after a crash, a stop or a failure, in allowed folders, the newest first."""
         return [job for job in self.jobs.journal.unfinished() if self.roots.allows(job.folder)]
 
     def resume(self, operation: int | None = None) -> int:
-        """Go on with an unfinished job as it was asked for, or with the newest; returns the new job's number.
+        """Resume an unfinished job, or the newest one, with its original settings; return the new job's number.
 
-        Captions what is left and nothing else; what leads out of the allowed folders by now is left out.
-        Raises JobError, FolderError, StateError.
+        Files that lead outside the allowed folders by now are skipped. Raises JobError, FolderError and StateError.
         """
         self.claim()
         if operation is None:
@@ -174,22 +178,22 @@ class Services:
             raise JobError("there is no unfinished job to resume")
         folder, _ = self.jobs.journal.folder_of(operation)
         self.roots.resolve(folder)
-        return self.jobs.resume(operation, self._find, self._find_obstacle())
+        return self.jobs.resume(operation, lambda source: model_finder(source, self._settings), self._find_obstacle())
 
     def _find_obstacle(self) -> Callable[[MediaItem], str]:
-        """Why an item that was found earlier may not be captioned, or ""; looks at each folder once."""
+        """Return a function that says why an item may not be captioned, or "". It checks each folder once."""
         folder_escapes = functools.cache(self.roots.escapes)
 
         def obstacle(item: MediaItem) -> str:
-            out = folder_escapes(item.folder) or any(map(self.roots.escapes, (item.path, item.caption_path)))
-            return "it is outside the allowed folders" if out else ""
+            outside = folder_escapes(item.folder) or any(map(self.roots.escapes, (item.path, item.caption_path)))
+            return "it is outside the allowed folders" if outside else ""
 
         return obstacle
 
     def undo(self, operation: int) -> Undone:
-        """Put back all captions that an operation changed, byte for byte; tells which were changed since and stay.
+        """Put back all captions that a job or bulk edit changed, byte for byte, except those that changed since.
 
-        Raises JobError, FolderError, StateError.
+        Raises JobError, FolderError and StateError.
         """
         self.claim()
         if self.jobs.journal.is_active(operation):
@@ -202,38 +206,35 @@ class Services:
         return undone
 
     def bulk_edit(self, names: Collection[str], edit: BulkEdit) -> BulkDone:
-        """Edit the captions of these files of the open folder, as one operation that `undo` undoes.
-
-        Raises JobError, StateError.
-        """
+        """Edit the captions of these files of the open folder; `undo` can undo it. Raises JobError and StateError."""
         self.claim()
         return bulk_edit(self.database, self.library, names, edit)
 
     def try_prompt(self, name: str, text: str) -> int:
-        """Caption one item of the current folder with this prompt and save nothing; the caption comes as ItemTried.
+        """Caption one file of the open folder with this prompt, save nothing, and return the job's number.
 
-        Returns the job's number. Raises JobError, PromptError, ModelError.
+        The caption comes as an ItemTried event. Raises JobError, PromptError and ModelError.
         """
         if not text.strip():
-            raise PromptError("write a prompt to try it")
+            raise PromptError("write a prompt to try")
         items = self._chosen([name])
         if not items:
             raise JobError(f"{name} is not in the open folder; open the folder again")
         return self.jobs.start(replace(self._job(items), prompt=text.strip(), save=False))
 
     def try_file(self, path: Path) -> int:
-        """Caption one file of any folder and save nothing; the caption comes as ItemTried.
+        """Caption one file of any folder, save nothing, and return the job's number.
 
-        Returns the job's number. Raises MediaError, FolderError, PromptError, ModelError.
+        The caption comes as an ItemTried event. Raises MediaError, FolderError, PromptError and ModelError.
         """
         if self.roots.escapes(path):
             self.roots.resolve(path)  # raises the reason
         return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 
     def plan(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
-        """What `start` would do with these names. Opens some of the files, for about `budget_s`; changes nothing.
+        """Estimate what `start` would take for these names. Probes some of the files, for about `budget_s`.
 
-        Raises what `start` raises, and StateError.
+        Raises what `start` raises.
         """
         job = self._job(self._chosen(names))
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
@@ -244,14 +245,14 @@ class Services:
         )
 
     def load(self) -> int:
-        """Load the chosen model without captioning anything. Returns the job's number.
+        """Load the model of the settings without captioning anything, and return the job's number.
 
-        Raises ModelError, and PromptError: how much memory it keeps free depends on the prompt.
+        Raises ModelError, and PromptError since the memory to keep free depends on the prompt.
         """
-        return self.jobs.load(self._model(self.preset()))
+        return self.jobs.load(build_model(self._settings, self.preset(), self.prompt_text()))
 
     def unload(self) -> None:
-        """End all replicas, which frees their memory. Raises JobError while a job runs."""
+        """End all replicas to free their memory. Raises JobError while a job runs."""
         if self.events.snapshot().active:
             raise JobError("a job is running; stop it before unloading the model")
         self.jobs.unload()
@@ -259,52 +260,15 @@ class Services:
     def _needs_caption(self, item: MediaItem, existing: ExistingPolicy) -> bool:
         try:
             return self.captions.skip_reason(item, existing) is None
-        except CaptionError:  # its caption file cannot be read, so it will fail
+        except CaptionError:  # its caption cannot be read, so the job will report it as failed
             return False
 
     def _chosen(self, names: Collection[str] | None) -> tuple[MediaItem, ...]:
-        """Return the items of the open folder with these names, or all. Raises JobError when no folder is open."""
+        """Return the items of the open folder with these names, or all. Raises JobError if no folder is open."""
         if self.library.folder is None:
             raise JobError("open a folder first")
         chosen = None if names is None else set(names)
         return tuple(item for item in self.library.items if chosen is None or item.name in chosen)
 
     def _job(self, items: tuple[MediaItem, ...]) -> Job:
-        settings, preset = self._settings, self.preset()
-        return Job(
-            items=items,
-            model=self._model(preset),
-            prompt=self.prompt_text(),
-            plan=sampling_plan(settings, preset),
-            options=generation_options(settings, preset),
-            existing=settings.existing,
-            decoration=Decoration(settings.trigger_word, settings.caption_prefix, settings.caption_suffix),
-        )
-
-    def _model(self, preset: Preset) -> Model:
-        """Raises ModelError for options that cannot go together, as far as can be told before anything is loaded."""
-        settings = self._settings
-        devices = expand_devices(settings.devices)
-        check_quantizable(preset, settings.quantization)
-        check_quantization(settings.quantization, settings.dtype, devices)
-        plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
-        spec = ModelSpec(
-            source=preset.source,
-            dtype=settings.dtype,
-            quantization=settings.quantization,
-            attention=settings.attention,
-            sage_attention=settings.sage_attention,
-            compile=settings.compile,
-            batch_size=settings.batch_size,
-            decode_threads=settings.decode_threads,
-            max_tokens=longest_request(plan, self.prompt_text(), options),
-        )
-        return Model(
-            name=preset.title,
-            find=self._find(preset.source),
-            specs=tuple(replace(spec, device=device) for device in devices),
-        )
-
-    def _find(self, source: str) -> FindModel:
-        settings = self._settings
-        return lambda on_bytes: find_model(source, settings.offline, settings.models_folder, on_bytes)
+        return build_job(items, self._settings, self.preset(), self.prompt_text())

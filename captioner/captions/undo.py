@@ -7,6 +7,7 @@ from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info
 from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
+from captioner.formatting import plural
 from captioner.system.database import Database, text_path
 
 CHANGED_AT_ONCE = 100  # captions that share two transactions
@@ -50,7 +51,7 @@ def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, ope
             mark_undone(connection, operation)
     if number:
         with database.transaction() as connection:
-            end_operation(connection, number, "done", f"{len(kept)} captions were kept" if kept else "")
+            end_operation(connection, number, "done", f"kept {plural(len(kept), 'caption')}" if kept else "")
     return Undone(restored, tuple(kept))
 
 

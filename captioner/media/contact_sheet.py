@@ -1,4 +1,4 @@
-"""Frames -> one picture of all of them, so that a person sees what the model sees."""
+"""Contact sheets: one picture of all frames of a file, which shows a person what the model sees."""
 
 import io
 import math
@@ -10,16 +10,13 @@ from captioner.values import Frames, MediaItem, SamplePlan
 
 GAP = 6  # pixels between frames and around them
 BACKGROUND = (24, 24, 27)
-LABEL_COLOUR = (244, 244, 245)
-SHAPE = 1.6  # width to height of the whole sheet, about that of a screen
+LABEL_COLOR = (244, 244, 245)
+ASPECT = 1.6  # width divided by height of the whole sheet, about that of a screen
 MAX_PIXELS = 16_000_000
 
 
 def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
-    """A JPEG of the frames that the plan takes; they are made smaller where all together would be too large.
-
-    Raises MediaError.
-    """
+    """Return a JPEG of the frames that the plan takes, smaller if the sheet would be too large. Raises MediaError."""
     side = min(plan.frame_size, int((MAX_PIXELS / plan.max_frames) ** 0.5))
     smaller = SamplePlan(plan.max_frames, plan.fps, plan.min_frames, max(32, side))
     buffer = io.BytesIO()
@@ -28,12 +25,12 @@ def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
 
 
 def contact_sheet(frames: Frames, columns: int | None = None) -> Image.Image:
-    """An RGB picture with all frames row by row, each with its time; a still has none.
+    """Return an RGB picture with all frames row by row, each with its time unless there is only one.
 
-    columns: as many as make the sheet about as wide as a screen, if None.
+    columns: None means as many as give the sheet the shape of a screen.
     """
     count, height, width, _ = frames.pixels.shape
-    columns = min(count, columns or max(1, round(math.sqrt(count * SHAPE * height / width))))
+    columns = min(count, columns or max(1, round(math.sqrt(count * ASPECT * height / width))))
     rows = math.ceil(count / columns)
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
@@ -48,7 +45,7 @@ def contact_sheet(frames: Frames, columns: int | None = None) -> Image.Image:
 
 
 def clock_text(time_s: float) -> str:
-    """Such as 0:03.25 or 1:02:03.50, to a hundredth of a second."""
+    """Return the time to a hundredth of a second: "0:03.25" or "1:02:03.50"."""
     hundredths = round(time_s * 100)
     minutes, rest = divmod(hundredths, 6000)
     seconds = f"{rest // 100:02d}.{rest % 100:02d}"
@@ -58,8 +55,8 @@ def clock_text(time_s: float) -> str:
 def _draw_label(
     draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, corner: tuple[int, int], text: str
 ) -> None:
-    """Light text on a dark plate, its lower left corner at `corner`."""
+    """Draw light text on a dark plate with its lower left corner at `corner`."""
     left, top, right, bottom = draw.textbbox(corner, text, font=font, anchor="ls")
     lift = bottom - corner[1] + 3
     draw.rounded_rectangle((left - 1, top - 4 - lift, right + 6, bottom + 3 - lift), radius=3, fill=BACKGROUND)
-    draw.text((corner[0] + 2, corner[1] - lift), text, fill=LABEL_COLOUR, font=font, anchor="ls")
+    draw.text((corner[0] + 2, corner[1] - lift), text, fill=LABEL_COLOR, font=font, anchor="ls")

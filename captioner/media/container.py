@@ -1,78 +1,82 @@
-"""A video container opened with PyAV: its picture stream and the index of that stream's packets. Decodes nothing.
+"""A video container opened with PyAV: its video stream and the index of that stream's packets. Decodes nothing.
 
-Never call av.logging.set_level() in a program that uses this: the callback which it installs needs the GIL, and closing
-a damaged stream may then wait for ever.
+Never call av.logging.set_level() in a program that uses this: it installs a callback that needs the GIL, and closing a
+damaged stream could then deadlock.
 """
 
 import contextlib
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import av
 from av.container import InputContainer
-from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
+from captioner.media.limits import check_pixels
 
-# Twice 8K. More is a damaged header, or fills the memory of a small machine: a decoder may keep 17 frames, and several
-# clips are decoded at once.
+# Twice 8K. A larger size comes from a damaged header or fills the memory of a small machine: a decoder may keep 17
+# frames, and several clips are decoded at once.
 MAX_PIXELS = 70_000_000
 
-# Longer than any film. More is a recording whose frames would be minutes apart, or a file with damaged time stamps.
+# Longer than any film. A longer clip is a recording whose frames would be minutes apart, or has damaged timestamps.
 MAX_DURATION_S = 6 * 3600.0
 
-# 6 hours at 90 frames a second; their times take some 80 MB.
+# 6 hours at 90 frames per second; their times take about 80 MB.
 MAX_FRAMES = 2_000_000
 
-# A seek takes time with the square of the packets that an edit list leaves out: 0.1 s for these, 2 s for 100,000.
-MAX_LEFT_OUT = 20_000
+# The time of a seek grows with the square of the packets that an edit list drops: 0.1 s for 20,000, 2 s for 100,000.
+MAX_DISCARDED = 20_000
 
-# A film with all its languages has some 50. Each costs a decoder, opened to find out what it is.
+# A film with all its languages has about 50. FFmpeg opens a decoder for each to identify it.
 MAX_STREAMS = 100
 
-# For opening, and for one packet: more is a reader that found nothing in gigabytes of noise, or a disk that is gone.
+# For opening and for one packet. Longer means a demuxer searching gigabytes of noise, or a disk that is gone.
 READ_TIMEOUT_S = 20.0
 
-# The demuxers of the supported extensions, whichever of them the file has: those that read one file and nothing else.
-# Playlists (HLS, DASH), lists (concat), image sequences, subtitles and streams described by a text (SDP) are none.
+# The demuxers of the supported extensions; each may open a file with any of those extensions. All of them read one file
+# and nothing else, unlike those of playlists (HLS, DASH), lists (concat), image sequences, subtitles and SDP.
 DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
 
-TOO_MANY_FRAMES = f"has over {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
+NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's avformat.h
+
+TOO_MANY_FRAMES = f"has more than {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
 NOT_A_VIDEO = "not a readable video (damaged, cut off, or another kind of file)"
 
-Clock = Literal["pts", "dts", "count"]  # what tells a frame's time
+Clock = Literal["pts", "dts", "count"]  # where the time of a frame comes from
+PacketId = tuple[int | None, int | None, int]  # pts, dts, size
 
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What the packets of a stream say. Times are in ticks of the stream's time base.
+    """The times of a stream's packets, in ticks of its time base.
 
-    Hidden frames, and those that an edit list leaves out, are in none of the lists.
+    Hidden frames, and frames that an edit list drops, are in none of the lists.
     """
 
     times: list[int]  # of the frames, ascending, each once
-    keyframes: list[int]  # ascending
-    exact: bool  # each packet has the time of its own frame, so that one may seek and count on times
-    first_packet: tuple[int | None, int | None, int]  # its identity()
+    keyframes: list[int]  # their times, ascending
+    exact: bool  # each packet states the time of its own frame, so seeking by time is reliable
+    first_packet: PacketId
     first_duration: int  # of the first packet, 0 if not stated
 
 
 def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
-    """The container and its picture stream, one codec thread, all other streams off. The caller closes the container.
+    """Open a file and return its container, for the caller to close, and its video stream; all others are off.
 
-    One thread, since frame threads give other pixels on some files; clips are decoded in parallel instead.
+    The decoder has one thread: several change the pixels of some files, and clips are decoded in parallel anyway.
     Raises MediaError.
     """
     container = _open(path)
     try:
         stream = _choose_stream(container)
-        _check_size(stream)
+        check_pixels(stream.codec_context.width, stream.codec_context.height, MAX_PIXELS)
         if len(stream.index_entries) > MAX_FRAMES:
             raise MediaError(TOO_MANY_FRAMES)
     except MediaError:
@@ -81,36 +85,39 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may grow later than in the header
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # later frames may be larger than the header says
     stream.codec_context.thread_type = "SLICE"
     stream.codec_context.thread_count = 1
     return container, stream
 
 
 def _open(path: Path) -> InputContainer:
-    """A tag that is not UTF-8 must not fail, and no file may make FFmpeg read another one, or from the network."""
-    name = str(path.absolute())  # an absolute name is never taken for a protocol such as "concat:"
+    """Open a container so that the file cannot make FFmpeg read another file or an address. Raises MediaError."""
+    name = str(path.absolute())  # FFmpeg never takes an absolute name for a protocol such as "concat:"
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": DEMUXERS,
         "enable_drefs": "0",  # a MOV may say that its frames are in another file
         "max_streams": str(MAX_STREAMS),
-        "max_pixels": str(MAX_PIXELS),  # for the decoders that look at the first frames while it is opened
+        "max_pixels": str(MAX_PIXELS),  # for the decoders that read the first frames while the file is opened
     }
     try:
+        # Tags that are not UTF-8 are no error.
         return av.open(name, options=options, metadata_errors="replace", timeout=READ_TIMEOUT_S)
     except av.error.ExitError:
-        raise MediaError(f"takes over {READ_TIMEOUT_S:.0f} s to open; it may be damaged, or its disk slow") from None
-    except MemoryError:  # FFmpeg's answer to too many streams as well
-        raise MediaError(f"has over {MAX_STREAMS} streams, or needs too much memory; convert it first") from None
+        raise MediaError(
+            f"takes more than {READ_TIMEOUT_S:.0f} s to open; the file may be damaged, or its disk slow"
+        ) from None
+    except MemoryError:  # also raised for too many streams
+        raise MediaError(f"has more than {MAX_STREAMS} streams, or needs too much memory; convert it first") from None
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno != errno.EPERM:  # which some demuxers say of damage
+        if isinstance(error, OSError) and error.errno != errno.EPERM:  # some demuxers report damage as EPERM
             raise MediaError(f"cannot be opened: {error.strerror}") from None
         raise MediaError(NOT_A_VIDEO) from None
 
 
 def _choose_stream(container: InputContainer) -> VideoStream:
-    """The default video stream, else the first; a cover picture is none. Raises MediaError."""
+    """Return the default video stream, else the first one; cover pictures do not count. Raises MediaError."""
     streams = [
         stream
         for stream in container.streams.video
@@ -123,25 +130,21 @@ def _choose_stream(container: InputContainer) -> VideoStream:
     raise MediaError("no video stream (audio only)" if container.streams.audio else "no video stream")
 
 
-def _check_size(stream: VideoStream) -> None:
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 1_000_000
-        raise MediaError(
-            f"frames of {width}x{height} are over the limit of {limit} megapixels; make them smaller first"
-        )
+def time_base_of(stream: VideoStream) -> Fraction:
+    """Return the seconds that one tick of the stream lasts."""
+    return stream.time_base or Fraction(1, av.time_base)
 
 
-def may_seek(stream: VideoStream) -> bool:
-    """Whether a seek takes no senseless time."""
+def can_seek(stream: VideoStream) -> bool:
+    """Return True unless a seek would take very long."""
     entries = stream.index_entries
-    return len(entries) <= MAX_LEFT_OUT or sum(entry.is_discard for entry in entries) <= MAX_LEFT_OUT
+    return len(entries) <= MAX_DISCARDED or sum(entry.is_discard for entry in entries) <= MAX_DISCARDED
 
 
 def packets_to_end(container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
-    """The packets from here on that hold data, then None to flush the decoder. One that breaks off just ends there.
+    """Yield the packets with data from here on, then None, which flushes the decoder. A read error ends the packets.
 
-    PyAV raises IndexError at the end of a file in which a stream showed up late; by then all packets were given.
+    PyAV raises IndexError at the end of a file in which a stream appeared late; all packets were read by then.
     """
     with contextlib.suppress(av.error.FFmpegError, IndexError):
         for packet in container.demux(stream):
@@ -150,32 +153,32 @@ def packets_to_end(container: InputContainer, stream: VideoStream) -> Iterator[P
     yield None
 
 
-def identity(packet: Packet) -> tuple[int | None, int | None, int]:
-    """What tells a packet from others of its stream."""
+def identity(packet: Packet) -> PacketId:
+    """Return values that no other packet of the stream shares."""
     return packet.pts, packet.dts, packet.size
 
 
 def clock_of(container: InputContainer) -> Clock:
-    """Presentation times, but for AVI, where those run backwards if there are B-frames, and for bare streams."""
+    """Return the clock to use: presentation times, except in AVI with its wrong ones and in streams without times."""
     if container.format.name == "avi":
         return "dts"
-    return "count" if container.format.flags & Flags.no_timestamps.value else "pts"
+    return "count" if container.format.flags & NO_TIMESTAMPS else "pts"
 
 
 def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
-    """Read all packets, about 10 ms for each 10 MB. Raises MediaError if there is none, or too many."""
+    """Read all packets, in about 1 ms per MB. Raises MediaError if there are none, or too many."""
     times: list[int] = []
     keyframes: list[int] = []
     num_packets = 0
     first: Packet | None = None
     codec = stream.codec_context.codec.canonical_name
     clock = clock_of(container)
-    may_hide = codec in ("vp8", "vp9")
+    can_hide = codec in ("vp8", "vp9")
     for packet in packets_to_end(container, stream):
         if packet is None:
             break
         first = first or packet
-        if packet.is_discard or (may_hide and _is_hidden(packet, codec)):
+        if packet.is_discard or (can_hide and _is_hidden(packet, codec)):
             continue
         tick = packet.dts if clock == "dts" else packet.pts
         num_packets += 1
@@ -186,19 +189,19 @@ def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
             if packet.is_keyframe:
                 keyframes.append(tick)
     if first is None:
-        raise MediaError("no video packets: it is cut off after its header; get a whole copy")
+        raise MediaError("cut off after its header: it has no video packets; get a complete copy")
     distinct = sorted(set(times))
     exact = clock == "pts" and len(distinct) == num_packets and bool(keyframes)
     return PacketIndex(distinct, sorted(keyframes), exact, identity(first), first.duration or 0)
 
 
 def _is_hidden(packet: Packet, codec: str) -> bool:
-    """Whether a VP8 or VP9 packet holds a frame that is only for others to refer to (RFC 6386 9.1; VP9 spec 6.2)."""
+    """Return True if a VP8 or VP9 packet holds a frame that is never shown (RFC 6386, 9.1; VP9 specification, 6.2)."""
     data = memoryview(packet)
     first, last = data[0], data[-1]
     if codec == "vp8":
         return not first & 0x10
     is_superframe = last & 0xE0 == 0xC0  # several frames in one packet, the last of them shown
-    is_profile_3 = first & 0x30 == 0x30  # has one more bit in front of the flags
+    is_profile_3 = first & 0x30 == 0x30  # one more bit precedes the flags
     shows_existing, shows = (0x04, 0x01) if is_profile_3 else (0x08, 0x02)
     return not is_superframe and not first & shows_existing and not first & shows

@@ -1,4 +1,4 @@
-"""A folder -> its media files, found without opening any of them."""
+"""Discovery: the media files of a folder, found without opening any of them."""
 
 import contextlib
 import itertools
@@ -16,7 +16,10 @@ from captioner.values import MediaItem, MediaKind
 
 VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif")
-KINDS: dict[str, MediaKind] = dict.fromkeys(VIDEO_EXTENSIONS, "video") | dict.fromkeys(IMAGE_EXTENSIONS, "image")
+KINDS: dict[str, MediaKind] = {
+    **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
+    **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
+}  # by extension
 
 _ROLES: dict[str, Literal["video", "image", "text"]] = {**KINDS, "txt": "text"}
 _DIGITS = re.compile("([0-9]+)")
@@ -28,30 +31,30 @@ _Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, sta
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a scan of a folder found."""
+    """The result of scanning a folder."""
 
     items: tuple[MediaItem, ...]  # a folder's own files first, then its subfolders; each in natural order
-    warnings: tuple[str, ...]  # one line each: captions renamed because of a clash, what could not be read
+    warnings: tuple[str, ...]  # one line each: captions renamed because of a clash, files that cannot be read
 
 
 def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
-    """The kind of a media file, by its extension if not given, when there is something in it to read.
+    """Check that a media file can be read, and return its kind: the given one, or that of its extension.
 
-    Raises MediaError, as for anything but a regular file: to open a pipe would wait for ever.
+    Raises MediaError, also for anything but a regular file: opening a FIFO would block forever.
     """
     kind = kind or KINDS.get(path.suffix[1:].lower())
     if kind is None:
-        raise MediaError(f"not a video or image, by its extension {path.suffix or '(none)'}")
+        raise MediaError(f"not a video or image: its extension is {path.suffix or 'missing'}")
     try:
         status = path.stat()
     except FileNotFoundError:
         raise MediaError("no such file; it was moved or deleted") from None
     except OSError as error:
         raise MediaError(f"cannot be opened: {error.strerror}") from None
-    except ValueError:  # a NUL in it
-        raise MediaError("cannot be opened: its name is none that a file can have") from None
+    except ValueError:  # a NUL in the name
+        raise MediaError("cannot be opened: no file can have this name") from None
     if not stat.S_ISREG(status.st_mode):
-        raise MediaError("is a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+        raise MediaError("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     if not status.st_size:
         raise MediaError("file is empty")
     if not os.access(path, os.R_OK):
@@ -78,9 +81,9 @@ def _never(_: Path) -> bool:
 def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bool] = _never) -> Discovery:
     """Find the media files of a folder, with size, time and caption state, in one pass that opens no file.
 
-    Hidden files and folders are left out, and links to folders are not followed. A caption is `<stem>.txt`; of several
-    files with the same stem only the first one's, and `<filename>.txt` for the others. escapes: of a link to a file,
-    whether it leads where nothing may be read; such files, and those with such captions, are left out.
+    Hidden files and folders are skipped, and links to folders are not followed. The caption of a file is `<stem>.txt`;
+    of several files with the same stem, the first has that one, and the others have `<filename>.txt`. escapes: returns
+    True for a link that leads outside the allowed folders; such a file is skipped, as is one with such a caption.
     Raises FolderError.
     """
     folder = folder.expanduser().absolute()
@@ -112,18 +115,18 @@ def _folder_message(folder: Path, error: OSError) -> str:
 def _scan_folder(
     folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], escapes: Callable[[Path], bool]
 ) -> list[str]:
-    """Add the folder's media files to `items`; returns the names of its subfolders in natural order. Raises OSError.
+    """Add the folder's media files to `items` and return the names of its subfolders in natural order. Raises OSError.
 
-    Plain tuples, since what is done for each of perhaps 50,000 files must cost little more than to ask its size.
+    Files are plain tuples here: with 50,000 of them, all else must cost little compared with reading their sizes.
     """
-    with _listing(folder) as entries:
-        found, texts, subfolders, links = _sort_out(entries, prefix, warnings)
+    with _open_listing(folder) as entries:
+        found, texts, subfolders, links = _sort_entries(entries, prefix, warnings)
     outside = {name for name in links if escapes(folder / name)}
     found = _in_natural_order(found)
     captions = _caption_names(found, prefix, warnings)
     present = set(_folded(texts))
     for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
-        if outside and (link := _first_of(outside, filename, caption)):
+        if outside and (link := next((name for name in (filename, caption) if name in outside), "")):
             warnings.append(f"{prefix}{filename}: {link} links outside the allowed folders; skipped")
             continue
         fields = (
@@ -136,14 +139,14 @@ def _scan_folder(
             caption,
             folded in present,
         )
-        items.append(_new_tuple(MediaItem, fields))  # a third of the time of MediaItem(...)
+        items.append(_new_tuple(MediaItem, fields))  # three times as fast as MediaItem(...)
     return [name for _, name in sorted(zip(_natural_keys(subfolders), subfolders, strict=True))]
 
 
-def _sort_out(
+def _sort_entries(
     entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
 ) -> tuple[list[_Found], list[str], list[str], list[str]]:
-    """(media files, names of text files, names of subfolders, names of links), in no order."""
+    """Return (media files, names of text files, names of subfolders, names of links), each in no order."""
     found: list[_Found] = []
     texts: list[str] = []
     subfolders: list[str] = []
@@ -155,13 +158,13 @@ def _sort_out(
         stem, _, extension = filename.rpartition(".")
         role = _ROLES.get(extension) or _ROLES.get(extension.lower())
         try:
-            if role and entry.is_symlink():  # to whatever: a caption is read by its name alone
+            if role and entry.is_symlink():
                 links.append(filename)
             if role is None or not entry.is_file():
                 if entry.is_dir(follow_symlinks=False):
                     subfolders.append(filename)
                 elif role in ("video", "image") and entry.is_symlink():
-                    entry.stat()  # raises if it leads nowhere
+                    entry.stat()  # raises if the link is broken
             elif stem:
                 if role == "text":
                     texts.append(filename)
@@ -172,13 +175,9 @@ def _sort_out(
     return found, texts, subfolders, links
 
 
-def _first_of(names: set[str], *wanted: str) -> str:
-    return next((name for name in wanted if name in names), "")
-
-
 @contextlib.contextmanager
-def _listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Its entries. Through a descriptor where that works: the kernel finds each file sooner. Raises OSError."""
+def _open_listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List a folder, through a descriptor where possible: that makes stat() of each entry faster. Raises OSError."""
     if os.scandir not in os.supports_fd:
         with os.scandir(folder) as entries:
             yield entries
@@ -192,7 +191,7 @@ def _listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _in_natural_order(found: list[_Found]) -> list[_Found]:
-    """By stem; of the same stem videos before images, then by filename."""
+    """Sort by stem; within the same stem, videos before images, then by filename."""
     keys: list[Any] = _natural_keys([stem for stem, _, _, _ in found])
     if len(set(keys)) < len(keys):
         keys = [(key, kind == "image", filename) for key, (_, filename, kind, _) in zip(keys, found, strict=True)]
@@ -200,14 +199,14 @@ def _in_natural_order(found: list[_Found]) -> list[_Found]:
 
 
 def _natural_keys(names: list[str]) -> list[str]:
-    """Strings that sort as people expect, clip2 before clip10 and B after a, among themselves.
+    """Return keys that sort these names as people expect: clip2 before clip10, and B after a.
 
-    Each run of digits is filled up with zeros to the longest. All names are handled as one text, which is several times
-    faster than one by one; in most folders the runs are alike and nothing is left to do.
+    Runs of digits are padded with zeros to the length of the longest. All names are processed as one text, which is
+    several times as fast as one by one; in most folders all names have the same pattern and need no padding.
     """
     if not names:
         return []
-    text = "/".join(names).lower()  # a name cannot hold a slash
+    text = "/".join(names).lower()  # a name cannot contain a slash
     if len(set(text.translate(_DIGITS_TO_ZERO).split("/"))) > 1:
         parts = _DIGITS.split(text)
         width = max(map(len, parts[1::2]), default=0)
@@ -217,7 +216,7 @@ def _natural_keys(names: list[str]) -> list[str]:
 
 
 def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> list[str]:
-    """The caption's filename for each file, no two alike: the first file of a stem has the plain one."""
+    """Return the filename of each file's caption, all different: the first file of a stem has the short one."""
     captions = [stem + ".txt" for stem, _, _, _ in found]
     folded = _folded(captions)
     if len(set(folded)) == len(folded):
@@ -228,20 +227,20 @@ def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> lis
     for number, (stem, filename, *_) in enumerate(found):
         owner = owners[folded[number]]
         if owner != filename:
-            caption = next(name for name in _longer_names(filename) if os.path.normcase(name) not in owners)
+            caption = next(name for name in _long_names(filename) if os.path.normcase(name) not in owners)
             owners[os.path.normcase(caption)] = filename
             captions[number] = caption
             warnings.append(f"{prefix}{filename}: {stem}.txt belongs to {owner}, so its caption is {caption}")
     return captions
 
 
-def _longer_names(filename: str) -> Iterator[str]:
-    """Caption names to try for a file whose stem another one has too."""
+def _long_names(filename: str) -> Iterator[str]:
+    """Yield the caption names to try for a file that shares its stem with another one."""
     yield f"{filename}.txt"
     for number in itertools.count(2):
         yield f"{filename}.{number}.txt"
 
 
 def _folded(names: list[str]) -> list[str]:
-    """Spelled alike where the system takes them for names of the same file; unchanged where case matters."""
+    """Return the names with the case folded where the file system ignores case; unchanged where it does not."""
     return names if os.path.normcase("A") == "A" else [os.path.normcase(name) for name in names]

@@ -1,4 +1,4 @@
-"""Stills and animated pictures, read with Pillow: upright RGB at a given size, and the times of an animation."""
+"""Stills and animated pictures, read with Pillow: upright RGB at a given size, and the times of animations."""
 
 import contextlib
 import os
@@ -11,28 +11,29 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from captioner.errors import MediaError
+from captioner.media.limits import check_pixels, over_limit
 
-# Above the 100-megapixel cameras. More is a damaged header, or fills the memory of a small machine: Pillow takes 600 MB
-# for a picture of this size, and twice that to convert it. Pillow itself raises an error at the double of its limit,
-# also where a picture turns out larger than it said at first.
+# More than the 100-megapixel cameras need. A larger size comes from a damaged header or fills the memory of a small
+# machine: Pillow takes 600 MB for a picture of this size, and twice that to convert it. Pillow itself refuses twice its
+# own limit, also where a picture turns out larger than its header says.
 MAX_PIXELS = 150_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 
-# Those of the supported extensions, whichever of them the file has. Pillow knows further ones that run other programs,
-# such as Ghostscript, or are hardly ever tried with damaged files.
+# The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
+# formats run programs such as Ghostscript, or are rarely tested with damaged files.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 
-# Formats whose further frames are an animation; those of TIFF and MPO are pages and views.
+# Formats whose frames form an animation; those of TIFF and MPO are pages and views.
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 
-# Frames that state no duration, or hardly any, are shown this long by all browsers.
+# Browsers show a frame this long if it states no duration or a very short one.
 DEFAULT_FRAME_MS = 100
 MIN_FRAME_MS = 11
 
-# 2,000 frames of 1080p, half a minute of work. More is a small file that claims to be huge, or should be a video.
+# 2,000 frames of 1080p, which take half a minute. More is a small file that claims to be huge, or should be a video.
 MAX_ANIMATION_PIXELS = 4_000_000_000
 MAX_ANIMATION_FRAMES = 20_000
 
@@ -42,7 +43,7 @@ DAMAGE = (
     AssertionError, struct.error, zlib.error,
 )  # fmt: skip
 
-# How to set upright a picture with this EXIF orientation.
+# What sets a picture with this EXIF orientation upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,79 +54,75 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns of large pictures and odd EXIF data, which are handled here. Silenced once for the process, because
-# warnings.catch_warnings() is not safe with threads.
+# Pillow warns of large pictures and odd EXIF data, which are handled here. The filter is set for the whole process
+# because warnings.catch_warnings() is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each frame of a picture is shown; a still has one."""
+    """The times at which the frames of a picture are shown; a still has one frame."""
 
-    starts_ms: list[int]  # ascending, the first 0
-    duration_ms: int  # of all of it, 0 for a still
-    first: int  # number of the first frame: 1 where a stand-in for old programs precedes the animation, else 0
+    starts_ms: list[int]  # ascending, the first is 0
+    duration_ms: int  # of the whole animation; 0 for a still
+    first: int  # index of the first frame: 1 where a placeholder for old programs precedes the animation, else 0
     warning: str = ""
 
     @property
     def fps(self) -> float:
-        """Mean rate from the first to the last frame; 0 for a still."""
+        """The mean frame rate from the first to the last frame; 0 for a still."""
         return 1000 * (len(self.starts_ms) - 1) / self.starts_ms[-1] if self.starts_ms[-1] else 0.0
 
 
 @contextlib.contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
-    """A picture file, not yet decoded. Damage that shows up later inside of the `with` is a MediaError as well.
-
-    Raises MediaError.
-    """
-    too_large = f"over the limit of {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+def open_picture(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a picture file without decoding it. Raises MediaError, also for damage found later inside the `with`."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             if not image.width * image.height:
-                raise MediaError("a picture without pixels")
-            if image.width * image.height > MAX_PIXELS:
-                raise MediaError(f"a picture of {image.width}x{image.height} is {too_large}")
+                raise MediaError("the picture has no pixels")
+            check_pixels(image.width, image.height, MAX_PIXELS)
             yield image
     except Image.DecompressionBombError:
-        raise MediaError(f"a picture {too_large}") from None
+        raise MediaError(f"its size is {over_limit(MAX_PIXELS)}") from None
     except UnidentifiedImageError:
         raise MediaError("not a readable picture (damaged, cut off, or another kind of file)") from None
     except MemoryError:
-        raise MediaError("needs more memory to decode than there is; make it smaller first") from None
+        raise MediaError("needs more memory than is available; make it smaller first") from None
     except DAMAGE as error:
         raise MediaError(f"damaged or cut off ({_reason(error)})") from None
 
 
 def _reason(error: Exception) -> str:
-    """In one line; the operating system's without the path, which they end with."""
+    """Return the error in one line: for an operating system error without the path that its text ends with."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.splitlines() or ["no reason given"])[0][:200]
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) as displayed."""
+    """Return (width, height) in pixels as displayed."""
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
-def read_timeline(image: Image.Image) -> Timeline:
-    """When its frames are shown. For this an animation is decoded once, since the times stand between the frames.
+def read_timeline(image: ImageFile.ImageFile) -> Timeline:
+    """Return when the frames are shown. An animation is decoded once for it, since the times lie between the frames.
 
-    Raises MediaError if that would take too long, and what Pillow raises if not even its first frame can be read.
+    Raises MediaError if that would take too long, and what Pillow raises if not even the first frame can be read.
     """
     if image.format not in ANIMATED_FORMATS:
         return Timeline([0], 0, 0)
     most = min(MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS // (image.width * image.height))
-    num_frames = _count_gif_frames(image.fp, most) if image.format == "GIF" else getattr(image, "n_frames", 1)
+    num_frames: int = getattr(image, "n_frames", 1) if image.format != "GIF" else _count_gif_frames(image.fp, most)
     if num_frames > max(1, most):
-        count = f"over {most:,}" if image.format == "GIF" else f"{num_frames:,}"
-        raise MediaError(f"{count} frames of {image.width}x{image.height} are too much; make a video of it")
+        count = f"more than {most:,}" if image.format == "GIF" else f"{num_frames:,}"
+        raise MediaError(f"{count} frames of {image.width}x{image.height} are too many; convert it to a video")
     first = 1 if num_frames > 2 and image.info.get("default_image") else 0
     return _read_times(image, first, num_frames) if num_frames - first > 1 else Timeline([0], 0, 0)
 
 
-def _count_gif_frames(file: IO[bytes], most: int) -> int:
-    """Up to the first damage, and to `most` + 1. Pillow's n_frames has no end to that. Leaves the file as it was."""
+def _count_gif_frames(file: IO[bytes] | None, most: int) -> int:
+    """Count the frames up to the first damage or to `most` + 1; Pillow's n_frames has no limit."""
+    assert file, "Pillow closes a GIF only with the image"
     before = file.tell()
     file.seek(10)
     _skip_palette(file, file.read(3)[0])
@@ -135,8 +132,8 @@ def _count_gif_frames(file: IO[bytes], most: int) -> int:
             num_frames += 1
             _skip_palette(file, (file.read(9) or b"\0")[-1])
         elif mark != b"!":
-            continue  # what lies between blocks is passed over, as by all readers
-        file.read(1)  # the label, or how many bits the first code of the picture has
+            continue  # every reader skips bytes between blocks
+        file.read(1)  # the label of an extension, or the code size of a frame
         while (size := file.read(1)) not in (b"", b"\0"):
             file.seek(size[0], os.SEEK_CUR)
     file.seek(before)
@@ -167,12 +164,12 @@ def _read_times(image: Image.Image, first: int, num_frames: int) -> Timeline:
 
 
 def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.ndarray:
-    """Frame `number` as uint8 (height, width, 3), upright, over white where it is transparent. Sizes as displayed."""
+    """Return frame `number` as uint8 RGB (height, width, 3), upright, over white where it is transparent."""
     orientation = _orientation(image)
     stored = (height, width) if orientation >= 5 else (width, height)
     if image.tell() != number:
         image.seek(number)
-    image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # lets a JPEG be decoded at a fraction of its size
+    image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # decodes a JPEG at a fraction of its size
     small = _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0)
     if small.mode == "RGBA":
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
@@ -181,21 +178,21 @@ def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.nda
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 if none or illegal. Pillow applies that of TIFF by itself."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or invalid. Pillow itself applies that of TIFF."""
     if image.format == "TIFF":
         return 1
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except (SyntaxError, ValueError, TypeError, struct.error):  # damaged EXIF data does no harm to the picture
+    except (SyntaxError, ValueError, TypeError, struct.error):  # damaged EXIF data does not affect the pixels
         return 1
     return orientation if orientation in TURNS else 1
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """As L, RGB or RGBA. Plain convert() would cut 16 bits to white, and show what hides under transparency."""
+    """Return the image as L, RGB or RGBA. convert() alone would clip 16 bits, and show colors under transparency."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):  # no fixed range: spread what is there, in place, for a large one fills the memory
+    if image.mode in ("I", "F"):  # no fixed range: stretch the values, in place to save memory
         values = np.array(image, dtype=np.float32)
         np.nan_to_num(values, copy=False)
         np.clip(values, -1e30, 1e30, out=values)

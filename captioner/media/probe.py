@@ -1,4 +1,4 @@
-"""A media file -> its size, duration, frame rate and codec."""
+"""Probing: the size, duration, frame rate and codec of a media file."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from captioner.values import MediaInfo, MediaKind
 
 
 def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
-    """Size, duration and so on, from one frame and the times of the others. kind: by the file's extension if None.
+    """Return what one decoded frame and the times of the others tell. kind: None means by the file's extension.
 
     Raises MediaError with one line that does not repeat the path.
     """

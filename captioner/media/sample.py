@@ -1,15 +1,14 @@
-"""A media file and a plan -> the frames to show the model, small, upright and with their times."""
+"""Sampling: the frames of a media file that the model is shown, small and upright, with their times."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Interpolation
 
-from captioner.errors import MediaError
 from captioner.media.discover import check_file
+from captioner.media.frame import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb, read_timeline
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
@@ -18,17 +17,17 @@ from captioner.values import Frames, MediaKind, SamplePlan
 # Both sides of a frame are multiples of this, so that a processor has nothing left to resize.
 SIZE_STEP = 32
 
-# A rate is constant if its times are off by no more than one tick, and that tick no longer than this.
+# A frame rate counts as constant if its times are at most one tick off, and that tick is at most this long.
 MAX_ROUNDING_S = 0.002
 
-# As sharp as scaling the full RGB picture with Pillow (44 dB), at a tenth of its time.
+# As sharp as scaling the full RGB picture with Pillow (44 dB), in a tenth of the time.
 SCALING = (
     Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 )
 
 
 def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frames:
-    """Read the frames of a video, an animated picture or a still. kind: by the file's extension if None.
+    """Read the frames of a video, an animated picture or a still. kind: None means by the file's extension.
 
     Safe in several threads at once; each uses one core, without the GIL most of the time.
     Raises MediaError with one line that does not repeat the path.
@@ -38,18 +37,18 @@ def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frame
 
 
 def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
-    """How many frames the plan takes of a clip: even, since a model merges them by two, or 1."""
+    """Return how many frames of a clip the plan takes: 1, or an even number because models merge frames in pairs."""
     wanted = min(max(round(duration_s * plan.fps), plan.min_frames), plan.max_frames)
     count = max(1, min(wanted, num_frames))
     return count if count == 1 else count - count % 2
 
 
 def choose_frames(times: Sequence[int], count: int, rounding: int = 1) -> np.ndarray:
-    """Indices (count,) of the frames shown at `count` times spread evenly from the first frame to the last.
+    """Return the indices (count,) of the frames shown at `count` times spread evenly from the first frame to the last.
 
-    times: of all frames, ascending, in ticks; at least `count` of them. rounding: by how many ticks they may be off
-    a constant rate and still count as one. No frame is chosen twice: where gaps in a variable frame rate would do so,
-    the choice is even over the list of frames instead.
+    times: of all frames, ascending, in ticks; at least `count` of them. rounding: how many ticks they may deviate from
+    a constant rate and still count as constant. No frame is chosen twice: where gaps in a variable frame rate would
+    cause that, the choice is spread evenly over the list of frames instead.
     """
     ticks = np.asarray(times, dtype=np.int64)
     steps = np.arange(count, dtype=np.int64)
@@ -64,9 +63,9 @@ def choose_frames(times: Sequence[int], count: int, rounding: int = 1) -> np.nda
 
 
 def fit_size(width: int, height: int, frame_size: int) -> tuple[int, int]:
-    """(width, height) for the model: at most frame_size, about the same shape, both sides multiples of SIZE_STEP.
+    """Return (width, height) for the model: at most frame_size, about the same shape, multiples of SIZE_STEP.
 
-    Never enlarged, but by rounding.
+    The size grows only by rounding.
     """
     longest = max(width, height)
     new_longest = max(1, min(round(longest / SIZE_STEP), frame_size // SIZE_STEP)) * SIZE_STEP
@@ -84,28 +83,11 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         wanted = [video.times[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
-            shown = read_frames(video, wanted, _Scaler(width, height, video.rotation))
+            shown = read_frames(video, wanted, FrameScaler(width, height, video.rotation, SCALING))
         except (av.error.FFmpegError, ValueError) as error:
-            cause = getattr(error, "strerror", None) or error
-            raise MediaError(f"its {video.first_frame.format.name} frames cannot be converted: {cause}") from None
+            raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])
         return Frames(np.stack([shown[tick] for tick in wanted]), times_s, indices, video.fps, video.warning)
-
-
-class _Scaler:
-    """Turns decoded frames of one clip into uint8 arrays (height, width, 3), upright RGB."""
-
-    def __init__(self, width: int, height: int, rotation: int) -> None:
-        """width, height: as displayed, after the turn by `rotation` degrees clockwise."""
-        self._width, self._height = (height, width) if rotation in (90, 270) else (width, height)
-        self._num_turns = rotation // 90
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        small = self._reformatter.reformat(
-            frame, width=self._width, height=self._height, format="rgb24", interpolation=SCALING, threads=1
-        )
-        return np.rot90(small.to_ndarray(), -self._num_turns)
 
 
 def _sample_picture(path: Path, plan: SamplePlan) -> Frames:

@@ -1,4 +1,4 @@
-"""The wanted frames of a video, decoding as little as gives exactly what decoding all of it in order would give."""
+"""Reads some frames of a video: exactly those that decoding all of it in order would give, with as little work."""
 
 import bisect
 import itertools
@@ -13,26 +13,26 @@ from av.video.frame import VideoFrame
 from captioner.errors import MediaError
 from captioner.media.video import VideoFile
 
-# Seek only past more frames than this: a seek may land one group of pictures early, and costs as much as some frames.
+# Seek only past more frames than this: a seek costs as much as several frames, and may land one keyframe early.
 MIN_FRAMES_TO_SEEK = 12
 
-# Codecs whose decoders leave out unreferenced frames bit-exactly and gain by it.
+# Codecs whose decoders can skip unreferenced frames, faster and without changing the others.
 SKIPPING_CODECS = ("h264", "hevc")
 
-# Tries before a seek counts as failed: each begins one keyframe earlier.
+# Attempts before a seek counts as failed; each starts one keyframe earlier.
 MAX_SEEKS = 4
 
 Convert = Callable[[VideoFrame], np.ndarray]
 
 
 class _Unexpected(Exception):
-    """The stream is not what its packets said, so that only decoding all of it in order is sure."""
+    """The stream differs from what its packets state; only decoding all of it in order is safe."""
 
 
 def read_frames(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
-    """What `convert` makes of the frame that is shown at each wanted time (ascending, out of `video.times`).
+    """Return {time: pixels} for the wanted times (ascending, from `video.times`); `convert` makes the pixels.
 
-    To be called once for a VideoFile. Raises MediaError if nothing can be decoded, and whatever `convert` raises.
+    Call it once for a VideoFile. Raises MediaError if nothing can be decoded, and whatever `convert` raises.
     """
     if video.exact:
         try:
@@ -43,7 +43,7 @@ def read_frames(video: VideoFile, wanted: Sequence[int], convert: Convert) -> di
 
 
 def _read_in_order(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
-    """Decode all frames; where the wanted one is lost, the one before it is what a player shows."""
+    """Decode all frames. Where a wanted one is lost, take the frame before it, as a player does."""
     pictures: dict[int, np.ndarray] = {}
     ahead = deque(wanted)
     shown: VideoFrame | None = None
@@ -61,9 +61,9 @@ def _read_in_order(video: VideoFile, wanted: Sequence[int], convert: Convert) ->
 
 
 class _SeekingReader:
-    """One pass over the wanted times, forward, with a seek where a keyframe is far ahead.
+    """Goes through the wanted times in order, with a seek where the next keyframe is far ahead.
 
-    Raises _Unexpected or av.error.FFmpegError at the first sign that frames are not where the packets put them.
+    Raises _Unexpected or av.error.FFmpegError at the first sign that frames are not where the packets state.
     """
 
     def __init__(self, video: VideoFile, wanted: Sequence[int], convert: Convert) -> None:
@@ -71,8 +71,8 @@ class _SeekingReader:
         self._wanted = frozenset(wanted)
         self._convert = convert
         self._pictures: dict[int, np.ndarray] = {}
-        self._position: int | None = None  # time of the last frame that came out since the last seek
-        self._landing: int | None = None  # the wanted time right after a seek, until a frame came out
+        self._position: int | None = None  # time of the last frame decoded since the last seek
+        self._landing: int | None = None  # the wanted time after a seek, until a frame is decoded
         self._may_skip = video.codec in SKIPPING_CODECS
         frames, self._packets = video.opening
         for frame in frames:
@@ -85,7 +85,7 @@ class _SeekingReader:
         return self._pictures
 
     def _advance(self, tick: int) -> None:
-        """Decode until the frame at `tick` came out."""
+        """Decode until the frame at `tick` is there."""
         number = bisect.bisect_right(self._video.keyframes, tick) - 1
         if number >= 0 and self._is_far(self._video.keyframes[number]):
             self._packets = self._seek(tick, number)
@@ -106,9 +106,9 @@ class _SeekingReader:
         return bisect.bisect_left(times, keyframe) - bisect.bisect_left(times, position) > MIN_FRAMES_TO_SEEK
 
     def _seek(self, tick: int, number: int) -> Iterator[Packet | None]:
-        """Packets from a keyframe on that is shown at or before `tick`; `number` is the last such keyframe's.
+        """Return the packets from a keyframe at or before `tick`; `number` is the index of the last such keyframe.
 
-        MPEG program streams land on other packets than keyframes, and MOV goes by decoding times and may land late.
+        Seeks in MPEG program streams miss keyframes, and those in MOV use decoding times and may land late.
         """
         self._position = None
         earlier = self._video.keyframes[max(0, number - MAX_SEEKS + 1) : number + 1]
@@ -121,15 +121,15 @@ class _SeekingReader:
         raise _Unexpected
 
     def _take(self, frame: VideoFrame) -> None:
-        """Check that the frame is where it should be, and keep its picture if it is wanted."""
+        """Check that the frame is where it should be, and keep its pixels if it is wanted."""
         tick = frame.pts
         if tick is None or (self._position is not None and tick <= self._position):
             raise _Unexpected
         if self._landing is not None:
-            if frame.is_corrupt or tick > self._landing:  # a picture that cannot stand alone, or too late
+            if frame.is_corrupt or tick > self._landing:  # not a real keyframe, or too late
                 raise _Unexpected
             self._landing = None
-        self._may_skip = self._may_skip and not frame.interlaced_frame  # of two fields, one may refer to the other
+        self._may_skip = self._may_skip and not frame.interlaced_frame  # the second field may refer to the first
         self._position = tick
         if tick in self._wanted and tick not in self._pictures:
             self._pictures[tick] = self._convert(frame)

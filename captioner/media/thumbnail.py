@@ -1,4 +1,4 @@
-"""A media file -> a small JPEG of it."""
+"""Thumbnails: a small JPEG of a media file."""
 
 import io
 from dataclasses import dataclass
@@ -8,50 +8,52 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
-from captioner.errors import MediaError
-from captioner.media.container import MAX_DURATION_S, identity, may_seek, open_container
+from captioner.media import picture
+from captioner.media.container import MAX_DURATION_S, can_seek, identity, open_container, time_base_of
 from captioner.media.discover import check_file
-from captioner.media.picture import display_size, open_picture, read_rgb
+from captioner.media.frame import FrameScaler, display_size, pixel_aspect, rotation
 from captioner.media.probe import probe
 from captioner.media.video import VideoFile
 from captioner.values import MediaItem
 
 SIZE = 320  # pixels of the longest side
 QUALITY = 82
-DULL = 20.0  # a picture whose grey levels deviate by less: black, a fade, a plain title
+MIN_CONTRAST = 20.0  # standard deviation of gray levels; less is black, a fade or a plain title
 
 
 @dataclass(frozen=True)
 class Thumbnail:
+    """A small picture of a file, with the duration that the page shows on it."""
+
     data: bytes  # JPEG
-    duration_s: float  # as the container states it, if it does; 0 for pictures, even animated ones
+    duration_s: float  # as the container states it, else as probed; 0 for pictures, even animated ones
 
 
 def make_thumbnail(item: MediaItem) -> Thumbnail:
-    """Read the file: a picture at the size needed, a video at one keyframe or a few. Raises MediaError."""
+    """Make the thumbnail of a picture, or of a video from at most three keyframes. Raises MediaError."""
     if check_file(item.path, item.kind) == "image":
-        return Thumbnail(_encode(_picture(item.path)), 0.0)
-    pixels, duration_s = _video(item.path)
+        return Thumbnail(_encode(_read_picture(item.path)), 0.0)
+    pixels, duration_s = _read_video(item.path)
     return Thumbnail(_encode(pixels), duration_s)
 
 
-def _picture(path: Path) -> np.ndarray:
-    with open_picture(path) as image:
-        return read_rgb(image, 0, *_fit(*display_size(image)))
+def _read_picture(path: Path) -> np.ndarray:
+    with picture.open_picture(path) as image:
+        return picture.read_rgb(image, 0, *_fit(*picture.display_size(image)))
 
 
-def _video(path: Path) -> tuple[np.ndarray, float]:
-    """(pixels, duration in seconds). Where seeking shows nothing, the first frame that can be decoded."""
+def _read_video(path: Path) -> tuple[np.ndarray, float]:
+    """Return (pixels, duration in seconds): of the best keyframe, or of the first frame if seeking finds none."""
     container, stream = open_container(path)
     try:
-        aspect = _aspect(stream)
+        aspect = pixel_aspect(stream)
         duration_s = _stated_duration(container, stream) or probe(path, "video").duration_s
-        pixels = _best_keyframe(container, stream, duration_s, aspect) if may_seek(stream) else None
-    except (av.error.FFmpegError, ValueError, OverflowError):  # the last of a senseless duration
+        pixels = _best_keyframe(container, stream, duration_s, aspect) if can_seek(stream) else None
+    except (av.error.FFmpegError, ValueError, OverflowError):  # OverflowError: an absurd duration
         pixels = None
     finally:
         container.close()
@@ -61,28 +63,27 @@ def _video(path: Path) -> tuple[np.ndarray, float]:
         try:
             return _shrink(video.first_frame, aspect), video.duration_s
         except (av.error.FFmpegError, ValueError) as error:
-            cause = getattr(error, "strerror", None) or error
-            raise MediaError(f"its {video.first_frame.format.name} frames cannot be converted: {cause}") from None
+            raise video.conversion_error(error) from None
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> float:
-    """In seconds; 0 if none is stated, or a senseless one. What `probe` gives is surer, but it reads the whole file."""
-    stated = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+    """Return the stated duration in seconds, 0 if it is missing or absurd. `probe` is surer, but slower."""
+    stated = stream.duration * time_base_of(stream) if stream.duration else (container.duration or 0) / av.time_base
     return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 
 
 def _best_keyframe(
     container: InputContainer, stream: VideoStream, duration_s: float, aspect: float
 ) -> np.ndarray | None:
-    """The keyframe near the start, or one further on where that is dull. None where a seek leads to no whole picture.
+    """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds a whole one.
 
-    Decodes one frame for each: the flush after its packet gives the frame without those behind it.
-    Raises av.error.FFmpegError.
+    Flushing the decoder after one packet returns its frame without decoding those that follow.
+    Raises av.error.FFmpegError or ValueError.
     """
     best, best_contrast = None, -1.0
     seen: set[tuple] = set()
     for time_s in (min(1.0, 0.1 * duration_s), duration_s / 3, duration_s * 2 / 3):
-        tick = (stream.start_time or 0) + round(time_s / stream.time_base)
+        tick = (stream.start_time or 0) + round(time_s / time_base_of(stream))
         container.seek(tick, stream=stream, backward=True)
         packet = next(container.demux(stream))
         if not packet.is_keyframe or identity(packet) in seen:
@@ -96,29 +97,20 @@ def _best_keyframe(
         contrast = float(pixels.mean(axis=2).std())
         if contrast > best_contrast:
             best, best_contrast = pixels, contrast
-        if contrast >= DULL:
+        if contrast >= MIN_CONTRAST:
             break
     return best
 
 
-def _aspect(stream: VideoStream) -> float:
-    """Width of a pixel in heights; a senseless one counts as square, as in VideoFile."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 0.1 < aspect < 10 else 1.0
-
-
 def _shrink(frame: VideoFrame, aspect: float) -> np.ndarray:
-    """uint8 (height, width, 3) RGB, upright."""
-    width, height = _fit(max(1, round(frame.width * aspect)), frame.height)
-    small = VideoReformatter().reformat(
-        frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
-    )
-    turned = frame.rotation  # counterclockwise; of a broken matrix -2**31
-    return np.rot90(small.to_ndarray(), turned // 90 if abs(turned) <= 360 and turned % 90 == 0 else 0)
+    """Return the frame as uint8 RGB (height, width, 3), upright. aspect: width of a pixel divided by its height."""
+    width, height = _fit(*display_size(frame, aspect))
+    return FrameScaler(width, height, rotation(frame), Interpolation.AREA)(frame)
 
 
 def _fit(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, SIZE / max(width, height))  # never enlarged
+    """Return the size with a longest side of at most SIZE."""
+    scale = min(1.0, SIZE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from captioner.errors import MediaError
 from captioner.media.thumbnail import Thumbnail
@@ -18,27 +18,28 @@ from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of how thumbnails look and are stored: another one makes all of them anew
-THUMBNAIL_WORKERS = 3  # that make thumbnails at once
+Value = TypeVar("Value")
 
-MAX_BYTES = 1_000_000_000  # on disk: some 80,000 thumbnails
-WRITES_TO_PRUNE = 200  # after so many new ones the disk is looked at; 80,000 files take 0.3 s
-KEPT_SHARE = 0.9  # of MAX_BYTES is left by pruning
-USED_S = 86400.0  # a use is noted once a day
-MAX_IN_MEMORY = 2000  # broken files remembered; thumbnails of some 12 KB, where the disk takes none
-FAILURE_S = 300.0  # then a broken file is tried again: its permissions may have been put right
+VERSION = 1  # of the look and the file format of thumbnails; a new number makes all of them again
+THUMBNAIL_WORKERS = 3  # thumbnails made at the same time
+
+MAX_BYTES = 1_000_000_000  # on disk: about 80,000 thumbnails
+WRITES_TO_PRUNE = 200  # new thumbnails between two checks of the disk; checking 80,000 files takes 0.3 s
+KEPT_SHARE = 0.9  # of max_bytes, left by pruning
+USED_S = 86400.0  # a use is recorded at most once in this time
+MAX_IN_MEMORY = 2000  # broken files, and thumbnails (about 12 KB each) if the disk cannot be written
+FAILURE_S = 300.0  # until a broken file is tried again: its permissions may have been changed
 
 END_OF_JPEG = b"\xff\xd9"
 
 
 class ThumbnailCache:
-    """Thumbnails by file, size and time of change, kept in a folder. Any thread may call.
+    """Thumbnails by file, size and modification time, kept in a folder. Any thread may call.
 
-    `make` makes one, such as make_thumbnail, or Sandbox.thumbnail in another process. It is called by the thread that
-    asks, THUMBNAIL_WORKERS times at once at most; further threads wait. One is made once, however many ask. The folder
-    takes up to `max_bytes` and WRITES_TO_PRUNE thumbnails more; those not used for longest go first. It may be deleted
-    at any time, and shared with other processes. Where it cannot be written, MAX_IN_MEMORY thumbnails stay in memory.
-    Broken files are remembered in memory, for FAILURE_S.
+    `make` makes a thumbnail, such as make_thumbnail, or Sandbox.thumbnail in another process. It runs in the calling
+    thread, in at most THUMBNAIL_WORKERS threads at once, and only once if several ask for the same file. The folder
+    holds up to `max_bytes` and WRITES_TO_PRUNE thumbnails more; the least recently used are deleted first. It may be
+    deleted at any time and shared with other processes. If it cannot be written, the latest thumbnails stay in memory.
     """
 
     def __init__(self, folder: Path, make: Callable[[MediaItem], Thumbnail], max_bytes: int = MAX_BYTES) -> None:
@@ -52,7 +53,7 @@ class ThumbnailCache:
         self._warned = False
 
     def find(self, item: MediaItem) -> Thumbnail | None:
-        """The thumbnail if it was made before; reads one small file. Raises MediaError if known to be broken."""
+        """Return the thumbnail if it is in the cache. Raises MediaError for a file known to be broken."""
         key = _key(item)
         with self._lock:
             until_s, reason = self._failures.get(key, (0.0, ""))
@@ -62,15 +63,15 @@ class ThumbnailCache:
         return thumbnail or self._read(key)
 
     def get(self, item: MediaItem) -> Thumbnail:
-        """The thumbnail, made now if need be. Raises MediaError with one line that does not repeat the path."""
+        """Return the thumbnail, made now if needed. Raises MediaError with one line that does not repeat the path."""
         key = _key(item)
         with self._lock:
-            is_ours = key not in self._being_made
+            is_first = key not in self._being_made
             making = self._being_made.setdefault(key, Future())
-        if is_ours:
+        if is_first:
             try:
                 making.set_result(self.find(item) or self._make_and_keep(key, item))
-            except BaseException as error:  # whatever it is, who waits for this thumbnail must hear of it
+            except BaseException as error:  # of any kind: other threads wait for this thumbnail
                 making.set_exception(error)
             finally:
                 with self._lock:
@@ -78,7 +79,7 @@ class ThumbnailCache:
         return making.result()
 
     def prune(self) -> None:
-        """Delete those not used for longest if the folder is over its size."""
+        """Delete the least recently used thumbnails if the folder is too large."""
         kept = sorted(_files_in(self._folder))
         num_bytes = sum(size_bytes for _, size_bytes, _ in kept)
         if num_bytes <= self._max_bytes:
@@ -87,7 +88,7 @@ class ThumbnailCache:
             if num_bytes <= KEPT_SHARE * self._max_bytes:
                 break
             num_bytes -= size_bytes
-            with contextlib.suppress(OSError):  # another process was first
+            with contextlib.suppress(OSError):  # another process deleted it
                 Path(path).unlink()
 
     def _make_and_keep(self, key: str, item: MediaItem) -> Thumbnail:
@@ -95,7 +96,7 @@ class ThumbnailCache:
             with self._workers:
                 thumbnail = self._make(item)
         except MediaError as error:
-            if item.path.exists():  # else its disk may come back
+            if item.path.exists():  # else its disk may only be away for a while
                 with self._lock:
                     _keep(self._failures, key, (time.monotonic() + FAILURE_S, str(error)))
             raise
@@ -106,7 +107,7 @@ class ThumbnailCache:
         return self._folder / key[:2] / f"{key}.jpg"
 
     def _read(self, key: str) -> Thumbnail | None:
-        """None when there is none, or not the whole of it."""
+        """Return the stored thumbnail, or None if it is missing or damaged."""
         path = self._path(key)
         try:
             stored = path.read_bytes()
@@ -125,12 +126,12 @@ class ThumbnailCache:
                 _keep(self._unwritten, key, thumbnail)
                 warned, self._warned = self._warned, True
             if not warned:
-                log.warning("thumbnails are kept in memory alone: cannot write %s: %s", self._folder, error.strerror)
+                log.warning("thumbnails are kept in memory only: cannot write %s: %s", self._folder, error.strerror)
             return
         with self._lock:
             self._num_written += 1
-            is_time = self._num_written % WRITES_TO_PRUNE == 1  # the first of a run, too, however short that is
-        if is_time:
+            is_time_to_prune = self._num_written % WRITES_TO_PRUNE == 1  # also after the first, in case few follow
+        if is_time_to_prune:
             self.prune()
 
 
@@ -140,7 +141,7 @@ def _key(item: MediaItem) -> str:
 
 
 def _unpack(stored: bytes) -> Thumbnail | None:
-    """Of a file: the JPEG, which ends where it says so, then the duration."""
+    """Return the thumbnail in the bytes of a file (the JPEG, then its duration in seconds), or None if damaged."""
     data, end, duration = stored.rpartition(END_OF_JPEG)
     if not data or not duration.endswith(b"\n"):
         return None
@@ -151,7 +152,7 @@ def _unpack(stored: bytes) -> Thumbnail | None:
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all for every reader. Not synced to the disk: what a power cut spoils is made anew."""
+    """Write the file so that no reader sees a part of it. A power failure may damage it; then it is made again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -163,7 +164,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _files_in(folder: Path) -> list[tuple[float, int, str]]:
-    """(time of last use, size in bytes, path) of all files, in no order. What cannot be looked at is left out."""
+    """Return (time of last use, size in bytes, path) of all readable files, in no order."""
     found: list[tuple[float, int, str]] = []
     with contextlib.suppress(OSError), os.scandir(folder) as subfolders:
         for subfolder in subfolders:
@@ -174,7 +175,8 @@ def _files_in(folder: Path) -> list[tuple[float, int, str]]:
     return found
 
 
-def _keep(kept: OrderedDict[str, Any], key: str, value: Any) -> None:
+def _keep(kept: OrderedDict[str, Value], key: str, value: Value) -> None:
+    """Store the value as the latest one, and drop the oldest over MAX_IN_MEMORY."""
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > MAX_IN_MEMORY:

@@ -67,9 +67,9 @@ def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "clip.jpg", NOT_A_PICTURE
     yield folder / "empty.mp4", "file is empty"
     yield folder / "empty.png", "file is empty"
-    yield folder / "folder.mp4", "is a folder"
+    yield folder / "folder.mp4", "a folder, not a file"
     yield folder / "missing.mp4", "no such file; it was moved or deleted"
-    yield still.rename(folder / "a.xyz"), "not a video or image, by its extension .xyz"
+    yield still.rename(folder / "a.xyz"), "not a video or image: its extension is .xyz"
     yield make_audio(folder / "sound.mp4"), "no video stream (audio only)"
     yield (
         cut(make_picture(folder / "half.jpg", (400, 300)), "half2.jpg", 3000),
@@ -79,7 +79,7 @@ def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
         cut(make_picture(folder / "half.png", (400, 300)), "half2.png", 900),
         "damaged or cut off (image file is truncated",
     )
-    yield folder / "bomb.png", "a picture over the limit of 150 megapixels; make it smaller first"
+    yield folder / "bomb.png", "its size is over the limit of 150 megapixels; make it smaller first"
 
 
 def test_bad_files_are_refused_with_one_line(tmp_path):
@@ -96,13 +96,13 @@ def test_bad_files_are_refused_with_one_line(tmp_path):
     [
         ("audio-only-opus.mp4", "no video stream (audio only)"),
         ("broken-chunk-out-of-range.mp4", "not a readable video (damaged, cut off, or another kind of file)"),
-        ("broken-header-only.mp4", "no video packets: it is cut off after its header; get a whole copy"),
+        ("broken-header-only.mp4", "cut off after its header: it has no video packets; get a complete copy"),
         ("broken-vp9-bitstream.webm", "no frame could be decoded (51 decoder errors)"),
         ("empty-file.webm", "file is empty"),
         ("broken-not-a-png.png", "not a readable picture (damaged, cut off, or another kind of file)"),
         ("broken-truncated.jpg", "damaged or cut off (image file is truncated (8 bytes not processed))"),
         ("broken-truncated.png", "damaged or cut off (image file is truncated)"),
-        ("bomb-66066x66063.gif", "a picture over the limit of 150 megapixels; make it smaller first"),
+        ("bomb-66066x66063.gif", "its size is over the limit of 150 megapixels; make it smaller first"),
         ("bomb-text-chunk.png", "damaged or cut off (Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK)"),
     ],
 )
@@ -123,16 +123,16 @@ def test_limits_are_checked_before_decoding(tmp_path, monkeypatch):
     still = make_picture(tmp_path / "a.png")
     monkeypatch.setattr(video, "MAX_DURATION_S", 2.0)
     with pytest.raises(
-        MediaError, match=r"^lasts .* hours, over the limit of 0; cut it into shorter clips, or mend its time stamps$"
+        MediaError, match=r"^lasts .* hours, over the limit of 0; cut it into shorter clips, or repair its timestamps$"
     ):
         sample(clip, EIGHT)
     monkeypatch.setattr(container, "MAX_PIXELS", 96 * 64 - 1)
     monkeypatch.setattr(picture, "MAX_PIXELS", 96 * 64 - 1)
     with pytest.raises(
-        MediaError, match=r"^frames of 96x64 are over the limit of 0 megapixels; make them smaller first$"
+        MediaError, match=r"^its size of 96x64 is over the limit of 0 megapixels; make it smaller first$"
     ):
         sample(clip, EIGHT)
     with pytest.raises(
-        MediaError, match=r"^a picture of 96x64 is over the limit of 0 megapixels; make it smaller first$"
+        MediaError, match=r"^its size of 96x64 is over the limit of 0 megapixels; make it smaller first$"
     ):
         sample(still, EIGHT)

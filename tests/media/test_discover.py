@@ -195,14 +195,14 @@ def test_unreadable_subfolder_is_reported_and_the_rest_found(tmp_path):
 
 def test_subfolder_that_fails_is_reported_and_the_rest_found(tmp_path, monkeypatch):
     touch(tmp_path, "a/x.mp4", "closed/x.mp4", "z/x.mp4")
-    listing = media._listing
+    listing = media._open_listing
 
     def failing(folder):
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied")
         return listing(folder)
 
-    monkeypatch.setattr(media, "_listing", failing)
+    monkeypatch.setattr(media, "_open_listing", failing)
     found = discover(tmp_path, recursive=True)
     assert names(found) == ["a/x.mp4", "z/x.mp4"]
     assert found.warnings == ("closed: this folder cannot be read (Permission denied); skipped",)

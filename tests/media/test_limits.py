@@ -51,7 +51,7 @@ def test_a_text_that_unpacks_to_a_hundred_megabytes_is_not_unpacked(tmp_path, ch
 def test_pixels_are_limited_in_every_format(tmp_path, monkeypatch, filename, limit):
     monkeypatch.setattr(picture, "MAX_PIXELS", limit)
     path = make_picture(tmp_path / filename)
-    expected = "" if limit == 64 * 96 else "a picture of 96x64 is over the limit of 0 megapixels; make it smaller first"
+    expected = "" if limit == 64 * 96 else "its size of 96x64 is over the limit of 0 megapixels; make it smaller first"
     assert through_all_doors(path) == {expected}
 
 
@@ -61,7 +61,7 @@ def test_pillow_s_own_limit_is_an_error_at_the_same_size(tmp_path):
         png(size=(1, 1)).replace(*(struct.pack(">II", *size) for size in ((1, 1), (12_500, 12_001))))
     )
     assert through_all_doors(tmp_path / "a.png") <= {
-        "a picture over the limit of 150 megapixels; make it smaller first",
+        "its size is over the limit of 150 megapixels; make it smaller first",
         NOT_A_PICTURE,
     }
 
@@ -77,7 +77,7 @@ def gif_of_many_frames(count: int) -> bytes:
 def test_an_animation_without_end_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "a.gif").write_bytes(gif_of_many_frames(1_000_000))
     started_s = time.process_time()
-    reason = "over 20,000 frames of 1x1 are too much; make a video of it"
+    reason = "more than 20,000 frames of 1x1 are too many; convert it to a video"
     assert through_all_doors(tmp_path / "a.gif") == {reason, ""}  # the thumbnail shows its first
     assert time.process_time() - started_s < 1
     (tmp_path / "b.gif").write_bytes(gif_of_many_frames(300))
@@ -86,12 +86,12 @@ def test_an_animation_without_end_is_refused_before_it_is_decoded(tmp_path):
 
 def test_a_png_that_claims_billions_of_frames_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(png((b"acTL", struct.pack(">II", 2**31 - 1, 0))))
-    with pytest.raises(MediaError, match=r"frames of 8x8 are too much|damaged or cut off"):
+    with pytest.raises(MediaError, match=r"frames of 8x8 are too many|damaged or cut off"):
         probe(tmp_path / "a.png")
 
 
 def test_streams_are_limited(tmp_path):
-    for count, expected in ((60, ""), (130, "has over 100 streams, or needs too much memory; convert it first")):
+    for count, expected in ((60, ""), (130, "has more than 100 streams, or needs too much memory; convert it first")):
         path = tmp_path / f"{count}.mp4"
         with av.open(path, "w") as opened:
             pictures_of_it = opened.add_stream("libx264", rate=25)
@@ -108,7 +108,7 @@ def test_streams_are_limited(tmp_path):
 
 def test_frames_that_grow_later_are_not_decoded(tmp_path, monkeypatch):
     path = make_video(tmp_path / "a.mp4")
-    monkeypatch.setattr(container, "_check_size", lambda stream: None)  # as if the header said less
+    monkeypatch.setattr(container, "check_pixels", lambda *_: None)  # as if the header said less
     monkeypatch.setattr(container, "MAX_PIXELS", 96 * 64 - 1)
     assert through_all_doors(path) == {"no frame could be decoded (60 decoder errors)"}
 
@@ -129,7 +129,7 @@ def test_frames_are_limited_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(container, "MAX_FRAMES", 24)
     assert through_all_doors(path) == {""}
     live = make_video(tmp_path / "b.ts", 25)  # states no number
-    with pytest.raises(MediaError, match="over 2,000,000 frames"):
+    with pytest.raises(MediaError, match="more than 2,000,000 frames"):
         probe(live)
 
 
@@ -156,7 +156,7 @@ def test_a_line_of_pixels_takes_no_memory_or_is_refused(tmp_path, size):
 
 
 def test_a_name_that_no_file_can_have_is_one_line(tmp_path):
-    with pytest.raises(MediaError, match=r"^cannot be opened: its name is none that a file can have$"):
+    with pytest.raises(MediaError, match=r"^cannot be opened: no file can have this name$"):
         sample(tmp_path / "a\0.mp4", PLAN)
 
 

@@ -136,7 +136,7 @@ def test_cut_off_animation_gives_its_first_frames(tmp_path):
 def test_endless_animation_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "MAX_ANIMATION_PIXELS", 96 * 64 * 19)
     path = make_animation(tmp_path / "a.gif", [50] * 20)
-    with pytest.raises(MediaError, match=r"^over 19 frames of 96x64 are too much; make a video of it$"):
+    with pytest.raises(MediaError, match=r"^more than 19 frames of 96x64 are too many; convert it to a video$"):
         sample(path, SamplePlan())
 
 

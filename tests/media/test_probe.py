@@ -68,7 +68,7 @@ def test_probe_of_an_animation(tmp_path):
 def test_kind_may_be_given_for_any_extension(tmp_path):
     path = make_picture(tmp_path / "a.png").rename(tmp_path / "a.upload")
     assert probe(path, "image").width == 96
-    with pytest.raises(MediaError, match=r"^not a video or image, by its extension \.upload$"):
+    with pytest.raises(MediaError, match=r"^not a video or image: its extension is \.upload$"):
         probe(path)
 
 

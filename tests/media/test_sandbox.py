@@ -125,7 +125,9 @@ class TestTrouble:
             waiting = pool.submit(sandbox.probe, slow, None, 1.5)
             sandbox.thumbnail(good)
             assert not waiting.done()  # who asks meanwhile is served
-            with pytest.raises(MediaError, match=r"^takes over 2 s to read; it may be damaged, or its disk slow$"):
+            with pytest.raises(
+                MediaError, match=r"^takes more than 2 s to read; the file may be damaged, or its disk slow$"
+            ):
                 waiting.result()
         assert time.monotonic() - started_s < 8
         assert sandbox.thumbnail(good).data
@@ -136,7 +138,7 @@ class TestTrouble:
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(sandbox.probe, slow)
             wait_for_reader(slow).send_signal(signal.SIGSEGV)
-            with pytest.raises(MediaError, match=r"^its decoder crashed \(SIGSEGV\); the file is damaged, or made"):
+            with pytest.raises(MediaError, match=r"^its decoder crashed \(SIGSEGV\); the file is damaged or mal"):
                 waiting.result()
         assert sandbox.thumbnail(good).data
 

@@ -111,7 +111,7 @@ class TestKept:
                 assert cache.get(item) == cache.find(item)
         assert makes == ["a.png", "b.png"]
         assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-            "thumbnails are kept in memory alone"
+            "thumbnails are kept in memory only"
         ]
 
     def test_the_longest_unused_go_when_it_is_over_its_size(self, tmp_path, kept):

@@ -106,7 +106,7 @@ def _count(figures: Figures, outcomes: list[tuple[str, float, str]], path: Path)
     figures.num_intact += not reasons
     figures.num_refused += bool(reasons)
     figures.num_crashes += sum("crashed" in reason or "ended unexpectedly" in reason for _, _, reason in outcomes)
-    figures.num_timeouts += sum(reason.startswith("takes over") for _, _, reason in outcomes)
+    figures.num_timeouts += sum(reason.startswith("takes more than") for _, _, reason in outcomes)
     figures.num_out_of_memory += sum("memory" in reason for _, _, reason in outcomes)
     figures.reasons.update(reasons)
     before = len(figures.bad)

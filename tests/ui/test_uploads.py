@@ -104,10 +104,10 @@ def test_what_is_no_media_is_deleted_with_a_reason(uploads, sent, tmp_path):
         "empty.mp4": "file is empty",
         "gone.mp4": "no such file; it was moved or deleted",
         "link.mp4": "not a regular file",
-        "notes.txt": "not a video or image, by its extension .txt",
+        "notes.txt": "not a video or image: its extension is .txt",
         "page.mp4": "not a readable video (damaged, cut off, or another kind of file)",
         "page.png": "not a readable picture (damaged, cut off, or another kind of file)",
-        "run": "not a video or image, by its extension (none)",
+        "run": "not a video or image: its extension is missing",
     }
     assert list(sent.iterdir()) == os.listdir(uploads.folder) == []
     assert outside.exists()

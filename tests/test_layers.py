@@ -31,8 +31,9 @@ LAYERS = {
 }
 UI_LAYERS = {
     "format": 1,
+    "scripts": 1,
     "theme": 1,
-    "wiring": 1,
+    "wiring": 2,
     "dialogs": 2,
     "gallery": 3,
     "server": 4,

@@ -1,28 +1,48 @@
-// A question in the page's own dialog. {title, about, answers: [[id, label, dangerous], ...], data}: Python asks by the
-// property `asked`, with a `number` of its own each time, and the browser by element.question.ask(...). Fires `answer`
-// with the id of the one that was chosen and the data; nothing for Cancel, which is always offered.
-const dialog = element.querySelector('[popover]'), row = element.querySelector('.answers');
-let data = null;
+// The page's own dialogs: a question with several answers, and a button that asks before it acts.
+import { make } from './dom.js';
 
-function button(id, label, dangerous) {
-  const made = document.createElement('button');
-  Object.assign(made, { type: 'button', className: `plain${dangerous ? ' yes' : ''}`, textContent: label });
-  made.addEventListener('click', () => {
-    dialog.hidePopover();
-    if (id) trigger('answer', { id, data });
+const questions = new Map(); // name -> a function that asks
+
+// Show the question {title, about, answers: [[id, label, dangerous], ...], data} in the dialog of that name.
+export const ask = (name, question) => questions.get(name)?.(question);
+
+// Python asks through the property `asked`, which has a new `number` each time, and other modules through `ask`.
+// Fires `answer` with the id of the chosen answer and the data, and nothing for Cancel, which is always offered.
+export function startQuestion({ element, props, trigger, watch }) {
+  const dialog = element.querySelector('[popover]'), row = element.querySelector('.answers');
+
+  function answerButton(data, [id, label, dangerous]) {
+    const className = `plain${dangerous ? ' yes' : ''}`, button = make('button', { type: 'button', className }, label);
+    button.addEventListener('click', () => {
+      dialog.hidePopover();
+      if (id) trigger('answer', { id, data });
+    });
+    return button;
+  }
+
+  function show({ title, about, answers, data }) {
+    element.querySelector('h4').textContent = title;
+    element.querySelector('.about').textContent = about;
+    row.replaceChildren(...[['', 'Cancel'], ...answers].map(answer => answerButton(data, answer)));
+    dialog.showPopover();
+    row.firstChild.focus();
+  }
+
+  const showAsked = () => { if (props.asked.number) show(props.asked); };
+  questions.set(props.name, show);
+  watch('asked', showAsked);
+  showAsked();
+}
+
+// Fires `confirm` once the question is answered with yes. The property `about` names the object of the question.
+export function startConfirm({ element, props, trigger }) {
+  const dialog = element.querySelector('[popover]'), on = (selector, act) =>
+    element.querySelector(selector).addEventListener('click', act);
+  on('.ask', () => {
+    element.querySelector('.about').textContent = props.about || '';
+    dialog.showPopover();
+    element.querySelector('.no').focus();
   });
-  return made;
+  on('.no', () => dialog.hidePopover());
+  on('.yes', () => { dialog.hidePopover(); trigger('confirm', {}); });
 }
-
-function ask(question) {
-  data = question.data;
-  element.querySelector('h4').textContent = question.title;
-  element.querySelector('.about').textContent = question.about;
-  row.replaceChildren(button('', 'Cancel'), ...question.answers.map(answer => button(...answer)));
-  dialog.showPopover();
-  row.firstChild.focus();
-}
-
-watch('asked', () => { if (props.asked.number) ask(props.asked); });
-element.dataset.question = '';
-element.question = { ask };

@@ -4,19 +4,7 @@ import html
 
 import gradio as gr
 
-from captioner.ui.format import file_text
-
-# Fires the event `confirm` after the answer yes. The property `about` names the thing in question.
-_JS = """
-const dialog = element.querySelector('[popover]');
-element.querySelector('.ask').addEventListener('click', () => {
-  element.querySelector('.about').textContent = props.about || '';
-  dialog.showPopover();
-  element.querySelector('.no').focus();
-});
-element.querySelector('.no').addEventListener('click', () => dialog.hidePopover());
-element.querySelector('.yes').addEventListener('click', () => { dialog.hidePopover(); trigger('confirm', {}); });
-"""
+from captioner.ui import scripts
 
 
 def confirm_button(label: str, question: str, yes: str, *, elem_id: str, danger: bool = False) -> gr.HTML:
@@ -27,7 +15,8 @@ def confirm_button(label: str, question: str, yes: str, *, elem_id: str, danger:
         f'<button type="button" class="no plain">Cancel</button>'
         f'<button type="button" class="yes plain danger">{html.escape(yes)}</button></div></div>'
     )
-    return gr.HTML("", html_template=template, js_on_load=_JS, apply_default_css=False, about="", elem_id=elem_id)
+    script = scripts.on_load("dialogs.js", "startConfirm", events=("confirm",))
+    return gr.HTML("", html_template=template, js_on_load=script, apply_default_css=False, about="", elem_id=elem_id)
 
 
 def question(elem_id: str) -> gr.HTML:
@@ -35,9 +24,10 @@ def question(elem_id: str) -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div popover class="question"><h4></h4><p class="about"></p><div class="answers"></div></div>',
-        js_on_load=file_text("dialogs.js"),
+        js_on_load=scripts.on_load("dialogs.js", "startQuestion", events=("answer",)),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="aside",
         asked={},
+        name=elem_id,
     )

@@ -15,10 +15,9 @@ TOY_WORLD = (
 )
 
 
-def file_text(*names: str) -> str:
-    """Return the joined text of files in this folder; HTML without the whitespace between tags, which makes nodes."""
-    text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
-    return re.sub(r">\s+<", "><", text).strip() if names[0].endswith(".html") else text
+def file_text(name: str) -> str:
+    """Return an HTML file of this folder without the whitespace between its tags, which would become nodes."""
+    return re.sub(r">\s+<", "><", (HERE / name).read_text(encoding="utf-8")).strip()
 
 
 def isolated(name: str) -> str:

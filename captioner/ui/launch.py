@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from captioner.errors import CaptionerError
 from captioner.ui.page import Page
+from captioner.ui.scripts import preload_links
 from captioner.ui.server.api import check_mcp
 from captioner.ui.server.guard import HUB, Guard
 from captioner.ui.server.options import Access
@@ -18,8 +19,8 @@ from captioner.ui.server.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
 
 PROMPTS_BYTES = 1_000_000  # the limit for an imported file of prompts
-# The list of files is fetched while the page is still being built from some seventy scripts; see grid.js.
-PRELOAD = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>'
+# The list of files and our scripts are fetched while the page is still being built from some seventy scripts.
+PRELOAD = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>' + preload_links()
 FORM_BYTES = 100_000  # the size of an upload form besides its files
 
 

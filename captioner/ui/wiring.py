@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from captioner.errors import CaptionerError
+from captioner.ui import scripts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,22 +21,6 @@ TriggerMode = Literal["once", "multiple", "always_last"]
 # For events that carry data. While an answer is awaited, Gradio's default "once" drops further events, and
 # "always_last" sends the last one with the data of the first.
 KEEP_EVERY_EVENT: TriggerMode = "multiple"
-
-# A list in HTML whose entries carry `data-pick` fires the event `pick` with that value as `id`.
-PICK_JS = """element.addEventListener('click', event => {
-  const hit = event.target.closest('[data-pick]');
-  if (hit) trigger('pick', {id: hit.dataset.pick});
-})"""
-
-# The cursor travels with the values that it stands for. If an answer arrives after a newer one that started from the
-# same cursor, its values are sent again.
-DISTRIBUTE_JS = """changed => {
-  const {cursor, values} = JSON.parse(changed || '{"values": {}}');
-  const outputs = Array(%d).fill({__type__: 'update'});
-  if (cursor !== undefined) outputs[0] = cursor;
-  for (const [index, value] of Object.entries(values)) outputs[Number(index) + 1] = value;
-  return outputs;
-}"""
 
 
 def _listen(
@@ -113,7 +98,7 @@ def keep_up_to_date(
     in_background(triggers, pulse, [cursor, *inputs], changed)
     for event in refreshing:
         in_background(event.then, pulse, [cursor, *inputs], changed)
-    distribute = DISTRIBUTE_JS % (len(outputs) + 1)
+    distribute = scripts.call("wiring.js", "distribute", len(outputs) + 1)
     in_background(changed.change, None, changed, [cursor, *outputs], js=distribute, mode=KEEP_EVERY_EVENT)
 
 

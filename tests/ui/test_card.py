@@ -14,6 +14,7 @@ from captioner.ui.format import escape, isolated
 from captioner.ui.runs import card, machine
 from captioner.ui.runs.buttons import RunButtons, run_card
 from captioner.ui.runs.card import RunContext, Step
+from captioner.ui.server.routes import media_routes
 from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 
@@ -219,7 +220,9 @@ def test_popover_stays_open_while_numbers_change_and_buttons_work(services):
             return machine.view(used), card.view(DONE, 0, dismissed)
 
         in_background([blocks.load, gr.Timer(0.1).tick], pulse, jobs.dismissed, [chip, jobs.html])
-    _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False}
+    routes = {"routes": media_routes(services).routes}
+    _, address, _ = blocks.launch(server_name="127.0.0.1", app_kwargs=routes, **options)
     with open_browser(address) as (page, expect):
         page.locator(".machine > button").click()
         popover = page.locator("#machine")

@@ -278,8 +278,8 @@ def test_a_caption_changed_outside_is_shown_and_asked_about(services, folder):
     (folder / "still 01.txt").write_text("Theirs.")
     with served(services, folder) as address, open_browser(address) as (page, expect):
         tile = page.locator(".grid-tile").first
-        expect(tile.locator(".grid-outside")).to_have_text("Changed elsewhere")
-        expect(page.locator(".grid-states [data-state=elsewhere] i")).to_have_text("1")
+        expect(tile.locator(".grid-outside")).to_have_text("Changed outside")
+        expect(page.locator(".grid-states [data-state=outside] i")).to_have_text("1")
         tile.click()
         expect(page.locator(".panel-note")).to_be_visible()
         page.locator("#panel [data-act=again]").click()

@@ -38,7 +38,7 @@ EVIL = "https://evil.example"
 FILLED = {
     "path": "x", "size": "64", "key": "x", "url_path": "x.hf.space/x", "path_or_url": "x", "event_id": "x", "run": "x",
     "session_hash": "x", "component_id": "1", "segment_id": "x", "ext": "ts", "api_name": "status", "id": "x",
-    "environment": "client", "type": "x", "file_name": "x",
+    "version": "x", "environment": "client", "type": "x", "file_name": "x",
 }  # fmt: skip
 TOLD_TO_NOBODY = ("secret name", "SECRET CAPTION", "a long password")  # a file, its caption; the folder is added
 FAST = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

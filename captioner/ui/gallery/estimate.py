@@ -8,9 +8,9 @@ from collections.abc import Callable
 from captioner.errors import CaptionerError, PromptError
 from captioner.library.file_states import Counts
 from captioner.services import Services
+from captioner.ui import scripts
 
-# Gradio's button has no tooltip.
-TOOLTIP_JS = "text => { document.querySelector('#start').title = text; }"
+TOOLTIP_JS = scripts.call("gallery/start_button.js", "showTooltip")
 BUDGET_S = 1.0
 KEPT_ESTIMATES = 8
 MAX_WAITING = 4  # viewers that wait for an estimate block a thread each; further viewers get none

@@ -12,6 +12,7 @@ from captioner.formatting import plural, sendable
 from captioner.library.file_states import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.format import escape, file_text
 from captioner.ui.gallery.folders import TOP, browse, decode_path, encode_path, nearest, top
 from captioner.ui.gallery.panel import Panel
@@ -113,7 +114,7 @@ def folder_bar() -> gr.HTML:
     return gr.HTML(
         "",
         html_template=file_text("gallery/folders.html"),
-        js_on_load=file_text("gallery/folders.js"),
+        js_on_load=scripts.on_load("gallery/folders.js", events=("open", "browse")),
         apply_default_css=False,
         elem_id="folder-bar",
         shown={"folder": "", "key": "", "recursive": False, "kinds": "all", "counts": "", "recent": []},

@@ -14,11 +14,12 @@ from captioner.errors import JobError
 from captioner.formatting import sendable
 from captioner.library.library import Library
 from captioner.library.lookup import Entry
+from captioner.ui import scripts
 from captioner.ui.format import file_text
 from captioner.values import MediaItem
 
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{0,9}))?")
-START_JS = "() => document.querySelector('#grid [data-grid]').grid.button()"
+START_JS = scripts.call("gallery/grid.js", "startButton")
 
 
 def media_grid() -> gr.HTML:
@@ -34,7 +35,7 @@ def media_grid() -> gr.HTML:
     return gr.HTML(
         "",
         html_template=file_text("gallery/grid.html"),
-        js_on_load=file_text("gallery/grid_list.js", "gallery/grid.js", "gallery/grid_input.js"),
+        js_on_load=scripts.on_load("gallery/grid.js", events=("open", "relabel", "approve")),
         apply_default_css=False,
         elem_id="grid",
         scan="",

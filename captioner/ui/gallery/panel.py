@@ -15,6 +15,7 @@ from captioner.formatting import clock, plural, sendable, size
 from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.format import escape, file_text, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
@@ -193,7 +194,7 @@ def panel() -> gr.HTML:
     return gr.HTML(
         "",
         html_template=file_text("gallery/panel.html"),
-        js_on_load=file_text("gallery/panel.js", "gallery/panel_width.js"),
+        js_on_load=scripts.on_load("gallery/panel.js", events=("save", "restore", "remove", "again", "approve")),
         apply_default_css=False,
         elem_id="panel",
         entry={"id": ""},

@@ -1,27 +1,32 @@
-// The width of the caption panel; after panel.js.
-const WIDTH = { least: 300, most: 900, usual: 400 };
+// The width of the caption panel, which a person can drag.
+const LEAST = 300, MOST = 900, USUAL = 400, KEY_STEP = 24;
+const LEFT_FOR_GRID = 380;
+const STORED = 'vcs-panel-width';
+
 function setWidth(width) {
-  const most = Math.min(WIDTH.most, innerWidth - 380);
-  const chosen = Math.round(Math.max(WIDTH.least, Math.min(most, width)));
+  const chosen = Math.round(Math.max(LEAST, Math.min(MOST, innerWidth - LEFT_FOR_GRID, width)));
   document.documentElement.style.setProperty('--panel-width', `${chosen}px`);
   return chosen;
 }
-const keepWidth = width => localStorage.setItem('vcs-panel-width', setWidth(width));
-const drag = $('.panel-drag');
-drag.addEventListener('pointerdown', event => {
-  const from = element.offsetWidth, start = event.clientX;
-  const follow = moved => keepWidth(from + start - moved.clientX);
-  drag.setPointerCapture(event.pointerId);
-  drag.addEventListener('pointermove', follow);
-  drag.addEventListener('pointerup', () => drag.removeEventListener('pointermove', follow), { once: true });
-  event.preventDefault();
-});
-drag.addEventListener('dblclick', () => keepWidth(WIDTH.usual));
-drag.addEventListener('keydown', event => {
-  const by = { ArrowLeft: 24, ArrowRight: -24 }[event.key];
-  if (!by || event.altKey) return;
-  keepWidth(element.offsetWidth + by);
-  event.preventDefault();
-});
 
-setWidth(Number(localStorage.getItem('vcs-panel-width')) || Math.min(WIDTH.usual, innerWidth * 0.32));
+const keepWidth = width => localStorage.setItem(STORED, setWidth(width));
+
+export function startWidth(element) {
+  const handle = element.querySelector('.panel-drag');
+  handle.addEventListener('pointerdown', event => {
+    const width = element.offsetWidth, start = event.clientX;
+    const follow = moved => keepWidth(width + start - moved.clientX);
+    handle.setPointerCapture(event.pointerId);
+    handle.addEventListener('pointermove', follow);
+    handle.addEventListener('pointerup', () => handle.removeEventListener('pointermove', follow), { once: true });
+    event.preventDefault();
+  });
+  handle.addEventListener('dblclick', () => keepWidth(USUAL));
+  handle.addEventListener('keydown', event => {
+    const by = { ArrowLeft: KEY_STEP, ArrowRight: -KEY_STEP }[event.key];
+    if (!by || event.altKey) return;
+    keepWidth(element.offsetWidth + by);
+    event.preventDefault();
+  });
+  setWidth(Number(localStorage.getItem(STORED)) || Math.min(USUAL, innerWidth * 0.32));
+}

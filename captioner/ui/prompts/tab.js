@@ -1,54 +1,54 @@
 // The Prompts tab in the browser.
-const parsed = text => JSON.parse(text || '{}');
+import { make } from '../dom.js';
 
-// `before`: {name, text} as the editor was filled; marks the editor while it holds something else.
-function mark(before, name, text) {
-  const was = parsed(before), desk = document.getElementById('prompts');
-  if (desk) desk.dataset.dirty = 'name' in was && (was.name !== name || was.text !== text) ? '1' : '';
+const editorBoxes = () => document.querySelectorAll('#prompt-name input, #prompt-text textarea');
+
+// filled: {name, text}, what the editor was filled with. Marks the editor while it holds something else.
+export function mark(filled, name, text) {
+  const before = JSON.parse(filled || '{}'), tab = document.getElementById('prompts');
+  const isDirty = 'name' in before && (before.name !== name || before.text !== text);
+  if (tab) tab.dataset.dirty = isDirty ? '1' : '';
 }
 
-const boxes = () => document.querySelectorAll('#prompt-name input, #prompt-text textarea');
-
-// From a click to its answer, which fills the editor anew, the editor takes no text: it would be lost.
-function hold(...values) {
-  for (const box of boxes()) box.readOnly = true;
+// From a click until the answer, which fills the editor again, the editor takes no text: it would be lost.
+export function lockEditor(...values) {
+  for (const box of editorBoxes()) box.readOnly = true;
   return values;
 }
 
-function release() {
-  for (const box of boxes()) box.readOnly = false;
+export function unlockEditor() {
+  for (const box of editorBoxes()) box.readOnly = false;
 }
 
-// Put a variable where the cursor is.
-function insert(variable) {
-  const box = document.querySelector('#prompt-text textarea');
-  if (!box || box.disabled || box.readOnly) return;
-  box.setRangeText(`{${variable}}`, box.selectionStart, box.selectionEnd, 'end');
-  box.dispatchEvent(new Event('input', {bubbles: true}));
-  box.focus();
-}
-
-function download(text) {
+export function download(text) {
   if (!text) return;
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
-  link.download = 'prompts.json';
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+  make('a', { href: url, download: 'prompts.json' }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-// The list, which is `element` here: fires `pick` with the name, "" for a new prompt. What was typed and not saved is
-// only given up after a question.
-function listen(element, trigger) {
+// The buttons that insert a variable at the cursor.
+export function startVariables({ element }) {
+  element.addEventListener('click', event => {
+    const hit = event.target.closest('[data-insert]'), box = document.querySelector('#prompt-text textarea');
+    if (!hit || !box || box.disabled || box.readOnly) return;
+    box.setRangeText(`{${hit.dataset.insert}}`, box.selectionStart, box.selectionEnd, 'end');
+    box.dispatchEvent(new Event('input', { bubbles: true }));
+    box.focus();
+  });
+}
+
+// The list of prompts. Fires `pick` with the name, or "" for a new prompt; asks first if an edit would be lost.
+export function startList({ element, trigger }) {
   const dialog = element.querySelector('[popover]');
   let wanted = '';
   element.addEventListener('click', event => {
     const answer = event.target.closest('.answers button'), hit = event.target.closest('[data-pick]');
     if (answer) dialog.hidePopover();
-    if (answer?.matches('.yes')) trigger('pick', {id: wanted});
+    if (answer?.matches('.yes')) trigger('pick', { id: wanted });
     if (!hit) return;
     wanted = hit.dataset.pick;
     if (document.getElementById('prompts').dataset.dirty) dialog.showPopover();
-    else trigger('pick', {id: wanted});
+    else trigger('pick', { id: wanted });
   });
 }

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import gradio as gr
 
 from captioner.config.prompts import VARIABLES
+from captioner.ui import scripts
 from captioner.ui.dialogs import confirm_button
-from captioner.ui.format import file_text
 from captioner.ui.prompts.handlers import PromptHandlers
 from captioner.ui.prompts.tester import Tester, tester_pane
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
-_JS = file_text("prompts/tab.js")
 LIST_TEMPLATE = (
     '<button type="button" class="plain new" data-pick="">New prompt</button><div class="list">${value}</div>'
     '<div popover class="question"><h4>Discard unsaved changes?</h4><p class="about">'
@@ -21,16 +20,11 @@ LIST_TEMPLATE = (
     '<div class="answers"><button type="button" class="no plain">Keep editing</button>'
     '<button type="button" class="yes plain danger">Discard</button></div></div>'
 )
-LIST_JS = f"{_JS}\nlisten(element, trigger); // fires 'pick'"
-INSERT_JS = (
-    f"{_JS}\nelement.addEventListener('click', event => {{ const hit = event.target.closest('[data-insert]');\n"
-    "if (hit) insert(hit.dataset.insert); });"
-)
 
 
 def script(function: str) -> str:
-    """Return one function of tab.js in the form that Gradio runs."""
-    return f"(...values) => {{ {_JS}\nreturn {function}(...values); }}"
+    """Return the `js` of an event that calls a function of tab.js."""
+    return scripts.call("prompts/tab.js", function)
 
 
 @dataclass(frozen=True)
@@ -82,9 +76,9 @@ def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
         (editor.duplicate.click, handlers.duplicate, [chosen, before, text, search]),
         (editor.delete.confirm, handlers.delete, [chosen, search]),
     ):
-        filled = on_action(event, handler, inputs, outputs, js=script("hold"))
+        filled = on_action(event, handler, inputs, outputs, js=script("lockEditor"))
         for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
-            in_background(ended, None, js=script("release"))
+            in_background(ended, None, js=script("unlockEditor"))
     in_background(search.change, handlers.list_prompts, [chosen, search], listing, mode="always_last")
     in_background([part.change for part in edited], None, edited, js=script("mark"), mode=KEEP_EVERY_EVENT)
     on_action(side.upload.upload, handlers.import_file, [side.upload, chosen, search], listing)
@@ -97,7 +91,10 @@ def _draw_side() -> _Side:
     with gr.Column(elem_id="prompt-side", elem_classes="card"):
         search = gr.Textbox("", placeholder="Search prompts", show_label=False, container=False, elem_id="find-prompt")
         listing = gr.HTML(
-            html_template=LIST_TEMPLATE, js_on_load=LIST_JS, apply_default_css=False, elem_id="prompt-list"
+            html_template=LIST_TEMPLATE,
+            js_on_load=scripts.on_load("prompts/tab.js", "startList", events=("pick",)),
+            apply_default_css=False,
+            elem_id="prompt-list",
         )
         with gr.Row(elem_id="prompt-files"):
             upload = gr.UploadButton("Import", size="sm", type="binary", file_types=[".json"], min_width=60)
@@ -135,7 +132,12 @@ def _draw_editor() -> _Editor:
             container=False,
             elem_id="prompt-text",
         )
-        gr.HTML(_variables(), js_on_load=INSERT_JS, apply_default_css=False, elem_id="variables")
+        gr.HTML(
+            _variables(),
+            js_on_load=scripts.on_load("prompts/tab.js", "startVariables"),
+            apply_default_css=False,
+            elem_id="variables",
+        )
     return _Editor(name, delete, duplicate, use, save, hint, text)
 
 

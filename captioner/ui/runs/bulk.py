@@ -14,6 +14,7 @@ from captioner.errors import CaptionerError
 from captioner.formatting import plural, sendable, sentence
 from captioner.library.bulk import BulkDone, preview
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names
 from captioner.ui.runs import history
@@ -180,7 +181,7 @@ def bulk_dialog(bulk: Bulk) -> list[Dependency]:
     dialog = gr.HTML(
         "",
         html_template=file_text("runs/bulk.html"),
-        js_on_load=file_text("runs/bulk.js"),
+        js_on_load=scripts.on_load("runs/bulk.js", events=("preview", "apply", "undo", "redo")),
         apply_default_css=False,
         elem_id="bulk",
         elem_classes="aside",

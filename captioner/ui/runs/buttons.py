@@ -12,6 +12,7 @@ from captioner.errors import JobError
 from captioner.formatting import plural, sentence
 from captioner.jobs.progress import Progress
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.dialogs import question
 from captioner.ui.format import escape, isolated
 from captioner.ui.runs import history
@@ -19,21 +20,7 @@ from captioner.ui.runs.card import ENDED, RunContext
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 QUEUE_SHOWN = 20
-
-# Fires `retry`, `dismiss`, `resume`, `drop`, `remove` and `redo` with the number of the job, from buttons with
-# `data-run`; `undo` asks first.
-RUN_JS = """const fire = {
-  retry: job => trigger('retry', {job}), dismiss: job => trigger('dismiss', {job}), drop: job => trigger('drop', {job}),
-  resume: job => trigger('resume', {job}), redo: job => trigger('redo', {job}), remove: job => trigger('remove', {job}),
-  undo: job => document.querySelector('#run-question [data-question]').question.ask({
-    title: 'Undo this job?', answers: [['undo', 'Undo the job', true]], data: job,
-    about: 'Restores the earlier text of every caption that this job wrote. Captions that were changed since, or are ' +
-      'approved, stay as they are. You can redo the job afterwards.' }),
-};
-element.addEventListener('click', event => {
-  const hit = event.target.closest('[data-run]');
-  if (hit) fire[hit.dataset.run](hit.dataset.job);
-})"""
+EVENTS = ("retry", "dismiss", "resume", "drop", "remove", "redo")  # with the number of the job
 
 
 class RunButtons:
@@ -115,7 +102,7 @@ class RunCard:
 def run_card(buttons: RunButtons) -> RunCard:
     """Draw the card and wire its buttons."""
     dismissed = gr.Number(0, precision=0, visible=False)
-    card = gr.HTML(apply_default_css=False, js_on_load=RUN_JS, elem_id="run")
+    card = gr.HTML(apply_default_css=False, js_on_load=scripts.on_load("runs/card.js", events=EVENTS), elem_id="run")
     asked = question("run-question")
     refreshing = [
         on_action(card.retry, buttons.retry),

@@ -1,105 +1,105 @@
-// The dialog of the history. Runs inside gr.HTML's js_on_load: (element, trigger, props, watch). Python sends `rows`
-// and `said`. All texts are names of files and folders or words of errors: they become textContent and nothing else.
-const dialog = element.querySelector('dialog'), list = element.querySelector('.history-list');
-const none = element.querySelector('.history-none'), saying = element.querySelector('.dialog-message');
-const LOOK_MS = 2000; // while it is open
+// The dialog of the history. Python sends `rows`, the jobs and bulk edits, and `said`, the result of the last action;
+// see captioner/ui/runs/history.py. Names of files and folders become text, never HTML.
+import { make } from '../dom.js';
+import { capitalize, dateTime, plural } from '../format.js';
+import { onButton } from '../gallery/input.js';
+
+const REFRESH_MS = 2000; // while the dialog is open
 const ICONS = { job: 'M5 3.2v9.6L12.6 8z', bulk: 'M11 1.8 14.2 5 5.4 13.8l-3.9.7.7-3.9z' };
-const QUESTIONS = { undo: what => `Put back ${what}?`, redo: what => `Change ${what} again?` };
-let asking = 0, drawn = '', looking = 0;
+const QUESTIONS = { undo: captions => `Restore ${captions}?`, redo: captions => `Change ${captions} again?` };
+let element, props, trigger, dialog, list;
+let asking = 0, drawn = '', refreshing = 0; // asking: the id of the row that shows a question
+const $ = selector => element.querySelector(selector);
 
-function make(tag, className, text = '') {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
+export function start(gradio) {
+  ({ element, props, trigger } = gradio);
+  [dialog, list] = [$('dialog'), $('.history-list')];
+  element.addEventListener('click', event => {
+    const hit = event.target.closest('[data-act]');
+    if (hit) actions[hit.dataset.act](Number(hit.dataset.id));
+    else if (event.target === dialog) dialog.close(); // a click on the backdrop
+  });
+  dialog.addEventListener('close', () => { clearInterval(refreshing); refreshing = 0; });
+  gradio.watch('rows', show);
+  gradio.watch('said', showMessage);
+  onButton('operations', open);
+  show();
 }
 
-function button(label, act, row, main) {
-  const made = make('button', main ? 'plain go' : 'plain', label);
-  made.type = 'button';
-  Object.assign(made.dataset, { act, id: row.id });
-  return made;
+const actions = {
+  close: () => dialog.close(),
+  ask(id) { showQuestion(id); list.querySelector(`[data-id="${id}"].go`)?.focus(); },
+  no: () => showQuestion(0),
+  undo(id) { showQuestion(0); trigger('undo', { id }); },
+  redo(id) { showQuestion(0); trigger('redo', { id }); },
+  resume: id => trigger('resume', { id }),
+};
+
+function open() {
+  $('.dialog-message').textContent = '';
+  showQuestion(0);
+  trigger('look', {});
+  refreshing ||= setInterval(refresh, REFRESH_MS);
+  dialog.showModal();
 }
 
-function captions(count) {
-  return `${count.toLocaleString('en')} caption${count === 1 ? '' : 's'}`;
+function refresh() {
+  if (dialog.open && document.visibilityState === 'visible') trigger('look', {});
 }
 
-function answers(row) {
-  const box = make('div', 'history-acts');
-  if (asking === row.id && row.act) {
-    box.append(make('span', '', QUESTIONS[row.act](captions(row.changed))), button('Cancel', 'no', row));
-    box.append(button(row.act === 'undo' ? 'Undo' : 'Redo', row.act, row, true));
-    return box;
-  }
-  if (row.left) box.append(button('Resume', 'resume', row));
-  if (row.act) box.append(button(row.act === 'undo' ? 'Undo' : 'Redo', 'ask', row));
-  return box;
+function showQuestion(id) {
+  asking = id;
+  show();
 }
 
-function draw(row) {
-  const item = make('li', 'history-row'), text = make('div', 'history-text'), about = make('p', '');
-  const name = make('span', '', row.name), style = { dateStyle: 'medium', timeStyle: 'short' };
-  item.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[row.kind]}"/></svg>`;
-  item.dataset.state = row.state;
-  name.title = row.folder;
-  const when = make('time', '', new Date(row.when * 1000).toLocaleString([], style));
-  about.append(when, ' · ', name, ` · ${row.counts}`);
-  const title = make('b', '', row.title);
-  title.title = row.title;
-  text.append(title, about);
-  if (row.reason) text.append(Object.assign(make('p', 'history-why', row.reason), { title: row.reason }));
-  item.append(text, make('em', 'history-state', row.state), answers(row));
-  return item;
+function showMessage() {
+  const { text, bad } = props.said, message = $('.dialog-message');
+  if (!text) return;
+  message.textContent = text;
+  message.classList.toggle('bad', Boolean(bad));
 }
 
 function show() {
   const { rows } = props, now = JSON.stringify([rows, asking]);
   if (now === drawn) return;
   drawn = now;
-  const { id, act } = document.activeElement?.dataset ?? {}, focused = list.contains(document.activeElement);
+  const { id, act } = document.activeElement?.dataset ?? {}, isFocused = list.contains(document.activeElement);
   list.replaceChildren(...rows.map(draw));
-  none.hidden = rows.length > 0;
+  $('.history-none').hidden = rows.length > 0;
   list.hidden = !rows.length;
-  if (!focused) return;
+  if (!isFocused) return;
   const same = list.querySelector(`[data-id="${id}"][data-act=${act}]`) ?? list.querySelector(`[data-id="${id}"]`);
   (same ?? dialog.querySelector('[data-act=close]')).focus();
 }
 
-function say() {
-  const { text, bad } = props.said;
-  if (!text) return;
-  saying.textContent = text;
-  saying.classList.toggle('bad', Boolean(bad));
+function draw(row) {
+  const item = make('li', {
+    className: 'history-row',
+    innerHTML: `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[row.kind]}"/></svg>`,
+  });
+  item.dataset.state = row.state;
+  const folder = make('span', { title: row.folder }, row.name), when = make('time', {}, dateTime(row.when));
+  const text = make('div', { className: 'history-text' }, make('b', { title: row.title }, row.title));
+  text.append(make('p', {}, when, ' · ', folder, ` · ${row.counts}`));
+  if (row.reason) text.append(make('p', { className: 'history-why', title: row.reason }, row.reason));
+  item.append(text, make('em', { className: 'history-state' }, row.state), buttonsOf(row));
+  return item;
 }
 
-function look() {
-  if (dialog.open && document.visibilityState === 'visible') trigger('look', {});
+function buttonsOf(row) {
+  const box = make('div', { className: 'history-acts' }), name = row.act && capitalize(row.act);
+  if (asking === row.id && row.act) {
+    box.append(make('span', {}, QUESTIONS[row.act](plural(row.changed, 'caption'))));
+    box.append(button('Cancel', 'no', row), button(name, row.act, row, 'plain go'));
+    return box;
+  }
+  if (row.left) box.append(button('Resume', 'resume', row));
+  if (row.act) box.append(button(name, 'ask', row));
+  return box;
 }
 
-function open() {
-  asking = 0;
-  saying.textContent = '';
-  show();
-  trigger('look', {});
-  looking ||= setInterval(look, LOOK_MS);
-  dialog.showModal();
+function button(label, act, row, className = 'plain') {
+  const made = make('button', { type: 'button', className }, label);
+  Object.assign(made.dataset, { act, id: row.id });
+  return made;
 }
-
-const actions = {
-  close: () => dialog.close(),
-  ask(id) { asking = id; show(); list.querySelector(`[data-id="${id}"].go`)?.focus(); },
-  no() { asking = 0; show(); },
-  undo(id) { asking = 0; show(); trigger('undo', { id }); },
-  redo(id) { asking = 0; show(); trigger('redo', { id }); },
-  resume(id) { trigger('resume', { id }); },
-};
-element.addEventListener('click', event => {
-  const hit = event.target.closest('[data-act]');
-  if (hit) actions[hit.dataset.act](Number(hit.dataset.id));
-  else if (event.target === dialog) dialog.close(); // on what is around it
-});
-dialog.addEventListener('close', () => { clearInterval(looking); looking = 0; });
-
-watch('rows', show);
-watch('said', say);
-element.dataset.history = '';
-element.history = { open };
-show();

@@ -14,6 +14,7 @@ from captioner.captions.store import Undone
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sendable, sentence
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.format import file_text
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
@@ -160,7 +161,7 @@ def history_dialog(history: History) -> list[Dependency]:
     dialog = gr.HTML(
         "",
         html_template=file_text("runs/history.html"),
-        js_on_load=file_text("runs/history.js"),
+        js_on_load=scripts.on_load("runs/history.js", events=("look", "undo", "redo", "resume")),
         apply_default_css=False,
         elem_id="history",
         elem_classes="aside",

@@ -28,6 +28,7 @@ from captioner.media.discover import check_file
 from captioner.media.thumbnail import Thumbnail
 from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
+from captioner.ui import scripts
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.server.archive import make_zip, read_chunks
@@ -61,6 +62,7 @@ def media_routes(services: Services) -> APIRouter:
     handlers = _Handlers(services)
     router = APIRouter(prefix=PREFIX, route_class=PrivateRoute, dependencies=[Depends(require_login)])
     for path, handler in (
+        (scripts.ROUTE, scripts.serve),
         ("/list.json", handlers.listing),
         ("/rows.json", handlers.rows),
         ("/search.json", handlers.search),

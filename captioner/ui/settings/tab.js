@@ -1,77 +1,76 @@
-// The form in the browser. Each function gets `filled`, the settings as the server last told them, and the values of the
-// controls in the order of FIELDS, and may return new ones. What a person has changed and not saved yet is never touched.
+// The settings form in the browser. `names` are those of its fields, `values` what the controls hold, in that order,
+// and `filled` the settings that the server sent last. A field that a person has changed and not saved keeps its value.
+import { plural } from '../format.js';
+
 const row = name => document.getElementById(`field-${name}`);
 const same = (a, b) => String(a ?? '') === String(b ?? '');
 const parsed = text => JSON.parse(text || '{}');
 
-// In a list that can be typed into, what is typed is no value yet.
-const typing = name => row(name)?.querySelector('[role=combobox]') === document.activeElement && !!row(name);
+// In a list that takes typed text, what is being typed is not a value yet.
+const isTyping = name => row(name)?.querySelector('[role=combobox]') === document.activeElement && Boolean(row(name));
 
 // fresh: {now: the settings, sent: the values that were saved from here, if any}
-function merge(fresh, filled, ...values) {
-  const {now, sent = {}} = parsed(fresh), before = parsed(filled);
+export function merge(names, fresh, filled, ...values) {
+  const { now, sent = {} } = parsed(fresh), before = parsed(filled);
   if (!now) return [filled, ...values];
-  const merged = FIELDS.map((name, i) => {
-    const saved = name in sent && same(values[i], sent[name]);
-    const clean = saved || !(name in before) || same(values[i], before[name]);
-    if (clean && (saved || same(before[name], now[name]) || !typing(name))) return now[name];
-    if (!same(before[name], now[name]) && !same(values[i], now[name])) tell(name, now[name]);
+  const merged = names.map((name, i) => {
+    const isSaved = name in sent && same(values[i], sent[name]);
+    const isUnchanged = isSaved || !(name in before) || same(values[i], before[name]);
+    if (isUnchanged && (isSaved || same(before[name], now[name]) || !isTyping(name))) return now[name];
+    if (!same(before[name], now[name]) && !same(values[i], now[name])) showOtherValue(name, now[name]);
     return values[i];
   });
-  mark(JSON.stringify(now), ...merged);
+  mark(names, JSON.stringify(now), ...merged);
   return [JSON.stringify(now), ...merged];
 }
 
-function tell(name, value) {
+function showOtherValue(name, value) {
   const line = row(name)?.querySelector('.elsewhere');
-  if (line) line.textContent = `Saved in another browser meanwhile: ${value ?? 'auto'}`;
+  if (line) line.textContent = `Changed in another browser to: ${value ?? 'auto'}`;
 }
 
-// Show which fields are not saved yet; forget what was wrong with a field that has changed since.
-function mark(filled, ...values) {
-  const before = parsed(filled);
-  let count = 0;
-  FIELDS.forEach((name, i) => {
-    const changed = name in before && !same(values[i], before[name]);
-    count += changed;
-    const place = row(name);
-    if (!place) return;
-    place.classList.toggle('changed', changed);
-    if (!changed) place.querySelector('.elsewhere').textContent = '';
-    if (place.classList.contains('invalid') && !same(values[i], place.dataset.refused)) accuse(name, '');
-  });
-  const bar = document.getElementById('settings-bar');
-  if (!bar) return;
-  bar.classList.toggle('changed', count > 0);
-  bar.querySelector('.state').textContent =
-    count ? `${count} unsaved ${count === 1 ? 'change' : 'changes'}` : 'Everything is saved';
+// Show which fields are not saved. A field that has changed since it was refused is not marked as wrong any more.
+export function mark(names, filled, ...values) {
+  const before = parsed(filled), bar = document.getElementById('settings-bar');
+  const changed = names.map((name, i) => name in before && !same(values[i], before[name]));
+  names.forEach((name, i) => markField(name, changed[i], values[i]));
+  const count = changed.filter(Boolean).length;
+  bar?.classList.toggle('changed', count > 0);
+  if (bar) bar.querySelector('.state').textContent = count ? plural(count, 'unsaved change') : 'Everything is saved';
 }
 
-function accuse(name, reason, value) {
-  const place = row(name);
-  if (!place) return;
-  place.querySelector('.wrong').textContent = reason;
-  place.classList.toggle('invalid', !!reason);
-  place.dataset.refused = value ?? '';
-  for (const input of place.querySelectorAll('input, textarea')) {
-    input.setAttribute('aria-invalid', String(!!reason));
+function markField(name, isChanged, value) {
+  const field = row(name);
+  if (!field) return;
+  field.classList.toggle('changed', isChanged);
+  if (!isChanged) field.querySelector('.elsewhere').textContent = '';
+  if (field.classList.contains('invalid') && !same(value, field.dataset.refused)) showProblem(name, '');
+}
+
+// reason: what is wrong with the value, or "".
+function showProblem(name, reason, value) {
+  const field = row(name);
+  if (!field) return;
+  field.querySelector('.wrong').textContent = reason;
+  field.classList.toggle('invalid', Boolean(reason));
+  field.dataset.refused = value ?? '';
+  for (const input of field.querySelectorAll('input, textarea')) {
+    input.setAttribute('aria-invalid', String(Boolean(reason)));
     input.setAttribute('aria-describedby', `wrong-${name}`);
   }
 }
 
-// problems: {name: what is allowed}
-function complain(problems, ...values) {
-  const reasons = parsed(problems);
-  FIELDS.forEach((name, i) => accuse(name, reasons[name] || '', values[i]));
-  const first = FIELDS.find(name => name in reasons);
+// problems: {name: what is wrong}
+export function showProblems(names, problems, ...values) {
+  const reasons = parsed(problems), first = names.find(name => name in reasons);
+  names.forEach((name, i) => showProblem(name, reasons[name] || '', values[i]));
   if (!first) return;
-  row(first).scrollIntoView({block: 'center', behavior: 'smooth'});
-  row(first).querySelector('input:not([role=combobox]), textarea')?.focus({preventScroll: true});
+  row(first).scrollIntoView({ block: 'center', behavior: 'smooth' });
+  row(first).querySelector('input:not([role=combobox]), textarea')?.focus({ preventScroll: true });
 }
 
-function discard(filled, ...values) {
-  const before = parsed(filled), kept = FIELDS.map((name, i) => (name in before ? before[name] : values[i]));
-  mark(filled, ...kept);
+export function discard(names, filled, ...values) {
+  const before = parsed(filled), kept = names.map((name, i) => (name in before ? before[name] : values[i]));
+  mark(names, filled, ...kept);
   return kept;
 }
-

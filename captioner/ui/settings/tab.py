@@ -14,8 +14,8 @@ from captioner.formatting import sentence
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.system.resources import largest_vram_gb, nvidia_gpus
+from captioner.ui import scripts
 from captioner.ui.dialogs import confirm_button
-from captioner.ui.format import file_text
 from captioner.ui.settings.fields import FIELDS, WIDE, Control, describe, draw_control, grouped_fields, to_control
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
@@ -24,12 +24,11 @@ COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # empty means the model's own value
 RESET_QUESTION = "Reset all settings to their defaults?"
 MODEL_HINT = "Choose a preset, or enter a Hub id such as owner/name or a model folder."
-_JS = file_text("settings/tab.js")
 
 
 def script(function: str) -> str:
-    """Return one function of tab.js in the form that Gradio runs."""
-    return f"(...values) => {{ const FIELDS = {json.dumps(FIELDS)};\n{_JS}\nreturn {function}(...values); }}"
+    """Return the `js` of an event that calls a function of tab.js, which gets the names of the fields first."""
+    return scripts.call("settings/tab.js", function, FIELDS)
 
 
 class SettingsForm:
@@ -180,7 +179,7 @@ def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
 
     def save_by(button: gr.Button) -> Dependency:
         saved = on_action(button.click, form.save, [filled, *ordered], [fresh, wrong])
-        return in_background(merge(saved.success).then, None, [wrong, *ordered], js=script("complain"))
+        return in_background(merge(saved.success).then, None, [wrong, *ordered], js=script("showProblems"))
 
     merge([fresh.change, tab.select], KEEP_EVERY_EVENT)
     in_background([c.change for c in ordered], None, [filled, *ordered], js=script("mark"), mode=KEEP_EVERY_EVENT)

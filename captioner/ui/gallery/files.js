@@ -1,9 +1,9 @@
-// The files of the open folder as columns, and which of them are shown and selected. No DOM here; see grid.js.
-const STATES = ['pending', 'done', 'failed', 'edited'];
-const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3];
-const FLAGS = { approved: 1, elsewhere: 2 }; // bits
+// The files of the open folder as columns, and which of them are shown and selected. No DOM here.
+export const STATES = ['pending', 'done', 'failed', 'edited'];
+export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
+export const FLAGS = { approved: 1, outside: 2 }; // bits; outside: changed by another program
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
-const list = {
+export const list = {
   scan: '', revision: -1, folder: '', count: 0,
   names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
   rows: new Map(), // index -> {preview, problem}
@@ -12,12 +12,16 @@ const list = {
   shown: new Int32Array(0), // indices in the order of the screen
   place: new Int32Array(0), // index -> position in `shown`, or -1
 };
-const view = { query: '', state: 'all', kind: 'all', key: 'name', descending: false, found: null };
+export const view = { query: '', state: 'all', kind: 'all', key: 'name', descending: false, found: null };
+// Indices of the file in the panel, of the one with the keyboard focus and of the one where a range begins, or -1;
+// and the place where the opened file stood last.
+export const cursor = { opened: -1, active: -1, anchor: -1, lastPlace: 0 };
 
-function setListing(data) {
+// Take over the list that the app sent. Files that were selected in the same folder stay selected.
+export function setListing(data) {
   const before = data.folder === list.folder && data.scan !== list.scan && list.numSelected ? selectedNames() : null;
-  const sameScan = data.scan === list.scan, count = data.names.length;
-  if (!sameScan) {
+  const count = data.names.length;
+  if (data.scan !== list.scan) {
     list.selected = new Uint8Array(count);
     list.numSelected = 0;
     view.found = null;
@@ -37,8 +41,8 @@ function selectedNames() {
   return new Set(list.names.filter((_, i) => list.selected[i]));
 }
 
-// What Python calls a row; false when the file is none of this list.
-function applyRow(row) {
+// Take over what changed of one file.
+export function applyRow(row) {
   const i = row.index;
   if (i >= list.count) return;
   list.states[i] = row.state;
@@ -50,18 +54,20 @@ function applyRow(row) {
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 
-function inState(i, wanted) {
+export function inState(i, wanted) {
   if (wanted in FLAGS) return Boolean(list.flags[i] & FLAGS[wanted]);
   const state = list.states[i];
   if (wanted === 'done') return state === DONE || state === EDITED;
   return wanted === 'all' || state === STATES.indexOf(wanted);
 }
 
-function words(query) {
+// The words that a search looks for.
+export function words(query) {
   return query.toLowerCase().split(' ').filter(Boolean);
 }
 
-function arrange() {
+// Work out which files are shown, and in which order.
+export function arrange() {
   const wanted = words(view.query), hits = [];
   for (let i = 0; i < list.count; i++) {
     if (!inState(i, view.state)) continue;
@@ -81,26 +87,26 @@ function arrange() {
   hits.forEach((index, position) => { list.place[index] = position; });
 }
 
-function setSelected(index, on) {
+export function setSelected(index, on) {
   if (list.selected[index] === Number(on)) return;
   list.selected[index] = Number(on);
   list.numSelected += on ? 1 : -1;
 }
 
-// Replaces the selection by all that are shown and in a state; 'none' forgets it.
-function selectWhere(which) {
+// Select all shown files in a state, or no file for 'none'.
+export function selectWhere(which) {
   list.selected.fill(0);
   list.numSelected = 0;
   if (which !== 'none') for (const i of list.shown) if (inState(i, which)) setSelected(i, true);
 }
 
-function selectRange(from, to) {
+export function selectRange(from, to) {
   const [first, last] = from < to ? [from, to] : [to, from];
   for (let position = first; position <= last; position++) setSelected(list.shown[position], true);
 }
 
-// "0-4,7": any number of indices as a short text.
-function asRanges(holds) {
+// The indices for which `holds(index)` is true, as a short text such as "0-4,7".
+export function asRanges(holds) {
   const parts = [];
   for (let i = 0; i < list.count; i++) {
     if (!holds(i)) continue;
@@ -111,7 +117,8 @@ function asRanges(holds) {
   return parts.join(',');
 }
 
-function fromRanges(text) {
+// An array with 1 at each index of a text such as "0-4,7".
+export function fromRanges(text) {
   const found = new Uint8Array(list.count);
   for (const part of text.split(',')) {
     if (!part) continue;
@@ -121,42 +128,17 @@ function fromRanges(text) {
   return found;
 }
 
-// How many files are in each state, with each flag and of each kind, and of the selected ones how many have a caption
-// and how many of these are approved.
-function tally() {
+// Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
+export function countFiles() {
   const states = [0, 0, 0, 0], flags = [0, 0, 0, 0];
-  let videos = 0, captioned = 0, locked = 0;
+  let videos = 0, selectedCaptioned = 0, selectedApproved = 0;
   for (let i = 0; i < list.count; i++) {
     states[list.states[i]]++;
     flags[list.flags[i]]++;
     videos += list.kinds[i];
-    captioned += list.selected[i] && inState(i, 'done');
-    locked += list.selected[i] && list.flags[i] & FLAGS.approved;
+    selectedCaptioned += list.selected[i] && inState(i, 'done');
+    selectedApproved += list.selected[i] && list.flags[i] & FLAGS.approved;
   }
-  return { states, approved: flags[1] + flags[3], elsewhere: flags[2] + flags[3], videos, captioned, locked };
-}
-
-// What the start button would do: [its text, whether there is anything to do]. Beside a job it queues the selected files.
-function startText(existing, busy, counts) {
-  const [text, possible] = startsWith(existing, counts);
-  if (!busy) return [text, possible];
-  return list.numSelected ? [text.replace('Caption', 'Queue'), possible] : ['Select files to queue', false];
-}
-
-function startsWith(existing, { states, captioned, locked }) {
-  const all = list.numSelected, number = count => count.toLocaleString('en');
-  if (!list.count) return ['Caption', false];
-  if (all && existing === 'skip') {
-    const left = all - captioned;
-    if (!left) return [all === 1 ? 'Has a caption' : 'All have captions', false];
-    return [captioned ? `Caption ${number(left)} of ${number(all)} selected` : `Caption ${number(all)} selected`, true];
-  }
-  if (all && all === locked) return [all === 1 ? 'Is approved' : 'All are approved', false];
-  if (all) {
-    const some = locked ? `${number(all - locked)} of ${number(all)}` : number(all), old = captioned - locked;
-    return [`Caption ${some} selected` + (old ? ` (${existing} ${number(old)})` : ''), true];
-  }
-  if (states[PENDING]) return [`Caption ${number(states[PENDING])} pending`, true];
-  if (states[FAILED]) return [`Retry ${number(states[FAILED])} failed`, true];
-  return ['Nothing pending', false];
+  const [approved, outside] = [flags[1] + flags[3], flags[2] + flags[3]];
+  return { states, approved, outside, videos, selectedCaptioned, selectedApproved };
 }

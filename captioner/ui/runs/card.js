@@ -1,0 +1,19 @@
+// The buttons of the job's card, which carry `data-run` and the number of their job.
+import { ask } from '../dialogs.js';
+
+const UNDO = {
+  title: 'Undo this job?',
+  about: 'Restores the earlier text of every caption that this job wrote. Captions that were changed since, or are ' +
+    'approved, stay as they are. You can redo the job afterwards.',
+  answers: [['undo', 'Undo the job', true]],
+};
+
+export function start({ element, trigger }) {
+  element.addEventListener('click', event => {
+    const hit = event.target.closest('[data-run]');
+    if (!hit) return;
+    const { run, job } = hit.dataset;
+    if (run === 'undo') ask('run-question', { ...UNDO, data: job });
+    else trigger(run, { job });
+  });
+}

@@ -1,0 +1,79 @@
+"""The page's JavaScript: ES modules beside the Python that uses them, and how the page loads them.
+
+The version in their address changes whenever a module does, so browsers can keep them and never mix two versions.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Response
+
+FOLDER = Path(__file__).parent
+ROUTE = "/scripts/{version}/{path:path}"
+BELOW_PAGE = "gradio_api/vcs/scripts"  # without a leading slash: below a root path it begins with that
+FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+# Clicks and inputs that arrive before the module are kept and dispatched again. A click on anything but a plain button
+# already had its effect, such as to check a box.
+_START = """const early = [], keep = event => early.push(event), types = ['click', 'input', 'change'];
+types.forEach(type => element.addEventListener(type, keep));
+import(new URL(%(address)s, document.baseURI)).then(module => {
+  module.%(function)s({element, props, trigger, watch}); // fires %(events)s
+  types.forEach(type => element.removeEventListener(type, keep));
+  for (const event of early) {
+    if (event.type === 'click' && !event.target.closest('button:not([popovertarget])')) continue;
+    event.target.dispatchEvent(new event.constructor(event.type, event));
+  }
+});"""
+_CALL = "(...values) => import(new URL(%s, document.baseURI)).then(module => module.%s(%s...values))"
+
+
+@functools.cache
+def modules() -> Mapping[str, bytes]:
+    """Return all modules by their path below this folder, such as "gallery/grid.js"."""
+    return {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in sorted(FOLDER.rglob("*.js"))}
+
+
+@functools.cache
+def current_version() -> str:
+    """Return a checksum over all modules."""
+    return hashlib.sha256(repr(modules()).encode()).hexdigest()[:12]
+
+
+def address(module: str) -> str:
+    """Return the address of a module relative to that of the page. Raises KeyError if there is no such module."""
+    modules()[module]
+    return f"{BELOW_PAGE}/{current_version()}/{module}"
+
+
+def on_load(module: str, function: str = "start", events: Sequence[str] = ()) -> str:
+    """Return the `js_on_load` of a gr.HTML that calls a function of a module once.
+
+    The function gets {element, props, trigger, watch}. Gradio offers a custom event only if this text names it, so
+    `events` must name all that the module fires.
+    """
+    names = ", ".join(f"'{event}'" for event in events) or "nothing"
+    return _START % {"address": json.dumps(address(module)), "function": function, "events": names}
+
+
+def call(module: str, function: str, *arguments: Any) -> str:
+    """Return the `js` of an event that calls a function of a module with `arguments` and then the input values."""
+    given = "".join(f"{json.dumps(argument)}, " for argument in arguments)
+    return _CALL % (json.dumps(address(module)), function, given)
+
+
+def preload_links() -> str:
+    """Return HTML for the head: the browser fetches all modules while Gradio's own scripts still load."""
+    return "".join(f'<link rel="modulepreload" href="{address(module)}">' for module in modules())
+
+
+def serve(version: str, path: str) -> Response:
+    """Answer ROUTE. Raises HTTPException for another version, which a page from before an update asks for."""
+    text = modules().get(path)
+    if text is None or version != current_version():
+        raise HTTPException(404, "no such script; reload the page")
+    return Response(text, media_type="text/javascript", headers=FOR_EVER)

@@ -289,7 +289,7 @@ def test_five_thousand_files_need_few_nodes_and_a_missing_folder_is_reported(ser
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")
         page.wait_for_function(PICTURES_ARE_HERE)
         before = services.library.scan.id
-        page.locator("[aria-label='Read the folder again']").click()
+        page.locator("[aria-label='Refresh the folder']").click()
         page.wait_for_function(f"!document.querySelector('.grid-tile').dataset.id.startsWith('{before}-')")
         expect(page.locator(".grid-selected")).to_have_text("5,000 selected")  # the same names are selected still
         page.wait_for_function(PICTURES_ARE_HERE)

@@ -222,7 +222,7 @@ def test_what_is_typed_is_not_overwritten_when_another_browser_saves(services, a
         other.locator("#save-settings").click()
         expect(page.locator("#set-frame-size input")).to_have_value("448")
         expect(page.locator("#set-seed input")).to_have_value("12")
-        expect(page.locator("#field-seed .elsewhere")).to_have_text("Saved in another browser meanwhile: 77")
+        expect(page.locator("#field-seed .elsewhere")).to_have_text("Changed in another browser to: 77")
         page.locator("#set-trigger-word input").press_sequentially("s")
         expect(page.locator("#set-trigger-word input")).to_have_value("sks")
         page.locator("#set-seed input").fill("77")

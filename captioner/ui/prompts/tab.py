@@ -20,6 +20,8 @@ LIST_TEMPLATE = (
     '<div class="answers"><button type="button" class="no plain">Keep editing</button>'
     '<button type="button" class="yes plain danger">Discard</button></div></div>'
 )
+LIST_JS = scripts.on_load("prompts/tab.js", "startList", events=("pick",))
+INSERT_JS = scripts.on_load("prompts/tab.js", "startVariables")
 
 
 def script(function: str) -> str:

@@ -1,12 +1,13 @@
-"""Build a Qwen3-VL from nothing: tokenizer, processor with chat template, and a model with random weights.
+"""Build a Qwen3-VL from scratch: tokenizer, processor with chat template, and a model with random weights.
 
-The demo model is trained from this; tests and benchmarks use it as it is. No download, no file read.
+Training of the demo model starts with it; tests and benchmarks use it untrained. It downloads and reads nothing.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -34,7 +35,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# ChatML, as Qwen3-VL uses it: one line of role, then the parts of the message in order.
+# ChatML as in Qwen3-VL: a line with the role, then the parts of the message in order.
 CHAT_TEMPLATE = """
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}{{ '\\n' }}
@@ -55,7 +56,7 @@ CHAT_TEMPLATE = """
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of a model. The defaults are the demo model's: about 5 M parameters."""
+    """The sizes of a model. The defaults are those of the demo model, about 5 M parameters."""
 
     text_layers: int = 4
     text_hidden: int = 192
@@ -67,20 +68,20 @@ class Geometry:
     vision_hidden: int = 160
     vision_heads: int = 4
     vision_mlp: int = 480
-    vision_positions: int = 64  # a learned grid of 8 x 8, resampled to each picture
+    vision_positions: int = 64  # a learned grid of 8 x 8, resampled to the size of each frame
     deepstack: tuple[int, ...] = (0, 1, 2)
     initializer_range: float = 0.02
-    vocab_size: int = 0  # rows of the embedding; 0: as many as the tokenizer has, in steps of 64
-    tied: bool = True  # the last layer is the embedding
+    vocab_size: int = 0  # rows of the embedding; 0: the tokenizer's, rounded up to a multiple of 64
+    tied: bool = True  # the last layer shares the weights of the embedding
     rope_theta: float = 10000.0
-    mrope_section: tuple[int, int, int] | None = None  # rotary pairs for time, height and width; None: by thirds
-    experts: int = 0  # in each layer of a mixture of experts; 0: a dense model
+    mrope_section: tuple[int, int, int] | None = None  # rotary pairs for time, height and width; None: thirds
+    experts: int = 0  # in each layer; 0: a dense model
     experts_per_token: int = 0
     expert_mlp: int = 0
 
 
 def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer:
-    """Train byte-level BPE on a corpus; digits stay single, as in Qwen's own tokenizer."""
+    """Train a byte-level BPE tokenizer on a corpus; digits stay single tokens, as in Qwen's own tokenizer."""
     bpe = Tokenizer(models.BPE())
     words = Regex(r"'\w+| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -98,7 +99,7 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
     trained = json.loads(bpe.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=trained["vocab"],
-        merges=[tuple(merge) for merge in trained["merges"]],
+        merges=cast(list[str], [tuple(merge) for merge in trained["merges"]]),  # pairs, despite the annotation
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS),
@@ -107,20 +108,27 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
 
 
 def build_processor(tokenizer: Qwen2Tokenizer, min_image_pixels: int = 1024) -> Qwen3VLProcessor:
-    """A real Qwen3-VL processor. The released ones enlarge a still to 65,536 pixels; here pictures are small."""
-    common = {
-        "patch_size": PATCH_SIZE,
-        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
-        "merge_size": MERGE_SIZE,
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-    }
+    """Build a Qwen3-VL processor that enlarges images to at least `min_image_pixels`; released ones use 65,536."""
+    image_processor = Qwen2VLImageProcessor(
+        size={"shortest_edge": min_image_pixels, "longest_edge": 16777216},
+        patch_size=PATCH_SIZE,
+        temporal_patch_size=TEMPORAL_PATCH_SIZE,
+        merge_size=MERGE_SIZE,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    video_processor = Qwen3VLVideoProcessor(
+        size={"shortest_edge": 4096, "longest_edge": 25165824},
+        patch_size=PATCH_SIZE,
+        temporal_patch_size=TEMPORAL_PATCH_SIZE,
+        merge_size=MERGE_SIZE,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
     return Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(
-            size={"shortest_edge": min_image_pixels, "longest_edge": 16777216}, **common
-        ),
+        image_processor=image_processor,
         tokenizer=tokenizer,
-        video_processor=Qwen3VLVideoProcessor(size={"shortest_edge": 4096, "longest_edge": 25165824}, **common),
+        video_processor=video_processor,
         chat_template=CHAT_TEMPLATE.strip(),
     )
 
@@ -132,12 +140,15 @@ def build_model(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Qwen3VLForConditionalGeneration | Qwen3VLMoeForConditionalGeneration:
-    """A model with random weights, made where it is to stay, its generation config set to greedy."""
-    token_id = tokenizer.convert_tokens_to_ids
-    kinds = (Qwen3VLConfig, Qwen3VLForConditionalGeneration)
-    if geometry.experts:
-        kinds = (Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration)
-    config = kinds[0](
+    """Build a model with random weights directly on `device`; its generation config is greedy."""
+
+    def token_id(token: str) -> int:
+        number = tokenizer.convert_tokens_to_ids(token)
+        assert isinstance(number, int)
+        return number
+
+    config_class = Qwen3VLMoeConfig if geometry.experts else Qwen3VLConfig
+    config = config_class(
         text_config=_text_config(tokenizer, geometry),
         vision_config=_vision_config(geometry),
         image_token_id=token_id("<|image_pad|>"),
@@ -148,17 +159,21 @@ def build_model(
     )
     torch.manual_seed(seed)
     with torch.device(device), _default_dtype(dtype):
-        model = kinds[1](config).eval()
+        model: Qwen3VLForConditionalGeneration | Qwen3VLMoeForConditionalGeneration
+        if isinstance(config, Qwen3VLMoeConfig):
+            model = Qwen3VLMoeForConditionalGeneration(config).eval()
+        else:
+            model = Qwen3VLForConditionalGeneration(config).eval()
     model.generation_config = GenerationConfig(
         eos_token_id=token_id("<|im_end|>"), pad_token_id=token_id("<|endoftext|>"), do_sample=False
     )
     return model
 
 
-def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict:
+def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict[str, object]:
     third = geometry.text_head_dim // 2 // 3
     section = geometry.mrope_section or (geometry.text_head_dim // 2 - 2 * third, third, third)
-    config = {
+    config: dict[str, object] = {
         "vocab_size": geometry.vocab_size or (len(tokenizer) + 63) // 64 * 64,
         "hidden_size": geometry.text_hidden,
         "intermediate_size": geometry.text_mlp,
@@ -187,7 +202,7 @@ def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict:
     return config
 
 
-def _vision_config(geometry: Geometry) -> dict:
+def _vision_config(geometry: Geometry) -> dict[str, object]:
     return {
         "depth": geometry.vision_layers,
         "hidden_size": geometry.vision_hidden,

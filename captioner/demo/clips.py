@@ -1,27 +1,30 @@
-"""Sample clips of the toy world as real files: mp4, webm and png, with the captions that are right for them."""
+"""Sample clips and images of the toy world as real files: mp4, webm and png."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from PIL import Image
 
 from captioner.demo.world import Scene, draw, random_scene
 
-SIDE = 256  # pixels; the model sees half of it
+SIDE = 256  # pixels; the demo model sees half of them
 FPS = 24
 CODECS = {"mp4": ("libx264", {"crf": "16", "preset": "veryfast"}), "webm": ("libvpx-vp9", {"crf": "18", "b": "0"})}
 
 
 @dataclass(frozen=True)
 class Sample:
+    """A file and the scene that it shows."""
+
     path: Path
     scene: Scene
 
 
 def write_samples(folder: Path, num_clips: int = 9, num_stills: int = 3, seed: int = 7) -> list[Sample]:
-    """Render clips (every third a webm) and stills into `folder`, which is made. The same seed gives the same files."""
+    """Render clips (every third a webm) and images into `folder`, and create it. The same seed gives the same files."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     samples = []
@@ -40,11 +43,12 @@ def write_samples(folder: Path, num_clips: int = 9, num_stills: int = 3, seed: i
 
 
 def write_clip(path: Path, scene: Scene, duration_s: float) -> None:
-    """Encode a scene; the suffix chooses H.264 or VP9."""
+    """Encode a scene as a clip, with H.264 or VP9 according to the suffix."""
     codec, options = CODECS[path.suffix[1:]]
     num_frames = round(duration_s * FPS)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
+        assert isinstance(stream, VideoStream)
         stream.width = stream.height = SIDE
         stream.pix_fmt = "yuv420p"
         for i in range(num_frames):

@@ -1,7 +1,7 @@
-"""Ask the demo model about scenes it has never seen, through files and the whole pipeline.
+"""Evaluate the demo model on scenes that were not in its training, through files and the whole pipeline.
 
-`python -m captioner.demo.evaluate` renders held-out clips and stills as mp4, webm and png, captions them with each of
-three prompts as any user would, and prints the share captioned word for word. Exit status 1 below the target.
+`python -m captioner.demo.evaluate` renders held-out clips and images as mp4, webm and png, captions them with each of
+three prompts, and prints the share of captions that are right word for word. The exit status is 1 below the target.
 """
 
 import argparse
@@ -38,8 +38,10 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--stills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--model", default="demo", help="preset or model folder")
-    parser.add_argument("--target", type=float, default=0.95, help="least share of right captions, default %(default)s")
+    parser.add_argument("--model", default="demo", help="preset or model folder (default: %(default)s)")
+    parser.add_argument(
+        "--target", type=float, default=0.95, help="required share of correct captions (default: %(default)s)"
+    )
     args = parser.parse_args()
     passed = True
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +50,7 @@ def main() -> int:
             wrong = evaluate(Path(folder), samples, name, args.model)
             share = 1 - len(wrong) / len(samples)
             passed &= share >= args.target
-            print(f"{name:10} {share:6.1%} of {len(samples)} captioned word for word")
+            print(f"{name:10} {share:6.1%} of {len(samples)} captions correct word for word")
             for file, expected, got in wrong:
                 print(f"    {file}: expected {expected!r}, got {got!r}")
     return 0 if passed else 1

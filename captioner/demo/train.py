@@ -1,9 +1,9 @@
-"""Train the demo model from nothing: `python -m captioner.demo.train OUT`. About an hour on two CPU cores.
+"""Train the demo model from scratch: `python -m captioner.demo.train OUT`. It takes about an hour on two CPU cores.
 
-First stills, so that shape, color and background settle; then clips, of 2 and 4 frames at first, so that motion does;
-then clips of 2 to 12 frames. Stills are always among them.
-Batches are put together here instead of by the processor, which would take longer than the step itself; that the
-two agree is asserted before the first step. The caption has one right wording, so exact match is the measure.
+Training starts with images, to learn shape, color and background; goes on with clips of 2 and 4 frames, to learn
+motion; and ends with clips of 2 to 12 frames. Some images are always included. This module assembles the batches
+itself, since the processor would take longer than the step; it compares both before the first step. Each scene has one
+correct caption, so exact match is the metric.
 """
 
 import argparse
@@ -11,22 +11,30 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AttentionInterface, Qwen2Tokenizer, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import (
+    AttentionInterface,
+    PreTrainedConfig,
+    Qwen2Tokenizer,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
 
 from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import build, world
+from captioner.engine.prepare import chat_prompt
 
 log = logging.getLogger(__name__)
 
-SIZE = 128  # pixels; the demo preset never shows the model more
+SIZE = 128  # pixels; the demo preset's maximum
 NUM_VISUAL_TOKENS = (SIZE // (build.PATCH_SIZE * build.MERGE_SIZE)) ** 2
-# Of two frames both lie in one patch, so a displacement is plain to see: motion is learned there first.
+# Two frames share one temporal patch, which makes motion easy to see; the model learns it there first.
 SHORT_CLIPS = (2, 2, 4)
 CLIP_LENGTHS = (2, 4, 6, 6, 8, 8, 8, 8, 8, 10, 12)
 
@@ -39,7 +47,7 @@ OTHER_PROMPTS = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows with equal prompts and frame counts, so that only the answers differ in length."""
+    """Rows with equal prompts and frame counts; only the answers differ in length."""
 
     input_ids: Tensor  # (B, L) int64, right-padded
     prompt_length: int
@@ -49,7 +57,7 @@ class Batch:
 
 
 def prompt_text(num_groups: int, times_s: np.ndarray, prompt: str) -> str:
-    """What the processor makes of the chat: a still for 0 groups, else a clip with one time a temporal group."""
+    """Return the processor's text of the chat: an image for 0 groups, else a clip with a time for each group."""
     pad = "<|video_pad|>" if num_groups else "<|image_pad|>"
     visual = "<|vision_start|>" + pad * NUM_VISUAL_TOKENS + "<|vision_end|>"
     if num_groups:
@@ -58,7 +66,7 @@ def prompt_text(num_groups: int, times_s: np.ndarray, prompt: str) -> str:
 
 
 def patchify(frames: Tensor) -> Tensor:
-    """uint8 (B, T, H, W, 3), T even -> float32 (B * patches, 1536) in the processor's order and scale."""
+    """Convert uint8 (B, T, H, W, 3), T even, to float32 (B * patches, 1536) in the processor's order and scale."""
     b, t, h, w, _ = frames.shape
     p, m, tp = build.PATCH_SIZE, build.MERGE_SIZE, build.TEMPORAL_PATCH_SIZE
     x = frames.view(b, t // tp, tp, h // p // m, m, p, w // p // m, m, p, 3)
@@ -66,8 +74,8 @@ def patchify(frames: Tensor) -> Tensor:
     return (x.float() - 127.5) / 127.5
 
 
-def spoil(frames: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Make clean drawings look decoded: half-size chroma, a little blur, noise and brightness."""
+def degrade(frames: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Make clean drawings look like decoded video: half-size chroma, a little blur, noise and changed brightness."""
     x = torch.from_numpy(frames).float()
     if rng.random() < 0.6:
         luma = x @ torch.tensor([0.299, 0.587, 0.114])
@@ -79,7 +87,7 @@ def spoil(frames: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 
 def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, num_frames: int) -> Batch:
-    """Draw `size` scenes as clips of `num_frames` frames, or as stills for 1."""
+    """Draw `size` scenes as clips of `num_frames` frames, or as images for 1."""
     still = num_frames == 1
     style = str(rng.choice(world.STYLES, p=[0.6, 0.2, 0.2]))
     library = [p.text for p in BUILTIN_PROMPTS if world.PROMPT_STYLES[p.name] == style]
@@ -87,14 +95,16 @@ def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, n
     texts, clips, prefix = [], [], ""
     for _ in range(size):
         scene = world.random_scene(rng, still=still)
-        while num_frames == 2 and scene.motion == "orbit":  # its first and last frame are the same
+        while num_frames == 2 and scene.motion == "orbit":  # its first and last frames are equal
             scene = world.random_scene(rng)
         steps = np.linspace(0, 1, num_frames) + rng.uniform(-0.015, 0.015, num_frames) * (not still)
         clips.append(np.stack([world.draw(scene, float(np.clip(s, 0, 1)), SIZE) for s in steps]))
-        times_s = np.linspace(0, rng.uniform(0.8, 9.4), num_frames).reshape(-1, 2).mean(1) if not still else []
+        times_s = np.empty(0)
+        if not still:
+            times_s = np.linspace(0, rng.uniform(0.8, 9.4), num_frames).reshape(-1, 2).mean(1)
         prefix = prompt_text(num_frames // 2, times_s, prompt)
         texts.append(prefix + world.caption(scene, style) + "<|im_end|>")
-    frames = spoil(np.stack(clips), rng)
+    frames = degrade(np.stack(clips), rng)
     if still:
         frames = frames.repeat(1, 2, 1, 1, 1)
     side = SIZE // build.PATCH_SIZE
@@ -109,7 +119,7 @@ def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, n
 
 
 def answer_logits(model: Qwen3VLForConditionalGeneration, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits (B, A, V) for the answer tokens, and those tokens (B, A) with -100 for padding."""
+    """Return logits (B, A, V) for the answer tokens, and these tokens (B, A) with -100 for padding."""
     config, first = model.config, batch.input_ids[:1]
     kinds = (first == config.image_token_id).int() + 2 * (first == config.video_token_id).int()
     name = "video_grid_thw" if batch.is_clip else "image_grid_thw"
@@ -128,19 +138,18 @@ def answer_logits(model: Qwen3VLForConditionalGeneration, batch: Batch) -> tuple
 
 @torch.inference_mode()
 def exact_match(model: Qwen3VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, num_frames: int) -> float:
-    """Share of unseen scenes whose caption greedy decoding would get right to the letter."""
+    """Return the share of new scenes for which greedy decoding would give exactly the right caption."""
     batch = make_batch(tokenizer, np.random.default_rng(time.time_ns()), 64, num_frames)
     logits, labels = answer_logits(model, batch)
     return ((logits.argmax(-1) == labels) | (labels == -100)).all(1).float().mean().item()
 
 
 def check_against_processor(processor: Qwen3VLProcessor) -> None:
-    """Raise unless the processor gives the same ids and pixels as this module does."""
+    """Raise SystemExit unless the processor gives the same ids and pixels as this module."""
     rng = np.random.default_rng(0)
     frames = world.draw_clip(world.random_scene(rng), 6, SIZE)
     indices, prompt = [0, 6, 12, 18, 24, 30], "Describe this video."
-    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
-    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    text = chat_prompt(processor, [{"type": "video"}, {"type": "text", "text": prompt}])
     metadata = {"fps": 24.0, "frames_indices": indices, "total_num_frames": 31, "duration": 31 / 24}
     reference = processor(
         text=[text],
@@ -159,31 +168,37 @@ def check_against_processor(processor: Qwen3VLProcessor) -> None:
 
 
 def speed_up(model: Qwen3VLForConditionalGeneration) -> None:
-    """Same mathematics, a third less time on a CPU.
+    """Replace modules by equivalent ones that take a third less time on a CPU.
 
-    Patches by one matrix product instead of a 3-D convolution, and plain attention, one call for all temporal groups:
-    they are equally long here, and the backward pass of the fused kernel is slow for them.
+    A matrix product replaces the 3-D convolution. Plain attention, one call for all temporal groups, which are equally
+    long here, replaces the fused kernel, whose backward pass is slow for them.
     """
     conv = model.model.visual.patch_embed.proj
-    model.model.visual.patch_embed.forward = lambda x: F.linear(x, conv.weight.flatten(1), conv.bias)
+    model.model.visual.patch_embed.forward = partial(_project_patches, conv)
     AttentionInterface.register("flash_equal_groups", _equal_groups_attention)  # the name asks for group lengths
-    model.config.vision_config._attn_implementation = "flash_equal_groups"
-    model.config.text_config._attn_implementation = "eager"
+    for config, attention in ((model.config.vision_config, "flash_equal_groups"), (model.config.text_config, "eager")):
+        assert isinstance(config, PreTrainedConfig)
+        config._attn_implementation = attention
+
+
+def _project_patches(conv: torch.nn.Conv3d, patches: Tensor) -> Tensor:
+    return F.linear(patches, conv.weight.flatten(1), conv.bias)
 
 
 def _equal_groups_attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: object, scaling: float, **kwargs: object
-) -> tuple[Tensor, None]:
-    """q, k, v (1, heads, groups * length, dim) -> (1, groups * length, heads, dim)."""
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: object,
+    scaling: float, max_length_q: int, **__: object,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attend within groups: q, k, v (1, heads, groups * length, dim) -> (1, groups * length, heads, dim)."""
     heads, dim = query.shape[1], query.shape[3]
-    q, k, v = (x[0].unflatten(1, (-1, int(kwargs["max_length_q"]))).transpose(0, 1) for x in (query, key, value))
+    q, k, v = (x[0].unflatten(1, (-1, int(max_length_q))).transpose(0, 1) for x in (query, key, value))
     attended = (q @ k.transpose(-1, -2) * scaling).softmax(-1) @ v  # (groups, heads, length, dim)
     return attended.transpose(1, 2).reshape(1, -1, heads, dim), None
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps of each stage, one after the other. The learning rate falls as a cosine over the last."""
+    """The steps of each stage. The learning rate falls as a cosine over the last stage."""
 
     stills: int
     short_clips: int
@@ -206,16 +221,12 @@ class Schedule:
 
 
 def train(out: Path, resume: Path | None, schedule: Schedule, batch_size: int, seed: int) -> None:
-    """Train by the schedule, from new weights or those in `resume`, saving to `out` on the way."""
-    corpus = [p.text for p in BUILTIN_PROMPTS] + [p for prompts in OTHER_PROMPTS.values() for p in prompts]
-    words = np.random.default_rng(0)  # whatever the seed, the tokenizer is the same, so that weights can be resumed
-    scenes = [world.random_scene(words) for _ in range(400)]
-    corpus = 20 * corpus + [world.caption(s, style) for s in scenes for style in world.STYLES]
-    corpus += ["user", "assistant", "<0.5 seconds>"] * 50
-    tokenizer = build.build_tokenizer(corpus)
+    """Train by the schedule, from new weights or those in `resume`, and save to `out` regularly."""
+    tokenizer = build.build_tokenizer(_corpus())
     processor = build.build_processor(tokenizer)
     check_against_processor(processor)
     model = build.build_model(tokenizer, seed=seed)
+    assert isinstance(model, Qwen3VLForConditionalGeneration)
     if resume:
         model.load_state_dict(Qwen3VLForConditionalGeneration.from_pretrained(resume, dtype=torch.float32).state_dict())
     speed_up(model)
@@ -227,26 +238,39 @@ def train(out: Path, resume: Path | None, schedule: Schedule, batch_size: int, s
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate(step)
         batch = make_batch(tokenizer, rng, batch_size, schedule.num_frames(step, rng))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, labels = answer_logits(model, batch)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        recent.append(loss.item())
+        recent.append(_train_step(model, optimizer, batch))
         if (step + 1) % 50 == 0:
             scores = {n: exact_match(model, tokenizer, n) for n in (1, 2, 8)}
-            log.info(
-                "step %d  %.0f s  loss %.4f  exact %s", step + 1, time.monotonic() - start, np.mean(recent), scores
-            )
+            seconds = time.monotonic() - start
+            log.info("step %d  %.0f s  loss %.4f  exact %s", step + 1, seconds, np.mean(recent), scores)
             recent.clear()
         if (step + 1) % 200 == 0 or step + 1 == schedule.total:
             save(model, processor, out)
 
 
+def _corpus() -> list[str]:
+    """Return the texts that the tokenizer is trained on; they do not depend on the seed, so weights can be resumed."""
+    prompts = [p.text for p in BUILTIN_PROMPTS] + [p for prompts in OTHER_PROMPTS.values() for p in prompts]
+    rng = np.random.default_rng(0)
+    scenes = [world.random_scene(rng) for _ in range(400)]
+    captions = [world.caption(scene, style) for scene in scenes for style in world.STYLES]
+    return 20 * prompts + captions + ["user", "assistant", "<0.5 seconds>"] * 50
+
+
+def _train_step(model: Qwen3VLForConditionalGeneration, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """Update the weights with one batch and return its loss."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, labels = answer_logits(model, batch)
+    loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
 def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, out: Path) -> None:
-    """Write float16 weights and everything else that `from_pretrained` wants."""
+    """Write float16 weights and everything else that `from_pretrained` needs."""
     model.save_pretrained(out, state_dict={k: v.half() for k, v in model.state_dict().items()})
     processor.save_pretrained(out)
 
@@ -255,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for the model")
     parser.add_argument("--resume", type=Path, help="start from the weights in this folder")
-    parser.add_argument("--stills", type=int, default=1000, help="steps with stills first")
+    parser.add_argument("--stills", type=int, default=1000, help="steps with images first")
     parser.add_argument("--short-clips", type=int, default=600, help="steps with clips of 2 and 4 frames after them")
     parser.add_argument("--clips", type=int, default=1200, help="steps with clips of all lengths at the end")
     parser.add_argument("--batch-size", type=int, default=64)

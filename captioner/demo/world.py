@@ -1,7 +1,7 @@
-"""The toy world that the demo model knows: one colored shape moving on a plain or patterned background.
+"""The toy world that the demo model knows: one colored shape that moves on a plain or patterned background.
 
-A `Scene` can be drawn at any size and time and put into words in three styles. Nothing here is random on its own:
-callers pass a generator, so a seed gives the same scenes everywhere.
+A `Scene` can be drawn at any size and time and captioned in three styles. All randomness comes from the caller's
+generator, so a seed gives the same scenes everywhere.
 """
 
 import math
@@ -21,7 +21,7 @@ COLORS = {
     "white": (245, 245, 245),
 }
 SHAPES = ("circle", "square", "triangle", "star", "ring")
-MOTIONS = {  # name -> words of a sentence, words of a short caption
+MOTIONS = {  # name -> (words in a sentence, words in a short caption)
     "left": ("moves to the left", "moving left"),
     "right": ("moves to the right", "moving right"),
     "up": ("moves up", "moving up"),
@@ -34,7 +34,7 @@ MOTIONS = {  # name -> words of a sentence, words of a short caption
 BACKGROUNDS = ("black", "gray", "navy", "striped", "checkered")
 STYLES = ("sentence", "short", "tags")
 
-PROMPT_STYLES = {  # built-in prompt -> the style in which the demo model answers it
+PROMPT_STYLES = {  # built-in prompt -> style of the demo model's answer
     "Detailed": "sentence",
     "Short": "short",
     "Wan": "sentence",
@@ -52,21 +52,21 @@ _SUPERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip or still. Lengths are fractions of the frame's side; x grows to the right, y downwards."""
+    """The content of one clip or image. Lengths are fractions of the frame's side; x grows rightward, y downward."""
 
     color: str
     shape: str
-    motion: str  # a key of MOTIONS, or "" for a still
+    motion: str  # a key of MOTIONS, or "" for an image
     background: str
     x: float  # center half-way through the clip
     y: float
     radius: float
-    travel: float  # distance covered, radius of the orbit x 2, or the share by which the radius changes
-    phase: float  # where an orbit begins, in turns; its sign gives the direction
+    travel: float  # distance covered, diameter of the orbit, or the share by which the radius changes
+    phase: float  # start of an orbit in turns; the sign gives the direction
 
 
 def random_scene(rng: np.random.Generator, still: bool = False) -> Scene:
-    """Draw every property on its own, such that the shape stays inside the frame all the time."""
+    """Choose every property at random, such that the shape stays inside the frame all the time."""
     motion = "" if still else str(rng.choice(list(MOTIONS)))
     radius = rng.uniform(0.14, 0.25)
     travel = rng.uniform(0.24, 0.44)
@@ -99,11 +99,11 @@ def _inside(rng: np.random.Generator, reach: float) -> float:
 
 
 def caption(scene: Scene, style: str) -> str:
-    """The one right caption of a scene in one of `STYLES`."""
+    """Return the only correct caption of a scene in one of `STYLES`."""
     background = f"{scene.background} background"
     if style == "tags":
-        motion = [MOTIONS[scene.motion][1]] if scene.motion else []
-        return ", ".join([scene.shape, scene.color, *motion, background])
+        tags = [MOTIONS[scene.motion][1]] if scene.motion else []
+        return ", ".join([scene.shape, scene.color, *tags, background])
     if style == "short":
         motion = f" {MOTIONS[scene.motion][1]}" if scene.motion else ""
         return f"{scene.color} {scene.shape}{motion}"
@@ -113,7 +113,7 @@ def caption(scene: Scene, style: str) -> str:
 
 
 def draw(scene: Scene, progress: float, size: int) -> np.ndarray:
-    """Draw the scene at `progress` (0 first frame, 1 last) -> uint8 (size, size, 3) RGB, edges smoothed."""
+    """Draw the scene at `progress` (0 = first frame, 1 = last) -> uint8 (size, size, 3) RGB with smooth edges."""
     frame = _background(scene.background, size).astype(np.float32)
     x, y, radius = _pose(scene, progress)
     left, top = math.floor((x - radius) * size) - 1, math.floor((y - radius) * size) - 1
@@ -127,11 +127,12 @@ def draw(scene: Scene, progress: float, size: int) -> np.ndarray:
 
 
 def draw_clip(scene: Scene, num_frames: int, size: int) -> np.ndarray:
-    """All frames of a clip, evenly spaced -> uint8 (num_frames, size, size, 3) RGB."""
+    """Draw all frames of a clip at equal intervals -> uint8 (num_frames, size, size, 3) RGB."""
     return np.stack([draw(scene, i / max(num_frames - 1, 1), size) for i in range(num_frames)])
 
 
 def _pose(scene: Scene, progress: float) -> tuple[float, float, float]:
+    """Return x, y and radius at `progress`."""
     shift = (progress - 0.5) * scene.travel
     if scene.motion in _DIRECTIONS:
         dx, dy = _DIRECTIONS[scene.motion]
@@ -157,7 +158,7 @@ def _background(name: str, size: int) -> np.ndarray:
 
 
 def _mask(shape: str, x: float, y: float, radius: float, side: int) -> np.ndarray:
-    """Coverage of each pixel by the shape, float32 (side, side) in 0..1."""
+    """Return how much of each pixel the shape covers, float32 (side, side) in 0..1."""
     k = _SUPERSAMPLING
     image = Image.new("L", (side * k, side * k))
     pen = ImageDraw.Draw(image)
@@ -172,7 +173,7 @@ def _mask(shape: str, x: float, y: float, radius: float, side: int) -> np.ndarra
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
-    """Corners on the unit circle, clockwise from the top."""
+    """Return the corners of a polygon about the origin, clockwise from the top."""
     if shape == "square":
         return [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]
     num_corners, radii = {"triangle": (3, (1,)), "star": (10, (1, 0.42))}[shape]

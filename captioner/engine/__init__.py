@@ -1,1 +1,1 @@
-"""The model on one device. Needs torch, transformers and numpy alone; no threads besides one lockstep, no media I/O."""
+"""The model on one device. This package needs only torch, transformers and numpy, and reads no media."""

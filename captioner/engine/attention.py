@@ -1,12 +1,12 @@
-"""Attention over packed requests: what the text tower and the vision tower call instead of transformers' own.
+"""Attention over packed requests, which the text tower and the vision tower call instead of transformers' functions.
 
-Both functions are registered under names of ours and chosen by setting `_attn_implementation` of the tower's config.
-The text tower's name is unknown to transformers' masks, so none is built; the vision tower's name holds "flash", so the
-tower hands over all frames in one call.
+Both functions are registered with transformers and selected by `_attn_implementation` in each tower's config.
+transformers builds no mask for the text tower, since it does not know the name. The vision tower passes all frames in
+one call, since its name contains "flash".
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,13 @@ VISION_ATTENTION = "captioner_flash_vision"
 
 @dataclass(frozen=True, eq=False)
 class TextStep:
-    """What one forward pass of the text tower needs to know: N tokens, the first of them prompts, the rest rows."""
+    """The inputs of one forward pass of the text tower over N tokens: whole prompts, then one token for each row."""
 
     cache: SlotCache
     backend: Backend
-    write: Tensor  # int64 (N,): where in the flattened slots each token's key and value go
+    write: Tensor  # int64 (N,): position of each token's key and value in the flattened slots
     prompts: Segments | None
-    rows: Any  # of plan_rows, or None
+    rows: Any  # from Backend.plan_rows, or None without rows
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -36,15 +36,26 @@ class TextStep:
 
 @dataclass(frozen=True, eq=False)
 class VisionStep:
+    """The inputs of one forward pass of the vision tower."""
+
     backend: Backend
     frames: Segments
 
 
+class TextAttentionLayer(Protocol):
+    """The attention module of one layer of the text tower."""
+
+    layer_idx: int
+
+
 def text_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
+    module: TextAttentionLayer, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
     text_step: TextStep, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """query (1, H, N, D), key and value (1, G, N, D) -> (1, N, H, D). Writes keys and values into the slots first."""
+    """Write keys and values into the slots, then attend.
+
+    query (1, H, N, D), key and value (1, G, N, D) -> (1, N, H, D).
+    """
     step = text_step
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]
@@ -62,7 +73,7 @@ def vision_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
     vision_step: VisionStep, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """query, key, value (1, H, P, D), P patches of many frames -> (1, P, H, D)."""
+    """Attend within each frame: query, key, value (1, H, P, D) for the P patches of all frames -> (1, P, H, D)."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     return vision_step.backend.packed(q, k, v, vision_step.frames, False, scaling)[None], None
 

@@ -1,4 +1,4 @@
-"""How attention over packed requests is computed: one `Backend` a device, chosen once by a numeric self-test."""
+"""Implementations of attention over packed requests; a numeric self-test selects one for each device."""
 
 import itertools
 import logging
@@ -20,44 +20,50 @@ TESTED_SLOT_TOKENS = 2304
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Requests (or frames) laid end to end, each of which attends to itself alone."""
+    """Requests or frames laid end to end, each of which attends only to itself."""
 
-    lengths: tuple[int, ...]  # on the host, so that no back end has to ask the device
-    bounds: Tensor  # int32 (len(lengths) + 1,) on the device: where each begins, and the end
+    lengths: tuple[int, ...]  # on the host, so that no back end has to wait for the device
+    bounds: Tensor  # int32 (len(lengths) + 1,) on the device: the start of each, and the end
 
     @classmethod
     def from_lengths(cls, lengths: list[int], device: torch.device) -> "Segments":
+        """Build segments of these lengths, with the bounds on `device`."""
         bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
         return cls(tuple(lengths), bounds.to(device, non_blocking=True))
 
     @property
     def longest(self) -> int:
+        """The length of the longest segment."""
         return max(self.lengths)
 
 
 class Backend(Protocol):
-    """How attention is computed. Shapes: N packed tokens, B rows, H query heads, G key heads, D head dimension."""
+    """An implementation of attention. Shapes: N packed tokens, B rows, H query heads, G key heads, D head dimension."""
 
     name: str
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
-        """q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
+        """Attend within each segment: q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
 
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
-        """What cached() needs that is the same for all layers.
+        """Return what cached() needs and all layers share; the caller does not look inside.
 
-        slots (B,) int64; used (B,) int64 valid tokens of each; host bounds: all slots < num_slots, used <= longest.
+        slots (B,) int64 and used (B,) int64, the valid tokens of each. All slots are < num_slots and all used <=
+        longest.
         """
 
     def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
-        """One new token a row against its slot. q (B, H, D), k and v one layer (slots, tokens, G, D) -> (B, H, D)."""
+        """Attend from one new token of each row to the row's slot.
+
+        q (B, H, D), k and v of one layer (slots, tokens, G, D) -> (B, H, D).
+        """
 
     def round_up(self, longest: int, limit: int) -> int:
-        """The bound to plan rows with where shapes must not change from step to step."""
+        """Return a `longest` for plan_rows() that changes rarely, for steps whose shapes must stay the same."""
 
 
 class SdpaBackend:
-    """torch's scaled_dot_product_attention, on every device and dtype. Keys and values are never repeated or moved."""
+    """torch's scaled_dot_product_attention, on every device and dtype, without copies of keys and values."""
 
     name = "SDPA"
 
@@ -65,12 +71,14 @@ class SdpaBackend:
         out, start = torch.empty_like(q), 0
         for length, run in itertools.groupby(segments.lengths):
             count = sum(1 for _ in run)
-            # Segments of one length are one batch, but for grouped heads, which need the batch dimension themselves.
+            # Segments of equal length form one batch, except with grouped heads, which need the batch dimension.
             batch = count if q.shape[1] == k.shape[1] else 1
             for _ in range(count // batch):
                 end = start + batch * length
-                parts = (x[start:end].view(batch, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
-                out[start:end] = _grouped(*parts, causal, scale).reshape(-1, *q.shape[1:])
+                queries, keys, values = (
+                    x[start:end].view(batch, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v)
+                )
+                out[start:end] = _grouped(queries, keys, values, causal, scale).reshape(-1, *q.shape[1:])
                 start = end
         return out
 
@@ -93,7 +101,7 @@ class SdpaBackend:
 
 
 def _grouped(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
-    """q (B, H, T, D), k and v (B, G, T, D) -> (B, T, H, D). With H > G only for B = 1."""
+    """Attend with grouped heads: q (B, H, T, D), k and v (B, G, T, D) -> (B, T, H, D). H > G requires B = 1."""
     num_tokens, heads = q.shape[2], q.shape[1]
     repeats = heads // k.shape[1]
     if repeats > 1:
@@ -109,7 +117,7 @@ VarlenKernel = Callable[..., Tensor]
 
 
 class VarlenBackend:
-    """torch's built-in FlashAttention for sequences of different length: one call a layer, straight from the slots."""
+    """torch's built-in FlashAttention for sequences of different lengths: one call a layer, directly on the slots."""
 
     def __init__(self, name: str, kernel: VarlenKernel) -> None:
         self.name, self._kernel = name, kernel
@@ -136,27 +144,29 @@ def _public_varlen(
     q: Tensor, k: Tensor, v: Tensor, bounds_q: Tensor, bounds_k: Tensor,
     longest_q: int, longest_k: int, used: Tensor | None, causal: bool, scale: float,
 ) -> Tensor:  # fmt: skip
-    """torch.nn.attention.varlen, where it knows `seqused_k` and grouped heads (2.14; not yet 2.10).
+    """Call torch.nn.attention.varlen, which supports `seqused_k` and grouped heads since torch 2.14 (not in 2.10).
 
-    On Hopper and Blackwell it hands the vision tower's frames to cuDNN, which makes a plan of 55 to 70 ms for each new
-    shape: hence it comes second.
+    It is the second choice: on Hopper and Blackwell it runs the vision tower's frames through cuDNN, which spends 55 to
+    70 ms on a plan for each new shape.
     """
     from torch.nn.attention.varlen import varlen_attn  # not in every supported torch
 
-    return varlen_attn(
+    out = varlen_attn(
         q, k, v, bounds_q, bounds_k, longest_q, longest_k,
         scale=scale,
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=q.shape[1] != k.shape[1],
-        **({} if used is None else {"seqused_k": used}),
+        seqused_k=used,
     )  # fmt: skip
+    assert isinstance(out, Tensor)  # a tuple only with return_aux
+    return out
 
 
 def _private_varlen(
     q: Tensor, k: Tensor, v: Tensor, bounds_q: Tensor, bounds_k: Tensor,
     longest_q: int, longest_k: int, used: Tensor | None, causal: bool, scale: float,
 ) -> Tensor:  # fmt: skip
-    """The operator under the public function: always FlashAttention, in all supported versions of torch."""
+    """Call the operator under the public function: always FlashAttention, in all supported versions of torch."""
     return torch.ops.aten._flash_attention_forward(
         q, k, v, bounds_q, bounds_k, longest_q, longest_k, 0.0, causal, False, scale=scale, seqused_k=used
     )[0]
@@ -165,7 +175,7 @@ def _private_varlen(
 def pick_backend(
     device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int, wanted: str = "auto"
 ) -> tuple[Backend, str]:
-    """The fastest back end that computes right here, and why not a faster one ("" when it is the fastest)."""
+    """Return the fastest back end that passes the self-test, and why a faster one was rejected ("" if none was)."""
     if wanted == "sdpa":
         return SdpaBackend(), "chosen in the settings"
     if device.type != "cuda":
@@ -185,37 +195,30 @@ def pick_backend(
 
 @torch.inference_mode()
 def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int) -> str:
-    """Compare a back end with plain float32 arithmetic; "" or what is wrong.
+    """Compare a back end with plain float32 arithmetic; return "" or what is wrong.
 
-    As in production: frames of a few hundred patches, values that are a view into a larger tensor, slots out of order
-    and long enough that a kernel splits them among its blocks.
+    The inputs resemble real ones: frames of a few hundred patches, values that are a view into a larger tensor, and
+    slots in any order, long enough that a kernel splits them among its blocks.
     """
     random = torch.Generator(device).manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random, device=device).to(dtype)
 
-    cache = SlotCache(1, 4, TESTED_SLOT_TOKENS, groups, dim, dtype, device)
-    cache.keys[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
-    cache.values[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
-    slots, used = (torch.tensor(x, device=device) for x in ([2, 0, 3], [5, TESTED_SLOT_TOKENS - 100, 333]))
     segments = Segments.from_lengths([7, 1, 240, 240, 130], device)
     num_tokens = sum(segments.lengths)
     q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
+    cache = SlotCache(1, 4, TESTED_SLOT_TOKENS, groups, dim, dtype, device)
+    cache.keys[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
+    cache.values[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
     try:
         for causal in (True, False):
             ours = backend.packed(q, k, v, segments, causal, dim**-0.5)
             if wrong := _compare(ours, reference_attention(q, k, v, segments.lengths, causal), dtype):
                 return f"packed: {wrong}"
-        plan = backend.plan_rows(cache, slots, used, 4, TESTED_SLOT_TOKENS)
-        ours = backend.cached(q[:3], cache.keys[0], cache.values[0], plan, dim**-0.5)
-        rows = []
-        for row, (slot, length) in enumerate(zip(slots.tolist(), used.tolist(), strict=True)):
-            keys, values = cache.keys[0][slot, :length], cache.values[0][slot, :length]
-            rows.append(reference_attention(q[row : row + 1], keys, values, (length,), False))
-        wrong = _compare(ours, torch.cat(rows), dtype)
+        wrong = _test_cached(backend, cache, q[:3], dtype)
         return f"cached: {wrong}" if wrong else ""
-    except Exception as error:  # a kernel that is missing may fail in any way
+    except Exception as error:  # a missing kernel may fail in any way
         return first_line(error, 160)
     finally:
         if device.type == "cuda":
@@ -223,8 +226,22 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
             torch.cuda.empty_cache()
 
 
+def _test_cached(backend: Backend, cache: SlotCache, q: Tensor, dtype: torch.dtype) -> str:
+    slots, used = (torch.tensor(x, device=q.device) for x in ([2, 0, 3], [5, TESTED_SLOT_TOKENS - 100, 333]))
+    plan = backend.plan_rows(cache, slots, used, 4, TESTED_SLOT_TOKENS)
+    ours = backend.cached(q, cache.keys[0], cache.values[0], plan, q.shape[-1] ** -0.5)
+    rows = []
+    for row, (slot, length) in enumerate(zip(slots.tolist(), used.tolist(), strict=True)):
+        keys, values = cache.keys[0][slot, :length], cache.values[0][slot, :length]
+        rows.append(reference_attention(q[row : row + 1], keys, values, (length,), False))
+    return _compare(ours, torch.cat(rows), dtype)
+
+
 def reference_attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], causal: bool) -> Tensor:
-    """Softmax(q k^T / sqrt(D)) v in float32, segment by segment; the last query sees the last key."""
+    """Return softmax(q k^T / sqrt(D)) v in float32, segment by segment; the last query sees the last key.
+
+    q (N, H, D), k and v (N, G, D) -> (N, H, D).
+    """
     out, start = [], 0
     for length in lengths:
         keys, values = (
@@ -241,7 +258,7 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...
 
 
 def _compare(ours: Tensor, reference: Tensor, dtype: torch.dtype) -> str:
-    """(N, H, D) each. The error is relative to each vector's length, since an average over many values is small."""
-    tolerance = 1e-4 if dtype == torch.float32 else 3e-2  # 16 bits round by 0.5 % and less
+    """Return "" or by how much (N, H, D) differs from the reference, relative to each vector's length."""
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2  # rounding to 16 bits costs up to 0.5 %
     error = ((ours.float() - reference).norm(dim=-1) / reference.norm(dim=-1)).max().item()
     return "" if error <= tolerance else f"differs by {error:.2g} of its length"

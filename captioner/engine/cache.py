@@ -1,4 +1,4 @@
-"""Keys and values of the running requests: one slot each, and how many slots the memory holds."""
+"""The key-value cache: one slot for each running request, as many slots as the memory holds."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from transformers import PretrainedConfig
 
 from captioner.system.resources import available_bytes
 
-SLOT_GRANULE = 256  # tokens; slots are multiples of it
+SLOT_GRANULE = 256  # slot lengths are multiples of this many tokens
 
 
 class SlotCache:
-    """Per layer one tensor of keys and one of values, (num_slots, slot_tokens, key heads, head dimension)."""
+    """One tensor of keys and one of values for each layer, (num_slots, slot_tokens, key heads, head dimension)."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class SlotCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """Filled with zeros: what is masked is still multiplied, and memory as it comes may hold NaN."""
+        """Fill the cache with zeros: masked values are still multiplied, and uninitialized memory may hold NaN."""
         shape = (num_slots, slot_tokens, num_heads, head_dim)
         self.num_slots, self.slot_tokens = num_slots, slot_tokens
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
@@ -33,24 +33,27 @@ class SlotCache:
     def for_model(
         cls, config: PretrainedConfig, num_slots: int, slot_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> "SlotCache":
+        """Allocate a cache for a text tower with this config."""
         heads, dim = config.num_key_value_heads, config.head_dim
         return cls(config.num_hidden_layers, num_slots, slot_tokens, heads, dim, dtype, device)
 
 
 def token_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
-    """Of keys and values in all layers: 144 KiB for Qwen3-VL 8B in bfloat16."""
+    """Return the bytes of one token's keys and values in all layers: 144 KiB for Qwen3-VL 8B in bfloat16."""
     return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
 
 
 @dataclass(frozen=True)
 class CachePlan:
+    """The size of a cache; num_slots 0 means that there is none."""
+
     num_slots: int
     slot_tokens: int
     bytes: int
 
 
 def plan_cache(free_bytes: float, bytes_per_token: int, max_tokens: int, max_slots: int) -> CachePlan:
-    """As many slots for requests of `max_tokens` as fit into `free_bytes`, at most `max_slots`; 0 when none fits."""
+    """Plan as many slots for requests of `max_tokens` as fit into `free_bytes`, at most `max_slots` and possibly 0."""
     slot_tokens = -(-max_tokens // SLOT_GRANULE) * SLOT_GRANULE
     slot_bytes = slot_tokens * bytes_per_token
     num_slots = max(0, min(max_slots, int(free_bytes // slot_bytes)))
@@ -58,7 +61,11 @@ def plan_cache(free_bytes: float, bytes_per_token: int, max_tokens: int, max_slo
 
 
 def free_bytes(device: torch.device) -> float:
-    """What a cache may take: free memory less a reserve for the work itself (5 %, 1.5 to 4 GB); on a CPU half of it."""
+    """Return the bytes that a cache may take.
+
+    On a GPU this is the free memory less a reserve for activations (5 % of the total, between 1.5 and 4 GB), on a CPU
+    half of the free memory.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free - min(max(total * 0.05, 1.5e9), 4e9)

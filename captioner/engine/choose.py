@@ -1,4 +1,4 @@
-"""Which core runs a model."""
+"""Choose the core that runs a model."""
 
 from transformers import PreTrainedModel
 
@@ -8,20 +8,20 @@ from captioner.engine.packed import why_unsupported
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 
-GENERATE_BATCH = 8
+STATIC_BATCH = 8
 PACKED_ATTENTION = ("auto", "sdpa")
 
 
 def choose_core(model: PreTrainedModel, spec: ModelSpec) -> Core:
-    """Continuous batching where the model can, else batches through `generate`; the report says which and why.
+    """Return a ContinuousCore if it supports the model, else a StaticCore; the report names it and the reason.
 
-    Raises ModelError when the memory left beside the model is too small for a single clip.
+    Raises ModelError if the free memory is too small for a single clip.
     """
     reason = why_unsupported(model)
     if not reason and spec.attention not in PACKED_ATTENTION:
         reason = f"attention is set to {spec.attention}"
     if reason:
-        return StaticCore(model, spec.batch_size or GENERATE_BATCH, spec.compile, reason, spec.sage_attention)
+        return StaticCore(model, spec.batch_size or STATIC_BATCH, spec.compile, reason, spec.sage_attention)
     options = ContinuousOptions(
         max_slots=spec.batch_size,
         max_tokens=spec.max_tokens,

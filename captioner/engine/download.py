@@ -1,16 +1,17 @@
-"""Find a model's files: a local folder, the Hub's cache, or a download with its progress in bytes. Needs no torch."""
+"""Find a model's files in a local folder or the Hub's cache, or download them. Needs no torch."""
 
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     DryRunError,
     GatedRepoError,
     HFValidationError,
-    HTTPError,  # of the HTTP library that the installed version uses; base of HfHubHTTPError
+    HTTPError,  # from the HTTP library of the installed version; base of HfHubHTTPError
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
@@ -22,18 +23,19 @@ log = logging.getLogger(__name__)
 
 WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
-OnBytes = Callable[[int, int], None]  # bytes so far, bytes in all
+OnBytes = Callable[[int, int], None]  # (bytes so far, total bytes)
 
 
 def find_model(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes = lambda done, total: None) -> Path:
-    """Return the folder with the model's files, downloading them first where needed.
+    """Return the folder with the model's files, after downloading them if needed.
 
-    Raises ModelError in one line: not found, gated, no network, no room.
+    on_bytes is called with the progress of a download. Raises ModelError with one line: not found, gated, no network,
+    disk full, ...
     """
     if Path(source).expanduser().is_dir():
         return Path(source).expanduser().resolve()
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise ModelError(f"no model folder at {source}; give a folder that holds config.json, or a Hub id owner/name")
+        raise ModelError(f"no model folder at {source}; give a folder with config.json, or a Hub id owner/name")
     try:
         return Path(_download(source, offline, cache, on_bytes))
     except GatedRepoError:
@@ -51,7 +53,7 @@ def find_model(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes
         ) from None
     except HTTPError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"the download of {source} failed: {reason}; start again to go on where it stopped") from None
+        raise ModelError(f"the download of {source} failed: {reason}; try again to resume it") from None
     except OSError as error:
         raise ModelError(f"cannot store {source}: {error.strerror or error}") from None
 
@@ -61,25 +63,26 @@ def _offline_environment() -> bool:
 
 
 def _download(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes) -> str:
-    options = {"cache_dir": cache, "allow_patterns": list(WANTED_FILES)}
+    wanted = list(WANTED_FILES)
     if offline:
-        return snapshot_download(source, local_files_only=True, **options)
+        return snapshot_download(source, local_files_only=True, cache_dir=cache, allow_patterns=wanted)
     try:
-        plan = snapshot_download(source, dry_run=True, **options)
-    except DryRunError:  # hides the cause; the call below either tells it or finds the files in the cache
+        plan = snapshot_download(source, dry_run=True, cache_dir=cache, allow_patterns=wanted)
+    except DryRunError:  # hides the cause; the call below raises it or finds the files in the cache
         plan = []
     total = sum(file.file_size or 0 for file in plan if file.will_download)
     if total:
         log.info("downloading %s, %.1f GB", source, total / 1e9)
         on_bytes(0, total)
-    return snapshot_download(source, tqdm_class=_reporter(total, on_bytes), **options)
+    reporter = _reporter(total, on_bytes)
+    return snapshot_download(source, tqdm_class=reporter, cache_dir=cache, allow_patterns=wanted)
 
 
 def _reporter(total: int, on_bytes: OnBytes) -> type[tqdm]:
-    """A tqdm class that draws nothing and passes on the bytes of the library's own byte counters."""
+    """Return a tqdm class that prints nothing and passes the bytes of the library's byte counters to on_bytes."""
 
     class Reporter(tqdm):
-        def __init__(self, *args: object, **kwargs: object) -> None:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._bytes, self._counts = 0, kwargs.get("unit") == "B"
             kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "disable": True})

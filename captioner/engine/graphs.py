@@ -1,4 +1,4 @@
-"""Decode steps without launch overhead: CUDA graphs, one for each number of rows, captured when first needed."""
+"""Decode steps without launch overhead: one CUDA graph for each number of rows, captured when first needed."""
 
 import functools
 import logging
@@ -20,7 +20,7 @@ Work = Callable[[], None]
 
 
 def bucket(num_slots: int, limit: int) -> int:
-    """How many rows a step over the first `num_slots` slots is padded to: 1, 2, 4, 8, 16, 24, 32, 48, 64, ..."""
+    """Return the rows that a step over the first `num_slots` slots is padded to: 1, 2, 4, 8, 16, 24, 32, 48, 64, ..."""
     if num_slots <= 8:
         size = 1 << (num_slots - 1).bit_length()
     else:
@@ -31,19 +31,19 @@ def bucket(num_slots: int, limit: int) -> int:
 
 @functools.cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for good: cuBLAS keeps a workspace for every stream it has seen, and graphs that share memory a stream."""
+    """Return one stream for each device, never released: cuBLAS keeps a workspace for every stream that it has seen."""
     return torch.cuda.Stream(device)
 
 
 class Capture:
-    """Turns work on one device into CUDA graphs, which share the memory of what they compute on the way."""
+    """Captures work on one device as CUDA graphs that share the memory of their intermediate results."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: tuple[int, int] | None = None
+        self._pool: torch.cuda._POOL_HANDLE | None = None
 
     def __call__(self, work: Work) -> Work:
-        """Run it twice to warm up, then capture it; returns what replays it. Raises whatever torch raises."""
+        """Run `work` twice to warm up, capture it, and return a function that replays it. Raises what torch raises."""
         side, current = _side_stream(self._device), torch.cuda.current_stream(self._device)
         side.wait_stream(current)
         with torch.cuda.stream(side):
@@ -52,30 +52,33 @@ class Capture:
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local: the decode threads go on pinning memory, which the default mode forbids to all threads.
+            # thread_local: decode threads keep pinning memory, which the default mode forbids in every thread.
             with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 work()
         finally:
-            torch.cuda.set_stream(current)  # torch leaves the side stream current when the capture's end fails
+            torch.cuda.set_stream(current)  # torch leaves the side stream current if ending the capture fails
         self._pool = graph.pool()
         return graph.replay
 
 
 @dataclass(eq=False)
 class _Fixed:
-    """A decode step of one shape: row i is slot i, and slots that are idle compute something that nobody reads."""
+    """A decode step of one shape: row i is slot i; the results of idle slots are ignored."""
 
     rows: Tensor  # int64 (4, num_slots) on the device
     replay: Work | None = None
 
 
 class DecodeSteps:
-    """Runs decode steps, through graphs where they work. What an idle slot writes is overwritten when it is taken."""
+    """Runs decode steps, through graphs where they work.
+
+    Idle slots write too; a new request overwrites that when it takes the slot.
+    """
 
     def __init__(self, model: PackedModel, cache: SlotCache, graphs: bool, compile_step: bool) -> None:
         self._model, self._cache = model, cache
         self._fixed: dict[tuple[int, int], _Fixed] = {}
-        self._logits: Tensor | None = None  # (slots, V), what the last step computed: the graphs' one output
+        self._logits: Tensor | None = None  # (slots, V), results of the last step: the output of every graph
         self._decode: Decode = model.decode
         self.capture: Callable[[Work], Work] = Capture(model.device)
         on_cuda = model.device.type == "cuda"
@@ -89,26 +92,28 @@ class DecodeSteps:
             self.compiling = "not active: needs an NVIDIA GPU and CUDA graphs"
             return
         self.compiling = "decode steps"
-        torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)  # one for each shape
+        # Each shape is compiled once.
+        torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
         self._decode = torch.compile(self._model.decode, dynamic=False, fullgraph=True)
 
     def run(self, rows: Tensor, longest: int) -> Tensor:
-        """rows int64 (4, B) on the host, by rising slot -> logits (B, V). longest: most tokens of any, the new one too.
+        """Run one decode step: rows int64 (4, B) on the host, sorted by slot -> logits (B, V).
 
-        Raises what the model raises; never because of a graph.
+        longest is the largest number of tokens in a slot, including the new one. Raises what the model raises; a graph
+        that fails is replaced by an eager step.
         """
         num_slots = int(rows[2, -1]) + 1
         if not self.why_no_graphs:
             try:
                 return self._run_fixed(rows, num_slots, longest)
-            except Exception as error:  # capture and compilation fail in many ways; the eager step needs neither
+            except Exception as error:  # capture and compilation fail in many ways
                 self._give_up(error)
         return self._model.decode(rows.to(self._model.device), self._cache, num_slots, longest)
 
     def warm_up(self) -> None:
-        """Capture the smallest step now, so that the report can say what works. Only while all slots are idle.
+        """Capture the smallest step, so that the report can say if graphs work. All slots must be idle.
 
-        Raises torch.OutOfMemoryError when the cache has left no room even for that.
+        Raises torch.OutOfMemoryError if the cache leaves no room for it.
         """
         if not self.why_no_graphs:
             try:
@@ -119,11 +124,11 @@ class DecodeSteps:
                 self._give_up(error)
 
     def run_fixed_eagerly(self, rows: Tensor, longest: int) -> Tensor:
-        """What a graph would compute, launched kernel by kernel: for tests without a GPU."""
-        fixed, key = self._filled(rows, int(rows[2, -1]) + 1, longest)
+        """Compute the same as a graph, kernel by kernel, for tests without a GPU."""
+        fixed, key = self._fill(rows, int(rows[2, -1]) + 1, longest)
         return self._decode(fixed.rows, self._cache, *key)[rows[2].to(self._model.device)]
 
-    def _filled(self, rows: Tensor, num_slots: int, longest: int) -> tuple[_Fixed, tuple[int, int]]:
+    def _fill(self, rows: Tensor, num_slots: int, longest: int) -> tuple[_Fixed, tuple[int, int]]:
         size = bucket(num_slots, self._cache.num_slots)
         key = size, self._model.backend.round_up(longest, self._cache.slot_tokens)
         if key not in self._fixed:
@@ -135,26 +140,32 @@ class DecodeSteps:
         return self._fixed[key], key
 
     def _run_fixed(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
-        fixed, key = self._filled(rows, num_slots, longest)
+        fixed, key = self._fill(rows, num_slots, longest)
         if self._logits is None:
             shape = (self._cache.num_slots, self._model.config.vocab_size)
             self._logits = torch.empty(shape, dtype=self._model.dtype, device=self._model.device)
+        logits = self._logits
         if fixed.replay is None:
-            fixed.replay = self.capture(lambda: self._compute(fixed, key))
+            fixed.replay = self.capture(lambda: self._compute(fixed, key, logits))
         fixed.replay()
-        return self._logits[rows[2].to(self._model.device)]
+        return logits[rows[2].to(self._model.device)]
 
-    def _compute(self, fixed: _Fixed, key: tuple[int, int]) -> None:
-        """As often as one likes: the buffers hold the step to come, so it writes nothing that is not written again."""
-        self._logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key))
+    def _compute(self, fixed: _Fixed, key: tuple[int, int], logits: Tensor) -> None:
+        """Compute the logits of the step in the buffer. It is safe to run repeatedly: it writes the same values."""
+        logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key))
+
+    def report_rows(self) -> tuple[tuple[str, str], ...]:
+        """Return the rows of the capability report about graphs and compilation."""
+        graphs = f"not active: {self.why_no_graphs}" if self.why_no_graphs else "active"
+        return ("CUDA graphs", graphs), ("compile", self.compiling)
 
     def _give_up(self, error: Exception) -> None:
         reason = first_line(error, 160)
         self._fixed.clear()
         if self.compiling == "decode steps":
-            log.warning("the compiled decode step failed, going on without compiling: %s", reason)
+            log.warning("the compiled decode step failed; continuing without compilation: %s", reason)
             self.compiling = f"not active: {reason}"
             self._decode = self._model.decode
             return
-        log.warning("CUDA graphs failed, going on without: %s", reason)
+        log.warning("CUDA graphs failed; continuing without them: %s", reason)
         self.why_no_graphs = reason

@@ -1,8 +1,9 @@
-"""Load a model straight onto its device, say what it runs with, and let go of it again."""
+"""Load a model onto its device, report how it runs, and release it."""
 
 import gc
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,29 +23,30 @@ from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
 
-MEMORY_RESERVE = 1.15  # of the weights: buffers, a first batch and the allocator's own needs
+MEMORY_RESERVE = 1.15  # times the weights: also room for buffers, a first batch and the allocator
 
 
 @dataclass
 class LoadedModel:
-    """A model in evaluation mode with its processor. `close()` gives its memory back.
+    """A model in evaluation mode with its processor.
 
-    The report says what the model is; how it runs is for the core that runs it to add.
+    The report describes the model; the core that runs it adds how.
     """
 
-    model: PreTrainedModel | None
+    model: PreTrainedModel
     processor: ProcessorMixin
     report: CapabilityReport
 
     def close(self) -> None:
-        self.model = None
+        """Drop the model and free its memory; nothing may use it afterwards."""
+        del self.model
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def load(folder: Path, spec: ModelSpec) -> LoadedModel:
-    """Load the model in `folder` as `spec` says. Raises ModelError in one line."""
+    """Load the model in `folder` with the options of `spec`. Raises ModelError with one line."""
     started = time.monotonic()
     device = pick_device(spec.device)
     use_device(device)
@@ -76,7 +78,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the first CUDA device, else Apple's GPU, else the CPU. Raises ModelError for one that is not there."""
+    """Return the device; "auto" is the first CUDA device, else Apple's GPU, else the CPU. Raises ModelError."""
     if name == "auto":
         kind = "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(kind)
@@ -97,19 +99,19 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 where the GPU computes in it, float16 on other GPUs, float32 on a CPU."""
+    """Return the dtype; "auto" is bfloat16 if the GPU supports it, float16 on other GPUs, float32 on a CPU."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
         return torch.float32
     if device.type == "cuda":
-        with torch.cuda.device(device):  # it asks the current one
+        with torch.cuda.device(device):  # the check is about the current device
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16
 
 
 def _quantize(spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrainedConfig) -> tuple[int, dict]:
-    """(how many weights will be quantised, what to tell from_pretrained of it). Raises ModelError."""
+    """Return the number of weights that will be quantized and the options of from_pretrained. Raises ModelError."""
     if spec.quantization == "none":
         return 0, {}
     plan = plan_quantization(config)
@@ -119,13 +121,13 @@ def _quantize(spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrain
 def check_memory(
     folder: Path, dtype: torch.dtype, device: torch.device, num_quantized: int = 0, quantized_bytes: float = 0.0
 ) -> int:
-    """Bytes that the weights will take: `num_quantized` of them `quantized_bytes` each, all others as `dtype` says.
+    """Return the bytes that the weights need: `num_quantized` of them `quantized_bytes` each, the others as `dtype`.
 
-    Raises ModelError when the device has not that much free.
+    Raises ModelError if the device has less free memory.
     """
     files = list(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(f"{folder} holds no *.safetensors weights")
+        raise ModelError(f"{folder} contains no *.safetensors weights")
     num_plain = sum(_num_weights(file) for file in files) - num_quantized
     needed = round(num_plain * dtype.itemsize + num_quantized * quantized_bytes)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
@@ -135,7 +137,7 @@ def check_memory(
 
 
 def _num_weights(file: Path) -> int:
-    """Count the numbers in a safetensors file from its header alone."""
+    """Count the numbers in a safetensors file, reading only its header."""
     try:
         with open(file, "rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
@@ -144,10 +146,7 @@ def _num_weights(file: Path) -> int:
     total = 0
     for name, tensor in header.items():
         if name != "__metadata__":
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
+            total += math.prod(tensor["shape"])
     return total
 
 
@@ -161,12 +160,12 @@ def _too_little_memory(folder: Path, device: torch.device, needed: int, free: in
 
 def _read_config(folder: Path) -> transformers.PreTrainedConfig:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no config.json, so it is not a model folder")
+        raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
-            raise ModelError(f"{folder.name} wants to run code from its own files, which is not allowed here") from None
+            raise ModelError(f"{folder.name} needs to run code from its own files, which is not allowed") from None
         raise ModelError(f"cannot read {folder / 'config.json'}: {_first_line(error)}") from None
 
 
@@ -177,9 +176,9 @@ def _pick_attention(name: str, device: torch.device) -> str:
 
 
 class PatchProjection(nn.Linear):
-    """A 3-D convolution whose stride is its kernel, as one matrix product: the same sum, 7 times less time on a CPU.
+    """A 3-D convolution whose stride equals its kernel, as one matrix product: 7 times faster on a CPU.
 
-    transformers has this as `fusion_config`, but up to 5.17 it can be used for one load a process only.
+    transformers calls this `fusion_config`, but up to 5.17 it works for only one load in each process.
     """
 
     def __init__(self, conv: nn.Conv3d) -> None:
@@ -187,10 +186,10 @@ class PatchProjection(nn.Linear):
         super().__init__(weight.shape[1], weight.shape[0], conv.bias is not None, weight.device, weight.dtype)
         self.weight = nn.Parameter(weight, requires_grad=False)
         if conv.bias is not None:
-            self.bias = conv.bias
+            self.bias = nn.Parameter(conv.bias, requires_grad=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(N, in, frames, height, width), each one patch -> (N, out)."""
+        """Project patches: (N, in, frames, height, width) -> (N, out)."""
         return super().forward(patches.flatten(1))
 
 

@@ -1,6 +1,7 @@
-"""Qwen3-VL's own modules, unmodified, run over many requests packed into one sequence.
+"""Run Qwen3-VL's unmodified modules over many requests packed into one sequence.
 
-The one place that knows how transformers' Qwen3-VL is put together (5.17 to 5.24 are alike in all that is used).
+Only this module depends on the structure of Qwen3-VL in transformers; 5.17 to 5.24 are the same in everything used
+here.
 """
 
 import itertools
@@ -22,7 +23,7 @@ GRIDS = ("image_grid_thw", "video_grid_thw")
 
 
 def why_unsupported(model: PreTrainedModel) -> str:
-    """Why this model cannot run packed, or "". What counts is a text tower of plain causal attention layers."""
+    """Return why this model cannot run packed, or "". Its text tower must consist of plain causal attention layers."""
     config = model.config
     if config.model_type not in MODEL_TYPES:
         return f"{config.model_type} is not one of {', '.join(MODEL_TYPES)}"
@@ -33,7 +34,7 @@ def why_unsupported(model: PreTrainedModel) -> str:
 
 
 class PackedModel:
-    """Sets the towers' attention to ours until release(); `generate` on the same model would fail meanwhile."""
+    """Replaces the attention of both towers until release(); `generate` on the same model fails until then."""
 
     def __init__(self, model: PreTrainedModel, attention: str = "auto", sage: bool = False) -> None:
         self.device, self.dtype = model.device, model.dtype
@@ -47,20 +48,32 @@ class PackedModel:
         self.sage_note = "off"
         if sage:
             self.backend, self.sage_note = with_sage(self.backend, self.device, self.dtype, *shape)
-        shape = (vision.num_heads, vision.num_heads, vision.hidden_size // vision.num_heads)
-        self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *shape, attention)
+        vision_shape = (vision.num_heads, vision.num_heads, vision.hidden_size // vision.num_heads)
+        self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *vision_shape, attention)
         self.config._attn_implementation = TEXT_ATTENTION
         self._vision_config._attn_implementation = VISION_ATTENTION
 
     def release(self) -> None:
-        """Give the model back as it was."""
+        """Restore the attention that the model had before."""
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
 
-    def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What can be worked out on the CPU beforehand, by any thread.
+    def report_rows(self) -> tuple[tuple[str, str], ...]:
+        """Return the rows of the capability report about attention."""
 
-        positions int64 (3, L) and offset int64 (): of the prompt, and what to add to a token's number for later ones.
-        grid int64 (n, 3), patch_positions, taps, weights: of the patches, for the vision tower.
+        def describe(name: str, note: str) -> str:
+            return f"{name} ({note})" if note else name
+
+        return (
+            ("attention", describe(self.backend.name, self.backend_note)),
+            ("vision attention", describe(self.vision_backend.name, self.vision_note)),
+            ("SageAttention", self.sage_note),
+        )
+
+    def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute on the CPU, in any thread, what the towers need besides the processor's tensors.
+
+        positions int64 (3, L) of the prompt; offset int64 (), which added to a later token's index gives its position;
+        grid int64 (n, 3), patch_positions, taps and weights for the vision tower.
         """
         positions, offset = self._core.get_rope_index(
             inputs["input_ids"], inputs["mm_token_type_ids"], **{name: inputs[name] for name in GRIDS if name in inputs}
@@ -84,13 +97,14 @@ class PackedModel:
         }
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """int64 (N,) -> (1, N, hidden)."""
+        """Embed tokens: int64 (N,) -> (1, N, hidden)."""
         return self._core.language_model.embed_tokens(tokens)[None]
 
     def encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
-        """The vision tower over all frames of all requests at once.
+        """Run the vision tower over all frames of all requests at once.
 
-        Returns one embedding a visual token (V, hidden), and the same for each of the first text layers (DeepStack).
+        Returns an embedding for each visual token (V, hidden), and the same for each of the first text layers
+        (DeepStack).
         """
         patches = []
         for request in requests:
@@ -101,21 +115,21 @@ class PackedModel:
         lengths = [height * width for time, height, width in grid.tolist() for _ in range(time)]
         frames = Segments.from_lengths(lengths, self.device)
 
-        def joined(name: str) -> Tensor:
+        def join(name: str) -> Tensor:
             return torch.cat([request.layout[name] for request in requests]).to(self.device, non_blocking=True)
 
-        seen = self._core.visual(
+        encoded = self._core.visual(
             torch.cat(patches),
             grid_thw=grid,
             cu_seqlens=frames.bounds,
             max_seqlen=frames.longest,
-            position_ids=joined("patch_positions"),
-            interp_indices=joined("taps"),
-            interp_weights=joined("weights"),
+            position_ids=join("patch_positions"),
+            interp_indices=join("taps"),
+            interp_weights=join("weights"),
             vision_step=VisionStep(self.vision_backend, frames),
             return_dict=True,
         )
-        return seen.pooler_output, seen.deepstack_features
+        return encoded.pooler_output, encoded.deepstack_features
 
     def run_text(
         self,
@@ -125,7 +139,7 @@ class PackedModel:
         visual_mask: Tensor | None = None,
         deepstack: list[Tensor] | None = None,
     ) -> Tensor:
-        """The text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
+        """Run the text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
         return self._core.language_model(
             inputs_embeds=embeds,
             position_ids=positions[:, None],
@@ -137,14 +151,15 @@ class PackedModel:
         ).last_hidden_state[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(B, hidden) -> (B, V)."""
+        """Apply the last layer: (B, hidden) -> (B, V)."""
         return self._head(hidden)
 
     def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
-        """One more token of each row. rows int64 (4, B): token, position, slot, tokens in the slot -> logits (B, V).
+        """Run one more token of each row and return logits (B, V).
 
-        Asks the device nothing and has no shape that depends on values, so that it can be captured in a graph.
-        num_slots and longest bound the slots and lengths (with the new token).
+        rows int64 (4, B): token, position, slot, tokens in the slot. num_slots and longest are upper bounds of the
+        slots and of the lengths with the new token. A graph can capture this: it never waits for the device and no
+        shape depends on values.
         """
         tokens, positions, slots, lengths = rows.unbind()
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
@@ -152,26 +167,23 @@ class PackedModel:
         return self.logits(self.run_text(self.embed(tokens), positions.expand(3, -1), step))
 
     def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
-        """Whole prompts of `new` into `slots`, and one more token of each row, in one pass.
+        """Run the whole prompts of `new` into `slots` and one more token of each row, in one pass.
 
-        rows int64 (4, B) on the host, B may be 0, as in decode(). Returns logits (len(new) + B, V).
+        rows int64 (4, B) is as in decode() but on the host, and B may be 0. Returns logits (len(new) + B, V).
         """
         lengths = [request.num_prompt_tokens for request in new]
         ends = list(itertools.accumulate(lengths))
         tokens = torch.cat([*(request.inputs["input_ids"][0] for request in new), rows[0]])
         positions = torch.cat([*(request.layout["positions"] for request in new), rows[1].expand(3, -1)], 1)
         starts = [slot * cache.slot_tokens for slot in slots]
-        write = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        write = torch.cat([*write, rows[2] * cache.slot_tokens + rows[3]])
+        prompts = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        write = torch.cat([*prompts, rows[2] * cache.slot_tokens + rows[3]])
         last = torch.tensor([end - 1 for end in ends] + list(range(ends[-1], len(tokens))))
-        seen = torch.cat(
-            [
-                *(request.inputs["mm_token_type_ids"][0] > 0 for request in new),
-                torch.zeros_like(rows[0], dtype=torch.bool),
-            ]
-        )
+        no_visual = torch.zeros_like(rows[0], dtype=torch.bool)
+        visual_mask = torch.cat([*(request.inputs["mm_token_type_ids"][0] > 0 for request in new), no_visual])
+        places = visual_mask.nonzero()[:, 0]
         tokens, positions, write, last, places, on_device = (
-            x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, seen.nonzero()[:, 0], rows)
+            x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, places, rows)
         )
         visual, deepstack = self.encode_vision(new)
         embeds = self.embed(tokens)
@@ -181,5 +193,5 @@ class PackedModel:
             num_slots = int(rows[2].max()) + 1
             plan = self.backend.plan_rows(cache, on_device[2], on_device[3] + 1, num_slots, longest)
         step = TextStep(cache, self.backend, write, Segments.from_lengths(lengths, self.device), plan)
-        hidden = self.run_text(embeds, positions, step, seen[None].to(self.device), deepstack)
+        hidden = self.run_text(embeds, positions, step, visual_mask[None].to(self.device), deepstack)
         return self.logits(hidden[last])

@@ -1,10 +1,11 @@
-"""Frames and a prompt -> the tensors a model wants, on the CPU. Runs in the decode threads."""
+"""Turn frames and a prompt into a model's input tensors, on the CPU and in the decode threads."""
 
 import copy
 import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -18,39 +19,41 @@ PIXELS = ("pixel_values", "pixel_values_videos")
 
 @dataclass(frozen=True)
 class PixelScale:
-    """What the processor does to a colour value: (x - mean) / std, one mean and std a channel, in units of 0..255."""
+    """The processor's scaling of colors: (x - mean) / std, with a mean and std for each channel in units of 0..255."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def apply(self, patches: Tensor) -> Tensor:
-        """uint8 (P, channels * patch) -> float32 of the same shape, bitwise what the processor would have returned."""
+        """Scale uint8 (P, channels * patch) to float32 of the same shape, bitwise equal to the processor's result."""
         mean, std = (torch.tensor(x, device=patches.device)[:, None] for x in (self.mean, self.std))
         return patches.float().unflatten(1, (len(self.mean), -1)).sub_(mean).div_(std).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One request, ready for the device. Every tensor has a leading batch dimension of 1 or counts patches."""
+    """One request, ready for the device. The first dimension of every tensor is a batch of 1, or the patches."""
 
     id: int
-    inputs: dict[str, Tensor]  # what the processor returned, input_ids (1, L) among them
+    inputs: dict[str, Tensor]  # the processor's output, including input_ids (1, L)
     options: GenerationOptions
-    layout: dict[str, Tensor] = field(default_factory=dict)  # what an engine has its own threads work out beforehand
+    layout: dict[str, Tensor] = field(default_factory=dict)  # the result of Core.layout
     scale: PixelScale | None = None  # None: the pixels are float32 already
 
     @property
     def num_prompt_tokens(self) -> int:
+        """The length of the prompt, visual tokens included."""
         return self.inputs["input_ids"].shape[1]
 
     @property
     def num_bytes(self) -> int:
+        """The memory that all tensors take."""
         return sum(t.nbytes for t in (*self.inputs.values(), *self.layout.values()))
 
     def pinned(self) -> "Prepared":
-        """Its pixels in page-locked memory, from where a GPU copies without stopping anyone.
+        """Return a copy with its pixels in page-locked memory, so that the copy to a GPU is asynchronous.
 
-        All else is joined with that of other requests before it is copied.
+        The other tensors are joined with those of other requests before they are copied.
         """
         inputs = {name: value.pin_memory() if name in PIXELS else value for name, value in self.inputs.items()}
         return replace(self, inputs=inputs)
@@ -62,7 +65,7 @@ Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 class Preparer:
     """Calls the model's own processor. Safe to use from several threads: each gets a copy of the processor.
 
-    With an engine's `layout`, pixels stay uint8, a quarter of the bytes to keep and copy, and are scaled on the device.
+    With a core's `layout`, pixels stay uint8, a quarter of the bytes to keep and copy, and are scaled on the device.
     """
 
     def __init__(self, processor: ProcessorMixin, layout: Layout | None = None, pin: bool = False) -> None:
@@ -72,19 +75,18 @@ class Preparer:
         self._video_options = video_options(processor)
 
     def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> Prepared:
-        """Clips go in as one video with their true times, a single frame as an image. Raises ModelError."""
+        """Prepare a clip as one video with its true times, or a single frame as an image. Raises ModelError."""
         processor = self._own_processor()
         as_images = len(frames.pixels) == 1 or self._video_options is None
         if as_images:
             parts = [{"type": "image"}] * len(frames.pixels)
-            media = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
+            media: dict[str, Any] = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
         else:
             parts, media = [{"type": "video"}], self._video(frames)
         if self._layout:
             media |= {"do_rescale": False, "do_normalize": False}
-        chat = [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]
         try:
-            text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            text = chat_prompt(processor, [*parts, {"type": "text", "text": prompt}])
             inputs = processor(text=[text], return_tensors="pt", **media)
         except (ValueError, TypeError, IndexError) as error:
             raise ModelError(f"the model's processor refused the frames: {str(error).splitlines()[0]}") from error
@@ -95,7 +97,7 @@ class Preparer:
         prepared = Prepared(request_id, tensors, options, self._layout(tensors), scale)
         return prepared.pinned() if self._pin else prepared
 
-    def _video(self, frames: Frames) -> dict:
+    def _video(self, frames: Frames) -> dict[str, Any]:
         fps, ticks = frames.clock
         metadata = {
             "fps": fps,
@@ -104,7 +106,7 @@ class Preparer:
             "duration": (ticks[-1] + 1) / fps,
         }
         pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)  # (T, 3, H, W)
-        return {"videos": [[pixels]], "video_metadata": [metadata], **self._video_options}
+        return {"videos": [[pixels]], "video_metadata": [metadata], **(self._video_options or {})}
 
     def _own_processor(self) -> ProcessorMixin:
         # A fast tokenizer raises "Already borrowed" when two threads use one object.
@@ -114,18 +116,33 @@ class Preparer:
         return self._local.processor
 
 
-def _pixel_scale(processor: object) -> PixelScale:
-    """Rescaling and normalising in one step, as the installed processors fuse them, in float32."""
+def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
+    """Return the chat template's text for one message of the user with these parts, up to the start of the answer."""
+    chat = [{"role": "user", "content": parts}]
+    # transformers' annotation has no messages with parts
+    return processor.apply_chat_template(cast(list[dict[str, str]], chat), tokenize=False, add_generation_prompt=True)
+
+
+class _PixelProcessor(Protocol):
+    """The attributes of an image or video processor that determine how it scales colors."""
+
+    rescale_factor: float
+    image_mean: list[float]
+    image_std: list[float]
+
+
+def _pixel_scale(processor: _PixelProcessor) -> PixelScale:
+    """Combine rescaling and normalization in float32, as the installed processors do."""
     mean, std = (
         torch.tensor(x) * (1.0 / processor.rescale_factor) for x in (processor.image_mean, processor.image_std)
     )
     return PixelScale(tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def video_options(processor: ProcessorMixin) -> dict | None:
-    """Keywords for a video whose frames are already chosen, or None for a processor that takes only images.
+def video_options(processor: ProcessorMixin) -> dict[str, bool] | None:
+    """Return the keywords for a video whose frames are already sampled, or None if the processor takes only images.
 
-    `cap_pixels_per_frame` came late to Qwen3-VL and changes its default in between, so it is passed where it is known.
+    `cap_pixels_per_frame` is passed if the processor knows it, since its default differs between releases.
     """
     video_processor = getattr(processor, "video_processor", None)
     if video_processor is None:
@@ -135,7 +152,7 @@ def video_options(processor: ProcessorMixin) -> dict | None:
 
 
 def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
-    """Left-pad what runs along the prompt to (B, L_max); lay pixels and grids of all requests end to end."""
+    """Left-pad the tensors of prompt length to (B, L_max); concatenate pixels and grids of all requests."""
     longest = max(p.num_prompt_tokens for p in batch)
     merged = {}
     for name in batch[0].inputs:
@@ -148,10 +165,10 @@ def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
 
 
 def can_share_batch(a: Prepared, b: Prepared) -> bool:
-    """Whether `collate` can put the two into one batch.
+    """Return True if `collate` can put both requests into one batch.
 
-    Stills and clips may share one where the model keeps them in separate tensors, as Qwen's do only when every
-    request has the same kind: a missing tensor cannot be padded, so the names must agree.
+    Both must have the same tensors, since a missing one cannot be padded: an image and a clip of Qwen's never share a
+    batch.
     """
     if a.inputs.keys() != b.inputs.keys():
         return False

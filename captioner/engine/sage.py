@@ -1,4 +1,4 @@
-"""SageAttention, where it is installed, computes right, and pays: int8 attention over long prompts."""
+"""SageAttention: int8 attention over long prompts, used if it is installed and passes a test."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from captioner.engine.attention_backends import Backend, Segments, reference_attention
 from captioner.engine.core import first_line
 
-SAGE_MIN_TOKENS = 1024  # below, quantising costs more than the int8 product saves
+SAGE_MIN_TOKENS = 1024  # for shorter prompts, quantizing costs more than the int8 product saves
 SAGE_HEAD_DIMS = (64, 96, 128)
 
 
 class SageBackend:
-    """SageAttention for long prompts, the given back end for all else.
+    """SageAttention (https://arxiv.org/abs/2410.02367) for long prompts, the given back end for everything else.
 
-    Its kernel subtracts the keys' mean IN PLACE, which would spoil the cache: it gets a copy that is centred already.
-    Sage: https://arxiv.org/abs/2410.02367; centring changes no softmax, since it shifts a row's scores alike.
+    Its kernel subtracts the mean of the keys IN PLACE, which would damage the cache, so it gets a centered copy.
+    Centering changes no softmax, since it shifts all scores of a row equally.
     """
 
     def __init__(self, base: Backend, kernel: Callable[..., Tensor]) -> None:
@@ -38,7 +38,7 @@ class SageBackend:
         return out
 
     def _long(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        """q (T, H, D), k and v (T, G, D) -> (T, H, D), causal."""
+        """Attend causally with SageAttention: q (T, H, D), k and v (T, G, D) -> (T, H, D)."""
         k = k - k.mean(0, keepdim=True)
         q, k, v = (x.transpose(0, 1)[None].contiguous() for x in (q, k, v))
         out = self._kernel(q, k, v, tensor_layout="HND", is_causal=True, sm_scale=scale, smooth_k=False)
@@ -48,14 +48,14 @@ class SageBackend:
 def with_sage(
     base: Backend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int
 ) -> tuple[Backend, str]:
-    """(back end, "active ..." or why SageAttention is not)."""
+    """Return a back end that uses SageAttention if possible, and "active ..." or why it is not active."""
     if device.type != "cuda":
         return base, "not active: needs an NVIDIA GPU"
     if dim not in SAGE_HEAD_DIMS:
         return base, f"not active: the model's head dimension {dim} is not one of {SAGE_HEAD_DIMS}"
     try:
         from sageattention import sageattn  # optional; imports Triton
-    except Exception as error:  # whatever a broken installation raises
+    except Exception as error:  # a broken installation may raise anything
         return base, f"not active: {first_line(error, 160)}"
     backend = SageBackend(base, sageattn)
     wrong = _test_sage(backend, device, dtype, heads, groups, dim)
@@ -68,7 +68,7 @@ def with_sage(
 def _test_sage(
     backend: SageBackend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int
 ) -> str:
-    """Relative error of one long segment, and that its input is left as it was; "" or what is wrong."""
+    """Check the relative error of one long segment and that the input is unchanged; return "" or what is wrong."""
     random = torch.Generator().manual_seed(0)
     q, k, v = (
         torch.randn(SAGE_MIN_TOKENS, h, dim, generator=random).to(device, dtype) for h in (heads, groups, groups)
@@ -79,7 +79,7 @@ def _test_sage(
     except Exception as error:
         return first_line(error, 160)
     reference = reference_attention(q, k, v, (SAGE_MIN_TOKENS,), True)
-    error = ((ours - reference).norm() / reference.norm()).item()
+    relative_error = ((ours - reference).norm() / reference.norm()).item()
     if not torch.equal(k, before):
         return "it changes its input"
-    return "" if error < 0.05 else f"relative error {error:.2g}"  # int8 products: about 1 % to 2 %
+    return "" if relative_error < 0.05 else f"relative error {relative_error:.2g}"  # int8 products: about 1 % to 2 %

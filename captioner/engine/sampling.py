@@ -1,4 +1,4 @@
-"""Choosing the next tokens, such that a row never depends on which others share the batch."""
+"""Sampling of the next tokens. A row never depends on the other rows in the batch."""
 
 import math
 from collections.abc import Sequence
@@ -10,25 +10,26 @@ from transformers import LogitsProcessor
 
 from captioner.values import GenerationOptions
 
-# splitmix64 (Steele, Lea, Flood 2014), its constants as signed 64-bit numbers.
+# The constants of splitmix64 (Steele, Lea, Flood 2014) as signed 64-bit numbers.
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What decides the next token of one row, besides its logits."""
+    """The state that determines the next token of one row, besides its logits."""
 
     options: GenerationOptions
     num_tokens: int  # generated so far
 
 
 def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = None) -> Tensor:
-    """logits (B, V) of any float dtype -> the next tokens (B,) int64.
+    """Pick the next token of each row: logits (B, V) of any float dtype -> int64 (B,).
 
-    seen (B, V) bool marks the tokens that each row has generated; needed for rows with a repetition penalty. It holds
-    no words of the prompt, so trigger words are never punished. Order as in transformers: penalty (Keskar et al. 2019,
-    CTRL), temperature, top-k, top-p; then a draw by the Gumbel-max trick. Rows of the same options are handled as one.
+    seen (B, V) bool marks the tokens that each row has generated; rows with a repetition penalty need it. It excludes
+    the prompt, so trigger words are never penalized. The order is as in transformers: penalty (Keskar et al. 2019,
+    CTRL), temperature, top-k, top-p; then the Gumbel-max trick draws a token. Rows with the same options are computed
+    together.
     """
     groups: dict[GenerationOptions, list[int]] = {}
     for row, draw in enumerate(draws):
@@ -44,7 +45,7 @@ def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = Non
 
 
 def _pick_alike(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None, options: GenerationOptions) -> Tensor:
-    """For rows (B, V) float32 that share their options."""
+    """Pick tokens for rows (B, V) float32 that share their options."""
     if options.repetition_penalty != 1 and seen is not None:
         penalty = options.repetition_penalty
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
@@ -61,33 +62,34 @@ def _pick_alike(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None, opti
 
 
 def uniform(draws: Sequence[Draw], num: int, device: torch.device) -> Tensor:
-    """(B, num) float32 in (0, 1), the same on every device: a hash of seed, number of the token, and column."""
+    """Return (B, num) float32 in (0, 1), equal on every device: a hash of seed, token index and column."""
     state = torch.tensor([[draw.options.seed, draw.num_tokens] for draw in draws]).to(device, non_blocking=True)
     rows = _mix(_mix(state[:, 0] + _GOLDEN) + _GOLDEN * (state[:, 1] + 1))
     columns = torch.arange(1, num + 1, device=device) * _GOLDEN
-    bits = _shift_right(_mix(rows[:, None] + columns), 41)  # 23 bits, so that the half below is exact
+    bits = _shift_right(_mix(rows[:, None] + columns), 41)  # 23 bits, so that adding 0.5 is exact
     return (bits.float() + 0.5) / 2**23
 
 
 def _mix(x: Tensor) -> Tensor:
+    """Apply the mixing function of splitmix64 to int64."""
     for shift, factor in _MIX:
         x = (x ^ _shift_right(x, shift)) * factor
     return x
 
 
 def _shift_right(x: Tensor, num_bits: int) -> Tensor:
-    """Of int64 as if it had no sign."""
+    """Shift int64 to the right as if it were unsigned."""
     return (x >> num_bits) & ((1 << (64 - num_bits)) - 1)
 
 
 class PerRowSampling(LogitsProcessor):
-    """Lets `generate` take each row's own choice: all other tokens get -inf, so its greedy search picks that one."""
+    """Makes `generate` use each row's own options: other tokens get -inf, so greedy search takes the picked one."""
 
     def __init__(self, options: list[GenerationOptions], prompt_length: int) -> None:
         self._options, self._prompt_length = options, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """input_ids (B, L) int64, scores (B, V) -> scores with one finite entry a row."""
+        """Replace scores (B, V), given input_ids (B, L) int64, by scores with one finite entry in each row."""
         generated = input_ids[:, self._prompt_length :]
         seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, generated, True)
         draws = [Draw(options, generated.shape[1]) for options in self._options]

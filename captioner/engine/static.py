@@ -1,11 +1,13 @@
-"""`StaticCore`: batches through `model.generate`, for every model family, one token of each row a step.
+"""`StaticCore`: fixed batches through `model.generate`, for every model family.
 
-It is also the reference that faster engines are tested against. Not thread-safe: one owner calls submit, cancel, step.
+It is also the reference in the tests of the continuous engine.
 """
 
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,16 +23,16 @@ from captioner.engine.core import (
     is_device_error,
     use_device,
 )
-from captioner.engine.prepare import Prepared, can_share_batch, collate
+from captioner.engine.prepare import Layout, Prepared, can_share_batch, collate
 from captioner.engine.sampling import PerRowSampling
 
 log = logging.getLogger(__name__)
 
 
 class StaticCore:
-    """See core.Core. A batch runs until its last row has ended; only then the next one starts."""
+    """A Core that starts the next batch only when the last row of the current one has ended."""
 
-    layout = None  # it takes what the processor returns
+    layout: Layout | None = None  # the processor's tensors are enough
 
     def __init__(
         self,
@@ -40,9 +42,9 @@ class StaticCore:
         reason: str = "",
         sage_attention: bool = False,
     ) -> None:
-        """reason: why this core and no faster one, for the report. sage_attention: asked for, which is said there."""
+        """Prepare the core; the report shows `reason`, the reason why the continuous core cannot run the model."""
         self._model, self._max_batch, self._reason = model, max_batch, reason
-        self._batch = max_batch  # rows of the next batch; fewer after a shortage of memory
+        self._batch = max_batch  # size of the next batch; smaller after a shortage of memory
         self._eos = end_tokens(model)
         pad = model.generation_config.pad_token_id
         self._pad = pad if pad is not None else (self._eos or (0,))[0]
@@ -52,7 +54,7 @@ class StaticCore:
         if compile_decode:
             self._compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
         self._waiting: deque[Prepared] = deque()
-        self._alone: set[int] = set()  # requests whose batch failed: run again without company
+        self._alone: set[int] = set()  # requests whose batch failed: they run again in batches of one
         self._cancelled: list[StepEvent] = []
         self._run: _Run | None = None
 
@@ -73,12 +75,12 @@ class StaticCore:
         return bool(self._run or self._waiting or self._cancelled)
 
     def ready(self, more_coming: bool) -> bool:
-        """A batch runs, is full, or nothing else is on its way."""
+        """Return True if a batch runs, is full, or no more requests are coming."""
         full = len(self._waiting) >= self._batch
         return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
 
     def announce_longest(self, max_tokens: int) -> None:
-        """It has no plan of memory."""
+        """Do nothing: this core plans no memory."""
 
     def submit(self, request: Prepared) -> None:
         self._waiting.append(request)
@@ -93,7 +95,10 @@ class StaticCore:
             self._run.cancel(request_id)
 
     def step(self) -> list[StepEvent]:
-        """One token for every row of the batch, or the start of a batch. A failed batch costs only its culprit."""
+        """Start a batch if none runs, and generate one token for each of its rows.
+
+        After a failure, its requests run again; only the one that caused it ends.
+        """
         events, self._cancelled = self._cancelled, []
         if self._run is None and self._waiting:
             self._run = _Run(self._model, self._take_batch(), self._eos, self._pad, self._compile)
@@ -103,21 +108,21 @@ class StaticCore:
             events += self._run.step()
         except torch.OutOfMemoryError as error:
             self._batch = max(1, len(self._run.batch) // 2)
-            return events + self._after_failure(error)
-        except Exception as error:  # whatever a model raises belongs to its requests
+            return events + self._after_failure(self._run, error)
+        except Exception as error:  # the model may raise anything; its requests caused it
             if is_device_error(error):
                 raise
             log.exception("generation failed")
             if self._compile and self._run.decoding:
-                return events + self._after_failed_compilation(error)
-            return events + self._after_failure(error)
+                return events + self._after_failed_compilation(self._run, error)
+            return events + self._after_failure(self._run, error)
         if self._run.ended:
             self._batch = min(self._max_batch, self._batch + 1)
             self._run = None
         return events
 
     def close(self) -> None:
-        """Also lets the batch that runs come to its end."""
+        """Drop all requests and wait for the end of the running batch."""
         self._waiting.clear()
         if self._run:
             for request in self._run.batch:
@@ -145,29 +150,30 @@ class StaticCore:
                     batch.append(request)
         return batch
 
-    def _after_failure(self, error: Exception) -> list[StepEvent]:
-        unfinished, self._run = self._run.unfinished, None
+    def _after_failure(self, run: "_Run", error: Exception) -> list[StepEvent]:
+        """End a request that failed alone, or queue those of a batch again."""
+        unfinished, self._run = run.unfinished, None
         reason, out_of_memory = describe_failure(error), isinstance(error, torch.OutOfMemoryError)
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
-            self._batch = self._max_batch  # it is settled that the batch was not to blame
+            self._batch = self._max_batch  # the size of the batch was not the cause
             return [StepEvent(unfinished[0].id, 0, (), "memory" if out_of_memory else "error", reason)]
-        log.warning("%s; its %d clips run again in smaller batches", reason, len(unfinished))
+        log.warning("%s; retrying its %d clips in smaller batches", reason, len(unfinished))
         if not out_of_memory:
             self._alone.update(request.id for request in unfinished)
         self._waiting.extendleft(reversed(unfinished))
         return []
 
-    def _after_failed_compilation(self, error: Exception) -> list[StepEvent]:
-        """Compilation fails in many ways, and prompts are read without it: the whole batch again, not compiled."""
-        unfinished, self._run = self._run.unfinished, None
+    def _after_failed_compilation(self, run: "_Run", error: Exception) -> list[StepEvent]:
+        """Queue the whole batch again, without compilation."""
+        unfinished, self._run = run.unfinished, None
         self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
         self._waiting.extendleft(reversed(unfinished))
         return []
 
 
 class _Run(BaseStreamer, StoppingCriteria):
-    """One call of `generate`, turned into a coroutine: its thread runs only while the owner waits inside step()."""
+    """One call of `generate` as a coroutine: its thread runs only while the owner waits in step()."""
 
     def __init__(
         self, model: PreTrainedModel, batch: list[Prepared], eos: tuple[int, ...], pad: int, compile_decode: bool
@@ -187,18 +193,20 @@ class _Run(BaseStreamer, StoppingCriteria):
 
     @property
     def unfinished(self) -> list[Prepared]:
+        """The requests that have not ended."""
         return [p for p, reason in zip(self.batch, self._reasons, strict=True) if reason is None]
 
     @property
     def decoding(self) -> bool:
-        """Whether the prompts have been read."""
+        """True once the prompts have been processed."""
         return any(self._tokens)
 
     def cancel(self, request_id: int) -> None:
+        """End this row at the next step."""
         self._cancelled.add(request_id)
 
     def step(self) -> list[StepEvent]:
-        """Run until the next token of all rows, or the end. Raises what generate raised."""
+        """Run until all rows have their next token, or to the end. Raises what generate raises."""
         self._go.release()
         self._paused.acquire()
         events, self._events = self._events, []
@@ -212,7 +220,7 @@ class _Run(BaseStreamer, StoppingCriteria):
             use_device(self._model.device)
             with torch.inference_mode():
                 self._call_generate()
-        except BaseException as error:  # handed to the owner, who waits in step()
+        except BaseException as error:  # step() raises it in the owner's thread
             self._error = error
         self.ended = True
         self._paused.release()
@@ -221,7 +229,7 @@ class _Run(BaseStreamer, StoppingCriteria):
         device = self._model.device
         inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
         for name in inputs.keys() & {"pixel_values", "pixel_values_videos"}:
-            inputs[name] = inputs[name].to(self._model.dtype)  # not every family casts them itself
+            inputs[name] = inputs[name].to(self._model.dtype)  # not every model family casts them
         sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])
         config = GenerationConfig(
             max_new_tokens=max(p.options.max_new_tokens for p in self.batch),
@@ -230,7 +238,8 @@ class _Run(BaseStreamer, StoppingCriteria):
             pad_token_id=self._pad,
             cache_implementation="static" if self._compile else None,
         )
-        self._model.generate(
+        generate = cast(Callable[..., object], self._model.generate)  # torch types it as a Tensor or Module
+        generate(
             **inputs,
             generation_config=config,
             logits_processor=LogitsProcessorList([sampling]),
@@ -239,7 +248,7 @@ class _Run(BaseStreamer, StoppingCriteria):
         )
 
     def put(self, value: Tensor) -> None:
-        """Called by generate: first with the prompts (B, L), then with the newest tokens (B,)."""
+        """Take the streamer's input from generate: first the prompts (B, L), then the newest tokens (B,)."""
         if not self._prompt_seen:
             self._prompt_seen = True
             return
@@ -264,10 +273,10 @@ class _Run(BaseStreamer, StoppingCriteria):
         self._events.append(StepEvent(self.batch[row].id, len(tokens), tuple(tokens) if reason else (), reason))
 
     def end(self) -> None:
-        """Part of the streamer's interface; the thread's end says it already."""
+        """Do nothing; the streamer's interface requires this method."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
-        """The per-row stop: bool (B,), asked by generate after put()."""
+        """Return the rows to stop, bool (B,); generate calls this after put()."""
         for row, request in enumerate(self.batch):
             if self._reasons[row] is None and request.id in self._cancelled:
                 self._reasons[row] = "cancelled"

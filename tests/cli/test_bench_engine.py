@@ -95,9 +95,9 @@ def test_rendered_clips_move_and_have_even_counts():
 def test_roofline_of_8b_is_that_worked_out_by_hand():
     """16 frames of 16:9 as video, 250 tokens, bfloat16."""
     config, clip = config_of("qwen3-vl-8b"), roofline.Clip(1920, 240, 561, 250)
-    seen, read = roofline.prefill_flops(config, clip)
-    assert seen / 1e12 == pytest.approx(1.80, abs=0.005)
-    assert read / 1e12 == pytest.approx(7.89, abs=0.005)
+    vision, text = roofline.prefill_flops(config, clip)
+    assert vision / 1e12 == pytest.approx(1.80, abs=0.005)
+    assert text / 1e12 == pytest.approx(7.89, abs=0.005)
     assert roofline.token_bytes(config, 2) == 144 * 1024
     # 36 x (4096 x (32 + 8 + 8) x 128 + 32 x 128 x 4096 + 3 x 4096 x 12288) + 151936 x 4096 weights of 2 bytes
     assert roofline.step_bytes(config, 1, 0, 2) == 15_136_194_560
@@ -167,8 +167,8 @@ runpy.run_module("captioner", run_name="__main__")
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("--model qwen3-vl-8b", "error: qwen3-vl-8b is no folder that holds a model; add --random-weights, or give a"),
-        ("--model nonsense", "error: nonsense is no folder that holds a model; choose one of demo, tiny, "),
+        ("--model qwen3-vl-8b", "error: there is no model folder at qwen3-vl-8b; add --random-weights, or give a"),
+        ("--model nonsense", "error: there is no model folder at nonsense; choose one of demo, tiny, "),
         ("--model tiny --device cuda:99", "error: cuda:99"),
     ],
 )

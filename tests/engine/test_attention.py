@@ -135,12 +135,12 @@ def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
                 table = torch.tensor([r.row() for r in rows]).T
                 longest = max(r.length for r in rows) + 1
                 with torch.inference_mode():
-                    plain = core._decode.run(table, longest)
-                    fixed = core._decode.run_fixed_eagerly(table, longest)
+                    plain = core._memory.decode.run(table, longest)
+                    fixed = core._memory.decode.run_fixed_eagerly(table, longest)
                 assert torch.allclose(plain, fixed, atol=1e-5)
                 compared += 1
         assert compared > 10
-        assert {size for size, _ in core._decode._fixed} >= {8}
+        assert {size for size, _ in core._memory.decode._fixed} >= {8}
     finally:
         core.close()
 
@@ -149,13 +149,13 @@ def test_capture_that_fails_is_given_up_with_its_reason_and_the_text_stays(tiny_
     """No GPU here, so capturing fails for certain: the step runs without it."""
     core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=4, max_tokens=256))
     try:
-        core._decode.why_no_graphs = ""
+        core._memory.decode.why_no_graphs = ""
         requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(4))
         for request in requests:
             core.submit(request)
         ended = [e for _ in range(40) for e in core.step() if e.finish_reason]
         assert len(ended) == 4
-        assert core._decode.why_no_graphs
+        assert core._memory.decode.why_no_graphs
         assert "CUDA graphs failed" in caplog.text
     finally:
         core.close()
@@ -185,7 +185,7 @@ def test_cache_of_8b_takes_144_kib_a_token():
 
 
 def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monkeypatch):
-    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 1000.0)
+    monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: 1000.0)
     with pytest.raises(
         Exception, match=r"^a clip of 900 tokens needs .* GB of cache .*; lower frame_size, max_frames or"
     ):
@@ -209,9 +209,11 @@ def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model)
         rows = sorted(core._running.values(), key=lambda r: r.slot)
         table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
         with torch.inference_mode():
-            plain = core._decode.run(table, longest)
-            core._decode._decode = torch.compile(core._model.decode, dynamic=False, fullgraph=True, backend=backend)
-            assert torch.allclose(plain, core._decode.run_fixed_eagerly(table, longest), atol=1e-5)
+            plain = core._memory.decode.run(table, longest)
+            core._memory.decode._decode = torch.compile(
+                core._model.decode, dynamic=False, fullgraph=True, backend=backend
+            )
+            assert torch.allclose(plain, core._memory.decode.run_fixed_eagerly(table, longest), atol=1e-5)
         assert len(graphs) == 1
     finally:
         core.close()
@@ -243,12 +245,12 @@ def test_replayed_steps_write_one_buffer_of_logits_whatever_their_shape(make_cor
         captured.append(work)
         return replay_by_running(work)
 
-    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    core._memory.decode.capture, core._memory.decode.why_no_graphs = capture, ""
     requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(9, longest=20))
     replayed = {i: event.tokens for i, event in run(core, requests).items()}
-    assert core._decode.why_no_graphs == ""
-    assert len(captured) == len(core._decode._fixed) >= 3
-    assert core._decode._logits.shape == (6, tiny_model.model.config.text_config.vocab_size)
+    assert core._memory.decode.why_no_graphs == ""
+    assert len(captured) == len(core._memory.decode._fixed) >= 3
+    assert core._memory.decode._logits.shape == (6, tiny_model.model.config.text_config.vocab_size)
     launched = run(make_core(max_slots=6), requests)
     assert replayed == {i: event.tokens for i, event in launched.items()}
 
@@ -258,9 +260,9 @@ def test_capture_without_memory_costs_the_graphs_and_no_request(make_core, tiny_
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
 
     core = make_core(max_slots=4)
-    core._decode.capture, core._decode.why_no_graphs = capture, ""
+    core._memory.decode.capture, core._memory.decode.why_no_graphs = capture, ""
     with pytest.raises(torch.OutOfMemoryError):
-        core._decode.warm_up()
+        core._memory.decode.warm_up()
     requests = prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(6))
     ended = run(core, requests)
     assert {event.finish_reason for event in ended.values()} <= {"stop", "length"}

@@ -188,9 +188,9 @@ def test_request_joins_while_others_run(make_core, preparer, cases, alone):
 
 def test_request_longer_than_the_slots_waits_for_a_new_plan(make_core, preparer, cases, alone):
     core = make_core(4, max_tokens=120)
-    first_size, first_cache = core._plan.slot_tokens, core._cache
+    first_size, first_cache = core._plan.slot_tokens, core._memory.cache
     run(core, prepare_cases(preparer, cases[5:6]))
-    assert core._cache is first_cache
+    assert core._memory.cache is first_cache
     long = prepare_cases(preparer, cases[:9])
     stretched = preparer.prepare(100, cases[1].frames, "describe " * 400, long[1].options)
     for request in [*long[:5], stretched, *long[5:]]:
@@ -310,7 +310,7 @@ def test_slots_come_back_when_a_request_does_not_fit_even_alone_and_when_the_eng
 
 def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, cases, monkeypatch, alone):
     memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
-    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: memory)
+    monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: memory)
     core = make_core(0, max_tokens=1000)
     plans = []
     for max_tokens in (1000, 900, 200, 300, 1000):
@@ -322,7 +322,7 @@ def test_plan_follows_the_longest_request_of_the_next_job(make_core, preparer, c
 
 
 def test_job_whose_longest_request_would_not_fit_runs_those_that_do(make_core, preparer, cases, monkeypatch, alone):
-    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 2 * 1024 * 2 * 2 * 2 * 16 * 4)
+    monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: 2 * 1024 * 2 * 2 * 2 * 16 * 4)
     core = make_core(0, max_tokens=1000)
     core.announce_longest(100_000)
     for number in range(4):
@@ -361,7 +361,7 @@ def test_closed_core_gives_the_model_back(tiny_model, make_core, preparer, cases
 
 
 def test_report_says_what_to_lower_when_few_clips_fit(make_core, monkeypatch):
-    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: 2.5 * 512 * 2 * 2 * 2 * 16 * 4)
+    monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: 2.5 * 512 * 2 * 2 * 2 * 16 * 4)
     rows = dict(make_core(0, max_tokens=400).report_rows())
     assert rows["memory"].startswith("2 slots, 512 tokens each, ")
     assert "; lower frame_size, max_frames or max_new_tokens" in rows["memory"]

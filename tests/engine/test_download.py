@@ -19,7 +19,7 @@ COMMIT = "a" * 40
 FILES = {
     "config.json": b'{"model_type": "qwen3_vl"}',
     "model.safetensors": bytes(range(256)) * 12_000,
-    "pytorch_model.bin": b"never wanted",
+    "pytorch_model.bin": b"not wanted",
 }
 WANTED_BYTES = len(FILES["config.json"]) + len(FILES["model.safetensors"])
 
@@ -90,7 +90,7 @@ def endpoint():
 
 @pytest.fixture
 def find(tmp_path):
-    """A function (endpoint, source, mode) -> what find_model said, in a process with an empty cache of its own."""
+    """A function (endpoint, source, mode) -> the result of find_model in a process with its own empty cache."""
 
     def run(endpoint, source, mode="online"):
         environment = {
@@ -110,7 +110,7 @@ def find(tmp_path):
     return run
 
 
-def test_download_brings_the_wanted_files_and_reports_bytes(find, endpoint):
+def test_download_fetches_the_wanted_files_and_reports_bytes(find, endpoint):
     answer = find(endpoint, "me/tiny")
     assert answer["files"] == ["config.json", "model.safetensors"]
     assert answer["seen"][0] == [0, WANTED_BYTES]
@@ -125,7 +125,7 @@ def test_second_use_downloads_nothing_and_works_offline(find, endpoint):
     assert find("http://127.0.0.1:9", "me/tiny", "offline")["files"] == ["config.json", "model.safetensors"]
 
 
-def test_downloaded_model_is_found_when_the_network_is_gone(find, endpoint):
+def test_downloaded_model_is_found_without_a_network(find, endpoint):
     find(endpoint, "me/tiny")
     assert find("http://127.0.0.1:9", "me/tiny")["files"] == ["config.json", "model.safetensors"]
 
@@ -155,7 +155,7 @@ def test_downloaded_model_is_found_when_the_network_is_gone(find, endpoint):
         ),
     ],
 )
-def test_what_cannot_be_downloaded_gets_one_line(find, endpoint, source, mode, reachable, message):
+def test_failed_download_gets_one_line(find, endpoint, source, mode, reachable, message):
     assert find(endpoint if reachable else "http://127.0.0.1:9", source, mode)["error"] == message
 
 
@@ -167,5 +167,5 @@ def test_local_folder_needs_no_hub(tmp_path):
 def test_missing_folder_gets_one_line(source):
     with pytest.raises(ModelError) as error:
         find_model(source, offline=True, cache=None)
-    expected = f"no model folder at {source}; give a folder that holds config.json, or a Hub id owner/name"
+    expected = f"no model folder at {source}; give a folder with config.json, or a Hub id owner/name"
     assert str(error.value) == expected

@@ -1,4 +1,4 @@
-"""Loading: devices, types, memory, and one clear line for whatever is wrong."""
+"""Loading: devices, dtypes, memory, and one clear line for every error."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from captioner.errors import ModelError
 from captioner.values import ModelSpec
 
 
-def test_report_says_what_is_active(tiny_model):
+def test_report_describes_the_model(tiny_model):
     rows = dict(tiny_model.report.rows)
     assert rows["device"] == "cpu (CPU)"
     assert rows["dtype"] == "float32"
@@ -20,7 +20,7 @@ def test_report_says_what_is_active(tiny_model):
     assert torch.__version__ in rows["software"]
 
 
-def test_report_says_when_a_gpu_lies_idle_for_want_of_cuda(tiny_model_folder, monkeypatch):
+def test_report_mentions_a_gpu_that_is_unused_without_cuda(tiny_model_folder, monkeypatch):
     assert "note" not in dict(loading.load(tiny_model_folder, ModelSpec("x", device="cpu")).report.rows)
     monkeypatch.setattr(loading, "cuda_missing", lambda: True)
     rows = dict(loading.load(tiny_model_folder, ModelSpec("x", device="cpu")).report.rows)
@@ -32,7 +32,7 @@ def test_patches_go_through_one_matrix_product(tiny_model):
     assert "Conv3d" not in kinds
 
 
-def test_close_lets_go_of_the_model(tiny_model_folder):
+def test_close_releases_the_model(tiny_model_folder):
     import weakref
 
     loaded = loading.load(tiny_model_folder, ModelSpec("x", device="cpu"))
@@ -41,7 +41,7 @@ def test_close_lets_go_of_the_model(tiny_model_folder):
     assert model() is None
 
 
-def test_dtype_follows_the_device_or_the_wish():
+def test_dtype_follows_the_device_or_the_option():
     assert loading.pick_dtype("auto", torch.device("cpu")) is torch.float32
     assert loading.pick_dtype("auto", torch.device("mps")) is torch.bfloat16
     assert loading.pick_dtype("float16", torch.device("cpu")) is torch.float16
@@ -86,11 +86,11 @@ def text_model(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_config, r".* holds no config\.json, so it is not a model folder"),
+        (no_config, r".* contains no config\.json, so it is not a model folder"),
         (bad_config, r"cannot read .*config\.json: .*"),
         (unknown_kind, r"cannot read .*config\.json: .*no-such-model.*"),
-        (remote_code, r"model wants to run code from its own files, which is not allowed here"),
-        (no_weights, r".* holds no \*\.safetensors weights"),
+        (remote_code, r"model needs to run code from its own files, which is not allowed"),
+        (no_weights, r".* contains no \*\.safetensors weights"),
         (cut_weights, r".*model\.safetensors is damaged or incomplete; download the model again"),
         (text_model, r"cannot load the model in .*: .*"),
     ],
@@ -120,12 +120,12 @@ def test_impossible_option_gets_one_line(copy, spec, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
-def test_missing_gpu_is_said_by_name():
+def test_error_names_the_missing_gpu():
     with pytest.raises(ModelError, match=r"^cuda:1: "):
         loading.pick_device("cuda:1")
 
 
-def test_gpu_that_torch_cannot_use_is_said_with_where_to_look(monkeypatch):
+def test_error_about_torch_without_cuda_points_to_the_readme(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", None)

@@ -1,6 +1,6 @@
-"""Quantised loading: what is refused and when, what is told to transformers, and how many bytes that gives.
+"""Quantized loading: what is refused and when, which options transformers gets, and how many bytes result.
 
-bitsandbytes need not be installed; where it is, its CPU back end loads the tiny model for real.
+bitsandbytes is optional; if it is installed, its CPU back end loads the tiny model for real.
 """
 
 import json
@@ -21,7 +21,7 @@ from captioner.values import ModelSpec
 
 NO_GPU = "quantization 4bit needs an NVIDIA GPU and cannot run on {}; set quantization to none, or choose other devices"
 NO_PACKAGE = "quantization 4bit needs the bitsandbytes package: pip install bitsandbytes"
-# Of the tiny model: 2 layers of q and o (64 x 64), k and v (64 x 32), and three of the MLP (64 x 96).
+# The tiny model has 2 layers of q and o (64 x 64), k and v (64 x 32), and three of the MLP (64 x 96).
 TINY_LINEARS = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96)
 
 
@@ -42,7 +42,7 @@ def with_package(monkeypatch):
         ("auto", ("cuda:0", "mps"), NO_GPU.format("mps")),
         ("float32", ("cuda:0",), "quantization 4bit computes in 16 bits; set dtype to auto, bfloat16 or float16"),
         ("auto", ("cuda:0", "cuda"), NO_PACKAGE),
-        ("auto", ("auto",), NO_PACKAGE),  # may be ROCm, which torch calls cuda
+        ("auto", ("auto",), NO_PACKAGE),  # possibly ROCm, which torch calls cuda
     ],
 )
 def test_combination_that_cannot_work_is_refused(without_package, monkeypatch, dtype, given, message):
@@ -52,7 +52,7 @@ def test_combination_that_cannot_work_is_refused(without_package, monkeypatch, d
     assert str(caught.value) == message
 
 
-def test_mac_is_refused_whatever_torch_says(with_package, monkeypatch):
+def test_mac_is_refused(with_package, monkeypatch):
     monkeypatch.setattr(devices.sys, "platform", "darwin")
     with pytest.raises(ModelError, match="cannot run on auto"):
         check_quantization("8bit", "auto", ("auto",))
@@ -64,18 +64,18 @@ def test_torch_without_cuda_is_named_as_the_cause(with_package, monkeypatch):
         check_quantization("4bit", "auto", ("cpu",))
 
 
-def test_combination_that_may_work_is_let_through(with_package):
+def test_combination_that_may_work_is_accepted(with_package):
     check_quantization("8bit", "auto", ("cuda:0", "cuda:1"))
     check_quantization("4bit", "float16", ("cuda",))
 
 
-def test_without_quantization_nothing_is_asked_for(without_package):
+def test_without_quantization_nothing_is_required(without_package):
     check_quantization("none", "float32", ("cpu", "mps", "auto"))
 
 
 @pytest.mark.parametrize("act", [Services.start, Services.load])
 def test_job_is_refused_at_its_start_before_any_download(tmp_path, act, monkeypatch):
-    """A model that is nowhere: a look for it would fail otherwise."""
+    """The model does not exist, so that searching for it would raise another error."""
     (tmp_path / "0.mp4").write_bytes(b"x")
     settings = {"model": "no-one/nothing", "offline": True, "devices": "cpu", "quantization": "4bit"}
     with Services(tmp_path / "state", settings) as services:
@@ -91,23 +91,23 @@ def test_mixture_of_experts_is_refused_at_the_start_too(tmp_path, with_package):
     settings = {"model": "qwen3-vl-30b-a3b", "devices": "cuda:0", "quantization": "8bit"}
     with Services(tmp_path / "state", settings) as services:
         services.open_folder(tmp_path, recursive=False)
-        with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quantised: "):
+        with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quanti[sz]ed: "):
             services.start()
 
 
-def test_loader_checks_again(tiny_model_folder):
+def test_loading_checks_the_combination_again(tiny_model_folder):
     with pytest.raises(ModelError) as caught:
         loading.load(tiny_model_folder, ModelSpec("x", device="cpu", quantization="4bit"))
     assert str(caught.value) == NO_GPU.format("cpu")
 
 
-def test_all_but_the_text_layers_is_left_alone(tiny_model_folder):
+def test_only_the_text_layers_are_quantized(tiny_model_folder):
     plan = plan_quantization(AutoConfig.from_pretrained(tiny_model_folder))
     assert plan == QuantizationPlan(("lm_head", "model.visual"), TINY_LINEARS)
 
 
-def test_names_of_what_is_skipped_are_understood_by_transformers(tiny_model):
-    """By the rule of the installed version: "visual" alone, say, would match nothing."""
+def test_transformers_understands_the_names_of_skipped_modules(tiny_model):
+    """The installed version decides by this function; "visual" alone, for example, would match nothing."""
     from transformers.quantizers.quantizers_utils import should_convert_module
 
     plan = plan_quantization(tiny_model.model.config)
@@ -117,17 +117,17 @@ def test_names_of_what_is_skipped_are_understood_by_transformers(tiny_model):
     assert len(linears - converted) > 10
 
 
-def test_quantised_checkpoint_is_not_quantised_again(tiny_model_folder, tmp_path):
+def test_quantized_checkpoint_is_not_quantized_again(tiny_model_folder, tmp_path):
     folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError) as caught:
         plan_quantization(AutoConfig.from_pretrained(folder))
-    assert str(caught.value) == "this checkpoint is quantised already; set quantization to none"
+    assert str(caught.value) == "this checkpoint is already quantized; set quantization to none"
 
 
-def test_experts_cannot_be_quantised():
+def test_experts_cannot_be_quantized():
     config = AutoConfig.for_model(
         "qwen3_vl_moe",
         text_config={
@@ -137,16 +137,16 @@ def test_experts_cannot_be_quantised():
         },
         vision_config={"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "out_hidden_size": 64},
     )  # fmt: skip
-    with pytest.raises(ModelError, match=r"^quantization would shrink next to nothing of a Qwen3VLMoe"):
+    with pytest.raises(ModelError, match=r"^quantization would save almost nothing in a Qwen3VLMoe"):
         plan_quantization(config)
 
 
-def test_model_that_is_none_of_ours_gets_one_line():
-    with pytest.raises(ModelError, match=r"^cannot tell what to quantise of a gpt2: "):
+def test_unknown_model_gets_one_line():
+    with pytest.raises(ModelError, match=r"^cannot determine what to quantize in a gpt2: "):
         plan_quantization(AutoConfig.for_model("gpt2"))
 
 
-def test_config_says_nf4_with_double_quantisation_in_the_models_type():
+def test_config_is_nf4_with_double_quantization_in_the_dtype_of_the_model():
     plan = QuantizationPlan(("lm_head", "model.visual"), 1)
     four = bitsandbytes_config("4bit", torch.float16, plan)
     assert (four.load_in_4bit, four.bnb_4bit_quant_type, four.bnb_4bit_use_double_quant) == (True, "nf4", True)
@@ -156,7 +156,7 @@ def test_config_says_nf4_with_double_quantisation_in_the_models_type():
     assert four.llm_int8_skip_modules == eight.llm_int8_skip_modules == ["lm_head", "model.visual"]
 
 
-def test_memory_counts_quantised_weights_by_their_bytes(tiny_model_folder):
+def test_memory_counts_quantized_weights_by_their_bytes(tiny_model_folder):
     cpu = torch.device("cpu")
     plain = loading.check_memory(tiny_model_folder, torch.bfloat16, cpu)
     assert loading.check_memory(tiny_model_folder, torch.bfloat16, cpu, TINY_LINEARS, 1.0) == plain - TINY_LINEARS
@@ -165,7 +165,7 @@ def test_memory_counts_quantised_weights_by_their_bytes(tiny_model_folder):
 
 
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
-def test_tiny_model_loads_quantised(tiny_model_folder, monkeypatch, quantization):
+def test_tiny_model_loads_quantized(tiny_model_folder, monkeypatch, quantization):
     pytest.importorskip("bitsandbytes")
     monkeypatch.setattr(loading, "check_quantization", lambda *given: None)  # its CPU back end will do here
     spec = ModelSpec("x", device="cpu", dtype="bfloat16", quantization=quantization)

@@ -109,11 +109,11 @@ def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor)
         if rows and not core.num_waiting:
             table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
             with torch.inference_mode():
-                replayed = core._decode.run(table, longest).clone()
-                launched = core._decode.run_fixed_eagerly(table, longest)
+                replayed = core._memory.decode.run(table, longest).clone()
+                launched = core._memory.decode.run_fixed_eagerly(table, longest)
             assert torch.allclose(replayed.float(), launched.float(), atol=1e-2)
             compared += 1
-    assert core._decode.why_no_graphs == ""
+    assert core._memory.decode.why_no_graphs == ""
     assert compared > 5
     core.close()
 
@@ -163,8 +163,8 @@ def test_graphs_are_captured_while_other_threads_pin_memory(make_model, processo
     finally:
         ended.set()
         thread.join()
-    graphs = len(core._decode._fixed)
-    why_no_graphs = core._decode.why_no_graphs
+    graphs = len(core._memory.decode._fixed)
+    why_no_graphs = core._memory.decode.why_no_graphs
     core.close()
     print(f"\n{graphs} graphs captured beside {num_pinned} blocks pinned")
     assert errors == []

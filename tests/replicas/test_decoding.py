@@ -270,7 +270,7 @@ def test_worker_says_anew_what_it_runs_with_and_how_much_it_wants_when_a_job_cha
     tiny_model, tmp_path, monkeypatch
 ):
     memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
-    monkeypatch.setattr("captioner.engine.continuous.free_bytes", lambda device: memory)
+    monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: memory)
     make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
     core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=8, max_tokens=1000))
     with running(core, tiny_model) as near:

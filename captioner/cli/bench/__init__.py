@@ -1,4 +1,4 @@
-"""The benchmarks, `python -m captioner bench WHAT`. Each imports only what it measures, and does so when it runs.
+"""The benchmarks of `captioner bench`. Each imports what it measures only when it runs.
 
-`engine` needs torch, transformers and numpy alone, so that it runs on a bare GPU image.
+`bench engine` needs only torch, transformers and numpy, so it runs on a bare CUDA image.
 """

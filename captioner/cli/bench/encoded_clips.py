@@ -1,4 +1,4 @@
-"""Clips that `bench sample` encodes for itself: a camera over a textured scene, with the noise of a sensor."""
+"""Clips that the benchmarks encode: a camera over a textured scene, with sensor noise."""
 
 import contextlib
 import tempfile
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from PIL import Image
 
 
 @dataclass(frozen=True)
 class ClipRecipe:
-    """A clip to encode, with the encoder's own B-frames."""
+    """A clip to encode."""
 
     name: str
     filename: str
@@ -26,6 +27,7 @@ class ClipRecipe:
 
 @contextlib.contextmanager
 def folder_or_temporary(folder: Path | None) -> Iterator[Path]:
+    """Yield `folder`, created if needed, or for None a temporary one that is deleted afterwards."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="bench-sample-") as name:
             yield Path(name)
@@ -35,13 +37,14 @@ def folder_or_temporary(folder: Path | None) -> Iterator[Path]:
 
 
 def make_clip(recipe: ClipRecipe, folder: Path) -> Path:
-    """Encode the clip unless it is there. The unfinished file has another name."""
+    """Encode the clip into `folder`, unless it exists. An unfinished file has another name."""
     path = folder / recipe.filename
     if path.exists():
         return path
     unfinished = path.with_suffix(".part.mp4")
     with av.open(unfinished, "w") as container:
         stream = container.add_stream(recipe.codec, rate=recipe.fps, options=recipe.options)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = recipe.size
         stream.pix_fmt = "yuv420p"
         for frame in _moving_pictures(*recipe.size, recipe.seconds * recipe.fps):
@@ -51,21 +54,21 @@ def make_clip(recipe: ClipRecipe, folder: Path) -> Path:
 
 
 def _moving_pictures(width: int, height: int, num_frames: int) -> Iterator[av.VideoFrame]:
-    """A camera that wanders over a textured scene, with things that move through it and the noise of a sensor."""
+    """Render a camera that moves over a textured scene with moving objects and sensor noise."""
     random = np.random.default_rng(1)
     margin = 192
     scene = [_texture(random, height + margin, width + margin)]
     scene += [_texture(random, (height + margin) // 2, (width + margin) // 2) for _ in range(2)]
-    thing = _texture(random, height // 3, height // 3)
+    moving = _texture(random, height // 3, height // 3)
     noise = random.integers(0, 5, (height + 64, width + 64), dtype=np.uint8)
     for number in range(num_frames):
         x = int(margin / 4 * (1 + np.sin(number / 47))) * 2
         y = int(margin / 4 * (1 + np.cos(number / 61))) * 2
         luma = scene[0][y : y + height, x : x + width].copy()
         for speed in (3, 5, 8):
-            left = (number * speed + 311 * speed) % (width - thing.shape[1])
-            top = int((height - thing.shape[0]) * (0.5 + 0.5 * np.sin(number * speed / 300)))
-            luma[top : top + thing.shape[0], left : left + thing.shape[1]] = thing
+            left = (number * speed + 311 * speed) % (width - moving.shape[1])
+            top = int((height - moving.shape[0]) * (0.5 + 0.5 * np.sin(number * speed / 300)))
+            luma[top : top + moving.shape[0], left : left + moving.shape[1]] = moving
         down, right = random.integers(0, 64, 2)
         luma += noise[down : down + height, right : right + width]
         chroma = [plane[y // 2 : (y + height) // 2, x // 2 : (x + width) // 2] for plane in scene[1:]]
@@ -76,7 +79,7 @@ def _moving_pictures(width: int, height: int, num_frames: int) -> Iterator[av.Vi
 
 
 def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width), 30 to 220, with about as much detail of each size as a photograph."""
+    """Return uint8 (height, width), 30 to 220, with about as much detail of each size as a photograph."""
     total = np.zeros((height, width), np.float32)
     for cell in (256, 128, 64, 32, 16, 8, 4, 2):
         coarse = random.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)

@@ -1,14 +1,14 @@
-"""`bench engine`: the same rendered clips through four ways of captioning, each measured against the roofline.
+"""`bench engine`: the same rendered clips captioned in four variants, each compared with the roofline.
 
-original   what the app before this one did: every frame an image of its own, one clip at a time, `model.generate`.
-           Its repetition penalties are left out, which flatters it
+original   the method of the app before this one: every frame as an image, one clip at a time, `model.generate`, but
+           without its repetition penalties, which makes it look better
 one        one video at a time, `model.generate`
-batch N    fixed batches of N videos, each of which runs until its longest caption is written
-slots N    our engine; a waiting clip takes a slot as soon as one is free
+batch N    fixed batches of N videos, each of which runs until its longest caption is complete
+slots N    the continuous core; a waiting clip takes a slot as soon as one is free
 
-The model has no end token, so the lengths are those that were drawn, the same in every row. What the processor does is
-not timed in any row: it runs beside the device, in the decode threads. Each run is preceded by a short one of the same
-kind; on a GPU that one captures the graphs, which takes seconds once a job.
+The model has no end token, so the captions have the drawn lengths, the same in every row. No row includes the
+processor's time, since decode threads run it in parallel with the device. Each run follows a short one of the same
+kind; on a GPU that one captures the graphs, which takes seconds once for each job.
 """
 
 import dataclasses
@@ -25,7 +25,16 @@ from captioner.cli.bench.models import open_model
 from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
 from captioner.cli.bench.report import Report
 from captioner.cli.bench.roofline import Clip, Device, caption_s, measure_device
-from captioner.cli.bench.variants import EngineSettings, Job, Outcome, Way, make_ways, prepare_all, shortened
+from captioner.cli.bench.variants import (
+    EngineSettings,
+    Feed,
+    Outcome,
+    Variant,
+    Workload,
+    make_variants,
+    prepare_all,
+    shortened,
+)
 from captioner.engine.loading import pick_device, pick_dtype
 from captioner.engine.prepare import Prepared
 from captioner.errors import CaptionerError, ModelError
@@ -37,7 +46,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One way in one round."""
+    """The result of one variant in one round."""
 
     outcome: Outcome
     wall_s: float
@@ -47,66 +56,73 @@ class Measured:
 
 
 def bench_engine(settings: EngineSettings, as_json: bool = False) -> None:
-    """Print a row for each way. Raises CaptionerError for what cannot be run at all; a way that fails is noted."""
-    job = open_job(settings)
+    """Print a row for each variant; one that fails is reported below. Raises CaptionerError if nothing can run."""
+    workload = open_workload(settings)
     report = Report(COLUMNS, as_json)
-    speed = measure_device(job.device, job.model.dtype)
-    ways = make_ways(settings, job.device)
-    feeds = prepare_all(job, ways)
-    runs, failed = run_rounds(job, ways, feeds, report)
+    speed = measure_device(workload.device, workload.model.dtype)
+    variants = make_variants(settings, workload.device)
+    feeds = prepare_all(workload, variants)
+    runs, failed = run_rounds(workload, variants, feeds, report)
     baseline = None
-    for way in ways:
-        if way.name in runs:
-            rate = add_row(report, job, way, runs[way.name], feeds[way.feed], speed, baseline)
+    for variant in variants:
+        if variant.name in runs:
+            rate = add_row(report, workload, variant, runs[variant.name], feeds[variant.feed], speed, baseline)
             baseline = baseline or rate
-    videos = [runs[way.name][0].outcome.tokens for way in ways if way.name in runs and way.feed != "images"]
+    videos = [
+        runs[variant.name][0].outcome.tokens
+        for variant in variants
+        if variant.name in runs and variant.feed != "images"
+    ]
     engines = [measured[-1].outcome.notes for name, measured in runs.items() if name.startswith("slots")]
     report.end(
         same_tokens=same_tokens(videos),
-        **facts(job, speed),
+        **facts(workload, speed),
         engine=dict(engines[-1]) if engines else {},
         failed=failed,
         settings=dataclasses.asdict(settings),
     )
 
 
-def open_job(settings: EngineSettings) -> Job:
+def open_workload(settings: EngineSettings) -> Workload:
+    """Load the model and render the clips."""
     device = pick_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     dtype = pick_dtype(settings.dtype, device)
     model, processor = open_model(settings.model, settings.random_weights, device, dtype)
     clips = render_clips(settings.num_clips, settings.frames, settings.sizes, settings.seed)
-    return Job(settings, model, processor, clips, draw_lengths(len(clips), settings.new_tokens, settings.seed))
+    return Workload(settings, model, processor, clips, draw_lengths(len(clips), settings.new_tokens, settings.seed))
 
 
 def run_rounds(
-    job: Job, ways: list[Way], feeds: dict[str, list[Prepared]], report: Report
+    workload: Workload, variants: list[Variant], feeds: dict[Feed, list[Prepared]], report: Report
 ) -> tuple[dict[str, list[Measured]], dict[str, str]]:
-    """All ways in turn, as often as asked. Returns the runs by name, and why some have none."""
+    """Run all variants alternately. Return the results by name, and the reasons of those that failed."""
     runs: dict[str, list[Measured]] = {}
     failed: dict[str, str] = {}
-    for _ in range(job.settings.repeats):
-        for way in ways:
+    for _ in range(workload.settings.repeats):
+        for variant in variants:
             try:
-                measured = measure(job, way, feeds[way.feed])
+                measured = measure(workload, variant, feeds[variant.feed])
             except (CaptionerError, torch.OutOfMemoryError) as error:
-                failed[way.name] = str(error).splitlines()[0]
-                report.note(f"{way.name} failed: {failed[way.name]}")
+                failed[variant.name] = str(error).splitlines()[0]
+                report.note(f"{variant.name} failed: {failed[variant.name]}")
                 continue
-            runs.setdefault(way.name, []).append(measured)
+            runs.setdefault(variant.name, []).append(measured)
             count = len(measured.outcome.tokens)
-            report.note(f"{way.name}: {count} clips in {measured.wall_s:.2f} s, {count / measured.wall_s:.4g} a second")
+            report.note(
+                f"{variant.name}: {count} clips in {measured.wall_s:.2f} s, {count / measured.wall_s:.4g} a second"
+            )
     return runs, failed
 
 
-def measure(job: Job, way: Way, clips: list[Prepared]) -> Measured:
-    """One run after a short one. Raises ModelError."""
-    clips = clips[: way.num_clips(job)]
-    if job.device.type == "cuda":
-        torch.cuda.empty_cache()  # of the way before, or less would be free to this one
-    with Meter(job.device) as meter, way.open(job, clips) as run:
-        run(_warm_up(clips, way.width, job.device))
+def measure(workload: Workload, variant: Variant, clips: list[Prepared]) -> Measured:
+    """Measure one run after a short one. Raises ModelError."""
+    clips = clips[: variant.num_clips(workload)]
+    if workload.device.type == "cuda":
+        torch.cuda.empty_cache()  # memory of the variant before
+    with Meter(workload.device) as meter, variant.open(workload, clips) as run:
+        run(_warm_up(clips, variant.width, workload.device))
         meter.start()
         outcome = run(clips)
         meter.stop()
@@ -117,29 +133,29 @@ def measure(job: Job, way: Way, clips: list[Prepared]) -> Measured:
 
 
 def _warm_up(clips: list[Prepared], width: int, device: torch.device) -> list[Prepared]:
-    """One short caption; on a GPU a full width of them that end one by one from the back, through every graph."""
+    """Return one short request; on a GPU as many as run at once, of different lengths so that all graphs are used."""
     count = min(width, len(clips)) if device.type == "cuda" else 1
     return [shortened(clip, 2 + count - number) for number, clip in enumerate(clips[:count])]
 
 
 def add_row(
     report: Report,
-    job: Job,
-    way: Way,
+    workload: Workload,
+    variant: Variant,
     runs: list[Measured],
     clips: list[Prepared],
     speed: Device,
     baseline: float | None,
 ) -> float:
-    """Medians over the rounds. Returns captions a second, by which later rows are compared."""
+    """Add the medians over all rounds. Return captions a second, with which later rows are compared."""
     tokens = runs[0].outcome.tokens
-    seconds = statistics.median(run.cpu_s if clock(job).startswith("CPU") else run.wall_s for run in runs)
+    seconds = statistics.median(run.cpu_s if clock(workload).startswith("CPU") else run.wall_s for run in runs)
     rate = len(tokens) / seconds
-    bound = bound_rate(job, way, [clip for clip in clips if clip.id in tokens], speed)
+    bound = bound_rate(workload, variant, [clip for clip in clips if clip.id in tokens], speed)
     busy = [run.busy for run in runs if run.busy is not None]
     peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
     report.add(
-        way.name,
+        variant.name,
         _round(rate),
         _round(sum(map(len, tokens.values())) / seconds),
         _round(statistics.median(second for run in runs for second in run.outcome.first_token_s)),
@@ -148,7 +164,7 @@ def add_row(
         round(rate / bound, 3),
         round(rate / (baseline or rate), 2),
         clips=len(tokens),
-        at_once=way.width,
+        at_once=variant.width,
         roofline_captions_per_s=_round(bound),
         prompt_tokens=round(statistics.mean(clip.num_prompt_tokens for clip in clips), 1),
         wall_s=[round(run.wall_s, 3) for run in runs],
@@ -157,11 +173,11 @@ def add_row(
     return rate
 
 
-def bound_rate(job: Job, way: Way, clips: list[Prepared], speed: Device) -> float:
-    """Captions a second that the roofline allows for these inputs, as many at once as the row runs."""
-    itemsize = job.model.dtype.itemsize
-    rows = min(way.width, len(clips))
-    return len(clips) / sum(caption_s(job.model.config, _shape(clip), rows, speed, itemsize) for clip in clips)
+def bound_rate(workload: Workload, variant: Variant, clips: list[Prepared], speed: Device) -> float:
+    """Return the captions a second that the roofline allows for these inputs and this many at once."""
+    itemsize = workload.model.dtype.itemsize
+    rows = min(variant.width, len(clips))
+    return len(clips) / sum(caption_s(workload.model.config, _shape(clip), rows, speed, itemsize) for clip in clips)
 
 
 def _shape(clip: Prepared) -> Clip:
@@ -172,29 +188,29 @@ def _shape(clip: Prepared) -> Clip:
 
 
 def same_tokens(rows: list[dict[int, tuple[int, ...]]]) -> str:
-    """Whether each clip got the same tokens in all rows that ran it; in float32 they do, other types round apart."""
+    """Compare the tokens of each clip in all rows; in float32 they are equal, other dtypes round differently."""
     clips = set().union(*rows)
     same = sum(len({row[clip] for row in rows if clip in row}) == 1 for clip in clips)
     return f"{'yes' if same == len(clips) else 'no'} ({same} of {len(clips)})"
 
 
-def clock(job: Job) -> str:
-    """What rates and speedups are by. On one core of a CPU that others share, its seconds are the fairer clock."""
-    return "CPU seconds" if job.device.type == "cpu" and torch.get_num_threads() == 1 else "wall seconds"
+def clock(workload: Workload) -> str:
+    """Return the clock of rates and speedups; with one thread, CPU seconds are less affected by other programs."""
+    return "CPU seconds" if workload.device.type == "cpu" and torch.get_num_threads() == 1 else "wall seconds"
 
 
-def facts(job: Job, speed: Device) -> dict[str, object]:
-    """What a figure is worth nothing without."""
-    on_cuda = job.device.type == "cuda"
+def facts(workload: Workload, speed: Device) -> dict[str, object]:
+    """Return the conditions of the measurement."""
+    on_cuda = workload.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(job.device) if on_cuda else "CPU",
+        "device": torch.cuda.get_device_name(workload.device) if on_cuda else "CPU",
         "threads": torch.get_num_threads(),
-        "model": job.settings.model,
-        "dtype": str(job.model.dtype).removeprefix("torch."),
-        "params": sum(p.numel() for p in job.model.parameters()),
+        "model": workload.settings.model,
+        "dtype": str(workload.model.dtype).removeprefix("torch."),
+        "params": sum(p.numel() for p in workload.model.parameters()),
         "bandwidth_gb_per_s": round(speed.bytes_per_s / 1e9, 1),
         "matrix_tflop_per_s": round(speed.flops_per_s / 1e12, 3),
-        "rates_by": clock(job),
+        "rates_by": clock(workload),
         "peak_memory_is": "allocated by torch on the device" if on_cuda else "growth of the process during the run",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -204,5 +220,5 @@ def facts(job: Job, speed: Device) -> dict[str, object]:
 
 
 def _round(value: float) -> float:
-    """Four significant digits."""
+    """Round to four significant digits."""
     return float(f"{value:.4g}")

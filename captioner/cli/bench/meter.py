@@ -1,4 +1,4 @@
-"""How busy a device is and how much memory a run takes, seen from outside."""
+"""Measure how busy a device is and how much memory a run takes."""
 
 import threading
 import time
@@ -12,13 +12,7 @@ INTERVAL_S = 0.05
 
 
 class Meter:
-    """From `with` to its end, wall and CPU seconds from start(), for a run on one device.
-
-    busy: on a CPU the process's CPU seconds / (wall x threads); on a GPU the mean of NVML's readings, the share of its
-    last sample period (about 0.2 s) in which any kernel ran; None without NVML, or for other devices.
-    peak_bytes: on a GPU what torch had allocated at most; on a CPU how far the process grew (resident set, sampled),
-    which is too little where memory of an earlier run is used again; None without psutil.
-    """
+    """Measures a run on one device: peak memory within `with`, seconds and load between start() and stop()."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -26,7 +20,7 @@ class Meter:
         self._timing = False
         self._readings: list[int] = []
         self._thread = threading.Thread(target=self._watch, name="meter", daemon=True)
-        self._uuid = ""  # NVML numbers the GPUs otherwise than torch, which sees CUDA_VISIBLE_DEVICES alone
+        self._uuid = ""  # NVML and torch may number the GPUs differently
         if device.type == "cuda":
             self._uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         self._rss_before = self._rss_peak = resident_bytes()
@@ -43,32 +37,43 @@ class Meter:
         self._thread.join()
 
     def start(self) -> None:
-        """The timed part begins."""
+        """Begin the timed part."""
         self._timing = True
         self.wall_s, self.cpu_s = -time.perf_counter(), -time.process_time()
 
     def stop(self) -> None:
+        """End the timed part."""
         self.wall_s += time.perf_counter()
         self.cpu_s += time.process_time()
         self._timing = False
 
     @property
     def busy(self) -> float | None:
+        """The load in 0..1: on a CPU the process's CPU seconds / (wall seconds x threads).
+
+        On a GPU it is the mean of NVML's readings, each the share of its last sample period (about 0.2 s) in which any
+        kernel ran; None without NVML and for other devices.
+        """
         if self._device.type == "cpu":
             return self.cpu_s / (self.wall_s * torch.get_num_threads())
         return sum(self._readings) / len(self._readings) / 100 if self._readings else None
 
     @property
     def peak_bytes(self) -> int | None:
+        """The peak memory: on a GPU what torch allocated, on a CPU the growth of the process (resident set, sampled).
+
+        The growth is too small if memory of an earlier run is reused. None without psutil.
+        """
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        return None if self._rss_peak is None else self._rss_peak - self._rss_before
+        if self._rss_peak is None or self._rss_before is None:
+            return None
+        return self._rss_peak - self._rss_before
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL_S):
             if self._device.type != "cuda":
-                if self._rss_peak is not None:
-                    self._rss_peak = max(self._rss_peak, resident_bytes())
+                self._rss_peak = max(self._rss_peak or 0, resident_bytes() or 0) or None
             elif self._timing:
                 self._read_gpu()
 

@@ -1,6 +1,6 @@
-"""The models that benchmarks run: real files, or the sizes of a released model filled at random. None of them ends.
+"""The models that benchmarks run: real weights, or random ones in the sizes of a released model.
 
-A caption's length is fixed by the benchmark, so no model here has an end token.
+The benchmark determines the length of each caption, so none of these models has an end token.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from captioner.errors import ModelError
 from captioner.values import ModelSpec
 
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "demo" / "model"
-RELEASED_MIN_IMAGE_PIXELS = 65536  # the released processors enlarge every still that is smaller
+RELEASED_MIN_IMAGE_PIXELS = 65536  # released processors enlarge smaller images
 CORPUS = ["describe this video in detail", "<0.5 seconds> user assistant", "a man walks his dog in the rain"]
 
 _RELEASED = Geometry(
@@ -27,10 +27,12 @@ _RELEASED = Geometry(
     rope_theta=5_000_000.0,
     mrope_section=(24, 20, 20),
 )
-_SMALL_VISION = {"vision_layers": 24, "vision_hidden": 1024, "vision_heads": 16, "vision_mlp": 4096}
-_SMALL_VISION |= {"deepstack": (5, 11, 17)}
-_LARGE_VISION = {"vision_layers": 27, "vision_hidden": 1152, "vision_heads": 16, "vision_mlp": 4304}
-_LARGE_VISION |= {"deepstack": (8, 16, 24)}
+_SMALL_VISION = replace(
+    _RELEASED, vision_layers=24, vision_hidden=1024, vision_heads=16, vision_mlp=4096, deepstack=(5, 11, 17)
+)
+_LARGE_VISION = replace(
+    _RELEASED, vision_layers=27, vision_hidden=1152, vision_heads=16, vision_mlp=4304, deepstack=(8, 16, 24)
+)
 
 # Sizes from the config.json of each released checkpoint.
 GEOMETRIES = {
@@ -46,20 +48,16 @@ GEOMETRIES = {
         initializer_range=0.05, vocab_size=8192, rope_theta=5_000_000.0,
     ),
     "qwen3-vl-2b": replace(
-        _RELEASED, text_layers=28, text_hidden=2048, text_heads=16, text_mlp=6144, tied=True, **_SMALL_VISION
+        _SMALL_VISION, text_layers=28, text_hidden=2048, text_heads=16, text_mlp=6144, tied=True
     ),
     "qwen3-vl-4b": replace(
-        _RELEASED, text_layers=36, text_hidden=2560, text_heads=32, text_mlp=9728, tied=True, **_SMALL_VISION
+        _SMALL_VISION, text_layers=36, text_hidden=2560, text_heads=32, text_mlp=9728, tied=True
     ),
-    "qwen3-vl-8b": replace(
-        _RELEASED, text_layers=36, text_hidden=4096, text_heads=32, text_mlp=12288, **_LARGE_VISION
-    ),
-    "qwen3-vl-32b": replace(
-        _RELEASED, text_layers=64, text_hidden=5120, text_heads=64, text_mlp=25600, **_LARGE_VISION
-    ),
+    "qwen3-vl-8b": replace(_LARGE_VISION, text_layers=36, text_hidden=4096, text_heads=32, text_mlp=12288),
+    "qwen3-vl-32b": replace(_LARGE_VISION, text_layers=64, text_hidden=5120, text_heads=64, text_mlp=25600),
     "qwen3-vl-30b-a3b": replace(
-        _RELEASED, text_layers=48, text_hidden=2048, text_heads=32, text_kv_heads=4, text_mlp=6144,
-        experts=128, experts_per_token=8, expert_mlp=768, **_LARGE_VISION,
+        _LARGE_VISION, text_layers=48, text_hidden=2048, text_heads=32, text_kv_heads=4, text_mlp=6144,
+        experts=128, experts_per_token=8, expert_mlp=768,
     ),
 }  # fmt: skip
 ALWAYS_RANDOM = ("tiny", "100m")
@@ -68,7 +66,9 @@ ALWAYS_RANDOM = ("tiny", "100m")
 def open_model(
     name: str, random_weights: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model that never ends, and its processor. Raises ModelError for a name that stands for nothing."""
+    """Return a model without an end token, and its processor. Raises ModelError for an unknown name."""
+    model: PreTrainedModel
+    processor: ProcessorMixin
     geometry = GEOMETRIES.get(name)
     if geometry and (random_weights or name in ALWAYS_RANDOM):
         model, processor = build(geometry, device, dtype)
@@ -82,7 +82,7 @@ def open_model(
 
 
 def build(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Random weights behind a byte-level tokenizer. Raises ModelError when the device has too little memory."""
+    """Build a model with random weights and a byte-level tokenizer. Raises ModelError if its device is too small."""
     tokenizer = build_tokenizer(CORPUS, 400)
     tokenizer.padding_side = "left"
     try:
@@ -90,20 +90,20 @@ def build(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> tuple
     except torch.OutOfMemoryError:
         raise ModelError(f"the model does not fit into the memory of {device}") from None
     embed = model.model.visual.patch_embed
-    embed.proj = PatchProjection(embed.proj)  # as loading does with real weights
+    embed.proj = PatchProjection(embed.proj)  # as in engine.loading
     return model, build_processor(tokenizer, RELEASED_MIN_IMAGE_PIXELS)
 
 
 def endless(config: GenerationConfig) -> GenerationConfig:
-    """Greedy, and without an end token, so that the benchmark alone decides when a caption ends."""
+    """Return a greedy config without an end token, so that only the benchmark ends a caption."""
     pad = config.pad_token_id
     return GenerationConfig(do_sample=False, eos_token_id=None, pad_token_id=0 if pad is None else pad)
 
 
 def model_folder(name: str) -> Path:
-    """Where the files of a model with real weights lie. Raises ModelError."""
+    """Return the folder of a model with real weights. Raises ModelError."""
     folder = DEMO_FOLDER if name == "demo" else Path(name).expanduser()
     if not folder.is_dir():
         hint = "add --random-weights" if name in GEOMETRIES else f"choose one of {', '.join(GEOMETRIES)}"
-        raise ModelError(f"{name} is no folder that holds a model; {hint}, or give a folder")
+        raise ModelError(f"there is no model folder at {name}; {hint}, or give a model folder")
     return folder

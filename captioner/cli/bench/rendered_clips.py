@@ -1,4 +1,4 @@
-"""Rendered clips: moving pictures from numpy alone, as frames are after sampling. Nothing is decoded."""
+"""Frames for `bench engine`, rendered with numpy alone as if they had been sampled from clips."""
 
 import math
 from statistics import NormalDist
@@ -8,13 +8,13 @@ import numpy as np
 from captioner.values import Frames
 
 SOURCE_FPS = 24.0
-STEP = 12  # frames of the source between two that are shown: 2 a second
+STEP = 12  # source frames between two sampled ones, so 2 samples a second
 
 
 def render_clips(
     num_clips: int, frames: tuple[int, int], sizes: tuple[tuple[int, int], tuple[int, int]], seed: int
 ) -> list[Frames]:
-    """Clips of `frames` (least, most; made even) and (width, height) between two sizes, in steps of 32."""
+    """Render clips with `frames` (min, max; rounded to even) and sizes (width, height) between two, in steps of 32."""
     rng = np.random.default_rng(seed)
     (least_w, least_h), (most_w, most_h) = sizes
     clips = []
@@ -27,7 +27,7 @@ def render_clips(
 
 
 def render_clip(rng: np.random.Generator, num_frames: int, width: int, height: int) -> Frames:
-    """A camera that pans over colored blocks, with the noise of a sensor."""
+    """Render a camera that pans over colored blocks, with sensor noise."""
     blocks = rng.integers(0, 240, (height // 16, width // 16, 3), np.uint8)
     scene = np.kron(blocks, np.ones((16, 16, 1), np.uint8))
     pixels = np.stack([np.roll(scene, 3 * number, axis=1) for number in range(num_frames)])
@@ -37,9 +37,10 @@ def render_clip(rng: np.random.Generator, num_frames: int, width: int, height: i
 
 
 def draw_lengths(num_clips: int, bounds: tuple[int, int], seed: int) -> list[int]:
-    """Tokens of each caption: log-normal about the geometric mean of the bounds, as lengths of captions are.
+    """Draw the length of each caption in tokens, log-normal about the geometric mean of the bounds like real captions.
 
-    The values are even quantiles from bound to bound, so that few clips spread as many do; the seed sets their order.
+    The values are equally spaced quantiles between the bounds, so that few clips spread like many; the seed sets their
+    order.
     """
     low, high = bounds
     normal = NormalDist(math.log(low * high) / 2, (math.log(high / low) or 1.0) / 4)  # the bounds are 2 sigma away

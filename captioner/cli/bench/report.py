@@ -1,4 +1,4 @@
-"""How a benchmark speaks: a table row by row, or one JSON object at the end."""
+"""The output of a benchmark: a table, printed row by row, or one JSON object at the end."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ Cell = str | float | None
 
 
 class Report:
-    """Columns are the keys of the JSON rows, too. None is a dash in the table."""
+    """A table whose column names are also the keys of the JSON rows. None is printed as a dash."""
 
     def __init__(self, columns: tuple[str, ...], as_json: bool) -> None:
         self._columns = columns
@@ -17,20 +17,21 @@ class Report:
         self._print_row(tuple(column.replace("_", " ") for column in columns))
 
     def add(self, *values: Cell, **more: Any) -> None:
-        """A row; `more` is for the JSON alone."""
+        """Add a row; `more` appears only in the JSON."""
         self._rows.append(dict(zip(self._columns, values, strict=True)) | more)
         self._print_row(values)
 
     def note(self, text: str) -> None:
-        """Progress, on standard error."""
+        """Print progress to standard error."""
         print(text, file=sys.stderr, flush=True)
 
     def end(self, **more: Any) -> None:
+        """Print the JSON object, or `more` below the table."""
         if self._as_json:
             print(json.dumps({"rows": self._rows, **more}))
             return
         for name, value in more.items():
-            if not value or name == "settings":  # nothing to say, or what the command line said
+            if not value or name == "settings":  # empty, or known from the command line
                 continue
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             print(f"{name}: {shown}".replace("_", " "))

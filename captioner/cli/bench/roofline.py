@@ -1,15 +1,18 @@
-"""The least time that a device can need for a caption, from its measured bandwidth and matrix rate.
+"""The roofline: a lower bound of the time for a caption, from the device's measured bandwidth and matrix rate.
 
     caption_s = prefill_flops / flops_per_s + new_tokens x step_s / rows
     step_s    = max(step_bytes / bytes_per_s, rows x token_flops / flops_per_s)
 
-The roofline model: Williams, Waterman and Patterson (2009), https://doi.org/10.1145/1498765.1498785. A multiply and add
-are 2 FLOP. The text tower counts its linear layers, 2 FLOP a weight and token, causal attention 2 T^2 x H x D a layer
-(half of 4), and the last layer for one token. The vision tower counts its linear layers, attention of each frame group
-to itself, 4 P x P_group x hidden a layer, patch embedding and mergers (one, and one for each DeepStack layer), each of
-which takes 4 patches. A decode step reads all text weights once (of a mixture those experts that its rows are expected
-to choose, each row k of E: E x (1 - (1 - k/E)^rows)), the last layer, and keys and values of all its rows. Attention
-in decode counts as bytes alone. Norms, rotary embeddings and sampling count nothing, so 1.0 is out of reach.
+The roofline model is by Williams, Waterman and Patterson (2009), https://doi.org/10.1145/1498765.1498785. A
+multiply-add counts as 2 FLOP.
+
+Text tower: linear layers with 2 FLOP for each weight and token, causal attention with 2 T^2 x H x D for each layer
+(half of 4), and the last layer for one token. Vision tower: linear layers, attention within each frame group with 4 P x
+P_group x hidden for each layer, patch embedding and mergers (one, and one for each DeepStack layer), which take 4
+patches each. Decode step: it reads all text weights once, the last layer, and keys and values of all rows. In a mixture
+of experts it reads the experts that its rows are expected to choose, k of E for each row: E x (1 - (1 - k/E)^rows).
+Attention in decode counts only as bytes. Norms, rotary embeddings and sampling count nothing, so a share of 1.0 is
+impossible.
 """
 
 import time
@@ -22,7 +25,7 @@ from transformers import PretrainedConfig
 
 @dataclass(frozen=True)
 class Device:
-    """What a device was measured to do."""
+    """The measured speed of a device."""
 
     bytes_per_s: float  # read and written
     flops_per_s: float  # in the model's dtype
@@ -30,36 +33,36 @@ class Device:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a model gets of one clip, and how much it writes."""
+    """The size of one clip as input, and the length of its caption."""
 
     patches: int
-    patches_per_group: int  # that attend to each other: one frame, or one pair of a video
+    patches_per_group: int  # patches that attend to each other: one image, or one pair of frames of a clip
     prompt_tokens: int
     new_tokens: int
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Numbers of weights, counted from a Qwen3-VL config. `experts` are those of one layer, 0 in a dense model."""
+    """Numbers of weights, counted from a Qwen3-VL config."""
 
     config: PretrainedConfig
 
     @property
     def attention(self) -> int:
-        """Of one text layer: query, key, value, output."""
+        """The weights of query, key, value and output in one text layer."""
         text = self.config.text_config
         heads = 2 * text.num_attention_heads + 2 * text.num_key_value_heads
         return text.hidden_size * heads * text.head_dim
 
     @property
     def experts(self) -> tuple[int, int]:
-        """(in a layer, that one token uses)."""
+        """(experts in a layer, experts that one token uses), zeros for a dense model."""
         text = self.config.text_config
         count = getattr(text, "num_experts", 0) or 0
         return (count, text.num_experts_per_tok) if count else (0, 0)
 
     def text(self, rows: float) -> float:
-        """Of all text layers, without embedding and last layer, that a step over `rows` tokens reads."""
+        """Return the weights that a step over `rows` tokens reads in the text layers, last layer excluded."""
         text, (count, used) = self.config.text_config, self.experts
         if not count:
             mlp = 3.0 * text.hidden_size * text.intermediate_size
@@ -70,59 +73,61 @@ class Weights:
 
     @property
     def head(self) -> int:
+        """The weights of the last layer."""
         text = self.config.text_config
         return text.vocab_size * text.hidden_size
 
     @property
     def vision_layers(self) -> int:
+        """The weights of all vision layers."""
         vision = self.config.vision_config
         return vision.depth * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size)
 
     @property
     def mergers(self) -> int:
+        """The weights of all mergers."""
         vision = self.config.vision_config
         wide = vision.hidden_size * vision.spatial_merge_size**2
         return (1 + len(vision.deepstack_visual_indexes)) * (wide**2 + wide * vision.out_hidden_size)
 
     @property
     def patch_embedding(self) -> int:
+        """The weights of the patch embedding."""
         vision = self.config.vision_config
         return vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * vision.hidden_size
 
 
 def prefill_flops(config: PretrainedConfig, clip: Clip) -> tuple[float, float]:
-    """(vision tower, text tower) for one clip."""
+    """Return the FLOP of the vision tower and of the text tower for one clip."""
     weights, text, vision = Weights(config), config.text_config, config.vision_config
-    attention = 4 * clip.patches_per_group * vision.hidden_size * vision.depth * clip.patches
+    vision_attention = 4 * clip.patches_per_group * vision.hidden_size * vision.depth * clip.patches
     merged = clip.patches // vision.spatial_merge_size**2
-    seen = (
-        2 * (weights.vision_layers + weights.patch_embedding) * clip.patches + attention + 2 * weights.mergers * merged
-    )
+    vision_linear = (weights.vision_layers + weights.patch_embedding) * clip.patches + weights.mergers * merged
     tokens = clip.prompt_tokens
     attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
-    return float(seen), 2 * weights.text(rows=1) * tokens + attention + 2 * weights.head
+    return float(2 * vision_linear + vision_attention), 2 * weights.text(rows=1) * tokens + attention + 2 * weights.head
 
 
 def token_bytes(config: PretrainedConfig, itemsize: int) -> int:
-    """Keys and values of one token in all layers."""
+    """Return the bytes of one token's keys and values in all layers."""
     text = config.text_config
     return 2 * text.num_key_value_heads * text.head_dim * text.num_hidden_layers * itemsize
 
 
 def step_bytes(config: PretrainedConfig, rows: float, context_tokens: float, itemsize: int) -> float:
-    """Read by one decode step of `rows` rows that have `context_tokens` tokens each."""
+    """Return the bytes that one decode step of `rows` rows with `context_tokens` tokens each reads."""
     weights = Weights(config)
     return (weights.text(rows) + weights.head) * itemsize + rows * context_tokens * token_bytes(config, itemsize)
 
 
 def token_flops(config: PretrainedConfig) -> float:
-    """Of the matrix products behind one new token."""
+    """Return the FLOP of the matrix products for one new token."""
     weights = Weights(config)
     return 2 * (weights.text(rows=1) + weights.head)
 
 
 def caption_s(config: PretrainedConfig, clip: Clip, rows: int, device: Device, itemsize: int) -> float:
-    """The least time for one caption when `rows` of them run at once all the time."""
+    """Return the lower bound of the time for one caption when `rows` captions always run at once."""
     prefill_s = sum(prefill_flops(config, clip)) / device.flops_per_s
     read = step_bytes(config, rows, clip.prompt_tokens + clip.new_tokens / 2, itemsize)
     step_s = max(read / device.bytes_per_s, rows * token_flops(config) / device.flops_per_s)
@@ -130,7 +135,7 @@ def caption_s(config: PretrainedConfig, clip: Clip, rows: int, device: Device, i
 
 
 def measure_device(device: torch.device, dtype: torch.dtype) -> Device:
-    """Bandwidth and matrix rate as the best of a few large runs, with as many threads as torch has now."""
+    """Measure bandwidth and matrix rate as the best of a few large runs, with torch's current number of threads."""
     measured = Device(_bytes_per_s(device), _flops_per_s(device, dtype))
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -138,7 +143,7 @@ def measure_device(device: torch.device, dtype: torch.dtype) -> Device:
 
 
 def _bytes_per_s(device: torch.device) -> float:
-    """Of a copy; on a CPU also of a matrix times a vector, which reads as decoding does, if that is faster."""
+    """Measure a copy, and on a CPU also a matrix-vector product, which reads like decoding; the faster one counts."""
     num_bytes = 256 << 20
     if device.type == "cuda":
         num_bytes = min(4 << 30, torch.cuda.mem_get_info(device)[0] // 4)
@@ -152,13 +157,14 @@ def _bytes_per_s(device: torch.device) -> float:
 
 
 def _flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure a large matrix product."""
     side = 1536 if device.type == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / _best_s(lambda: a @ b, device)
 
 
 def _best_s(work: Callable[[], object], device: torch.device, repeats: int = 5, warm_ups: int = 2) -> float:
-    """Of one run; on a GPU ten in a row are timed, so that starting them counts little."""
+    """Return the shortest time of one run; on a GPU, ten runs are timed together so that launches count little."""
     inner = 10 if device.type == "cuda" else 1
     best = float("inf")
     for number in range(warm_ups + repeats):

@@ -35,15 +35,15 @@ CLIPS = (
         {"preset": "superfast", "x265-params": "log-level=0"},
     ),
 )
-# (clip, frames to sample, how many times less CPU than OpenCV it is to take)
+# (index of the clip, frames to sample, target: OpenCV's CPU seconds / ours)
 COMPARISONS = ((0, 16, 8.0), (1, 32, 3.5), (1, 128, 10.0), (2, 32, 3.5), (2, 128, 10.0))
 MAX_THREADS_RATIO = 1.2
 
 
 def bench_sample(folder: Path | None = None, repeats: int = 3, as_json: bool = False) -> None:
-    """Print CPU seconds of OpenCV and of sample(), and how long two clips in two threads take compared to one.
+    """Print the CPU seconds of OpenCV and of sample(), and the time of two clips in two threads compared with one.
 
-    folder: keeps the clips for the next time; None makes them anew. Raises CaptionerError without OpenCV.
+    The clips are kept in `folder` for the next time; None encodes them again. Raises CaptionerError without OpenCV.
     """
     opencv_sample = _opencv_sampler()
     with folder_or_temporary(folder) as clips:
@@ -60,7 +60,7 @@ def bench_sample(folder: Path | None = None, repeats: int = 3, as_json: bool = F
 
 
 def _two_threads(path: Path, repeats: int) -> dict[str, float]:
-    """How many times as long as one clip do two take, one a thread; only a machine with two idle cores can tell."""
+    """Compare two clips in two threads with one clip; the result is valid only on a machine with two idle cores."""
     plan = SamplePlan(max_frames=32, min_frames=32, frame_size=FRAME_SIZE)
     with ThreadPoolExecutor(2) as threads:
         runs = [lambda count=count: list(threads.map(sample, [path] * count, [plan] * count)) for count in (1, 2)]
@@ -74,12 +74,12 @@ def _two_threads(path: Path, repeats: int) -> dict[str, float]:
 
 
 def _opencv_sampler() -> Callable[[Path, int], list[Image.Image]]:
-    """A function that samples by seeking to each frame and scaling it at full size."""
+    """Return a function that seeks to each frame, decodes it and scales it. Raises CaptionerError without OpenCV."""
     try:
         import cv2
     except ImportError:
         raise CaptionerError(
-            "this benchmark compares with OpenCV, which is not installed: pip install opencv-python-headless"
+            "this benchmark compares with OpenCV; install it with: pip install opencv-python-headless"
         ) from None
 
     def opencv_sample(path: Path, num_frames: int) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""Comparing in turns: what else the machine does hits all sides alike."""
+"""Time several functions alternately, so that other load on the machine slows all of them alike."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 def alternate(
     runs: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float]
 ) -> tuple[list[float], ...]:
-    """Seconds that each of them takes in each of `repeats` rounds."""
+    """Run all functions in each of `repeats` rounds; return the seconds of each function in each round."""
     seconds: tuple[list[float], ...] = tuple([] for _ in runs)
     for _ in range(repeats):
         for run, taken in zip(runs, seconds, strict=True):
@@ -19,5 +19,5 @@ def alternate(
 
 
 def ratio(below: Sequence[float], above: Sequence[float]) -> float:
-    """Median of above / below, round by round."""
+    """Return the median over all rounds of above / below."""
     return statistics.median(b / a for a, b in zip(below, above, strict=True))

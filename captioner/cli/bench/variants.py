@@ -1,11 +1,11 @@
-"""The ways of captioning that `bench engine` compares, and what each of them is fed."""
+"""The variants of captioning that `bench engine` compares, and the input of each."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
-from captioner.engine.prepare import PIXELS, Prepared, Preparer
+from captioner.engine.prepare import PIXELS, Prepared, Preparer, chat_prompt
 from captioner.engine.static import StaticCore
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
@@ -22,13 +22,13 @@ from captioner.values import Frames, GenerationOptions
 PROMPT = "describe this video in detail"
 CPU_SLOTS, GPU_SLOTS = (1, 4, 8, 16), (1, 8, 32, 64)
 
-# images: every frame an image of its own; video: one video; packed: the same, laid out for our engine
+# images: every frame as an image; video: one video; packed: one video with the layout for the continuous core
 Feed = Literal["images", "video", "packed"]
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What to measure. Pairs are (least, most); sizes are (width, height)."""
+    """What to measure. Pairs are (min, max); sizes are (width, height)."""
 
     model: str = "100m"
     random_weights: bool = False
@@ -36,7 +36,7 @@ class EngineSettings:
     dtype: str = "auto"
     threads: int | None = None
     num_clips: int = 24
-    waves: int = 0  # a row that runs N clips at once takes at most N x waves clips; 0: all
+    waves: int = 0  # a variant that runs N clips at once captions at most N x waves clips; 0: all
     frames: tuple[int, int] = (16, 16)
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((320, 192), (320, 192))
     new_tokens: tuple[int, int] = (20, 140)
@@ -52,8 +52,8 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
-class Job:
-    """The model, the clips, and how many tokens each is to get."""
+class Workload:
+    """The model, the clips, and the number of tokens of each caption."""
 
     settings: EngineSettings
     model: PreTrainedModel
@@ -66,72 +66,75 @@ class Job:
         return self.model.device
 
     def options(self, number: int) -> GenerationOptions:
+        """Return the options for one clip."""
         return GenerationOptions(max_new_tokens=self.lengths[number])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one run over some clips: their tokens, and seconds from a clip's start to its first token."""
+    """The tokens of each clip in one run, and the seconds from a clip's start to its first token."""
 
     tokens: dict[int, tuple[int, ...]]
     first_token_s: list[float]
-    notes: tuple[tuple[str, str], ...] = ()  # what was active, for the report
+    notes: tuple[tuple[str, str], ...] = ()  # the core's report rows
 
 
 Run = Callable[[Sequence[Prepared]], Outcome]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of captioning. `open` gives what runs clips, as often as wanted, and cleans up behind it."""
+class Variant:
+    """One variant of captioning. `open` gives a function that runs clips any number of times, then cleans up."""
 
     name: str
     width: int  # clips at once
     feed: Feed
-    open: Callable[[Job, list[Prepared]], AbstractContextManager[Run]]
+    open: Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]
 
     @property
     def kind(self) -> str:
+        """The first word of the name, which --skip accepts."""
         return self.name.split()[0]
 
-    def num_clips(self, job: Job) -> int:
-        return min(self.width * job.settings.waves or len(job.clips), len(job.clips))
+    def num_clips(self, workload: Workload) -> int:
+        """Return how many clips this variant captions."""
+        return min(self.width * workload.settings.waves or len(workload.clips), len(workload.clips))
 
 
-def make_ways(settings: EngineSettings, device: torch.device) -> list[Way]:
-    """All but those to skip."""
+def make_variants(settings: EngineSettings, device: torch.device) -> list[Variant]:
+    """Return all variants except those to skip."""
     slots = settings.slots or (GPU_SLOTS if device.type == "cuda" else CPU_SLOTS)
-    ways = [
-        Way("original", 1, "images", open_generate),
-        Way("one video at a time", 1, "video", open_generate),
-        Way(f"batch {settings.batch}", settings.batch, "video", open_batches(settings.batch)),
-        *(Way(f"slots {count}", count, "packed", open_slots(count)) for count in slots),
+    variants = [
+        Variant("original", 1, "images", open_generate),
+        Variant("one video at a time", 1, "video", open_generate),
+        Variant(f"batch {settings.batch}", settings.batch, "video", open_batches(settings.batch)),
+        *(Variant(f"slots {count}", count, "packed", open_slots(count)) for count in slots),
     ]
-    return [way for way in ways if way.kind not in settings.skip]
+    return [variant for variant in variants if variant.kind not in settings.skip]
 
 
 @contextmanager
-def open_generate(job: Job, clips: list[Prepared]) -> Iterator[Run]:
-    """One at a time through `generate`."""
+def open_generate(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
+    """Run one clip at a time through `generate`."""
 
     def run(clips: Sequence[Prepared]) -> Outcome:
         tokens, first_s = {}, []
         for clip in clips:
             started_s = time.perf_counter()
             watch = _FirstToken()
-            tokens[clip.id] = _generate(job.model, clip, watch)
+            tokens[clip.id] = _generate(workload.model, clip, watch)
             first_s.append(watch.at_s - started_s)
         return Outcome(tokens, first_s)
 
     yield run
 
 
-def open_batches(size: int) -> Callable[[Job, list[Prepared]], AbstractContextManager[Run]]:
-    """Fixed batches of `size` through `generate`."""
+def open_batches(size: int) -> Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]:
+    """Return an `open` for fixed batches of `size` through `generate`."""
 
     @contextmanager
-    def opened(job: Job, clips: list[Prepared]) -> Iterator[Run]:
-        core = StaticCore(job.model, size)
+    def opened(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
+        core = StaticCore(workload.model, size)
         try:
             yield lambda some: run_core(core, some, size)
         finally:
@@ -140,12 +143,12 @@ def open_batches(size: int) -> Callable[[Job, list[Prepared]], AbstractContextMa
     return opened
 
 
-def open_slots(count: int) -> Callable[[Job, list[Prepared]], AbstractContextManager[Run]]:
-    """Our engine with `count` slots."""
+def open_slots(count: int) -> Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]:
+    """Return an `open` for the continuous core with `count` slots."""
 
     @contextmanager
-    def opened(job: Job, clips: list[Prepared]) -> Iterator[Run]:
-        settings = job.settings
+    def opened(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
+        settings = workload.settings
         options = ContinuousOptions(
             max_slots=count,
             max_tokens=max(clip.num_prompt_tokens + clip.options.max_new_tokens for clip in clips),
@@ -154,10 +157,10 @@ def open_slots(count: int) -> Callable[[Job, list[Prepared]], AbstractContextMan
             sage_attention=settings.sage,
             graphs=settings.graphs,
         )
-        core = ContinuousCore(job.model, options)
+        core = ContinuousCore(workload.model, options)
         try:
             if core.num_slots < count:
-                raise ModelError(f"only {core.num_slots} slots fit into the memory of {job.device}")
+                raise ModelError(f"only {core.num_slots} slots fit into the memory of {workload.device}")
             yield lambda some: run_core(core, some, count)
         finally:
             core.close()
@@ -166,7 +169,10 @@ def open_slots(count: int) -> Callable[[Job, list[Prepared]], AbstractContextMan
 
 
 def run_core(core: Core, clips: Sequence[Prepared], width: int) -> Outcome:
-    """Submit all, step until all have ended. First tokens are those of the first `width` clips. Raises ModelError."""
+    """Submit all clips and step until all have ended.
+
+    The times to the first token are those of the first `width` clips. Raises ModelError.
+    """
     started_s = time.perf_counter()
     for clip in clips:
         core.submit(clip)
@@ -183,7 +189,7 @@ def run_core(core: Core, clips: Sequence[Prepared], width: int) -> Outcome:
 
 
 class _FirstToken(BaseStreamer):
-    """Notes when `generate` had the first token: it hands over the prompt, and then each token."""
+    """Records the time of the first token: `generate` passes the prompt, then each token."""
 
     def __init__(self) -> None:
         self._calls, self.at_s = 0, 0.0
@@ -194,7 +200,7 @@ class _FirstToken(BaseStreamer):
             self.at_s = time.perf_counter()
 
     def end(self) -> None:
-        """Part of the streamer's interface."""
+        """Do nothing; the streamer's interface requires this method."""
 
 
 @torch.inference_mode()
@@ -208,45 +214,50 @@ def _generate(model: PreTrainedModel, clip: Prepared, streamer: BaseStreamer) ->
         eos_token_id=None,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    ids = model.generate(**inputs, generation_config=config, streamer=streamer)
+    generate = cast(Callable[..., Tensor], model.generate)  # torch types it as a Tensor or Module
+    ids = generate(**inputs, generation_config=config, streamer=streamer)
     return tuple(ids[0, clip.num_prompt_tokens :].tolist())
 
 
-def prepare_all(job: Job, ways: list[Way]) -> dict[Feed, list[Prepared]]:
-    """What the processor makes of as many clips as the ways take."""
+def prepare_all(workload: Workload, variants: list[Variant]) -> dict[Feed, list[Prepared]]:
+    """Prepare as many clips as the variants need, for each kind of input."""
     counts: dict[Feed, int] = {}
-    for way in ways:
-        counts[way.feed] = max(counts.get(way.feed, 0), way.num_clips(job))
-    feeds: dict[Feed, Callable[[Job, int], list[Prepared]]] = {"images": _images, "video": _videos, "packed": _packed}
-    return {feed: feeds[feed](job, count) for feed, count in counts.items()}
+    for variant in variants:
+        counts[variant.feed] = max(counts.get(variant.feed, 0), variant.num_clips(workload))
+    feeds: dict[Feed, Callable[[Workload, int], list[Prepared]]] = {
+        "images": _images,
+        "video": _videos,
+        "packed": _packed,
+    }
+    return {feed: feeds[feed](workload, count) for feed, count in counts.items()}
 
 
-def _videos(job: Job, count: int) -> list[Prepared]:
-    preparer = Preparer(job.processor)
-    return [preparer.prepare(i, clip, PROMPT, job.options(i)) for i, clip in enumerate(job.clips[:count])]
+def _videos(workload: Workload, count: int) -> list[Prepared]:
+    preparer = Preparer(workload.processor)
+    return [preparer.prepare(i, clip, PROMPT, workload.options(i)) for i, clip in enumerate(workload.clips[:count])]
 
 
-def _packed(job: Job, count: int) -> list[Prepared]:
-    core = ContinuousCore(job.model)
-    preparer = Preparer(job.processor, core.layout, pin=job.device.type == "cuda")
-    prepared = [preparer.prepare(i, clip, PROMPT, job.options(i)) for i, clip in enumerate(job.clips[:count])]
+def _packed(workload: Workload, count: int) -> list[Prepared]:
+    core = ContinuousCore(workload.model)
+    preparer = Preparer(workload.processor, core.layout, pin=workload.device.type == "cuda")
+    prepared = [preparer.prepare(i, clip, PROMPT, workload.options(i)) for i, clip in enumerate(workload.clips[:count])]
     core.close()
     return prepared
 
 
-def _images(job: Job, count: int) -> list[Prepared]:
-    """As a message of many pictures."""
-    processor, prepared = job.processor, []
-    for number, clip in enumerate(job.clips[:count]):
+def _images(workload: Workload, count: int) -> list[Prepared]:
+    """Prepare clips as messages of many images."""
+    processor, prepared = workload.processor, []
+    for number, clip in enumerate(workload.clips[:count]):
         parts = [*[{"type": "image"}] * len(clip.pixels), {"type": "text", "text": PROMPT}]
-        chat = [{"role": "user", "content": parts}]
-        text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = chat_prompt(processor, parts)
         images = [torch.from_numpy(frame).permute(2, 0, 1) for frame in clip.pixels]
         inputs = processor(text=[text], images=[images], return_tensors="pt")
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-        prepared.append(Prepared(number, tensors, job.options(number)))
+        prepared.append(Prepared(number, tensors, workload.options(number)))
     return prepared
 
 
 def shortened(clip: Prepared, new_tokens: int) -> Prepared:
+    """Return a copy whose caption has `new_tokens` tokens."""
     return dataclasses.replace(clip, options=GenerationOptions(max_new_tokens=new_tokens))

@@ -1,0 +1,68 @@
+"""The memory of the running requests: their cache and the decode steps over it."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
+from captioner.engine.graphs import DecodeSteps
+from captioner.engine.packed import PackedModel
+from captioner.engine.sampling import Draw, pick_tokens
+from captioner.errors import ModelError
+
+WHAT_TO_LOWER = "lower frame_size, max_frames or max_new_tokens, or choose a smaller model or quantization 8bit or 4bit"
+
+
+@dataclass(eq=False)
+class SlotMemory:
+    """A cache and the decode steps over it, allocated together."""
+
+    plan: CachePlan
+    cache: SlotCache
+    decode: DecodeSteps
+    _seen: Tensor | None = None  # bool (num_slots, V), the tokens generated in each slot; made for the first penalty
+
+    def pick(self, slots: list[int], draws: list[Draw], logits: Tensor) -> list[int]:
+        """Pick the next token of each request, given its slot and its row of logits (B, V)."""
+        if not any(draw.options.repetition_penalty != 1 for draw in draws):
+            return pick_tokens(logits, draws).tolist()
+        if self._seen is None:
+            self._seen = torch.zeros(self.plan.num_slots, logits.shape[1], dtype=torch.bool, device=logits.device)
+        for slot, draw in zip(slots, draws, strict=True):
+            if not draw.num_tokens:
+                self._seen[slot] = False
+        index = torch.tensor(slots, device=logits.device)
+        tokens = pick_tokens(logits, draws, self._seen[index])
+        self._seen[index, tokens] = True
+        return tokens.tolist()
+
+
+@torch.inference_mode()
+def allocate(model: PackedModel, max_tokens: int, max_slots: int, graphs: bool, compile_step: bool) -> SlotMemory:
+    """Allocate up to `max_slots` slots of `max_tokens`, as many as fit. Raises ModelError if not even one does."""
+    free, per_token = free_bytes(model.device), token_bytes(model.config, model.dtype)
+    plan = plan_cache(free, per_token, max_tokens, max_slots)
+    while plan.num_slots:
+        with contextlib.suppress(torch.OutOfMemoryError):  # free memory is not always contiguous
+            return _allocate(model, plan, graphs, compile_step)
+        release_unused(model.device)
+        plan = plan_cache(plan.bytes / 2, per_token, max_tokens, plan.num_slots)
+    raise ModelError(
+        f"a clip of {max_tokens:,} tokens needs {max_tokens * per_token / 1e9:.1f} GB of cache beside the model, "
+        f"but only {max(free, 0) / 1e9:.1f} GB are free on {model.device}; {WHAT_TO_LOWER}"
+    )
+
+
+def _allocate(model: PackedModel, plan: CachePlan, graphs: bool, compile_step: bool) -> SlotMemory:
+    cache = SlotCache.for_model(model.config, plan.num_slots, plan.slot_tokens, model.dtype, model.device)
+    decode = DecodeSteps(model, cache, graphs, compile_step)
+    decode.warm_up()
+    return SlotMemory(plan, cache, decode)
+
+
+def release_unused(device: torch.device) -> None:
+    """Return torch's unused blocks to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ LEAST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """Which parts of a model are quantized."""
+    """The parts of a model that are quantized."""
 
     skipped: tuple[str, ...]  # dotted names of modules that stay unchanged, with everything in them
     num_weights: int  # number of quantized weights

@@ -21,14 +21,14 @@ def bench_discovery(
     repeats: int = 7,
     as_json: bool = False,
 ) -> None:
-    """Print how long discover() takes compared to a walk that only reads names, over a folder made for it."""
+    """Print how long discover() takes, compared with a walk that only reads the names of a generated folder."""
     with tempfile.TemporaryDirectory(prefix="bench-discovery-") as name:
         root = Path(name)
         _make_tree(root, num_files, num_folders, num_captions)
         report = Report(("what", "ms", "ratio", "target"), as_json)
         found = discover(root, recursive=True).items
         if len(found) != num_files or sum(item.has_caption for item in found) != num_captions:
-            raise CaptionerError("discovery did not find the files that were made for it")
+            raise CaptionerError("discover() did not find all generated files")
         del found
         runs = (lambda: _walk(name, []), lambda: _walk(name, [], ask_size=True), lambda: discover(root, recursive=True))
         walk, *others = alternate(runs, repeats, time.perf_counter)
@@ -40,7 +40,7 @@ def bench_discovery(
 
 
 def _walk(folder: str, names: list[str], ask_size: bool = False) -> None:
-    """The least that a recursive listing can do; with the sizes of media files, the least that discovery must do."""
+    """Append all names to `names`; ask_size also reads the sizes of media files, as discover() must."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

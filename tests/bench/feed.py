@@ -1,6 +1,6 @@
-"""`bench feed`: whether the engine waits for clips while a decode thread has nothing to do, and the memory it takes.
+"""How long the engine waits for clips in a job on the CPU, and how much memory its worker process takes.
 
-Through one worker process on the CPU, as a job runs. The time is the worker's own count, `Load.starved_s`.
+The waiting time is the worker's own count, `Load.starved_s`.
 """
 
 import re
@@ -24,7 +24,7 @@ IDLE_TIMEOUT_S = 10.0
 
 
 class WatchedReplica(ProcessReplica):
-    """Keeps the newest Load that it heard of."""
+    """A replica that keeps its latest Load event."""
 
     load: Load | None = None
 
@@ -34,17 +34,17 @@ class WatchedReplica(ProcessReplica):
         return events
 
     def load_when_idle(self) -> Load:
-        """What it says once all is done."""
+        """Wait until the replica is idle and return its Load. Raises TimeoutError."""
         deadline = time.monotonic() + IDLE_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.load and not (self.load.running or self.load.waiting or self.load.decoding):
                 return self.load
             time.sleep(0.01)
-        raise TimeoutError(f"{self.name} did not say that it is idle")
+        raise TimeoutError(f"{self.name} did not become idle")
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that its process ever had (resident), where the system tells; else what it has now."""
+        """The peak resident memory of its process, or the current one if the system does not report the peak."""
         process = psutil.Process(self._process.pid)
         status = Path(f"/proc/{process.pid}/status")
         found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE) if status.is_file() else None
@@ -55,7 +55,7 @@ class WatchedReplica(ProcessReplica):
 def bench_feed(
     model: str = "demo", num_clips: int = 40, num_more: int = 400, folder: Path | None = None, as_json: bool = False
 ) -> None:
-    """Print a row for `num_clips` clips, and one for `num_more` after them in the same process."""
+    """Print a row for a job of `num_clips` clips, and one for a second job of `num_more` in the same process."""
     counts = [count for count in (num_clips, num_more) if count]
     started: list[WatchedReplica] = []
 

@@ -1,6 +1,6 @@
-"""`bench folder`: what opening a folder costs: the scan, probing and thumbnails, in one thread.
+"""The cost of opening a folder: scan, probing and thumbnails in one thread.
 
-The app reads media in a sandbox, a process apart; the same in its own process shows what that costs.
+The app reads media in a sandbox, which is a separate process; "unconfined" rows show the cost without it.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ FILES_A_FOLDER = 100
 
 
 def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False) -> None:
-    """Print milliseconds and files a second over a folder of real clips, half of them with captions."""
+    """Print milliseconds and files a second for a folder of real clips, half of them with captions."""
     with tempfile.TemporaryDirectory(prefix="bench-folder-") as name, contextlib.ExitStack() as stack:
         root = Path(name) / "media"
         make_folder(root, num_files, Path(name))
@@ -59,7 +59,7 @@ def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False)
 
 
 def make_folder(root: Path, num_files: int, scratch: Path) -> None:
-    """A hundred clips a subfolder, each a link to one of a few that are encoded in `scratch`."""
+    """Make subfolders of 100 clips, each a link to one of a few clips that are encoded in `scratch`."""
     sources = [make_clip(recipe, scratch) for recipe in RECIPES]
     for number in range(num_files):
         folder = root / f"folder {number // FILES_A_FOLDER:03d}"
@@ -72,7 +72,7 @@ def make_folder(root: Path, num_files: int, scratch: Path) -> None:
 
 
 def link(source: Path, path: Path) -> None:
-    """A hard link, or a copy where there are none."""
+    """Make a hard link, or a copy on file systems without links."""
     try:
         os.link(source, path)
     except OSError:

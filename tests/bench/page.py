@@ -1,4 +1,4 @@
-"""The page at any number of files: how soon it shows, reacts and starts, measured in a real Chromium."""
+"""The page with many files: how fast it opens, reacts and starts a job, measured in a real Chromium."""
 
 import contextlib
 import json
@@ -30,23 +30,23 @@ WATCH_S = 20.0
 GRID = "document.querySelector('#grid [data-grid]').grid"
 COUNT_NODES_JS = """() => { const walker = document.createTreeWalker(document, NodeFilter.SHOW_ALL); let count = 1;
   while (walker.nextNode()) count++; return count; }"""  # elements, texts, comments
-# Runs one thing in the page and waits until the frame after it is drawn; ms.
+# Runs one action in the page and waits until the next frame is drawn; ms.
 TIMED_JS = """async () => {{ const grid = {grid}; const start = performance.now(); {action};
   await new Promise(done => requestAnimationFrame(() => setTimeout(done, 0))); return performance.now() - start; }}"""
-# Clicks, and waits until the page is as expected; ms. Seen from within, for whoever looks in from outside looks late.
+# Clicks and waits until the page is as expected; ms. It runs in the page, since polling from outside adds a delay.
 CLICKED_JS = """([button, expected]) => new Promise(done => {
   const start = performance.now(), isThere = new Function(`return ${expected}`);
-  const look = () => isThere() ? done(performance.now() - start) : setTimeout(look, 5);
-  document.querySelector(button).click(); look(); })"""
-# How long ago the server's answer to the last action was here whole; ms.
+  const poll = () => isThere() ? done(performance.now() - start) : setTimeout(poll, 5);
+  document.querySelector(button).click(); poll(); })"""
+# Time since the server's answer to the last action was complete; ms.
 ANSWERED_JS = """() => performance.now() -
   performance.getEntriesByType('resource').filter(entry => entry.name.includes('/queue/data')).at(-1).responseEnd"""
 TYPING_PAUSE_S = 1.0  # a person types a caption before saving it
-PLAN_PAUSE_S = 3.0  # a person reads the button before pressing it, and what it would take is worked out meanwhile
+PLAN_PAUSE_S = 3.0  # a person reads the button before pressing it, while the page estimates the job
 
 
 def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = False) -> None:
-    """Print what the page needs to open, search, sort, select, update a tile and start. Raises CaptionerError.
+    """Print how long the page takes to open, search, sort, select, update a tile and start. Raises CaptionerError.
 
     The files are links to the sample clips, three in five with a caption; the model is the demo model on the CPU.
     """
@@ -70,7 +70,7 @@ def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = F
 
 
 def _measure_opening(browser: Any, address: str, report: Report) -> Any:
-    """Opened three times, each in a browser profile of its own and alone; the median counts."""
+    """Open the page three times, each time in a new browser profile; the median counts."""
     seconds, page = [], None
     for _ in range(3):
         if page:
@@ -110,7 +110,7 @@ def _measure_use(page: Any, report: Report) -> None:
 
 
 def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report: Report) -> None:
-    """Viewers as the server sees them: each asks for the pulse once a second. A page is drawn on its own machine."""
+    """Measure the load of viewers on the server: each requests the pulse once a second, without a browser."""
     pulse = pulse_request(address)
     idle = _processor_seconds(app, WATCH_S / 2) / (WATCH_S / 2)
     stop, answered = threading.Event(), []
@@ -135,7 +135,7 @@ def _watch(address: str, body: dict, stop: threading.Event, answered: list[float
             data = client.post("gradio_api/run/predict", json=body).json()["data"]
             answered.append(time.perf_counter() - start)
             if data[0]:
-                body["data"][0] = json.loads(data[0])["cursor"]  # what this viewer has seen
+                body["data"][0] = json.loads(data[0])["cursor"]  # the state that this viewer has seen
             stop.wait(max(0.0, PULSE_S - answered[-1]))
 
 
@@ -147,7 +147,7 @@ def _processor_seconds(app: psutil.Process, seconds: float) -> float:
 
 
 def _measure_start(page: Any, report: Report) -> None:
-    """With the model loaded already: from the click to the first clip that runs; and from Save to the new tile."""
+    """Measure the time from Save to the new tile, and with a loaded model from Start to the first running clip."""
     page.get_by_role("tab", name="Settings").click()
     page.locator("#load-model").click()
     page.wait_for_selector("#model-state [data-state=ready]", timeout=1000 * START_TIMEOUT_S)
@@ -208,9 +208,9 @@ def _running_app(folder: Path, state: Path) -> Iterator[tuple[str, psutil.Proces
 
 def _playwright() -> Any:
     try:
-        from playwright import sync_api  # of the tests' requirements
+        from playwright import sync_api  # one of the tests' requirements
     except ImportError:
         sync_api = None
     if sync_api is None or not CHROMIUM.exists():
-        raise CaptionerError("this benchmark drives a browser: pip install playwright, and Debian's package chromium")
+        raise CaptionerError("this benchmark needs a browser: pip install playwright, and Debian's package chromium")
     return sync_api

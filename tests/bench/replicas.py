@@ -1,7 +1,7 @@
-"""`bench replicas`: one worker process against two on the same clips, in turns, one core each.
+"""One worker process compared with two on the same clips, run alternately with one core each.
 
-`busy` is the CPU seconds of the workers by wall seconds and workers: much below 1, something else had the cores, and
-the ratio says little.
+`busy` is the workers' CPU seconds / (wall seconds x workers). If it is much below 1, other programs used the cores and
+the ratio means little.
 """
 
 import os
@@ -25,15 +25,15 @@ from tests.bench.running import Runner, open_runner, saved_folder
 
 RECIPE = ClipRecipe("1 s", "source.mp4", (160, 96), 1, 24, "libx264", {"preset": "veryfast"})
 PLAN = SamplePlan(max_frames=4, min_frames=4, frame_size=96)
-SLOTS = 4  # of each replica: few, so that both are full until near the end
+SLOTS = 4  # of each replica; few, so that both stay full almost to the end
 TARGET = 1.6
 
 
 class OneCoreReplica(ProcessReplica):
-    """A worker with one thread for the model, one for decoding, and one core for both where the system allows."""
+    """A worker with one thread for the model and one for decoding, on one core if the system allows that."""
 
     def pin(self, core: int) -> None:
-        """Before its threads are started, which inherit it."""
+        """Restrict the process to one core; its threads, which start later, inherit this."""
         if hasattr(os, "sched_setaffinity"):
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(self._process.pid, {cores[core % len(cores)]})
@@ -46,7 +46,7 @@ class OneCoreReplica(ProcessReplica):
 
 @dataclass
 class Side:
-    """So many replicas, and how busy they were in each run."""
+    """One side of the comparison: its replicas, and how busy they were in each run."""
 
     options: GenerationOptions
     replicas: list[OneCoreReplica] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Side:
 def bench_replicas(
     model: str = "tiny", num_clips: int = 48, new_tokens: int = 300, repeats: int = 3, as_json: bool = False
 ) -> None:
-    """Print captions a second with one and with two replicas on the CPU, and the ratio. Loading is not counted."""
+    """Print the captions a second of one and of two replicas on the CPU, without loading, and their ratio."""
     one, two = (Side(GenerationOptions(max_new_tokens=new_tokens)) for _ in range(2))
     with tempfile.TemporaryDirectory(prefix="bench-replicas-") as name:
         clips = Path(name) / "clips"

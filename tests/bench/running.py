@@ -1,4 +1,4 @@
-"""A job as the app runs it: worker processes, caption files, a journal. For benchmarks of all of that."""
+"""Jobs as the app runs them, with worker processes, caption files and a journal, for the benchmarks."""
 
 import tempfile
 import time
@@ -31,7 +31,7 @@ from captioner.values import GenerationOptions, ModelSpec, SamplePlan
 
 
 class Runner:
-    """Runs jobs over one folder of clips with replicas that are loaded already."""
+    """Runs jobs over one folder of clips with loaded replicas."""
 
     def __init__(self, jobs: JobRunner, model: Model, folder: Path) -> None:
         self._jobs, self._model = jobs, model
@@ -39,9 +39,9 @@ class Runner:
         self._wait(jobs.load(model))
 
     def run(self, plan: SamplePlan, options: GenerationOptions, num_clips: int | None = None) -> float:
-        """Caption the first `num_clips` clips, or all; captions that are there are replaced. Returns seconds.
+        """Caption the first `num_clips` clips, or all, replacing their captions, and return the seconds it took.
 
-        Raises CaptionerError when one failed.
+        Raises CaptionerError if one fails.
         """
         items = self._items[:num_clips]
         job = Job(items, self._model, "describe this video in detail", plan, options, existing="overwrite")
@@ -66,7 +66,7 @@ class Runner:
 def open_runner(
     name: str, model_folder: Path, specs: tuple[ModelSpec, ...], clips: Path, start: StartReplica = ProcessReplica
 ) -> Iterator[Runner]:
-    """With a state folder of its own. Ends the worker processes behind it."""
+    """Yield a Runner with its own state folder; end its worker processes afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-state-") as state:
         database = Database(Path(state) / "captioner.sqlite")
         log = EventLog()
@@ -80,7 +80,7 @@ def open_runner(
 
 
 def saved_folder(name: str, scratch: Path) -> Path:
-    """Where a worker process can load the model from; random weights are written to `scratch` first."""
+    """Return a folder from which a worker can load the model; random weights are first saved to `scratch`."""
     if name not in ALWAYS_RANDOM:
         return model_folder(name)
     tokenizer = build_tokenizer(CORPUS, 400)

@@ -1,4 +1,4 @@
-"""The benchmarks of whole jobs, on next to nothing; what they measure needs an idle machine and is not asserted."""
+"""The benchmarks of whole jobs with few clips; their results need an idle machine and are not asserted."""
 
 import json
 
@@ -15,7 +15,7 @@ def test_one_replica_and_two_caption_the_same_clips(capsys):
     assert report["rows"][1]["ratio"] > 0
 
 
-def test_feed_tells_share_of_time_and_memory(capsys, monkeypatch):
+def test_feed_prints_starved_time_and_memory(capsys, monkeypatch):
     tiny = ClipRecipe("tiny", "tiny.mp4", (96, 64), 1, 24, "libx264", {"preset": "ultrafast"})
     monkeypatch.setattr("tests.bench.feed.RECIPE", tiny)
     bench_feed("tiny", num_clips=2, num_more=3, as_json=True)

@@ -1,4 +1,4 @@
-"""`bench engine`: its rows, its roofline, and that it needs nothing but the model libraries."""
+"""`bench engine`: its rows, its roofline, and that it needs only the model libraries."""
 
 import json
 import subprocess
@@ -17,11 +17,11 @@ from captioner.cli.bench.variants import EngineSettings
 from captioner.demo import build
 
 ROOT = Path(__file__).resolve().parents[2]
-H200 = roofline.Device(bytes_per_s=4.3e12, flops_per_s=790e12)  # as measured by others, see ENGINE.md
+H200 = roofline.Device(bytes_per_s=4.3e12, flops_per_s=790e12)  # as measured by others
 
 
 def config_of(name):
-    """The config of a released size, without making its weights."""
+    """Return the config of a released size without allocating its weights."""
     tokenizer, geometry = build.build_tokenizer(["a"], 300), GEOMETRIES[name]
     kind = Qwen3VLMoeConfig if geometry.experts else Qwen3VLConfig
     return kind(text_config=build._text_config(tokenizer, geometry), vision_config=build._vision_config(geometry))
@@ -35,7 +35,7 @@ def settings():
     )  # fmt: skip
 
 
-def test_every_row_has_its_figures_and_all_videos_the_same_tokens(settings, capsys):
+def test_every_row_has_its_numbers_and_all_videos_the_same_tokens(settings, capsys):
     bench_engine(settings, as_json=True)
     report = json.loads(capsys.readouterr().out)
     names = [row["name"] for row in report["rows"]]
@@ -71,7 +71,7 @@ def test_different_tokens_are_counted():
     assert same_tokens([{0: (1, 2), 1: (3,)}, {0: (1, 2), 1: (4,)}, {0: (1, 2)}]) == "no (1 of 2)"
 
 
-def test_lengths_spread_over_the_bounds_in_an_order_of_the_seed():
+def test_lengths_spread_between_the_bounds_in_an_order_set_by_the_seed():
     lengths = draw_lengths(25, (20, 140), seed=0)
     assert sorted(lengths) == sorted(draw_lengths(25, (20, 140), seed=1))
     assert lengths == draw_lengths(25, (20, 140), seed=0) != draw_lengths(25, (20, 140), seed=1)
@@ -92,7 +92,7 @@ def test_rendered_clips_move_and_have_even_counts():
         assert clip.clock == (24.0, [12 * i for i in range(count)])
 
 
-def test_roofline_of_8b_is_that_worked_out_by_hand():
+def test_roofline_of_8b_equals_the_one_computed_by_hand():
     """16 frames of 16:9 as video, 250 tokens, bfloat16."""
     config, clip = config_of("qwen3-vl-8b"), roofline.Clip(1920, 240, 561, 250)
     vision, text = roofline.prefill_flops(config, clip)
@@ -121,14 +121,14 @@ def test_device_speeds_are_measured():
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("qwen")])
-def test_released_sizes_are_those_of_the_checkpoints(name):
-    """Billions of parameters, counted on the meta device."""
+def test_released_sizes_equal_those_of_the_checkpoints(name):
+    """Compare billions of parameters, counted on the meta device."""
     billions = {"2b": 2.13, "4b": 4.44, "8b": 8.77, "32b": 33.4, "30b-a3b": 31.1}[name.removeprefix("qwen3-vl-")]
     model = build.build_model(build.build_tokenizer(["a"], 300), GEOMETRIES[name], device="meta")
     assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(billions, rel=3e-3)
 
 
-def test_model_of_the_benchmark_never_ends_and_the_demo_weights_are_found():
+def test_model_has_no_end_token_and_the_demo_weights_are_found():
     for name in ("tiny", "demo"):
         model, processor = open_model(name, False, torch.device("cpu"), torch.float32)
         assert model.generation_config.eos_token_id is None
@@ -136,7 +136,7 @@ def test_model_of_the_benchmark_never_ends_and_the_demo_weights_are_found():
 
 
 def test_bench_runs_without_the_libraries_of_media_and_page():
-    """As on a bare GPU image: PyAV, pydantic, Gradio, psutil and pynvml cannot be found."""
+    """Hide PyAV, pydantic, Gradio, psutil and pynvml, which a bare CUDA image does not have."""
     code = """
 import sys
 from importlib.machinery import PathFinder
@@ -172,7 +172,7 @@ runpy.run_module("captioner", run_name="__main__")
         ("--model tiny --device cuda:99", "error: cuda:99"),
     ],
 )
-def test_what_cannot_run_is_one_line(arguments, reason, capsys):
+def test_error_is_one_line(arguments, reason, capsys):
     assert command.main(["bench", "engine", "--clips", "1", *arguments.split()]) == 2
     error = capsys.readouterr().err
     assert error.startswith(reason)
@@ -180,7 +180,7 @@ def test_what_cannot_run_is_one_line(arguments, reason, capsys):
 
 
 @pytest.mark.parametrize("value", ["320", "320x100", "x", "16x32", "64x64-32"])
-def test_sizes_that_the_model_cannot_see_are_refused(value, capsys):
+def test_sizes_that_are_no_multiples_of_32_are_refused(value, capsys):
     with pytest.raises(SystemExit):
         command.main(["bench", "engine", "--size", value])
     assert "--size" in capsys.readouterr().err

@@ -12,14 +12,14 @@ from captioner.demo.clips import write_samples
 from captioner.demo.evaluate import HELD_OUT_SEED, evaluate
 
 
-def test_world_is_as_rich_as_promised():
+def test_world_has_enough_variety():
     assert len(world.COLORS) >= 8
     assert len(world.SHAPES) >= 5
     assert len(world.MOTIONS) >= 7
     assert len(world.BACKGROUNDS) >= 5
 
 
-def test_scene_is_put_into_words_in_three_styles():
+def test_scene_is_captioned_in_three_styles():
     scene = world.Scene("orange", "star", "left", "striped", 0.5, 0.5, 0.2, 0.3, 0.1)
     still = world.Scene("red", "ring", "", "gray", 0.5, 0.5, 0.2, 0.3, 0.1)
     assert world.caption(scene, "sentence") == "An orange star moves to the left on a striped background."

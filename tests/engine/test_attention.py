@@ -1,4 +1,4 @@
-"""Attention back ends against plain arithmetic, SageAttention's rules, fixed-shape decode steps, memory plans."""
+"""Attention back ends compared with plain arithmetic, SageAttention, fixed-shape decode steps, memory plans."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causal, scale):
-    """What flash attention's varlen kernels promise, row by row in float32: bounds_k need not be in order."""
+    """Compute what flash attention's varlen kernels do, row by row in float32; bounds_k may be in any order."""
     out = torch.empty_like(q)
     for row in range(len(bounds_q) - 1):
         begin, end, start = int(bounds_q[row]), int(bounds_q[row + 1]), int(bounds_k[row])
@@ -66,7 +66,7 @@ def test_self_test_finds_a_kernel_that_ignores_slots_or_strides_or_the_end_or_is
     assert self_test(VarlenBackend("", missing), CPU, torch.float32, 8, 2, 16) == "RuntimeError: no kernel image"
 
 
-def test_fallback_says_why(monkeypatch):
+def test_fallback_has_a_reason(monkeypatch):
     monkeypatch.setattr(attention_backends, "self_test", lambda *_: "differs by 1")
     backend, note = pick_backend(torch.device("cuda"), torch.bfloat16, 8, 2, 128)
     assert isinstance(backend, SdpaBackend)
@@ -89,15 +89,15 @@ def test_sdpa_is_called_once_for_all_frames_of_one_size(monkeypatch):
     assert calls == [(8, 4, 6, 16), (2, 4, 10, 16)]
 
 
-def sage_that_centres_in_place(q, k, v, tensor_layout, is_causal, sm_scale, smooth_k):
-    """As SageAttention behaves: exact but for subtracting the mean of the keys it was given, in place."""
+def sage_that_centers_in_place(q, k, v, tensor_layout, is_causal, sm_scale, smooth_k):
+    """Compute attention exactly, but subtract the mean of the given keys in place as SageAttention does."""
     assert (tensor_layout, is_causal) == ("HND", True)
     k -= k.mean(2, keepdim=True)
     return reference_attention(*(x[0].transpose(0, 1) for x in (q, k, v)), (q.shape[2],), True).transpose(0, 1)[None]
 
 
 def test_sage_gets_a_copy_and_only_long_prompts():
-    backend = SageBackend(SdpaBackend(), sage_that_centres_in_place)
+    backend = SageBackend(SdpaBackend(), sage_that_centers_in_place)
     lengths = [SAGE_MIN_TOKENS + 5, 40]
     q, k, v = torch.randn(sum(lengths), 4, 16), torch.randn(sum(lengths), 2, 16), torch.randn(sum(lengths), 2, 16)
     before = k.clone()
@@ -119,7 +119,7 @@ def test_sage_is_refused_where_it_cannot_work():
 
 @pytest.mark.parametrize("kernel", [None, varlen_on_cpu])
 def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
-    """What a CUDA graph replays: rows padded to a bucket, idle slots computing beside the live ones."""
+    """Compare with the steps that a CUDA graph replays: padded to a bucket, idle slots included."""
     core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=8, max_tokens=256))
     try:
         if kernel:
@@ -145,8 +145,8 @@ def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
         core.close()
 
 
-def test_capture_that_fails_is_given_up_with_its_reason_and_the_text_stays(tiny_model, monkeypatch, caplog):
-    """No GPU here, so capturing fails for certain: the step runs without it."""
+def test_failed_capture_is_reported_and_does_not_change_the_text(tiny_model, monkeypatch, caplog):
+    """Without a GPU, capturing always fails; the step runs without it."""
     core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=4, max_tokens=256))
     try:
         core._memory.decode.why_no_graphs = ""
@@ -166,7 +166,7 @@ def test_buckets_hold_every_row_and_waste_little():
     assert all(n <= bucket(n, 100) <= 100 for n in range(1, 101))
 
 
-def test_plan_fills_the_memory_but_no_more():
+def test_plan_fills_the_memory_and_not_more():
     plan = plan_cache(free_bytes=20e9, bytes_per_token=147456, max_tokens=2400, max_slots=64)
     assert (plan.num_slots, plan.slot_tokens) == (52, 2560)
     assert plan.bytes == 52 * 2560 * 147456 <= 20e9
@@ -184,7 +184,7 @@ def test_cache_of_8b_takes_144_kib_a_token():
     assert sum(t.nbytes for t in (*cache.keys, *cache.values)) == 2 * 256 * 144 * 1024
 
 
-def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monkeypatch):
+def test_model_without_memory_for_one_clip_is_refused_with_advice(tiny_model, monkeypatch):
     monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: 1000.0)
     with pytest.raises(
         Exception, match=r"^a clip of 900 tokens needs .* GB of cache .*; lower frame_size, max_frames or"
@@ -194,7 +194,7 @@ def test_model_without_memory_for_one_clip_is_refused_in_words(tiny_model, monke
 
 
 def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model):
-    """Traced and run without a code generator, so that it works on any machine."""
+    """The step is traced and run without a code generator, so that the test works on any machine."""
     graphs = []
 
     def backend(graph, inputs):
@@ -228,12 +228,12 @@ def make_core(tiny_model):
         return made[-1]
 
     yield make
-    for core in reversed(made):  # the first one knows how the model was
+    for core in reversed(made):  # the first one restores the original model
         core.close()
 
 
 def replay_by_running(work):
-    """What a graph is to its caller, without a GPU: something that computes the same again in the same places."""
+    """Stand in for a graph, which computes the same again in the same places."""
     work()
     return work
 
@@ -255,7 +255,7 @@ def test_replayed_steps_write_one_buffer_of_logits_whatever_their_shape(make_cor
     assert replayed == {i: event.tokens for i, event in launched.items()}
 
 
-def test_capture_without_memory_costs_the_graphs_and_no_request(make_core, tiny_model):
+def test_capture_without_memory_disables_graphs_and_costs_no_request(make_core, tiny_model):
     def capture(work):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
 

@@ -1,15 +1,11 @@
-"""ContinuousCore writes what `generate` writes alone, whatever runs beside it; a fault costs one request."""
+"""ContinuousCore gives the text of `generate` alone, whatever runs beside a request; an error ends only one request."""
 
 import pytest
 import torch
 
-from captioner.demo import build
-from captioner.engine.choose import choose_core
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
-from captioner.engine.packed import why_unsupported
 from captioner.engine.prepare import Preparer
 from captioner.engine.static import StaticCore
-from captioner.values import ModelSpec
 from tests.support.engine_cases import (
     finish,
     generate_alone,
@@ -31,7 +27,7 @@ def cases():
 
 @pytest.fixture(scope="module")
 def alone(tiny_model, cases):
-    """(penalty -> tokens of each case) by one call of generate each."""
+    """Tokens of each case by repetition penalty, from one call of generate each."""
     return {
         penalty: [generate_alone(tiny_model.model, tiny_model.processor, case, penalty) for case in cases]
         for penalty in (1.0, PENALTY)
@@ -40,7 +36,7 @@ def alone(tiny_model, cases):
 
 @pytest.fixture
 def make_core(tiny_model):
-    """Cores that give the model back to the other tests."""
+    """A function that makes cores; they release the model for the other tests afterwards."""
     made = []
 
     def make(max_slots: int, **options) -> ContinuousCore:
@@ -61,7 +57,7 @@ def preparer(tiny_model):
 
 @pytest.fixture(autouse=True)
 def _generate_first(alone, preparer):
-    """The references come from the untouched model; only then a core takes over its attention."""
+    """Compute the references before a core replaces the model's attention."""
 
 
 @pytest.mark.parametrize("penalty", [1.0, PENALTY])
@@ -76,13 +72,13 @@ def test_greedy_text_equals_generate_alone(make_core, preparer, cases, alone, ma
 
 def test_requests_with_different_options_share_steps(make_core, preparer, cases, alone):
     plain = prepare_cases(preparer, cases)
-    punished = prepare_cases(preparer, cases, repetition_penalty=PENALTY)
-    mixed = [(plain, punished)[i % 2][i] for i in range(NUM_CASES)]
+    penalized = prepare_cases(preparer, cases, repetition_penalty=PENALTY)
+    mixed = [(plain, penalized)[i % 2][i] for i in range(NUM_CASES)]
     ended = run(make_core(8), mixed)
     assert [ended[i].tokens for i in range(NUM_CASES)] == [alone[(1.0, PENALTY)[i % 2]][i] for i in range(NUM_CASES)]
 
 
-def test_cancelled_requests_end_within_one_step_as_prefixes_and_disturb_no_other(make_core, preparer, cases, alone):
+def test_cancelled_requests_end_within_one_step_as_prefixes_and_others_are_unchanged(make_core, preparer, cases, alone):
     core = make_core(8)
     for request in prepare_cases(preparer, cases):
         core.submit(request)
@@ -138,7 +134,7 @@ def test_seeded_sampling_equals_that_of_generate_core(make_core, tiny_model, cas
 
 
 def _with_plain_model(tiny_model, function):
-    """While the module's own core holds the model, lend it out with transformers' attention."""
+    """Call the function with transformers' attention, although the module's core has replaced it."""
     configs = tiny_model.model.config.text_config, tiny_model.model.config.vision_config
     before = [config._attn_implementation for config in configs]
     for config in configs:
@@ -150,7 +146,7 @@ def _with_plain_model(tiny_model, function):
             config._attn_implementation = name
 
 
-def test_pixels_scaled_on_the_device_are_bitwise_those_of_the_processor(preparer, tiny_model, cases):
+def test_pixels_scaled_on_the_device_equal_the_processors_bitwise(preparer, tiny_model, cases):
     for request, case in zip(prepare_cases(preparer, cases[:20]), cases, strict=False):
         theirs = processor_inputs(tiny_model.processor, case.frames, case.prompt)
         assert torch.equal(request.inputs["input_ids"], theirs["input_ids"])
@@ -159,8 +155,8 @@ def test_pixels_scaled_on_the_device_are_bitwise_those_of_the_processor(preparer
         assert torch.equal(request.scale.apply(request.inputs[name]), theirs[name])
 
 
-def test_still_that_the_processor_enlarges_is_bitwise_the_same_too(preparer, tiny_model, cases):
-    """Released models enlarge stills under 65,536 pixels."""
+def test_image_that_the_processor_enlarges_is_bitwise_equal_too(preparer, tiny_model, cases):
+    """Released models enlarge images of less than 65,536 pixels."""
     processor = tiny_model.processor
     before = processor.image_processor.size
     processor.image_processor.size = {"shortest_edge": 65536, "longest_edge": 16777216}
@@ -178,7 +174,7 @@ def test_request_joins_while_others_run(make_core, preparer, cases, alone):
     core = make_core(8)
     requests = prepare_cases(preparer, cases[:12])
     ended = {}
-    for request in requests:  # one more after every step
+    for request in requests:  # another one after every step
         core.submit(request)
         ended |= {e.id: e for e in core.step() if e.finish_reason}
     assert core.num_running > 1
@@ -202,7 +198,7 @@ def test_request_longer_than_the_slots_waits_for_a_new_plan(make_core, preparer,
 
 
 class _Limit:
-    """Makes the text tower fail as a device does, when a step has more prompt tokens than fit."""
+    """Makes the text tower raise an error when a condition on the step holds."""
 
     def __init__(self, tower, condition, error):
         self.calls = 0
@@ -238,7 +234,7 @@ def test_out_of_memory_with_several_new_requests_runs_each_alone(make_core, prep
     assert [ended[i].tokens for i in range(30)] == alone[1.0][:30]
 
 
-def test_lasting_shortage_of_memory_leads_to_fewer_slots_and_costs_no_neighbour(
+def test_lasting_shortage_of_memory_leads_to_fewer_slots_and_costs_no_neighbor(
     make_core, preparer, cases, alone, limit
 ):
     core = make_core(8)
@@ -255,10 +251,10 @@ def test_lasting_shortage_of_memory_leads_to_fewer_slots_and_costs_no_neighbour(
                 ended[event.id] = event
     assert (core.num_slots, core._policy.limit) == (2, 2)
     assert [ended[i].tokens for i in range(30)] == alone[1.0][:30]
-    assert set(firsts.values()) == {1}, "no request that ran was begun again"
+    assert set(firsts.values()) == {1}, "no running request was restarted"
 
 
-def test_request_that_does_not_fit_alone_ends_for_memory_and_the_others_are_whole(
+def test_request_that_does_not_fit_alone_ends_for_memory_and_the_others_are_complete(
     make_core, preparer, cases, alone, limit
 ):
     requests = prepare_cases(preparer, cases[:20])
@@ -294,7 +290,7 @@ def test_single_shortage_of_memory_costs_no_slots(make_core, preparer, cases, al
     assert (seen[0], seen[-1], core.num_slots) == (8, 8, 8)
 
 
-def test_slots_come_back_when_a_request_does_not_fit_even_alone_and_when_the_engine_was_idle(
+def test_slots_return_after_a_request_that_does_not_fit_alone_and_after_idle_time(
     make_core, preparer, cases, alone, limit
 ):
     core = make_core(8)
@@ -342,7 +338,7 @@ def test_request_that_breaks_the_model_fails_alone(make_core, preparer, cases, a
     assert [ended[i].tokens for i in range(12) if i != 7] == [alone[1.0][i] for i in range(12) if i != 7]
 
 
-def test_failure_that_no_new_request_can_have_caused_is_raised(make_core, preparer, cases, limit):
+def test_failure_without_a_new_request_is_raised(make_core, preparer, cases, limit):
     core = make_core(2)
     limit(lambda step: step.prompts is None, RuntimeError("the device is gone"))
     core.submit(prepare_cases(preparer, cases[:1])[0])
@@ -350,7 +346,7 @@ def test_failure_that_no_new_request_can_have_caused_is_raised(make_core, prepar
         finish(core)
 
 
-def test_closed_core_gives_the_model_back(tiny_model, make_core, preparer, cases):
+def test_closed_core_restores_the_model(tiny_model, make_core, preparer, cases):
     config = tiny_model.model.config
     before = config.text_config._attn_implementation, config.vision_config._attn_implementation
     core = make_core(2)
@@ -367,7 +363,7 @@ def test_report_says_what_to_lower_when_few_clips_fit(make_core, monkeypatch):
     assert "; lower frame_size, max_frames or max_new_tokens" in rows["memory"]
 
 
-def test_report_says_what_is_active_and_why_not(make_core):
+def test_report_says_what_is_active_and_why_other_features_are_not(make_core):
     rows = dict(make_core(3, max_tokens=300, compile=True, sage_attention=True).report_rows())
     assert rows["engine"] == "continuous batching"
     assert rows["memory"].startswith("3 slots, 512 tokens each, 0.0 GB weights, 0.0 GB cache")
@@ -386,46 +382,3 @@ def test_text_agrees_with_one_plain_forward_pass_over_it(tiny_model, cases, alon
     ]  # fmt: skip
     assert sum(compared for _, compared in counts) > 50
     assert all(agreeing == compared for agreeing, compared in counts)
-
-
-@pytest.mark.parametrize(("attention", "reason"), [("eager", "attention is set to eager"), ("sdpa", "")])
-def test_attention_that_cannot_run_packed_goes_to_generate_and_the_report_says_so(tiny_model, attention, reason):
-    core = choose_core(tiny_model.model, ModelSpec("x", attention=attention, batch_size=3))
-    rows = dict(core.report_rows())
-    assert isinstance(core, StaticCore if reason else ContinuousCore)
-    assert core.num_slots == 3
-    assert rows["engine"] == (f"batches through generate, since {reason}" if reason else "continuous batching")
-    if not reason:
-        assert rows["attention"] == "SDPA (chosen in the settings)"
-    core.close()
-
-
-def test_text_tower_that_is_no_plain_decoder_is_not_run_packed(tiny_model, monkeypatch):
-    config = tiny_model.model.config
-    monkeypatch.setattr(config.text_config, "layer_types", ["full_attention", "linear_attention"], raising=False)
-    assert why_unsupported(tiny_model.model) == "its text tower has layers of linear_attention"
-    monkeypatch.setattr(config, "model_type", "qwen2_vl")
-    assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe"
-
-
-@pytest.fixture(scope="module")
-def mixture(tiny_model):
-    """A mixture of experts, whose rows share a step without sharing experts."""
-    geometry = build.Geometry(
-        text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,
-        vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=48, vision_positions=16, deepstack=(0,),
-        initializer_range=0.1, experts=6, experts_per_token=2, expert_mlp=48,
-    )  # fmt: skip
-    return build.build_model(tiny_model.processor.tokenizer, geometry, seed=1)
-
-
-def test_mixture_of_experts_writes_what_generate_writes_alone(mixture, tiny_model, cases):
-    some = cases[:6]
-    alone = [generate_alone(mixture, tiny_model.processor, case) for case in some]
-    assert mixture.config.model_type == "qwen3_vl_moe"
-    assert len(set(alone)) == len(some)
-    for max_slots in (1, 3):
-        core = ContinuousCore(mixture, ContinuousOptions(max_slots=max_slots))
-        ended = run(core, prepare_cases(Preparer(tiny_model.processor, core.layout), some))
-        core.close()
-        assert [ended[i].tokens for i in range(len(some))] == alone

@@ -1,4 +1,4 @@
-"""Other model families through the same preparation and StaticCore, in miniature with random weights."""
+"""Tiny models of other families with random weights, through the same preparation and StaticCore."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """The prompt that a model sees, recorded for the oldest and the newest supported transformers.
 
-A release that lays out frames or times differently changes every caption: it shows here. To record one anew:
+A release that formats frames or times differently would change every caption; these tests detect it. To record again:
 PYTHONPATH=. python tests/engine/test_golden.py
 """
 
@@ -23,7 +23,7 @@ CORPUS = ["describe the video in detail", "<0.5 seconds> user assistant"]
 
 
 def known_clips() -> dict[str, Frames]:
-    """A clip at 25 fps, one of variable frame rate (so timed in milliseconds), and a still."""
+    """Return a clip at 25 fps, one with a variable frame rate (timed in milliseconds), and an image."""
     rng = np.random.default_rng(11)
 
     def clip(times_s: list[float], indices: list[int], fps: float) -> Frames:
@@ -50,7 +50,7 @@ def prompts() -> dict[str, dict]:
 
 
 def golden() -> dict[str, dict]:
-    """Of the newest recorded release that is no newer than the installed one."""
+    """Load the newest recorded release that is not newer than the installed one."""
     releases = sorted((Version(path.stem.removeprefix("transformers-")), path) for path in GOLDEN.glob("*.json"))
     fitting = [path for version, path in releases if version <= Version(transformers.__version__)]
     return json.loads(fitting[-1].read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def test_prompt_is_the_recorded_one(name):
     assert prompts()[name] == golden()[name]
 
 
-def test_recorded_times_are_the_means_of_each_pair_of_frames():
+def test_recorded_times_are_the_means_of_pairs_of_frames():
     for release in GOLDEN.glob("*.json"):
         recorded = json.loads(release.read_text(encoding="utf-8"))
         assert [f"<{t} seconds>" in recorded["constant rate"]["text"] for t in (0.2, 1.2, 2.2)] == [True] * 3

@@ -1,4 +1,4 @@
-"""StaticCore against one-at-a-time `model.generate` with the installed processor."""
+"""StaticCore compared with one-at-a-time `model.generate` and the installed processor."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def cases():
 
 @pytest.fixture(scope="module")
 def alone(tiny_model, cases):
-    """Greedy tokens of each request by one call of generate."""
+    """The greedy tokens of each request, from one call of generate each."""
     return [generate_alone(tiny_model.model, tiny_model.processor, case) for case in cases]
 
 
@@ -42,7 +42,7 @@ def test_batched_greedy_text_equals_one_at_a_time(tiny_model, preparer, cases, a
         assert finished[i].finish_reason == ("length" if len(alone[i]) == length else "stop")
 
 
-def test_penalised_text_does_not_depend_on_the_batch(tiny_model, preparer, cases):
+def test_penalized_text_does_not_depend_on_the_batch(tiny_model, preparer, cases):
     prepared = prepare_cases(preparer, cases[:20], repetition_penalty=1.3)
     single = run(StaticCore(tiny_model.model, 1), prepared)
     batched = run(StaticCore(tiny_model.model, 8), prepared)
@@ -103,10 +103,10 @@ def test_request_that_breaks_the_model_fails_alone(tiny_model, preparer, cases, 
     assert [finished[i].tokens for i in range(8) if i != 3] == [alone[i] for i in range(8) if i != 3]
 
 
-def test_report_says_why_no_faster_core_runs(tiny_model):
-    rows = dict(StaticCore(tiny_model.model, 8, compile_decode=True, reason="smolvlm is not one of ours").report_rows())
+def test_report_has_the_reason_why_no_faster_core_runs(tiny_model):
+    rows = dict(StaticCore(tiny_model.model, 8, compile_decode=True, reason="smolvlm is not supported").report_rows())
     assert rows == {
-        "engine": "batches through generate, since smolvlm is not one of ours",
+        "engine": "batches through generate, since smolvlm is not supported",
         "batch": "up to 8 clips at once",
         "attention": "sdpa",
         "SageAttention": "off",
@@ -116,7 +116,7 @@ def test_report_says_why_no_faster_core_runs(tiny_model):
 
 @pytest.fixture
 def fail_if(tiny_model):
-    """Make the text tower fail as a device does, when a condition on its keywords holds."""
+    """A function that makes the text tower raise an error when a condition on its keywords holds."""
     handles = []
 
     def install(condition, error):
@@ -136,7 +136,7 @@ def num_rows(kwargs) -> int:
     return kwargs["inputs_embeds"].shape[0]
 
 
-def test_batch_grows_again_once_memory_suffices(tiny_model, preparer, cases, alone, fail_if):
+def test_batch_grows_again_when_memory_is_free(tiny_model, preparer, cases, alone, fail_if):
     sizes, short = [], [True]
 
     def condition(kwargs):
@@ -154,7 +154,7 @@ def test_batch_grows_again_once_memory_suffices(tiny_model, preparer, cases, alo
     assert all(ended[request.id].tokens == alone[request.id] for request in same_kind)
 
 
-def test_clip_that_does_not_fit_alone_leaves_the_batch_as_large_as_it_was(tiny_model, preparer, cases, alone, fail_if):
+def test_clip_that_does_not_fit_alone_does_not_shrink_the_batch(tiny_model, preparer, cases, alone, fail_if):
     requests = [request for request in prepare_cases(preparer, cases) if "pixel_values_videos" in request.inputs][:9]
     longest = max(requests, key=lambda request: request.num_prompt_tokens).num_prompt_tokens
     fail_if(lambda kwargs: kwargs["inputs_embeds"].shape[1] >= longest, torch.OutOfMemoryError("full"))
@@ -168,7 +168,7 @@ def test_clip_that_does_not_fit_alone_leaves_the_batch_as_large_as_it_was(tiny_m
     assert core._batch == 4
 
 
-def test_lost_device_is_raised_and_not_taken_for_a_fault_of_the_requests(tiny_model, preparer, cases, fail_if):
+def test_lost_device_raises_instead_of_failing_requests(tiny_model, preparer, cases, fail_if):
     fail_if(lambda kwargs: True, RuntimeError("CUDA error: an illegal memory access was encountered"))
     core = StaticCore(tiny_model.model, 4)
     core.submit(prepare_cases(preparer, cases[:1])[0])
@@ -176,8 +176,8 @@ def test_lost_device_is_raised_and_not_taken_for_a_fault_of_the_requests(tiny_mo
         core.step()
 
 
-def test_compilation_that_fails_is_given_up_and_the_batch_runs_again(tiny_model, preparer, cases, alone, fail_if):
-    """Decode steps over a static cache stand for compiled ones, which need a GPU."""
+def test_failed_compilation_is_disabled_and_the_batch_runs_again(tiny_model, preparer, cases, alone, fail_if):
+    """Decode steps over a static cache stand in for compiled ones, which need a GPU."""
 
     def compiled(kwargs):
         cache = kwargs.get("cache", kwargs.get("past_key_values"))  # its new and its old name
@@ -191,6 +191,6 @@ def test_compilation_that_fails_is_given_up_and_the_batch_runs_again(tiny_model,
     assert dict(core.report_rows())["compile"] == "not active: RuntimeError: no compiler"
 
 
-def test_switch_for_sage_attention_is_answered_in_the_report(tiny_model):
+def test_report_says_that_sage_attention_is_not_active(tiny_model):
     rows = dict(StaticCore(tiny_model.model, 4, sage_attention=True).report_rows())
     assert rows["SageAttention"] == "not active: needs continuous batching"

@@ -1,4 +1,4 @@
-"""Everything about the engine that only a GPU can show. One command, no media libraries needed:
+"""Tests of the engine that need a GPU, and no media libraries. Run them with:
 
 python -m pytest -m gpu -s tests/gpu
 """
@@ -41,7 +41,7 @@ GEOMETRY = build.Geometry(
 @pytest.fixture(scope="module", autouse=True)
 def _exact_float32():
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False  # of convolutions: the patch embedding
+    torch.backends.cudnn.allow_tf32 = False  # for the convolution of the patch embedding
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor)
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_second_gpu_runs_its_own_graphs(make_model, processor):
-    """Nothing but the model says which GPU is meant: the current device is another one."""
+    """The current device is another GPU; only the model determines which one is used."""
     second, cases = torch.device("cuda", 1), make_cases(40)
     model = make_model(torch.float32, device=second)
     alone = [generate_alone(model, processor, case) for case in cases]
@@ -140,7 +140,7 @@ def test_second_gpu_runs_its_own_graphs(make_model, processor):
 
 
 def test_graphs_are_captured_while_other_threads_pin_memory(make_model, processor):
-    """As the decode threads do: ever larger blocks, which the allocator has to ask the driver for."""
+    """Pin ever larger blocks, as decode threads do, so that the allocator calls the driver."""
     model, cases = make_model(torch.bfloat16), make_cases(64, longest=40)
     ended, errors, num_pinned = threading.Event(), [], 0
 
@@ -205,8 +205,8 @@ def test_sage_attention_is_active_where_it_is_installed_and_fits():
             assert backend is base
 
 
-def test_closed_core_gives_its_memory_back(make_model, processor):
-    """But for what cuBLAS keeps for each stream, which the first core has had it allocate."""
+def test_closed_core_frees_its_memory(make_model, processor):
+    """Only cuBLAS keeps memory for each stream, which the first core has made it allocate."""
     model, allocated = make_model(torch.bfloat16), []
     for _ in range(2):
         core = ContinuousCore(model, ContinuousOptions(max_slots=64, max_tokens=4096))
@@ -221,8 +221,8 @@ def test_closed_core_gives_its_memory_back(make_model, processor):
     assert allocated[1] < allocated[0] + 20e6
 
 
-def test_real_shortage_of_memory_costs_no_request_more_than_a_line_and_passes(make_model, processor):
-    """Fill the card but for a few slots, then the reserve as well; afterwards there is room again."""
+def test_real_shortage_of_memory_only_ends_requests_and_passes(make_model, processor):
+    """Fill the GPU except for a few slots, then the reserve too; afterwards free it."""
     model, cases = make_model(torch.bfloat16), make_cases(20)
     torch.cuda.empty_cache()
     ballast = [torch.empty(int(free_bytes(CUDA) - 0.3e9), dtype=torch.uint8, device=CUDA)]
@@ -245,9 +245,9 @@ def test_real_shortage_of_memory_costs_no_request_more_than_a_line_and_passes(ma
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("num_frames", [16, 32])
 def test_8b_reaches_its_targets_with_32_slots(num_frames):
-    """40 times the original's way, and 45 % of what the device's bandwidth and matrix rate allow."""
+    """The targets are 40 times the original method and 45 % of the roofline."""
     if torch.cuda.get_device_properties(CUDA).total_memory < 40e9:
-        pytest.skip("8B with 32 slots needs a card of 40 GB")
+        pytest.skip("8B with 32 slots needs a GPU with 40 GB")
     gc.collect()
     torch.cuda.empty_cache()
     arguments = (

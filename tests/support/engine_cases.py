@@ -22,7 +22,7 @@ class Case:
 
 
 def make_cases(count: int, seed: int = 3, longest: int = 32) -> list[Case]:
-    """Clips of 2 to 12 frames in several shapes, a still in every five, captions of 3 tokens and more."""
+    """Make clips of 2 to 12 frames in several shapes, every fifth an image, with captions of at least 3 tokens."""
     rng = np.random.default_rng(seed)
     cases = []
     for i in range(count):
@@ -36,7 +36,7 @@ def make_cases(count: int, seed: int = 3, longest: int = 32) -> list[Case]:
 
 
 def processor_inputs(processor, frames: Frames, prompt: str) -> dict[str, torch.Tensor]:
-    """What the installed processor itself makes of the frames, called as its documentation says."""
+    """Return the tensors of the installed processor, called as its documentation says."""
     if len(frames.pixels) == 1:
         parts = [{"type": "image"}]
         media = {"images": [torch.from_numpy(frames.pixels[0]).permute(2, 0, 1)]}
@@ -56,7 +56,7 @@ def processor_inputs(processor, frames: Frames, prompt: str) -> dict[str, torch.
 
 
 class _PenaltyAfterPrompt(RepetitionPenaltyLogitsProcessor):
-    """transformers' own penalty, told where the prompt ends."""
+    """transformers' own penalty, applied only to tokens after the prompt."""
 
     def __init__(self, penalty: float, prompt_length: int) -> None:
         super().__init__(penalty)
@@ -68,7 +68,7 @@ class _PenaltyAfterPrompt(RepetitionPenaltyLogitsProcessor):
 
 
 def generate_alone(model, processor, case: Case, penalty: float = 1.0) -> tuple[int, ...]:
-    """The tokens by one greedy call of `model.generate`, without the end token."""
+    """Return the tokens of one greedy call of `model.generate`, without the end token."""
     inputs = {k: v.to(model.device) for k, v in processor_inputs(processor, case.frames, case.prompt).items()}
     length, own = inputs["input_ids"].shape[1], model.generation_config
     config = GenerationConfig(
@@ -88,7 +88,7 @@ def prepare_cases(preparer: Preparer, cases: list[Case], **options) -> list[Prep
 
 
 def run(core: Core, requests: list[Prepared]) -> dict[int, StepEvent]:
-    """Submit all, step to the end -> the last event of each."""
+    """Submit all requests, step to the end, and return the last event of each by id."""
     for request in requests:
         core.submit(request)
     return finish(core)
@@ -106,18 +106,18 @@ def finish(core: Core) -> dict[int, StepEvent]:
 
 @torch.inference_mode()
 def teacher_forced(model, processor, case: Case, tokens: tuple[int, ...], min_gap: float) -> tuple[int, int]:
-    """(positions that agree, positions compared): the model reads prompt and tokens in one plain forward pass.
+    """Run prompt and tokens in one plain forward pass and return (positions that agree, positions compared).
 
-    Compared is where its best logit leads by more than `min_gap`, so that rounding cannot decide.
+    Only positions whose best logit leads by more than `min_gap` are compared, so that rounding does not matter.
     """
     inputs = {k: v.to(model.device) for k, v in processor_inputs(processor, case.frames, case.prompt).items()}
     length = inputs["input_ids"].shape[1]
-    written = torch.tensor([tokens], device=model.device)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], written], 1)
+    generated = torch.tensor([tokens], device=model.device)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], generated], 1)
     for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
-        inputs[name] = torch.cat([inputs[name], torch.full_like(written, value).to(inputs[name].dtype)], 1)
+        inputs[name] = torch.cat([inputs[name], torch.full_like(generated, value).to(inputs[name].dtype)], 1)
     logits = model(**inputs).logits[0, length - 1 : -1].float()
     best = logits.topk(2)
     clear = best.values[:, 0] - best.values[:, 1] > min_gap
-    agreeing = (best.indices[:, 0] == written[0]) & clear
+    agreeing = (best.indices[:, 0] == generated[0]) & clear
     return int(agreeing.sum()), int(clear.sum())

@@ -11,7 +11,7 @@ def pulse_request(address: str) -> Callable[[int], dict]:
     found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")
     values = {component["id"]: component["props"].get("value") for component in config["components"]}
     return lambda number: {
-        "data": [values[component] for component in found["inputs"]],  # as in a page that was opened just now
+        "data": [values[component] for component in found["inputs"]],  # as in a page that was just opened
         "fn_index": found["id"],
         "trigger_id": None,
         "session_hash": f"bench{number}",

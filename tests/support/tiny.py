@@ -1,4 +1,4 @@
-"""A Qwen3-VL of 0.2 M random parameters with a byte-level tokenizer, which runs the real engine in seconds."""
+"""A Qwen3-VL with 0.2 M random parameters and a byte-level tokenizer, which runs the real engine in seconds."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from captioner.demo import build
 
 
 def make_tiny_model(folder: Path) -> Path:
-    """Save it there."""
+    """Save the model to `folder` and return the folder."""
     tokenizer = build.build_tokenizer(["describe this video in detail", "<0.5 seconds> user assistant"], 400)
     geometry = build.Geometry(
         text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,

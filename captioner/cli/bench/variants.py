@@ -28,7 +28,7 @@ Feed = Literal["images", "video", "packed"]
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What to measure. Pairs are (min, max); sizes are (width, height)."""
+    """The measurement to make. Pairs are (min, max); sizes are (width, height)."""
 
     model: str = "100m"
     random_weights: bool = False

@@ -68,11 +68,7 @@ def bench_engine(settings: EngineSettings, as_json: bool = False) -> None:
         if variant.name in runs:
             rate = add_row(report, workload, variant, runs[variant.name], feeds[variant.feed], speed, baseline)
             baseline = baseline or rate
-    videos = [
-        runs[variant.name][0].outcome.tokens
-        for variant in variants
-        if variant.name in runs and variant.feed != "images"
-    ]
+    videos = [runs[v.name][0].outcome.tokens for v in variants if v.name in runs and v.feed != "images"]
     engines = [measured[-1].outcome.notes for name, measured in runs.items() if name.startswith("slots")]
     report.end(
         same_tokens=same_tokens(videos),

@@ -194,8 +194,8 @@ class TestGallery:
 
     def test_the_estimate_is_about_the_selection(self, gallery, services):
         assert gallery.estimator.estimate("", "") == ""
-        assert gallery.estimator.estimate("key", "").startswith("2 stills")
-        assert gallery.estimator.estimate("key", selection(services, "0,2", 2)).startswith("1 still")
+        assert gallery.estimator.estimate("key", "").startswith("2 images")
+        assert gallery.estimator.estimate("key", selection(services, "0,2", 2)).startswith("1 image")
 
     def test_viewers_beyond_a_few_do_not_wait_for_an_estimate(self, gallery, services, monkeypatch):
         monkeypatch.setattr("captioner.ui.gallery.estimate.MAX_WAITING", 1)

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from captioner.ui.format import escape, file_text, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.wiring import errors_as_toasts
+from captioner.values import MediaItem
 
 MAX_HISTORY = 20
 REPLACED = {
@@ -63,47 +64,33 @@ class Panel:
     @errors_as_toasts
     def save(self, event: gr.EventData) -> dict[str, Any]:
         """Write a text to its file, unless the file was changed meanwhile."""
-        return self._answer(_data(event), self._save(_data(event)))
+        return self._answer(event._data, self._save(event._data))
 
     @errors_as_toasts
     def restore(self, event: gr.EventData) -> dict[str, Any]:
-        """Restore an earlier text. An edit is saved first, so it stays in the history."""
-        saved = self._save_edit(_data(event).get("edit"))
-        entry = self._find(_data(event))
-        self._services.library.edits.restore(entry.item, int(event.history))
-        return self._answer(_data(event), saved)
+        """Restore an earlier text."""
+        return self._change(event, lambda item: self._services.library.edits.restore(item, int(event.history)))
 
     @errors_as_toasts
     def remove(self, event: gr.EventData) -> dict[str, Any]:
-        """Delete the caption. An edit is saved first, so it stays in the history."""
-        saved = self._save_edit(event.edit)
-        entry = self._find(_data(event))
-        self._services.library.edits.delete(entry.item)
-        gr.Info(f"Deleted the caption of {escape(isolated(entry.item.name))}.", duration=3)
-        return self._answer(_data(event), saved)
+        """Delete the caption."""
+        answer = self._change(event, self._services.library.edits.delete)
+        gr.Info(f"Deleted the caption of {escape(isolated(event.name))}.", duration=3)
+        return answer
 
     @errors_as_toasts
     def again(self, event: gr.EventData) -> dict[str, Any]:
         """Recaption the file. Replacing a caption that was changed outside needs `consent`."""
-        saved = self._save_edit(event.edit)
-        entry = self._find(_data(event))
-        busy = self._services.events.snapshot().busy
-        self._services.start([entry.item.name], existing="overwrite", consent=bool(event.consent))
+        busy, consent = self._services.events.snapshot().busy, bool(event.consent)
+        answer = self._change(event, lambda item: self._services.start([item.name], "overwrite", consent))
         if busy:
             gr.Info("This file will be captioned after the current jobs.", duration=4)
-        return self._answer(_data(event), saved)
+        return answer
 
     @errors_as_toasts
     def approve(self, event: gr.EventData) -> dict[str, Any]:
-        """Approve the caption, so that no job or bulk edit changes it, or unapprove it. An edit is saved first."""
-        saved = self._save_edit(event.edit)
-        entry = self._find(_data(event))
-        self._services.library.edits.approve([entry.item.name], bool(event.on))
-        return self._answer(_data(event), saved)
-
-    def _save_edit(self, edit: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Save an edit, if there is one."""
-        return self._save(edit) if edit else None
+        """Approve the caption, so that no job or bulk edit changes it, or unapprove it."""
+        return self._change(event, lambda item: self._services.library.edits.approve([item.name], bool(event.on)))
 
     def save_edit_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
         """Save an edit, but let nothing fail: the browser keeps an unsaved text until its file is open again."""
@@ -118,7 +105,7 @@ class Panel:
 
     def render(self, value: str) -> dict[str, Any]:
         """Return the properties of the panel at a refresh. `value` is the value of the panel."""
-        opened = _opened(value)
+        opened = _address(json.loads(value or "{}"))
         entry = self._locate(opened)
         return gr.update(fresh=self.describe(entry) if entry else asdict(opened) | {"id": ""})
 
@@ -152,6 +139,13 @@ class Panel:
             "saw": num_frames > 0,
             "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}",
         }
+
+    def _change(self, event: gr.EventData, act: Callable[[MediaItem], object]) -> dict[str, Any]:
+        """Call `act` with the file of an event. An edit is saved first, so it stays in the history."""
+        data = event._data
+        saved = self._save(data["edit"]) if data.get("edit") else None
+        act(self._find(data).item)
+        return self._answer(data, saved)
 
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
         """Save a text. Return it as it was `sent`, and the `text` that is now in the file."""
@@ -253,14 +247,6 @@ def _frames(times_s: Sequence[float]) -> str:
 def _time(posix_s: float) -> str:
     """Return an element that the browser fills in its own time zone."""
     return f'<time data-s="{posix_s:.0f}"></time>'
-
-
-def _data(event: gr.EventData) -> dict[str, Any]:
-    return event._data
-
-
-def _opened(value: str) -> Opened:
-    return _address(json.loads(value or "{}"))
 
 
 def _address(data: dict[str, Any]) -> Opened:

@@ -53,12 +53,8 @@ def _chip(resources: Resources) -> str:
 
 def _processor(resources: Resources) -> str:
     used, total = resources.ram_used_bytes, resources.ram_total_bytes
-    return (
-        "<dl>"
-        + _row("CPU", resources.cpu_percent, _percent(resources.cpu_percent))
-        + _memory("RAM", used, total)
-        + "</dl>"
-    )
+    rows = _row("CPU", resources.cpu_percent, _percent(resources.cpu_percent)) + _memory("RAM", used, total)
+    return f"<dl>{rows}</dl>"
 
 
 def _gpus(resources: Resources) -> str:

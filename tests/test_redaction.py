@@ -131,7 +131,8 @@ for name in ("huggingface_hub.file_download", "anything"):
 
 
 @pytest.mark.parametrize(
-    ("start", "handlers"), [("logging.basicConfig(), hide_secrets()", 3), ("process.enter(None, None, None, 1)", 2)]
+    ("start", "handlers"),
+    [("logging.basicConfig(), hide_secrets()", 3), ("process.worker_main(None, None, None, 1)", 2)],
 )
 def test_libraries_with_handlers_of_their_own_log_no_secret(start, handlers, tmp_path):
     """In the app's process, and in that of a replica, which gets no further than to a broken torch here."""

@@ -1,1 +1,1 @@
-"""Where an engine runs. Every kind has the same few methods, so jobs have one path."""
+"""Where an engine runs. Every kind of replica has the same few methods, so jobs treat them alike."""

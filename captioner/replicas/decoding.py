@@ -1,4 +1,4 @@
-"""Decode threads in front of an engine: files to tensors, a little ahead of it and no further."""
+"""Decode threads in front of an engine: they turn files into tensors, a limited number of them ahead of the engine."""
 
 import logging
 import math
@@ -17,28 +17,28 @@ from captioner.values import CaptionRequest, SamplePlan
 
 log = logging.getLogger(__name__)
 
-MIN_FRAMES = 2  # a clip is not tried with fewer
+MIN_FRAMES = 2  # of a clip
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A request whose tensors are ready, or why not. It keeps no pixels beside those of `prepared`."""
+    """The result of decoding a request: its tensors or the error. It holds no pixels besides those of `prepared`."""
 
     id: int
     prepared: Prepared | None = None
-    times_s: tuple[float, ...] = ()
+    times_s: tuple[float, ...] = ()  # of the frames, from the start of the clip
     warning: str = ""
     error: str = ""
 
 
-class Feeder:
-    """Bounded: at most `depth` requests are being decoded, or are decoded and wait for the engine.
+class DecodePool:
+    """Decode threads. At most `depth` requests are being decoded, or are decoded and wait for the engine.
 
-    So its own share of host memory stays under depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB a clip of
-    32 frames at 352 x 352), twice that while a thread builds its tensors, and each thread's decoder, however many
-    requests wait in here. The engine keeps the pixels of those that run, too: who runs short of memory begins again.
-    A thread that is stuck in a file is left to itself and replaced; nothing can end it.
-    submit, cancel, refill, give_up_overdue: one owner. `deliver` is called in any of these threads.
+    That bounds host memory: depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB for a clip of 32 frames at
+    352 x 352), twice that while a thread builds tensors, and each thread's decoder, however many requests are queued.
+    The engine also keeps the pixels of running requests, since one that runs out of memory begins again.
+    A thread that is stuck in a file is abandoned and replaced, since it cannot be ended.
+    Only one thread may call the methods. `deliver` is called in that thread and in the decode threads.
     """
 
     def __init__(
@@ -53,55 +53,59 @@ class Feeder:
         self.num_decoding = 0
         self._preparer, self._deliver = preparer, deliver
         self._pending: deque[CaptionRequest] = deque()
-        self._cancelled: set[int] = set()  # ids, while in `_begun` or before it
+        self._cancelled: set[int] = set()  # ids of requests that are decoded or about to be
         self._to_decode: queue.SimpleQueue[CaptionRequest | None] = queue.SimpleQueue()
-        self._begun: dict[int, float] = {}  # id -> monotonic time; who takes it out tells what became of it
+        self._begun: dict[int, float] = {}  # id -> monotonic time; the thread that removes an id delivers it
         self._closed = False
-        self._stuck: set[int] = set()  # ids that were given up, and whose threads have not come back
+        self._stuck: set[int] = set()  # ids that were given up and whose threads have not returned
         for _ in range(num_threads):
             self._start_thread()
 
     def resize(self, depth: int) -> None:
-        """Of what is ahead already, nothing is dropped."""
+        """Change how many requests may be ahead of the engine. What is decoded already is not dropped."""
         self._depth = max(depth, self.num_threads)
 
     @property
     def has_idle_thread(self) -> bool:
+        """True if a decode thread has nothing to do."""
         return self.num_decoding < self.num_threads
 
     @property
     def more_coming(self) -> bool:
+        """True if requests are queued or being decoded."""
         return bool(self.num_decoding or self._pending)
 
     @property
     def num_queued(self) -> int:
+        """The number of requests whose decoding has not begun."""
         return len(self._pending)
 
     @property
     def num_stuck(self) -> int:
+        """The number of abandoned threads."""
         return len(self._stuck)
 
     def submit(self, request: CaptionRequest, first: bool = False) -> None:
-        """first: before all that wait."""
+        """Queue a request; with `first`, before all others."""
         if first:
             self._pending.appendleft(request)
         else:
             self._pending.append(request)
 
     def refill(self, num_waiting: int) -> None:
-        """Start as many as may be begun while `num_waiting` decoded requests wait for the engine."""
+        """Begin as many requests as `depth` allows while `num_waiting` decoded ones wait for the engine."""
         while self._pending and self.num_decoding + num_waiting < self._depth:
             request = self._pending.popleft()
             self.num_decoding += 1
             self._to_decode.put(request)
 
     def on_delivered(self, request_id: int) -> None:
-        """To be called by the owner once for each request that was delivered."""
+        """Note that the owner has received a request; to be called once for each."""
         self.num_decoding -= 1
         self._cancelled.discard(request_id)
 
     def cancel(self, request_id: int) -> None:
-        """A request that is among the next to be decoded is delivered nevertheless, undecoded where possible."""
+        """Drop a queued request. One that has begun is delivered nevertheless, undecoded if possible."""
         for request in self._pending:
             if request.id == request_id:
                 self._pending.remove(request)
@@ -115,7 +119,7 @@ class Feeder:
             if now_s - begun_s < self._timeout_s:
                 continue
             self._stuck.add(request_id)
-            if self._begun.pop(request_id, None) is None:  # it came back just now
+            if self._begun.pop(request_id, None) is None:  # it returned just now
                 self._stuck.discard(request_id)
                 continue
             self._start_thread()
@@ -123,7 +127,7 @@ class Feeder:
             self._deliver(Decoded(request_id, error=reason))
 
     def close(self) -> None:
-        """Does not wait: a decoder may hang."""
+        """End the threads without waiting for them, since a decoder may hang."""
         self._pending.clear()
         self._closed = True
         for _ in range(self.num_threads):
@@ -137,7 +141,7 @@ class Feeder:
             pass
 
     def _handle(self, request: CaptionRequest) -> bool:
-        """Decode and deliver it. False if it was given up meanwhile; another thread has taken this one's place then."""
+        """Decode a request and deliver it. Return False if it was given up meanwhile and this thread was replaced."""
         self._begun[request.id] = time.monotonic()
         cancelled = request.id in self._cancelled
         decoded = Decoded(request.id, error="cancelled") if cancelled else self._decode(request)
@@ -155,20 +159,16 @@ class Feeder:
         except CaptionerError as error:
             return Decoded(request.id, error=str(error))
         except MemoryError:
-            return Decoded(request.id, error="not enough memory to decode it")
-        except Exception as error:  # a decoder's surprise costs this item, not the replica
+            return Decoded(request.id, error="not enough memory to decode this file")
+        except Exception as error:  # an unexpected error of a decoder fails this item, not the replica
             log.exception("decoding %s failed", request.path)
             return Decoded(request.id, error=f"decoding failed: {first_line(error)}")
 
 
 def with_fewer_frames(request: CaptionRequest, num_frames: int) -> CaptionRequest | None:
-    """The request for half as many frames as the `num_frames` it had, or None when that would be too few."""
+    """Return the request with half of its `num_frames` frames; None if that is too few."""
     fewer = num_frames // 4 * 2
     if fewer < MIN_FRAMES:
         return None
     plan = request.plan
     return replace(request, plan=SamplePlan(fewer, plan.fps, min(plan.min_frames, fewer), plan.frame_size))
-
-
-def join_warnings(*warnings: str) -> str:
-    return "; ".join(warning for warning in warnings if warning)

@@ -1,4 +1,4 @@
-"""A replica in a process of its own: its memory comes back for certain, and a crash stays inside."""
+"""A replica in a separate process: all its memory is returned when it ends, and a crash stays inside."""
 
 import contextlib
 import ctypes
@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from captioner.formatting import plural
 from captioner.redaction import hide_secrets
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, ReplicaEvent
 from captioner.system.processes import block_sigint
@@ -20,34 +23,34 @@ from captioner.values import CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 1.0  # for a worker to end by itself; it has nothing to put in order
-START_TIMEOUT_S = 3600.0  # to load a model of 150 GB from a slow disk takes half of that
-EXIT_TIMEOUT_S = 3.0  # from the end of its connection to that of its process
+CLOSE_TIMEOUT_S = 1.0  # for a worker to end by itself; it has nothing to clean up
+START_TIMEOUT_S = 3600.0  # loading 150 GB from a slow disk takes half of that
+EXIT_TIMEOUT_S = 3.0  # from the end of the connection to the end of the process
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def enter(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
-    """What the worker process runs."""
+def worker_main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
+    """Run the worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_the_app()
     hide_secrets()
-    from captioner.replicas.worker import serve  # torch and transformers are wanted in this process alone
+    from captioner.replicas.worker import serve  # imports torch and transformers, which only this process needs
 
     serve(connection, spec, folder, num_threads)
 
 
 class ProcessReplica:
-    """The near end of a spawned worker process (see worker.py for the far end).
+    """A replica in a spawned worker process; worker.py is the other end of the connection.
 
-    Holds the worker to its word: one that leaves requests unanswered, or says nothing while it has some, is killed and
-    reported as lost. On Linux it must be made in a thread that lives as long as the worker shall.
+    A worker that leaves requests unanswered, or is silent too long while it has some, is killed and reported as lost.
+    On Linux the worker ends with the thread that created it, so that thread must live long enough.
     """
 
-    context = multiprocessing.get_context("spawn")
-    enter = staticmethod(enter)
+    context: BaseContext = multiprocessing.get_context("spawn")
+    main = staticmethod(worker_main)
 
     def __init__(self, name: str, spec: ModelSpec, folder: Path, num_threads: int) -> None:
-        """`folder` holds the model; `num_threads` is this replica's share of the machine's cores."""
+        """Start the worker. folder: holds the model. num_threads: this replica's share of the machine's cores."""
         self.name, self.spec, self.folder = name, spec, folder
         self.capacity = 0
         self._guard = threading.Lock()  # of the next two
@@ -56,7 +59,7 @@ class ProcessReplica:
         self._silent_s, self._max_silence_s = 0.0, START_TIMEOUT_S
         self._connection, far_end = self.context.Pipe()
         self._process = self.context.Process(
-            target=self.enter, args=(far_end, spec, folder, num_threads), name=f"replica {name}", daemon=True
+            target=self.main, args=(far_end, spec, folder, num_threads), name=f"replica {name}", daemon=True
         )
         with block_sigint():
             self._process.start()
@@ -96,7 +99,7 @@ class ProcessReplica:
             self._process.join()
 
     def _fault(self, events: list[ReplicaEvent], waited_s: float) -> str:
-        """How the worker broke its word, going by what it said in the last `waited_s`; "" if it did not."""
+        """Return why the worker is lost, after `waited_s` seconds in which it sent `events`; "" if it is not."""
         with self._guard:
             for event in events:
                 match event:
@@ -104,18 +107,18 @@ class ProcessReplica:
                         self.capacity, self._max_silence_s = event.capacity, event.max_silence_s
                     case Finished() | Failed() | Cancelled():
                         if event.id not in self._open:
-                            log.warning("replica %s answered request %d, which it does not have", self.name, event.id)
+                            log.warning("replica %s answered request %d, which it was not given", self.name, event.id)
                         self._open.discard(event.id)
                     case Load():
                         if self._open and event.idle and event.num_received == self._num_submitted:
-                            return f"it left {len(self._open)} requests without an answer"
-            # No more than a second at a time: this process may have been stopped or the machine asleep.
+                            return f"it left {plural(len(self._open), 'request')} unanswered"
+            # Count at most a second at a time: this process may have been suspended, or the machine asleep.
             busy = self._open or not self.capacity
             self._silent_s = self._silent_s + min(waited_s, 1.0) if busy and not events else 0.0
-        return f"it said nothing for {self._silent_s:.0f} s" if self._silent_s > self._max_silence_s else ""
+        return f"it did not respond for {self._silent_s:.0f} s" if self._silent_s > self._max_silence_s else ""
 
     def _send(self) -> None:
-        """In a thread of its own: a worker that is stopped takes nothing. events() tells of one that is gone, once."""
+        """Send queued messages. A suspended worker blocks this thread; events() reports one that is gone."""
         with contextlib.suppress(OSError):
             while True:
                 message = self._outbox.get()
@@ -125,15 +128,16 @@ class ProcessReplica:
 
 
 def _end_with_the_app() -> None:
-    """Whatever this worker is doing when the app is killed: loading, a long step, or a decoder that hangs.
+    """Make this process end when the app is killed, even while it loads a model or a decoder hangs.
 
-    A thread sees the app's end on every system, but not while C code holds the GIL; there Linux's signal helps.
+    A thread notices the app's end on every system, but not while C code holds the GIL; there Linux's signal helps.
     """
 
-    def watch() -> None:
-        multiprocessing.parent_process().join()
+    def watch(app: BaseProcess) -> None:
+        app.join()
         os._exit(1)
 
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=watch, name="watch the app", daemon=True).start()
+    if app := multiprocessing.parent_process():
+        threading.Thread(target=watch, args=(app,), name="watch the app", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a job asks of a replica, and what it hears back."""
+"""The protocol between a job and a replica: what replicas offer, and the events they send."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,29 +8,31 @@ from captioner.values import CapabilityReport, Caption, CaptionRequest
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded; requests are welcome. Said again whenever something in it has changed."""
+    """The model is loaded and requests may be submitted. Sent again whenever one of these values has changed."""
 
     report: CapabilityReport
-    capacity: int  # requests it wants in flight from now on
-    max_silence_s: float = 600.0  # with requests and without a word for longer, it hangs
+    capacity: int  # how many requests it wants in flight
+    max_silence_s: float = 600.0  # treat the replica as hung after this long without an event while it has requests
 
 
 @dataclass(frozen=True)
 class TokensSoFar:
-    """Tokens of the running requests, at most about ten times a second."""
+    """The tokens of the running requests; sent at most about ten times a second."""
 
     tokens: dict[int, int]  # request id -> number of tokens
 
 
 @dataclass(frozen=True)
 class Finished:
+    """This request was captioned."""
+
     id: int
     caption: Caption
 
 
 @dataclass(frozen=True)
 class Failed:
-    """This request alone failed, for a reason fit to show."""
+    """This request failed and no other, with a reason that can be shown to users."""
 
     id: int
     reason: str
@@ -38,34 +40,35 @@ class Failed:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """Ended early because it was asked to; else given back by a replica that cannot go on, to run elsewhere."""
+    """This request was ended early on demand, or given back by a replica that cannot continue."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The replica is gone; whatever was submitted and is unanswered has to run elsewhere. Always its last event."""
+    """The replica is gone; its unanswered requests must run on another one. Always its last event."""
 
     reason: str
-    final: bool = False  # the model cannot be loaded; starting another replica would only say so again
+    final: bool = False  # the model cannot be loaded, so another replica would fail in the same way
 
 
 @dataclass(frozen=True)
 class Load:
-    """How busy it is; about twice a second while it has requests, steps that take longer apart, and when it is done."""
+    """How busy a replica is; sent about twice a second while it has requests, between steps, and when it is done."""
 
     slots: int
     running: int
-    waiting: int  # decoded, not yet begun
+    waiting: int  # decoded, not yet running
     decoding: int
-    starved_s: float  # since the start: the engine had requests and no input while a decode thread was idle
-    up_s: float  # seconds since the start
+    starved_s: float  # total time in which the engine waited for input although a decode thread was idle
+    up_s: float  # time since the start
     queued: int = 0  # not yet decoded
     num_received: int = 0  # requests since the start
 
     @property
     def idle(self) -> bool:
+        """True if the replica has no requests."""
         return not (self.running or self.waiting or self.decoding or self.queued)
 
 
@@ -73,19 +76,19 @@ ReplicaEvent = Ready | TokensSoFar | Load | Finished | Failed | Cancelled | Lost
 
 
 class Replica(Protocol):
-    """One place where captions are made. Methods may be called from any thread; events() from one."""
+    """Runs the model on one device. Any thread may call its methods, but only one thread events()."""
 
     name: str
-    capacity: int  # requests it wants in flight, so that it never waits for more; 0 until it is ready
+    capacity: int  # how many requests it wants in flight, so that it never waits for more; 0 until it is ready
 
     def submit(self, request: CaptionRequest) -> None:
-        """Queue a request; exactly one Finished, Failed or Cancelled answers it, unless the replica is lost."""
+        """Queue a request. Exactly one Finished, Failed or Cancelled answers it, unless the replica is lost."""
 
     def cancel(self, request_id: int) -> None:
-        """Ask for an early end; unknown or finished ids are ignored."""
+        """Ask for an early end of a request; unknown and finished ids are ignored."""
 
     def events(self, timeout_s: float) -> list[ReplicaEvent]:
-        """What happened since the last call; waits up to `timeout_s` for the first."""
+        """Return the events since the last call, waiting up to `timeout_s` for the first."""
 
     def close(self) -> None:
-        """End it and free its device. Returns when it is gone."""
+        """End the replica and free its device. Returns when it is gone."""

@@ -1,4 +1,4 @@
-"""The far end of a ProcessReplica: decode threads in front of an engine loop, one process a device."""
+"""The worker process behind a ProcessReplica: decode threads in front of an engine loop, one process per device."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ from captioner.engine.core import Core, StepEvent, describe_failure
 from captioner.engine.loading import LoadedModel, load
 from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError
-from captioner.replicas.decoding import Decoded, Feeder, join_warnings, with_fewer_frames
+from captioner.replicas.decoding import Decoded, DecodePool, with_fewer_frames
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
 from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
 
@@ -27,13 +27,15 @@ log = logging.getLogger(__name__)
 PROGRESS_INTERVAL_S = 0.1
 LOAD_INTERVAL_S = 0.5
 MAX_DECODE_THREADS = 8
-DECODE_TIMEOUT_S = 120.0  # for the frames of one clip; those of hours of video in 4K take a slow core seconds
-MAX_STUCK_THREADS = 4  # each may hold a core and the memory of a clip, until the process ends
-MAX_SILENCE_S, MAX_SILENCE_CPU_S = 600.0, 3600.0  # of the longest step: compiling; long prompts on a slow CPU
+DECODE_TIMEOUT_S = 120.0  # for the frames of one file; even hours of 4K video take a slow core only seconds
+MAX_STUCK_THREADS = 4  # each may hold a core and the memory of a clip until the process ends
+MAX_SILENCE_S, MAX_SILENCE_CPU_S = 600.0, 3600.0  # the longest steps: compiling; long prompts on a slow CPU
+
+Message = CaptionRequest | int | Decoded  # int: the id of a request to cancel
 
 
 def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
-    """Load the model, then answer requests until the near end says None or is gone."""
+    """Load the model, then answer requests until the app sends None or is gone."""
     torch.set_num_threads(max(1, num_threads))
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -42,19 +44,15 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
     except CaptionerError as error:
         connection.send(Lost(str(error), final=True))
         return
-    except Exception as error:  # as below: of the device or the model
+    except Exception as error:  # the device or the model may raise anything
         log.exception("the model could not be loaded")
         connection.send(Lost(describe_failure(error)))
         return
     if loaded.model.device.type != "cpu":
-        torch.set_num_threads(1)  # the decode threads are the ones that need the cores
+        torch.set_num_threads(1)  # leave the cores to the decode threads
     with contextlib.suppress(BrokenPipeError):
         Worker(connection, spec, loaded, core, num_threads).run()
-    os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly end
-
-
-class _Tick:
-    """Nothing arrived for LOAD_INTERVAL_S."""
+    os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly shutdown
 
 
 @dataclass
@@ -63,61 +61,63 @@ class _Flight:
 
     request: CaptionRequest
     started_s: float  # monotonic
-    decoded: Decoded | None = None
+    in_engine: bool = False  # decoded and submitted
+    times_s: tuple[float, ...] = ()  # of its frames
     num_prompt_tokens: int = 0
-    warning: str = ""
+    file_warning: str = ""
+    memory_warning: str = ""
 
 
 class Worker:
-    """Owns everything in the process. Only run()'s thread touches the model."""
+    """Owns everything in the worker process. Only the thread of run() uses the model."""
 
     def __init__(
         self, connection: Connection, spec: ModelSpec, loaded: LoadedModel, core: Core, num_threads: int
     ) -> None:
         self._connection, self._loaded, self._spec, self._core = connection, loaded, spec, core
-        self._inbox: queue.SimpleQueue[CaptionRequest | int | Decoded | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()  # None: end
         preparer = Preparer(loaded.processor, core.layout, pin=loaded.model.device.type == "cuda")
-        decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
-        self._feeder = Feeder(preparer, decoders, self._depth, self._inbox.put, DECODE_TIMEOUT_S)
-        self._told: Ready | None = None
+        num_decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
+        self._decoders = DecodePool(preparer, num_decoders, self._depth, self._inbox.put, DECODE_TIMEOUT_S)
+        self._last_ready: Ready | None = None
         self._flights: dict[int, _Flight] = {}
         self._num_received = 0
-        self._progress: dict[int, int] = {}
+        self._progress: dict[int, int] = {}  # request id -> tokens so far
         self._progress_sent_s = self._load_sent_s = 0.0
         self._started_s, self._starved_s = time.monotonic(), 0.0
 
     def run(self) -> None:
-        """Until the near end says None or is gone, or the engine is beyond repair."""
+        """Answer requests until the app sends None or is gone, or the engine fails."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
-        self._tell_ready()
+        self._send_ready()
         try:
             while self._take_messages():
-                if self._core.ready(self._feeder.more_coming):
+                if self._core.ready(self._decoders.more_coming):
                     for event in self._core.step():
                         self._on_step(event)
                     self._send_progress()
-        except Exception as error:  # the device or the model is beyond repair; another process may do better
+        except Exception as error:  # the device or the model failed; a new process may work again
             log.exception("the engine failed")
             self._connection.send(Lost(describe_failure(error)))
-        self._feeder.close()
+        self._decoders.close()
 
     @property
     def _depth(self) -> int:
-        """Requests that are decoded ahead of the engine."""
+        """How many requests may be decoded ahead of the engine."""
         return self._core.num_slots // 2 + 2
 
-    def _tell_ready(self) -> None:
-        """At the start, and when the engine has planned its memory anew or lost one of its options."""
-        self._feeder.resize(self._depth)
+    def _send_ready(self) -> None:
+        """Send what the engine runs with, if that has changed: it may plan its memory again or lose an option."""
+        self._decoders.resize(self._depth)
         loaded = self._loaded.report
         ready = Ready(
             CapabilityReport(loaded.device, loaded.rows + self._core.report_rows()),
-            self._core.num_slots + self._depth + self._feeder.num_threads,
+            self._core.num_slots + self._depth + self._decoders.num_threads,
             MAX_SILENCE_CPU_S if self._loaded.model.device.type == "cpu" else MAX_SILENCE_S,
         )
-        if ready != self._told:
+        if ready != self._last_ready:
             self._connection.send(ready)
-            self._told = ready
+            self._last_ready = ready
 
     def _read(self) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -126,75 +126,80 @@ class Worker:
         self._inbox.put(None)
 
     def _take_messages(self) -> bool:
-        """Handle all that has arrived; wait when there is nothing else to do. False at the end."""
+        """Handle all that has arrived; wait if there is nothing else to do. Return False at the end."""
         while True:
-            self._feeder.give_up_overdue()
-            if self._feeder.num_stuck > MAX_STUCK_THREADS:
+            self._decoders.give_up_overdue()
+            if self._decoders.num_stuck > MAX_STUCK_THREADS:
                 self._give_back()
                 return False
-            self._feeder.refill(self._core.num_waiting)
+            self._decoders.refill(self._core.num_waiting)
+            if self._inbox.empty() and self._core.ready(self._decoders.more_coming):
+                return True
             try:
-                message = self._inbox.get(block=False)
+                message = self._next_message()
             except queue.Empty:
-                if self._core.ready(self._feeder.more_coming):
-                    return True
-                message = self._wait()
-            match message:
-                case None:
-                    return False
-                case _Tick():
-                    self._send_load()
-                case CaptionRequest():
-                    self._num_received += 1
-                    self._core.announce_longest(message.max_tokens)
-                    self._flights[message.id] = _Flight(message, time.monotonic())
-                    self._feeder.submit(message)
-                case Decoded():
-                    self._on_decoded(message)
-                case request_id:
-                    self._cancel(request_id)
+                self._send_load()
+                continue
+            if message is None:
+                return False
+            self._on_message(message)
 
-    def _wait(self) -> CaptionRequest | int | Decoded | _Tick | None:
-        """For the next message. Time in which a decode thread idles as well is what a faster feed could save."""
+    def _next_message(self) -> Message | None:
+        """Return the next message. Raise queue.Empty if requests are open and none arrives in LOAD_INTERVAL_S.
+
+        Counts the time during which a decode thread is idle as well: faster decoding could save that.
+        """
+        with contextlib.suppress(queue.Empty):
+            return self._inbox.get(block=False)
         if not self._flights:
             self._send_load()
-        starving = bool(self._flights) and self._feeder.has_idle_thread
-        waiting_since_s = time.monotonic()
+            return self._inbox.get()
+        starving, since_s = self._decoders.has_idle_thread, time.monotonic()
         try:
-            message = self._inbox.get(timeout=LOAD_INTERVAL_S if self._flights else None)
-        except queue.Empty:
-            message = _Tick()
-        if starving:
-            self._starved_s += time.monotonic() - waiting_since_s
-        return message
+            return self._inbox.get(timeout=LOAD_INTERVAL_S)
+        finally:
+            if starving:
+                self._starved_s += time.monotonic() - since_s
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case CaptionRequest():
+                self._num_received += 1
+                self._core.announce_longest(message.max_tokens)
+                self._flights[message.id] = _Flight(message, time.monotonic())
+                self._decoders.submit(message)
+            case Decoded():
+                self._on_decoded(message)
+            case request_id:
+                self._cancel(request_id)
 
     def _give_back(self) -> None:
-        """All requests, unharmed, and then this process: too many of its threads never return."""
+        """Give all requests back and end the replica: too many decode threads never return."""
         for request_id in self._flights:
             self._connection.send(Cancelled(request_id))
-        self._connection.send(Lost(f"{self._feeder.num_stuck} of its decode threads are stuck in files"))
+        self._connection.send(Lost(f"{self._decoders.num_stuck} decode threads are stuck in files"))
 
     def _on_decoded(self, decoded: Decoded) -> None:
-        self._feeder.on_delivered(decoded.id)
+        self._decoders.on_delivered(decoded.id)
         flight = self._flights.get(decoded.id)
         if flight is None:  # cancelled meanwhile
             return
         if decoded.prepared is None:
             self._fail(decoded.id, decoded.error)
             return
+        flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
         flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
         self._core.submit(decoded.prepared)
-        flight.decoded = Decoded(decoded.id, None, decoded.times_s, decoded.warning)
 
     def _cancel(self, request_id: int) -> None:
         flight = self._flights.get(request_id)
         if flight is None:
             return
-        if flight.decoded is not None:
+        if flight.in_engine:
             self._core.cancel(request_id)
             return
         del self._flights[request_id]
-        self._feeder.cancel(request_id)
+        self._decoders.cancel(request_id)
         self._connection.send(Cancelled(request_id))
 
     def _on_step(self, event: StepEvent) -> None:
@@ -202,46 +207,49 @@ class Worker:
             self._progress[event.id] = event.num_tokens
             return
         self._progress.pop(event.id, None)
-        if event.finish_reason == "error":
-            self._fail(event.id, event.error)
-        elif event.finish_reason == "memory":
-            self._on_too_little_memory(event)
-        elif event.finish_reason == "cancelled":
-            del self._flights[event.id]
-            self._connection.send(Cancelled(event.id))
-        else:
-            self._connection.send(Finished(event.id, self._caption(self._flights.pop(event.id), event)))
+        match event.finish_reason:
+            case "error":
+                self._fail(event.id, event.error)
+            case "memory":
+                self._on_too_little_memory(event)
+            case "cancelled":
+                del self._flights[event.id]
+                self._connection.send(Cancelled(event.id))
+            case reason:
+                caption = self._caption(self._flights.pop(event.id), event, reason)
+                self._connection.send(Finished(event.id, caption))
 
     def _on_too_little_memory(self, event: StepEvent) -> None:
-        """Not even alone: the clip again with half its frames, before it is given up."""
+        """Try a clip that does not fit even alone with half its frames; fail it if they are too few."""
         flight = self._flights[event.id]
-        num_frames = len(flight.decoded.times_s)
+        num_frames = len(flight.times_s)
         request = with_fewer_frames(flight.request, num_frames)
         if request is None:
             self._fail(event.id, event.error)
             return
-        log.warning("%s: %d frames do not fit; again with %d", request.path, num_frames, request.plan.max_frames)
-        flight.request, flight.decoded = request, None
-        flight.warning = f"captioned from {request.plan.max_frames} frames at most, for want of device memory"
-        self._feeder.submit(request, first=True)
+        max_frames = request.plan.max_frames
+        log.warning("%s: %d frames do not fit into memory; trying %d", request.path, num_frames, max_frames)
+        flight.request, flight.in_engine = request, False
+        flight.memory_warning = f"captioned from at most {max_frames} frames because device memory was short"
+        self._decoders.submit(request, first=True)
 
     def _fail(self, request_id: int, reason: str) -> None:
         del self._flights[request_id]
         self._connection.send(Failed(request_id, reason))
 
-    def _caption(self, flight: _Flight, event: StepEvent) -> Caption:
+    def _caption(self, flight: _Flight, event: StepEvent, finish_reason: str) -> Caption:
         return Caption(
             text=self._loaded.processor.tokenizer.decode(event.tokens, skip_special_tokens=True),
             model=self._spec.source,
             prompt=flight.request.prompt,
             options=flight.request.options,
-            frame_times_s=flight.decoded.times_s,
+            frame_times_s=flight.times_s,
             num_prompt_tokens=flight.num_prompt_tokens,
             num_tokens=event.num_tokens,
             seconds=time.monotonic() - flight.started_s,
             device=self._loaded.report.device,
-            warning=join_warnings(flight.decoded.warning, flight.warning),
-            finish_reason=event.finish_reason,
+            warning="; ".join(filter(None, (flight.file_warning, flight.memory_warning))),
+            finish_reason=finish_reason,
         )
 
     def _send_progress(self) -> None:
@@ -253,14 +261,14 @@ class Worker:
             self._send_load()
 
     def _send_load(self) -> None:
-        self._tell_ready()
+        self._send_ready()
         core, now_s = self._core, time.monotonic()
         load = Load(
             slots=core.num_slots,
             running=core.num_running,
             waiting=core.num_waiting,
-            decoding=self._feeder.num_decoding,
-            queued=self._feeder.num_queued,
+            decoding=self._decoders.num_decoding,
+            queued=self._decoders.num_queued,
             num_received=self._num_received,
             starved_s=self._starved_s,
             up_s=now_s - self._started_s,

@@ -19,7 +19,7 @@ from captioner.demo.clips import write_samples
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.prepare import Preparer
 from captioner.replicas import decoding
-from captioner.replicas.decoding import Feeder, with_fewer_frames
+from captioner.replicas.decoding import DecodePool, with_fewer_frames
 from captioner.replicas.protocol import Failed, Finished, Load, Lost, Ready
 from captioner.replicas.worker import Worker
 from captioner.values import CaptionRequest, GenerationOptions, ModelSpec, SamplePlan
@@ -43,15 +43,15 @@ def long_clips(tmp_path_factory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def feed(feeder: Feeder, inbox: queue.Queue, paths: list[Path], take) -> None:
+def feed(decoders: DecodePool, inbox: queue.Queue, paths: list[Path], take) -> None:
     """Hand over all paths at once, then take one decoded request after the other, as an engine does."""
     for number, path in enumerate(paths):
-        feeder.submit(request(number, path))
+        decoders.submit(request(number, path))
     waiting = []
     for _ in paths:
-        feeder.refill(len(waiting))
+        decoders.refill(len(waiting))
         decoded = inbox.get(timeout=60)
-        feeder.on_delivered(decoded.id)
+        decoders.on_delivered(decoded.id)
         waiting.append(decoded)
         take(waiting)
 
@@ -60,19 +60,19 @@ def test_no_more_than_depth_are_ahead_of_an_engine_that_takes_nothing(tiny_model
     write_samples(tmp_path, num_clips=12, num_stills=0)
     paths = sorted(tmp_path.glob("*.mp4"))
     inbox = queue.Queue()
-    feeder = Feeder(Preparer(tiny_model.processor), num_threads=2, depth=4, deliver=inbox.put)
+    decoders = DecodePool(Preparer(tiny_model.processor), num_threads=2, depth=4, deliver=inbox.put)
     for number, path in enumerate(paths):
-        feeder.submit(request(number, path))
+        decoders.submit(request(number, path))
     waiting = 0
     for _ in range(4):
-        feeder.refill(waiting)
-        assert waiting + feeder.num_decoding <= 4
-        feeder.on_delivered(inbox.get(timeout=30).id)
+        decoders.refill(waiting)
+        assert waiting + decoders.num_decoding <= 4
+        decoders.on_delivered(inbox.get(timeout=30).id)
         waiting += 1
-    feeder.refill(waiting)
-    assert feeder.num_decoding == 0
-    assert feeder.more_coming
-    feeder.close()
+    decoders.refill(waiting)
+    assert decoders.num_decoding == 0
+    assert decoders.more_coming
+    decoders.close()
 
 
 def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
@@ -87,17 +87,17 @@ def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
 
     core = ContinuousCore(tiny_model.model)
     inbox, depth, resident = queue.Queue(), 5, []
-    feeder = Feeder(Preparer(tiny_model.processor, core.layout), num_threads=2, depth=depth, deliver=deliver)
+    decoders = DecodePool(Preparer(tiny_model.processor, core.layout), num_threads=2, depth=depth, deliver=deliver)
 
     def take(waiting):
         assert "prepared" in vars(waiting[0])
         waiting.pop(0)
-        if feeder.num_decoding == 0:
+        if decoders.num_decoding == 0:
             gc.collect()
         resident.append(psutil.Process().memory_info().rss)
 
-    feed(feeder, inbox, long_clips, take)
-    feeder.close()
+    feed(decoders, inbox, long_clips, take)
+    decoders.close()
     core.close()
     clip_bytes = PLAN.max_frames * 96 * 64 * 3  # 160 x 96 becomes 96 x 64
     assert most_alive <= depth + 1
@@ -108,18 +108,18 @@ def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
 def test_cancelled_request_that_waits_is_never_decoded(tiny_model, tmp_path):
     write_samples(tmp_path, num_clips=3, num_stills=0)
     inbox = queue.Queue()
-    feeder = Feeder(Preparer(tiny_model.processor), num_threads=1, depth=1, deliver=inbox.put)
+    decoders = DecodePool(Preparer(tiny_model.processor), num_threads=1, depth=1, deliver=inbox.put)
     for number, path in enumerate(sorted(tmp_path.glob("*.mp4"))):
-        feeder.submit(request(number, path))
-    feeder.refill(0)
-    feeder.cancel(2)
+        decoders.submit(request(number, path))
+    decoders.refill(0)
+    decoders.cancel(2)
     ids = []
-    while feeder.more_coming:
+    while decoders.more_coming:
         ids.append(inbox.get(timeout=30).id)
-        feeder.on_delivered(ids[-1])
-        feeder.refill(0)
+        decoders.on_delivered(ids[-1])
+        decoders.refill(0)
     assert ids == [0, 1]
-    feeder.close()
+    decoders.close()
 
 
 def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropped(tiny_model, tmp_path, monkeypatch):
@@ -133,26 +133,26 @@ def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropp
 
     monkeypatch.setattr(decoding, "sample", sample)
     inbox = queue.Queue()
-    feeder = Feeder(Preparer(tiny_model.processor), num_threads=1, depth=2, deliver=inbox.put, timeout_s=3)
+    decoders = DecodePool(Preparer(tiny_model.processor), num_threads=1, depth=2, deliver=inbox.put, timeout_s=3)
     for number, path in enumerate(sorted(tmp_path.iterdir())):
-        feeder.submit(request(number, path))
-    feeder.refill(0)
+        decoders.submit(request(number, path))
+    decoders.refill(0)
     decoded = []
     while len(decoded) < 2:
-        feeder.give_up_overdue()
+        decoders.give_up_overdue()
         with contextlib.suppress(queue.Empty):
             decoded.append(inbox.get(timeout=0.1))
-            feeder.on_delivered(decoded[-1].id)
+            decoders.on_delivered(decoded[-1].id)
     assert [(d.id, d.error) for d in decoded] == [
         (0, "decoding took longer than 3 s; the file may be damaged"),
         (1, ""),
     ]
-    assert (feeder.num_stuck, feeder.more_coming) == (1, False)
+    assert (decoders.num_stuck, decoders.more_coming) == (1, False)
     released.set()
-    while feeder.num_stuck:
+    while decoders.num_stuck:
         time.sleep(0.01)
     assert inbox.empty()
-    feeder.close()
+    decoders.close()
 
 
 def test_halving_keeps_an_even_number_of_frames_and_ends_at_two():
@@ -215,8 +215,8 @@ def test_clip_that_does_not_fit_is_captioned_from_fewer_frames_and_says_so(worke
     worker.send(request(1, tmp_path / "long.mp4"))
     worker.send(request(2, tmp_path / "short.mp4"))
     done = {event.id: event for event in answers(worker, Finished, Failed, count=2)}
-    assert done[1].caption.warning.startswith("captioned from ")
-    assert done[1].caption.warning.endswith(" frames at most, for want of device memory")
+    assert done[1].caption.warning.startswith("captioned from at most ")
+    assert done[1].caption.warning.endswith(" frames because device memory was short")
     assert 2 <= len(done[1].caption.frame_times_s) < 16
     assert done[1].caption.num_prompt_tokens <= 100
     assert (done[2].caption.warning, len(done[2].caption.frame_times_s)) == ("", 4)

@@ -11,7 +11,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from captioner.replicas.process import ProcessReplica, enter
+from captioner.replicas.process import ProcessReplica, worker_main
 from captioner.values import ModelSpec
 
 DECODE_TIMEOUT_S = 3.0
@@ -27,10 +27,10 @@ class FaultyReplica(ProcessReplica):
     )
 
     @staticmethod
-    def enter(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
+    def main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
         _die_on_start(folder)
         _install_faults()
-        enter(connection, spec, folder, num_threads)
+        worker_main(connection, spec, folder, num_threads)
 
 
 def _die_on_start(folder: Path) -> None:
@@ -51,9 +51,9 @@ def _install_faults() -> None:
     faults: dict[int, str] = {}  # of requests in the engine
     sample, forward, submit = decoding.sample, continuous.ContinuousCore._forward, continuous.ContinuousCore.submit
 
-    def decode(feeder, request):
+    def decode(decoders, request):
         faults[request.id] = request.path.name.split()[0]
-        return original_decode(feeder, request)
+        return original_decode(decoders, request)
 
     def faulty_sample(path, plan, kind):
         match path.name.split()[0]:
@@ -86,7 +86,7 @@ def _install_faults() -> None:
             event = continuous.StepEvent(-event.id, event.num_tokens, event.tokens, event.finish_reason)
         on_step(self, event)
 
-    original_decode, on_step = decoding.Feeder._decode, worker.Worker._on_step
-    decoding.Feeder._decode, decoding.sample = decode, faulty_sample
+    original_decode, on_step = decoding.DecodePool._decode, worker.Worker._on_step
+    decoding.DecodePool._decode, decoding.sample = decode, faulty_sample
     continuous.ContinuousCore._forward, continuous.ContinuousCore.submit = faulty_forward, faulty_submit
     worker.Worker._on_step = faulty_on_step

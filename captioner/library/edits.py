@@ -26,10 +26,10 @@ class CaptionEdits:
         with self._open.lock:
             position, path = self._position(item), item.caption_path
             if not path.parent.is_dir():
-                raise JobError(f"the folder {path.parent} is not there any more, so no caption can be saved in it")
+                raise JobError(f"the folder {path.parent} is missing, so the caption cannot be saved")
             if expected is not None and self._captions.read(path) != expected:
                 self._open.files.reload(position)
-                raise JobError("the caption was changed meanwhile; look at the new text before you save")
+                raise JobError("the caption was changed meanwhile; read the new text before you save")
             saved = self._captions.save(path, text)
             self._open.files.set_text(position, saved, edited=True)
             return saved
@@ -65,7 +65,7 @@ class CaptionEdits:
         """Read these captions again, after something else than a job or a method of this class changed them."""
         with self._open.lock:
             self._open.catch_up()
-            files, positions = self._open.files, self._open.files.indices(caption_paths)
+            files, positions = self._open.files, self._open.files.positions(caption_paths)
             files.find_marks()
         for start in range(0, len(positions), READ_AT_ONCE):
             with self._open.lock:

@@ -75,14 +75,14 @@ class FileStates:
         edited, approved = (
             (states.edited_in(self._folder), states.approved_in(self._folder)) if self._folder else (set(), set())
         )
-        numbers = self._numbers() if edited or approved else {}
-        self.edited = {numbers[key] for key in edited & numbers.keys()}
-        self.approved = {numbers[key] for key in approved & numbers.keys()}
+        positions = self._positions_by_path() if edited or approved else {}
+        self.edited = {positions[key] for key in edited & positions.keys()}
+        self.approved = {positions[key] for key in approved & positions.keys()}
 
-    def indices(self, caption_paths: Iterable[Path]) -> list[int]:
+    def positions(self, caption_paths: Iterable[Path]) -> list[int]:
         """Return the positions of the files with these captions; other captions are left out."""
-        numbers = self._numbers()
-        return [numbers[key] for key in map(path_text, caption_paths) if key in numbers]
+        positions = self._positions_by_path()
+        return [positions[key] for key in map(path_text, caption_paths) if key in positions]
 
     def digests(self) -> dict[int, bytes]:
         """Return `Ownership.digest_of` the captions that have one; none if the database cannot be used."""
@@ -91,91 +91,91 @@ class FileStates:
         except StateError as error:
             log.warning("cannot find out which captions were changed outside: %s", error)
             return {}
-        numbers = self._numbers() if digests else {}
-        return {numbers[key]: digest for key, digest in digests.items() if key in numbers}
+        positions = self._positions_by_path() if digests else {}
+        return {positions[key]: digest for key, digest in digests.items() if key in positions}
 
     def failures_by_file(self) -> dict[FileKey, str]:
         """Return why files failed, for `fail` after the next scan."""
-        return {self._key(index): reason for index, reason in self.failures.items()}
+        return {self._key(position): reason for position, reason in self.failures.items()}
 
     def fail(self, failures: dict[FileKey, str]) -> None:
         """Mark files as failed again, if neither they nor the existence of their captions changed."""
         if failures:
-            keys = ((index, self._key(index)) for index in range(len(self._items)))
-            self.failures = {index: failures[key] for index, key in keys if key in failures}
+            keys = ((position, self._key(position)) for position in range(len(self._items)))
+            self.failures = {position: failures[key] for position, key in keys if key in failures}
 
-    def state(self, index: int) -> State:
+    def state(self, position: int) -> State:
         """Return the state of a file."""
-        if index in self.failures:
+        if position in self.failures:
             return "failed"
-        if index not in self.captioned:
+        if position not in self.captioned:
             return "pending"
-        return "edited" if index in self.edited else "done"
+        return "edited" if position in self.edited else "done"
 
-    def flags(self, index: int) -> int:
+    def flags(self, position: int) -> int:
         """Return the sum of APPROVED_FLAG and CHANGED_OUTSIDE_FLAG, each if it applies."""
-        if index not in self.captioned:
+        if position not in self.captioned:
             return 0
-        return APPROVED_FLAG * (index in self.approved) + CHANGED_OUTSIDE_FLAG * (index in self.changed_outside)
+        return APPROVED_FLAG * (position in self.approved) + CHANGED_OUTSIDE_FLAG * (position in self.changed_outside)
 
-    def problem(self, index: int) -> str:
+    def problem(self, position: int) -> str:
         """Return why a file failed or cannot be read, or ""."""
-        return self.failures.get(index) or self.problems.get(index, "")
+        return self.failures.get(position) or self.problems.get(position, "")
 
-    def text(self, index: int) -> str:
+    def text(self, position: int) -> str:
         """Return the caption, which is read once; "" if there is none or it cannot be read."""
-        if index in self.captioned and index not in self.texts:
-            self.read(index, self._digest(index))
-        return self.texts[index] if index in self.captioned else ""
+        if position in self.captioned and position not in self.texts:
+            self.read(position, self._digest(position))
+        return self.texts[position] if position in self.captioned else ""
 
-    def read(self, index: int, expected_digest: bytes | None) -> None:
+    def read(self, position: int, expected_digest: bytes | None) -> None:
         """Read a caption. expected_digest: from `digests`; a caption written since then is recognized."""
-        path = self._items[index].caption_path
+        path = self._items[position].caption_path
         try:
             text, changed_outside = self._captions.read_with_origin(path, expected_digest)
             if changed_outside:
-                text, changed_outside = self._captions.read_with_origin(path, self._digest(index))
+                text, changed_outside = self._captions.read_with_origin(path, self._digest(position))
         except CaptionError as error:
-            self.problems[index] = str(error)
-            self.texts[index] = ""
+            self.problems[position] = str(error)
+            self.texts[position] = ""
             return
-        self.texts[index] = text
+        self.texts[position] = text
         if not text:
-            self.captioned.discard(index)
-        if not text or changed_outside != (index in self.changed_outside):
-            self._touch(index)
-        (self.changed_outside.add if changed_outside else self.changed_outside.discard)(index)
+            self.captioned.discard(position)
+        if not text or changed_outside != (position in self.changed_outside):
+            self._touch(position)
+        (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
 
     def columns(self) -> dict[str, list]:
         """Return all files as columns of equal length.
 
-        kinds: 1 for a clip, 0 for an image. sizes: bytes. times: POSIX time of the last change. states: index into
+        kinds: 1 for a clip, 0 for an image. sizes: bytes. times: POSIX time of the last change. states: position into
         STATES. flags: see `flags`; CHANGED_OUTSIDE_FLAG only once the captions are read. durations: seconds, 0 if
         unknown. lengths: characters of the captions, 0 if not read.
         """
-        items, indices = self._items, range(len(self._items))
+        items, positions = self._items, range(len(self._items))
         return {
             "names": [item.name for item in items],
             "kinds": [int(item.kind == "video") for item in items],
             "sizes": [item.size_bytes for item in items],
             "times": [int(item.modified_s) for item in items],
-            "states": [STATES.index(self.state(i)) for i in indices],
-            "flags": [self.flags(i) for i in indices],
-            "durations": [self.durations.get(i, 0) for i in indices],
-            "lengths": [len(self.texts.get(i, "")) for i in indices],
+            "states": [STATES.index(self.state(i)) for i in positions],
+            "flags": [self.flags(i) for i in positions],
+            "durations": [self.durations.get(i, 0) for i in positions],
+            "lengths": [len(self.texts.get(i, "")) for i in positions],
         }
 
-    def row(self, index: int) -> dict:
+    def row(self, position: int) -> dict:
         """Return one file as a row: its position as "index", the same values, and short texts."""
-        text = self.text(index)
+        text = self.text(position)
         return {
-            "index": index,
-            "state": STATES.index(self.state(index)),
-            "flags": self.flags(index),
-            "duration": self.durations.get(index, 0),
+            "index": position,
+            "state": STATES.index(self.state(position)),
+            "flags": self.flags(position),
+            "duration": self.durations.get(position, 0),
             "length": len(text),
             "preview": text[:PREVIEW_LENGTH],
-            "problem": self.problem(index),
+            "problem": self.problem(position),
         }
 
     def counts(self) -> Counts:
@@ -186,58 +186,58 @@ class FileStates:
         approved, changed_outside = (len(marked & self.captioned) for marked in (self.approved, self.changed_outside))
         return Counts(total, done, total - done - failed, failed, edited, approved, changed_outside)
 
-    def apply(self, index: int, event: ItemEvent) -> None:
+    def apply(self, position: int, event: ItemEvent) -> None:
         """Apply an event of a job to a file."""
         if isinstance(event, ItemStarted | ItemProgress):
-            self.running[index] = getattr(event, "tokens", 0)
+            self.running[position] = getattr(event, "tokens", 0)
             return
-        self.running.pop(index, None)
+        self.running.pop(position, None)
         if isinstance(event, ItemFailed):
-            self.failures[index] = event.reason
-            self._touch(index)
+            self.failures[position] = event.reason
+            self._touch(position)
         elif isinstance(event, ItemDone):
-            self.problems.pop(index, None)
-            self.set_text(index, event.caption, edited=False)
-        elif isinstance(event, ItemSkipped) and (index not in self.captioned or event.reason == CHANGED_OUTSIDE):
-            self.forget_text(index)
+            self.problems.pop(position, None)
+            self.set_text(position, event.caption, edited=False)
+        elif isinstance(event, ItemSkipped) and (position not in self.captioned or event.reason == CHANGED_OUTSIDE):
+            self.mark_unread(position)
 
-    def reload(self, index: int) -> None:
+    def reload(self, position: int) -> None:
         """Read the caption again, whether there was one or not."""
-        self.captioned.add(index)
-        self.texts.pop(index, None)
-        self.problems.pop(index, None)
-        self.text(index)
-        self._touch(index)
+        self.captioned.add(position)
+        self.texts.pop(position, None)
+        self.problems.pop(position, None)
+        self.text(position)
+        self._touch(position)
 
-    def set_text(self, index: int, text: str, edited: bool) -> None:
+    def set_text(self, position: int, text: str, edited: bool) -> None:
         """Set a text that this program has just written."""
-        self.texts[index] = text
-        self.failures.pop(index, None)
-        self.changed_outside.discard(index)
-        (self.captioned.add if text else self.captioned.discard)(index)
-        (self.edited.add if edited and text else self.edited.discard)(index)
+        self.texts[position] = text
+        self.failures.pop(position, None)
+        self.changed_outside.discard(position)
+        (self.captioned.add if text else self.captioned.discard)(position)
+        (self.edited.add if edited and text else self.edited.discard)(position)
         if not text:
-            self.approved.discard(index)
-        self._touch(index)
+            self.approved.discard(position)
+        self._touch(position)
 
-    def forget_text(self, index: int) -> None:
+    def mark_unread(self, position: int) -> None:
         """Note that another program wrote a caption; it is read when needed."""
-        self.captioned.add(index)
-        self.texts.pop(index, None)
-        self._touch(index)
+        self.captioned.add(position)
+        self.texts.pop(position, None)
+        self._touch(position)
 
-    def _key(self, index: int) -> FileKey:
-        item = self._items[index]
-        return item.folder, item.filename, item.size_bytes, item.modified_s, index in self.captioned
+    def _key(self, position: int) -> FileKey:
+        item = self._items[position]
+        return item.folder, item.filename, item.size_bytes, item.modified_s, position in self.captioned
 
-    def _digest(self, index: int) -> bytes | None:
+    def _digest(self, position: int) -> bytes | None:
         try:
-            return self._captions.ownership.digest_of(self._items[index].caption_path)
+            return self._captions.ownership.digest_of(self._items[position].caption_path)
         except StateError as error:
             log.warning("cannot find out whether a caption was changed outside: %s", error)
             return None
 
-    def _numbers(self) -> dict[str, int]:
+    def _positions_by_path(self) -> dict[str, int]:
         """Return the position of each caption, by `path_text`."""
         starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in self._items}}
         return {

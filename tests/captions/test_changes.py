@@ -1,4 +1,4 @@
-"""A change that was under way when the program was killed is made whole or forgotten at the next start."""
+"""A change that was under way when the program was killed is completed or dropped at the next start."""
 
 import errno
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from captioner.captions.operations import begin_operation, operation_info
-from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionError
 from captioner.system.database import Database
 
@@ -47,25 +46,6 @@ else:
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 
 
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    folder = tmp_path / "media"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    database = Database(tmp_path / "captioner.sqlite")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> CaptionStore:
-    return CaptionStore(database, tmp_path / "scratch")
-
-
 def begin(database: Database) -> int:
     with database.transaction() as connection:
         return begin_operation(connection, "job", "Caption 1 file", Path("/media"), 1)
@@ -84,7 +64,7 @@ def temporaries(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("scratch", ["scratch", "media"])
 @pytest.mark.parametrize("old", [None, b"old\r\n"])
 @pytest.mark.parametrize("moment", ["half", "written", "replaced"])
-def test_killed_write_is_whole_or_never_was(tmp_path, media, database, store, moment, old, scratch):
+def test_killed_write_is_complete_or_never_happened(tmp_path, media, database, store, moment, old, scratch):
     path = media / "a.txt"
     if old is not None:
         path.write_bytes(old)
@@ -106,7 +86,9 @@ def test_killed_write_is_whole_or_never_was(tmp_path, media, database, store, mo
     assert (path.read_bytes() if path.exists() else None) == old
 
 
-def test_text_that_a_killed_write_may_have_replaced_is_kept_whatever_stands_there_now(tmp_path, media, database, store):
+def test_text_that_a_killed_write_may_have_replaced_is_kept_even_if_the_file_changed_since(
+    tmp_path, media, database, store
+):
     path = media / "a.txt"
     path.write_bytes(b"old")
     operation = begin(database)
@@ -119,7 +101,7 @@ def test_text_that_a_killed_write_may_have_replaced_is_kept_whatever_stands_ther
     assert store.undo(operation).kept == ()
 
 
-def test_folder_that_is_not_there_is_settled_when_it_is_again(tmp_path, media, database, store):
+def test_change_in_a_missing_folder_is_settled_when_the_folder_is_back(tmp_path, media, database, store):
     kill("replaced", tmp_path, begin(database))
     media.rename(tmp_path / "unplugged")
     assert store.settle() == {}
@@ -127,7 +109,7 @@ def test_folder_that_is_not_there_is_settled_when_it_is_again(tmp_path, media, d
     assert store.settle() == {media / "a.txt": True}
 
 
-def test_file_that_cannot_be_read_is_settled_when_it_can_be(tmp_path, media, database, store, caplog):
+def test_change_of_an_unreadable_file_is_settled_when_it_can_be_read(tmp_path, media, database, store, caplog):
     path = media / "a.txt"
     kill("replaced", tmp_path, begin(database))
     path.rename(media / "aside")
@@ -140,11 +122,10 @@ def test_file_that_cannot_be_read_is_settled_when_it_can_be(tmp_path, media, dat
 
 
 @pytest.mark.parametrize("moment", ["written", "replaced"])
-def test_killed_undo_can_be_done_again(tmp_path, media, database, store, moment):
+def test_killed_undo_can_be_repeated(tmp_path, media, database, store, moment):
     path = media / "a.txt"
     path.write_bytes(b"by a stranger")
     operation = begin(database)
-    (media / "a.mp4").write_bytes(b"video")
     store.save(path, "new", "bulk", operation)
     kill(moment, tmp_path, operation, "undo")
     assert store.settle() == {path: moment == "replaced"}
@@ -156,7 +137,7 @@ def test_killed_undo_can_be_done_again(tmp_path, media, database, store, moment)
     assert store.ownership.digest_of(path) is None
 
 
-def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(media, database, store, monkeypatch):
+def test_file_that_another_program_changes_at_the_last_moment_is_not_replaced(media, database, store, monkeypatch):
     path = media / "a.txt"
     path.write_bytes(b"old")
     transaction = database.transaction
@@ -173,7 +154,7 @@ def test_file_that_another_program_changes_at_the_last_moment_is_left_alone(medi
 
 
 def fail_after(monkeypatch, name: str, *and_then) -> None:
-    """os.replace or os.unlink do their work and fail all the same, as over a network."""
+    """Make os.replace or os.unlink do their work and then fail, as on a network drive."""
     real = getattr(os, name)
 
     def call(*paths, **options):
@@ -185,7 +166,7 @@ def fail_after(monkeypatch, name: str, *and_then) -> None:
     monkeypatch.setattr(os, name, call)
 
 
-def test_change_that_took_effect_although_it_failed_is_made(media, database, store, monkeypatch):
+def test_change_that_took_effect_in_spite_of_an_error_counts_as_made(media, database, store, monkeypatch):
     path, operation = media / "a.txt", begin(database)
     path.write_bytes(b"old")
     with monkeypatch.context() as patch:
@@ -199,7 +180,7 @@ def test_change_that_took_effect_although_it_failed_is_made(media, database, sto
     assert path.read_bytes() == b"old"
 
 
-def test_text_is_kept_when_a_failed_change_left_something_else(media, store, monkeypatch):
+def test_old_text_is_kept_when_a_failed_change_left_another_text(media, store, monkeypatch):
     path = media / "a.txt"
     path.write_bytes(b"old")
     fail_after(monkeypatch, "replace", lambda: path.write_bytes(b"half"))
@@ -209,7 +190,7 @@ def test_text_is_kept_when_a_failed_change_left_something_else(media, store, mon
     assert [entry.data for entry in store.history(path)] == [b"old"]
 
 
-def test_failed_change_on_a_drive_that_went_away_is_settled_when_it_is_back(tmp_path, media, store, monkeypatch):
+def test_failed_change_on_an_unplugged_drive_is_settled_when_the_drive_is_back(tmp_path, media, store, monkeypatch):
     path, away = media / "a.txt", tmp_path / "unplugged"
     path.write_bytes(b"old")
     with monkeypatch.context() as patch:
@@ -223,7 +204,7 @@ def test_failed_change_on_a_drive_that_went_away_is_settled_when_it_is_back(tmp_
     assert [entry.data for entry in store.history(path)] == [b"old"]
 
 
-def test_settling_leaves_files_of_others_alone(tmp_path, media, store):
+def test_settling_removes_only_its_own_temporary_files(tmp_path, media, store):
     for path in (
         tmp_path / "scratch" / ".hidden.tmp",
         tmp_path / "scratch" / "notes.12-34.tmp",

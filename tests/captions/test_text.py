@@ -1,3 +1,5 @@
+"""What cleaning removes from model output, what it leaves, and how captions are decorated."""
+
 import random
 import time
 
@@ -130,7 +132,7 @@ def test_chat_openers_are_removed(opener: str) -> None:
     assert clean(f'{opener}"A red ball rolls: fast."') == "A red ball rolls: fast."
 
 
-def test_chat_is_removed_at_the_start_alone() -> None:
+def test_chat_is_removed_only_at_the_start() -> None:
     assert remove_chat("A sign reads Caption: here is a caption: x") == "A sign reads Caption: here is a caption: x"
 
 
@@ -201,7 +203,7 @@ def test_output_without_a_caption_is_empty(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "blank"), [("", True), (" \n\u200b\x00", True), ("a", False), ("\ufffd", False)])
-def test_blank_is_what_nobody_can_see(text: str, blank: bool) -> None:
+def test_blank_text_has_nothing_visible(text: str, blank: bool) -> None:
     assert is_blank(text) is blank
 
 
@@ -247,7 +249,7 @@ def test_cleaning_twice_is_cleaning_once() -> None:
     "piece",
     ["*a", "_a ", "<think>", "<|channel>thought", "<|a", "</think>", "# ", "- a\n", "caption ", "\u200d", " \n"],
 )
-def test_long_hostile_text_takes_no_time(piece: str) -> None:
+def test_long_hostile_text_is_cleaned_quickly(piece: str) -> None:
     start_s = time.process_time()
     clean(piece * 3000)
     assert time.process_time() - start_s < 1
@@ -273,5 +275,5 @@ def test_long_hostile_text_takes_no_time(piece: str) -> None:
         ("c.t", "", "", "c.t, A cat sits."),
     ],
 )
-def test_decoration_is_put_around_the_text_as_it_was_given(trigger, prefix, suffix, caption) -> None:
+def test_decoration_is_put_around_the_text_unchanged(trigger, prefix, suffix, caption) -> None:
     assert decorate("A cat sits.", Decoration(trigger, prefix, suffix)) == caption

@@ -1,4 +1,4 @@
-"""A run over 200 files with captions of every kind, then its undo: the tree is as before, byte for byte."""
+"""A job over 200 files with captions of every kind, then its undo: the folder is as before, byte for byte."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,25 +31,13 @@ CONTENTS = (
     "Grün".encode("utf-16"),
     b"\x00\xff\xfe odd",
     b"plain",
-    b"A red ball.",  # what the model says, too
+    b"A red ball.",  # the same as the caption of the model
 )
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    database = Database(tmp_path / "captioner.sqlite")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> CaptionStore:
-    return CaptionStore(database, tmp_path / "scratch")
-
-
-@pytest.fixture
 def items(tmp_path: Path) -> list[MediaItem]:
-    """200 files in two folders; their captions take turns in CONTENTS."""
+    """200 files in two folders, with the captions of CONTENTS in turn."""
     for number in range(NUM_FILES):
         path = tmp_path / "media" / f"part {number % 2}" / f"clip {number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +60,7 @@ def begin(database: Database) -> int:
 def run(
     store: CaptionStore, database: Database, items: list[MediaItem], policy: str = "overwrite", text: str = ""
 ) -> int:
-    """What a job does to the captions."""
+    """Change captions as a job does, and return its id."""
     operation = begin(database)
     for item in items:
         store.write(item, replace(CAPTION, text=text or CAPTION.text), policy, operation)
@@ -82,7 +70,7 @@ def run(
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "prefix", "append", "skip"])
-def test_tree_is_byte_identical_after_a_run_and_its_undo(tmp_path, database, store, items, policy):
+def test_folder_is_byte_identical_after_a_job_and_its_undo(tmp_path, database, store, items, policy):
     before = tree(tmp_path / "media")
     operation = run(store, database, items, policy)
     after = tree(tmp_path / "media")
@@ -93,7 +81,7 @@ def test_tree_is_byte_identical_after_a_run_and_its_undo(tmp_path, database, sto
     assert database.rows("SELECT count(*) AS n FROM caption_changes WHERE made = 0")[0]["n"] == 0
 
 
-def test_undo_again_does_nothing_and_undo_of_the_undo_does_it_again(tmp_path, database, store, items):
+def test_second_undo_does_nothing_and_undo_of_the_undo_redoes_the_job(tmp_path, database, store, items):
     before = tree(tmp_path / "media")
     operation = run(store, database, items)
     after = tree(tmp_path / "media")
@@ -115,7 +103,7 @@ def test_undo_again_does_nothing_and_undo_of_the_undo_does_it_again(tmp_path, da
     assert operation_info(database, operation).undone_at_s
 
 
-def test_changes_by_others_in_between_are_kept_and_reported(tmp_path, database, store, items):
+def test_captions_changed_since_the_job_are_kept_and_reported(tmp_path, database, store, items):
     before = tree(tmp_path / "media")
     operation = run(store, database, items)
     edited, deleted, by_hand, approved, back = (item.caption_path for item in (*items[5:9], items[13]))
@@ -124,7 +112,7 @@ def test_changes_by_others_in_between_are_kept_and_reported(tmp_path, database, 
     store.save(by_hand, "mine")
     assert store.approve([approved]) == 1
     name = str(back.relative_to(tmp_path / "media"))
-    back.write_bytes(before[name])  # as it was before the run
+    back.write_bytes(before[name])  # as it was before the job
     expected = before | {
         str(path.relative_to(tmp_path / "media")): path.read_bytes() for path in (edited, by_hand, approved)
     }
@@ -139,7 +127,7 @@ def test_changes_by_others_in_between_are_kept_and_reported(tmp_path, database, 
     assert store.history(edited)[0].data == before[str(edited.relative_to(tmp_path / "media"))]
 
 
-def test_later_run_is_undone_before_an_earlier_one(tmp_path, database, store, items):
+def test_later_job_is_undone_before_an_earlier_one(tmp_path, database, store, items):
     before = tree(tmp_path / "media")
     first = run(store, database, items[:20], text="one")
     between = tree(tmp_path / "media")
@@ -153,7 +141,7 @@ def test_later_run_is_undone_before_an_earlier_one(tmp_path, database, store, it
     assert tree(tmp_path / "media") == before
 
 
-def test_run_that_wrote_a_file_twice_is_undone_to_what_stood_before_it(database, store, items):
+def test_job_that_wrote_a_file_twice_is_undone_to_the_text_before_it(database, store, items):
     item = items[0]
     item.caption_path.write_bytes(b"old")
     operation = begin(database)
@@ -164,23 +152,23 @@ def test_run_that_wrote_a_file_twice_is_undone_to_what_stood_before_it(database,
 
 
 def test_undo_brings_back_who_wrote_a_caption(database, store, items):
-    stranger, own, edited, elsewhere = items[:4]
+    stranger, own, edited, outside = items[:4]
     folder = items[0].folder
-    for item in (stranger, elsewhere):
+    for item in (stranger, outside):
         item.caption_path.write_bytes(b"by a stranger")
-    run(store, database, [own, edited, elsewhere])
+    run(store, database, [own, edited, outside])
     store.save(edited.caption_path, "by hand")
-    elsewhere.caption_path.write_bytes(b"in another editor")
+    outside.caption_path.write_bytes(b"in another editor")
     states = store.ownership.edited_in(folder), store.ownership.digests_in(folder)
 
     operation = begin(database)
     for item in items[:4]:
         store.write(item, replace(CAPTION, text="new"), "overwrite", operation, consent=True)
     assert store.ownership.edited_in(folder) == set()
-    assert store.skip_reason(elsewhere, "overwrite") is None
+    assert store.skip_reason(outside, "overwrite") is None
     assert store.undo(operation) == Undone(4, ())
     assert (store.ownership.edited_in(folder), store.ownership.digests_in(folder)) == states
-    assert store.skip_reason(elsewhere, "overwrite") == "changed outside"
+    assert store.skip_reason(outside, "overwrite") == "changed outside"
     assert store.skip_reason(stranger, "overwrite") is None
 
 
@@ -196,7 +184,7 @@ def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, s
 
 
 def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeypatch):
-    """There `undoes` was a key of request_json."""
+    """Older versions kept `undoes` in request_json."""
     path, caption = tmp_path / "old.sqlite", tmp_path / "a.txt"
     with monkeypatch.context() as patch:
         patch.setattr("captioner.system.database.MIGRATIONS", MIGRATIONS[:4])
@@ -229,6 +217,6 @@ def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeyp
     database.close()
 
 
-def test_unknown_operation_is_one_line(store):
+def test_unknown_operation_raises_one_line(store):
     with pytest.raises(JobError, match=r"^there is no job or bulk edit 7; run `captioner history`"):
         store.undo(7)

@@ -24,7 +24,7 @@ TEXTS = {
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Six pictures: a, b and c have captions, d a blank one, e none; f's is about to be approved."""
+    """Six images: a, b and c have captions, d has a blank one, e none; that of f will be approved."""
     folder = tmp_path / "media"
     folder.mkdir()
     for name, text in TEXTS.items():
@@ -107,13 +107,13 @@ def test_delete_and_its_undo(services, folder):
     assert contents(folder) == TEXTS
 
 
-def test_edit_that_would_empty_a_caption_leaves_it_alone_and_says_so(services, folder):
+def test_caption_that_an_edit_would_empty_is_left_alone_with_a_reason(services, folder):
     done = services.bulk_edit(["a.png", "c.png"], BulkEdit("A red Ball.", ""))
     assert (done.num_changed, done.num_same, done.left_alone) == (0, 1, {"would be empty": 1})
     assert contents(folder) == TEXTS
 
 
-def test_caption_that_cannot_be_read_or_written_costs_no_other(services, folder):
+def test_caption_that_cannot_be_read_does_not_stop_the_others(services, folder):
     (folder / "a.txt").unlink()
     (folder / "a.txt").mkdir()
     done = services.bulk_edit(names(services), BulkEdit(prefix="x"))
@@ -122,12 +122,12 @@ def test_caption_that_cannot_be_read_or_written_costs_no_other(services, folder)
     assert str(folder / "a.txt") in reason
 
 
-def test_selection_that_is_gone_is_one_line(services):
+def test_selection_of_missing_files_raises_one_line(services):
     with pytest.raises(JobError, match="no file is selected"):
         services.bulk_edit(["gone.png"], BulkEdit(prefix="x"))
 
 
-def test_pattern_that_takes_too_long_midway_leaves_an_operation_to_undo(services, folder, monkeypatch):
+def test_changes_before_a_pattern_took_too_long_can_be_undone(services, folder, monkeypatch):
     monkeypatch.setattr("captioner.captions.undo.CHANGED_AT_ONCE", 1)
     monkeypatch.setattr("captioner.captions.store.CHANGED_AT_ONCE", 1)
     (folder / "c.txt").write_bytes(b"a" * 5000)
@@ -156,7 +156,7 @@ def test_many_captions_are_edited_in_few_transactions(services, folder):
 
 
 class TestCommandLine:
-    def test_edit_only_shows_what_it_would_do_unless_told_to(self, folder, capsys):
+    def test_edit_only_shows_what_it_would_do_without_yes(self, folder, capsys):
         command = ["edit", str(folder), "--find", "red", "--replace", "blue"]
         assert main([*command, "--dry-run"]) == 0
         out = capsys.readouterr().out

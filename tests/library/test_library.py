@@ -1,4 +1,4 @@
-"""The open folder: states by events and edits, what changed since a revision, search, ids that outlive nothing."""
+"""The open folder: states after events and edits, what changed since a revision, search."""
 
 import threading
 import time
@@ -61,7 +61,7 @@ def about(library: Library, index: int) -> dict:
 
 
 def read_all(library: Library) -> None:
-    """Wait until the thread that reads all captions is through: then nothing changes any more by itself."""
+    """Wait for the thread that reads all captions, so that nothing changes by itself after it."""
     library.listing()
     for thread in [thread for thread in threading.enumerate() if thread.name == "captions"]:
         thread.join()
@@ -83,10 +83,10 @@ def test_states_follow_the_events_of_a_job(library, events):
     assert library.lookup.with_state("pending", "failed") == ["b.png", "d.png"]
 
 
-def test_failures_outlast_a_refresh_until_their_file_is_another(library, events, folder):
+def test_failures_outlast_a_refresh_unless_their_file_changed(library, events, folder):
     for index in (1, 2, 3):
         events.append(ItemFailed(**about(library, index), reason=f"reason {index}"))
-    (folder / "c.txt").write_text("Written elsewhere.")
+    (folder / "c.txt").write_text("Written outside.")
     make_picture(folder / "d.png", (99, 66))
     make_picture(folder / "A first one.png")
     library.open(folder, recursive=True)
@@ -97,7 +97,7 @@ def test_failures_outlast_a_refresh_until_their_file_is_another(library, events,
     assert library.lookup.with_state("failed") == []
 
 
-def test_a_try_changes_no_state(library, events):
+def test_trying_a_prompt_changes_no_state(library, events):
     events.append(JobStarted(job=1, total=2, model="M", saves=False))
     events.append(ItemTried(**about(library, 2), caption="Tried.", tokens=1, seconds=1.0))
     events.append(ItemFailed(**about(library, 3), reason="it is broken"))
@@ -119,7 +119,7 @@ def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
     assert library.since(library.scan.id, changes.revision).rows == ()
 
 
-def test_viewer_of_another_scan_or_far_behind_is_told_to_start_over(library, folder):
+def test_viewer_of_another_scan_or_far_behind_has_to_fetch_the_list(library, folder):
     before, revision = library.scan.id, library.since(library.scan.id, 0).revision
     library.open(folder, recursive=False)
     assert library.since(before, revision).rows is None
@@ -128,7 +128,7 @@ def test_viewer_of_another_scan_or_far_behind_is_told_to_start_over(library, fol
     assert library.since(library.scan.id, 0).rows is None
 
 
-def test_a_file_of_another_folder_is_not_taken_for_one_of_the_same_name(library, tmp_path):
+def test_file_of_a_closed_folder_is_not_confused_with_one_of_the_same_name(library, tmp_path):
     old = library.items[0]
     (tmp_path / "other").mkdir()
     make_picture(tmp_path / "other" / old.name)
@@ -147,7 +147,7 @@ def test_a_file_of_another_folder_is_not_taken_for_one_of_the_same_name(library,
     assert old.caption_path.read_text() == "A red Ball."
 
 
-def test_folder_that_cannot_be_opened_leaves_the_old_one(library, folder):
+def test_folder_that_cannot_be_opened_leaves_the_old_one_open(library, folder):
     with pytest.raises(FolderError):
         library.open(folder / "missing", recursive=False)
     assert (library.folder, len(library.items)) == (folder, 4)
@@ -161,11 +161,11 @@ def test_edit_is_marked_and_survives_opening_again(library, folder):
     assert states(library)[2] == "edited"
 
 
-def test_what_happens_while_a_folder_is_read_is_in_its_list(library, events, folder, monkeypatch):
+def test_changes_during_a_scan_of_the_same_folder_are_in_the_list(library, events, folder, monkeypatch):
     def slow_discover(*args):
         found = discover(*args)
-        (folder / "c.txt").write_text("Of the job.")
-        events.append(ItemDone(**about(library, 2), caption="Of the job.", tokens=3, seconds=1.0, replica="cpu"))
+        (folder / "c.txt").write_text("By the job.")
+        events.append(ItemDone(**about(library, 2), caption="By the job.", tokens=3, seconds=1.0, replica="cpu"))
         library.edits.save(library.items[2], "Mine.")
         events.append(ItemFailed(**about(library, 3), reason="too dark"))
         return found
@@ -176,7 +176,7 @@ def test_what_happens_while_a_folder_is_read_is_in_its_list(library, events, fol
     assert library.lookup.find("c.png").text == "Mine."
 
 
-def test_what_a_job_does_while_its_folder_is_opened_is_in_the_list(library, events, folder, tmp_path, monkeypatch):
+def test_changes_by_a_job_while_its_folder_is_opened_are_in_the_list(library, events, folder, tmp_path, monkeypatch):
     done = ItemDone(**about(library, 3), caption="Dark.", tokens=3, seconds=1.0, replica="cpu")
 
     def slow_discover(*args):
@@ -192,7 +192,7 @@ def test_what_a_job_does_while_its_folder_is_opened_is_in_the_list(library, even
     assert states(library)[2:] == ["pending", "done"]
 
 
-def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_shows_the_new_one(library, folder):
+def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_the_new_text_shown(library, folder):
     (folder / "a.txt").write_text("Somebody else's.")
     with pytest.raises(JobError, match="changed meanwhile"):
         library.edits.save(library.items[0], "Mine.", expected="A red Ball.")
@@ -224,11 +224,11 @@ def test_flags_of_approved_captions_and_those_changed_outside(library, folder):
     ]  # fmt: skip
 
 
-def test_flags_follow_edits_and_viewers_hear_of_them(library, folder):
+def test_flags_follow_edits_and_viewers_get_them(library, folder):
     read_all(library)
     library.edits.save(library.items[2], "Mine.")
     (folder / "c.txt").write_text("Somebody else's.")
-    library.edits.refresh([folder / "c.txt", folder / "elsewhere.txt"])
+    library.edits.refresh([folder / "c.txt", folder / "unknown.txt"])
     assert flags(library)[2] == CHANGED_OUTSIDE_FLAG
     start = library.listing()["revision"]
     library.edits.save(library.items[2], "Mine again.")
@@ -254,8 +254,8 @@ def test_flags_follow_the_events_of_a_job(library, events, folder):
     assert flags(library)[2] == 0
 
 
-def test_text_that_is_read_while_a_job_writes_is_not_taken_for_changed_outside(library, store, folder):
-    """The digests are asked for before the files are read."""
+def test_text_that_a_job_writes_while_captions_are_read_does_not_count_as_changed_outside(library, store, folder):
+    """The digests are fetched before the files are read."""
     library.edits.save(library.items[2], "Old.")
     library.open(folder, recursive=False)
     digests = store.ownership.digests_in(folder)
@@ -273,7 +273,7 @@ def test_captions_are_shown_while_the_database_cannot_be_used(library, store):
     assert flags(library) == [0, 0, 0, 0]
 
 
-def test_undo_shows_at_once(library, store, folder):
+def test_undo_is_shown_at_once(library, store, folder):
     with store._database.transaction() as connection:
         operation = begin_operation(connection, "bulk", "Edit", folder, 2)
     paths = [folder / "a.txt", folder / "c.txt"]
@@ -298,7 +298,7 @@ def test_delete_and_restore(library, store, folder):
     assert (folder / "a.txt").read_text() == "A red Ball."
 
 
-def test_search_looks_into_names_and_captions_whatever_their_case(library):
+def test_search_finds_words_in_names_and_captions_in_any_case(library):
     read_all(library)
     assert library.lookup.search("red ball") == ["a.png"]
     assert library.lookup.search("BALL red") == ["a.png"]
@@ -307,7 +307,7 @@ def test_search_looks_into_names_and_captions_whatever_their_case(library):
     assert library.lookup.search("red c.png") == []
 
 
-def test_every_caption_is_read_once_somebody_looks_at_the_list(library):
+def test_every_caption_is_read_after_the_list_is_first_fetched(library):
     library.listing()
     deadline = time.monotonic() + 10
     while library.listing()["lengths"][0] == 0:

@@ -294,7 +294,7 @@ class TestPanel:
     def test_a_missing_folder_is_the_reason_for_a_failed_save(self, gallery, services, folder):
         place = opened(services, 0)
         shutil.rmtree(folder)
-        with pytest.raises(gr.Error, match="is not there any more"):
+        with pytest.raises(gr.Error, match="is missing, so the caption cannot be saved"):
             gallery.panel.save(event(**place, text="Mine.", expected="A zebra at noon."))
 
     def test_a_file_of_another_folder_is_not_found(self, gallery, services, tmp_path):

@@ -209,7 +209,7 @@ class Captioner:
         """
         services = self._open_services()
         library = services.open_folder(Path(folder), services.settings.recursive)
-        for warning in library.warnings:
+        for warning in library.scan.warnings:
             log.warning("%s", warning)
         yield from self._follow(services.start)
 

@@ -25,8 +25,8 @@ LAYERS = {
     "services": 8,
     "demo": 9,
     "ui": 9,
-    "app": 10,
     "cli": 10,
+    "app": 11,
     "__main__": 11,
 }
 UI_LAYERS = {

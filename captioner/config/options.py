@@ -1,4 +1,4 @@
-"""The settings as keyword arguments, for editors and type checkers; `Settings` says what each one does."""
+"""The settings by name: as keyword arguments for editors and type checkers, and in the groups that users see."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -7,6 +7,17 @@ from typing import Literal, TypedDict
 from captioner.values import ExistingPolicy, KindFilter, Quantization
 
 Auto = Literal["auto"] | None
+
+GROUPS = {
+    "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
+    "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
+    "Generation": (
+        "prompt_name", "prompt", "max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
+    ),
+    "Output": ("existing", "trigger_word", "caption_prefix", "caption_suffix"),
+    "Application": ("models_folder", "offline"),
+}  # fmt: skip
+FOLDER_SETTINGS = ("folder", "recursive", "kinds")
 
 
 class SettingsOptions(TypedDict, total=False):

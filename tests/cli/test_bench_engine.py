@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
 
-from captioner.cli.bench import command, roofline
+from captioner.cli import main as cli
+from captioner.cli.bench import roofline
 from captioner.cli.bench.engine import bench_engine, same_tokens
 from captioner.cli.bench.models import GEOMETRIES, open_model
 from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
@@ -173,7 +174,7 @@ runpy.run_module("captioner", run_name="__main__")
     ],
 )
 def test_error_is_one_line(arguments, reason, capsys):
-    assert command.main(["bench", "engine", "--clips", "1", *arguments.split()]) == 2
+    assert cli.main(["bench", "engine", "--clips", "1", *arguments.split()]) == 2
     error = capsys.readouterr().err
     assert error.startswith(reason)
     assert error.count("\n") == 1
@@ -182,5 +183,5 @@ def test_error_is_one_line(arguments, reason, capsys):
 @pytest.mark.parametrize("value", ["320", "320x100", "x", "16x32", "64x64-32"])
 def test_sizes_that_are_no_multiples_of_32_are_refused(value, capsys):
     with pytest.raises(SystemExit):
-        command.main(["bench", "engine", "--size", value])
+        cli.main(["bench", "engine", "--size", value])
     assert "--size" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_second_run_calls_no_model(samples, first_run, tmp_path):
     status, out, _ = run("caption", samples, "--model", tmp_path / "no-model", "--devices", "cpu")
     shutil.move(aside, samples / "broken.mp4")
     assert status == 0
-    assert out.startswith("0 captioned, 7 had a caption, 0 failed")
+    assert out.startswith("0 captioned, 7 skipped, 0 failed")
     status, _, err = run("caption", samples, "--model", tmp_path / "no-model", "--devices", "cpu")
     assert status == 2
     assert err.splitlines()[-1].startswith(f"error: cpu: cannot read {tmp_path / 'no-model' / 'config.json'}")
@@ -105,7 +105,7 @@ def test_shared_media_are_captioned_or_fail_with_one_line(shared_media, tmp_path
     new = {p.name for p in folder.iterdir()} - before
     assert all(name.endswith(".txt") for name in new)
     assert len(new) == len(before) - len(unreadable)
-    assert out.startswith(f"{len(new)} captioned, 0 had a caption, {len(unreadable)} failed")
+    assert out.startswith(f"{len(new)} captioned, 0 skipped, {len(unreadable)} failed")
 
 
 @pytest.mark.parametrize("after_s", [1, 3, 5])
@@ -171,7 +171,9 @@ def test_ctrl_c_ends_a_worker_that_hangs_with_work_in_five_seconds(caption_comma
                 process.suspend()
         seconds, err = interrupted(program)
     assert seconds < END_TIMEOUT_S
-    assert re.fullmatch(rf"stopped with \d+ files of job 1 left; go on with: .* --state {tmp_path}/own .*\n", err)
+    assert re.fullmatch(
+        rf"stopped with \d+ files of job 1 left; resume with: captioner --state {tmp_path}/own .*\n", err
+    )
 
 
 def test_ctrl_c_ends_a_download_that_gets_no_answer_in_five_seconds(caption_command, tmp_path):
@@ -198,7 +200,7 @@ def test_ctrl_c_ends_a_download_that_gets_no_answer_in_five_seconds(caption_comm
         with connection:
             seconds, err = interrupted(program)
     assert seconds < END_TIMEOUT_S
-    assert err == f"stopped; go on with: python -m captioner --state {tmp_path}/own caption --resume\n"
+    assert err == f"stopped; resume with: captioner --state {tmp_path}/own caption --resume\n"
 
 
 def test_frames_command_writes_sheet_and_arrays(samples, tmp_path, capsys):
@@ -246,7 +248,7 @@ def test_captions_changed_elsewhere_are_replaced_when_the_command_line_says_so(t
     command = [sys.executable, "-m", "tests.tools.chaos_app", "--state", str(own), "caption", str(clips)]
     options = ["--model", "demo", "--devices", "cpu", "--existing", "overwrite", "--changed-elsewhere"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout[:31]) == (0, "1 captioned, 1 had a caption, 0")
+    assert (done.returncode, done.stdout[:25]) == (0, "1 captioned, 1 skipped, 0")
     assert captions(clips) == {"a.txt": "what a shows, at length and to the end.", "b.txt": "Approved."}
     with Services(own) as services:
         assert [entry.text for entry in services.captions.history(clips / "a.txt")] == ["Theirs."]
@@ -284,8 +286,8 @@ def test_plan_says_what_a_run_would_take_and_captions_nothing(samples, tmp_path,
     shutil.copytree(samples, folder, ignore=shutil.ignore_patterns("*.txt"))
     assert cli.main(["plan", str(folder), "--model", "demo"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("6 clips and 2 stills, 1 of 8 cannot be read, about ")
-    assert "time unknown until a first run has been measured with this model\n" in out
+    assert out.startswith("6 clips and 2 images, 1 of 8 cannot be read, about ")
+    assert "time unknown until this model has captioned a first file\n" in out
     assert cli.main(["plan", str(folder), "--model", "demo", "--max-frames", "4", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["num_clips"], plan["num_unreadable"], plan["throughput"], plan["seconds"]) == (6, 1, None, None)
@@ -300,7 +302,7 @@ def test_plan_tells_the_time_once_a_run_was_measured(samples, first_run, tmp_pat
         shutil.copy(samples / name, tmp_path)
     assert run("--state", state, "caption", tmp_path, "--model", "demo", "--devices", "cpu")[0] == 0
     _, out, _ = run("--state", state, "plan", samples, "--model", "demo", "--devices", "cpu", "--existing", "overwrite")
-    assert re.search(r"about \d+ (s|min) at [\d,]+ tokens/s \(read and written, measured over 2 captions\)", out)
+    assert re.search(r"about \d+ (s|min) at [\d,]+ tokens/s \(prompts and captions, measured over 2 captions\)", out)
 
 
 def test_models_and_prompts_are_listed(capsys):
@@ -332,7 +334,10 @@ def test_models_and_prompts_are_listed(capsys):
         (["plan", ".", "--max-frames", "0"], "error: max_frames: '0' is not"),
         (["list", "/nowhere"], "error: "),
         (["frames", "/nowhere.mp4"], "error: /nowhere.mp4: "),
-        (["caption", "--resume", "--changed-elsewhere"], "error: --resume goes on as the job was asked for"),
+        (
+            ["caption", "--resume", "--changed-elsewhere"],
+            "error: --resume uses the job's own settings; remove --ch",
+        ),
         (["prompts", "Nothing"], "error: "),
         (["settings", "max_frames"], "error: max_frames: write NAME=VALUE"),
         (["settings", "speed=9"], "error: unknown setting speed"),

@@ -528,11 +528,11 @@ def test_ctrl_c_names_the_job_and_resume_goes_on_with_it(tmp_path):
     _, err = running.communicate(timeout=30)
     done = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
     left = 200 - len(done)
-    hint = f"go on with: python -m captioner --state {own} caption --resume"
+    hint = f"resume with: captioner --state {own} caption --resume"
     assert (running.returncode, err) == (130, f"stopped with {left} files of job 1 left; {hint}\n")
     resumed = subprocess.run([*program, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert resumed.stderr == f"going on with job 1, {left} of 200 files left: {folder}\n"
-    assert resumed.stdout.startswith(f"{left} captioned, 0 had a caption, 0 failed")
+    assert resumed.stderr == f"resuming job 1 in {folder} ({left} of 200 files left)\n"
+    assert resumed.stdout.startswith(f"{left} captioned, 0 skipped, 0 failed")
     assert resumed.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(list(folder.glob("*.txt"))) == 200
@@ -541,24 +541,24 @@ def test_ctrl_c_names_the_job_and_resume_goes_on_with_it(tmp_path):
 def test_resume_on_the_command_line(tmp_path, clips, capsys):
     own = ["--state", str(tmp_path / "own")]
     assert cli.main([*own, "caption", "--resume"]) == 0
-    assert capsys.readouterr().err == "no job is unfinished\n"
+    assert capsys.readouterr().err == "no unfinished job\n"
     with Services(tmp_path / "own", {"model": "demo", "devices": "cpu"}) as services:
         number = stopped_job(services, clips)
         for name in ("1.mp4", "2.mp4", "3.mp4", "4.png"):
             (clips / name).unlink()
     assert cli.main([*own, "caption", str(tmp_path), "--resume"]) == 0
-    assert capsys.readouterr().err == f"no job is unfinished in {tmp_path}\n"
+    assert capsys.readouterr().err == f"no unfinished job in {tmp_path}\n"
     assert cli.main([*own, "caption", "--resume", "--prompt", "Other"]) == 2
-    assert capsys.readouterr().err == "error: --resume goes on as the job was asked for; leave out --prompt\n"
+    assert capsys.readouterr().err == "error: --resume uses the job's own settings; remove --prompt\n"
     from captioner.demo.clips import write_samples
 
     write_samples(clips, num_clips=0, num_stills=1)
     (clips / "still 01.png").rename(clips / "4.png")
     assert cli.main([*own, "caption", str(clips), "--resume", "--json"]) == 1  # three files are gone
     out, err = capsys.readouterr()
-    assert err.splitlines()[0] == f"going on with job {number}, 4 of 4 files left: {clips}"
+    assert err.splitlines()[0] == f"resuming job {number} in {clips} (4 of 4 files left)"
     ended = json.loads(out.splitlines()[-1])
     assert (ended["event"], ended["job"], ended["done"], ended["failed"]) == ("JobEnded", number + 1, 1, 3)
     assert cli.main([*own, "caption", "--resume"]) == 0
     assert cli.main([*own, "caption"]) == 2
-    assert "give the folder to caption, or --resume" in capsys.readouterr().err
+    assert "name the folder to caption, or use --resume" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_preview_marks_texts_that_were_changed_outside(services, folder, capsys)
     assert main(["edit", str(folder), "--find", "red", "--replace", "blue", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "a.png  (changed outside)\n- A red hen.\n+ A blue hen.\n" in out
-    assert "2 to change, 1 of them changed outside, 1 the same" in out
+    assert "2 to change (1 of them changed outside), 1 unchanged" in out
 
 
 def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, folder):
@@ -161,20 +161,20 @@ class TestCommandLine:
         assert main([*command, "--dry-run"]) == 0
         out = capsys.readouterr().out
         assert "a.png\n- A red Ball.\n+ A blue Ball.\n" in out
-        assert "3 to change, 1 the same, 2 left alone: no caption" in out
+        assert "3 to change, 1 unchanged, 2 skipped: no caption" in out
         assert main(command) == 1
         assert "nothing was changed; add --yes" in capsys.readouterr().err
         assert contents(folder) == TEXTS
 
     def test_edit_history_and_undo(self, folder, capsys):
         assert main(["edit", str(folder), "a.png", "c.png", "--prefix", "sks,", "--yes"]) == 0
-        assert "2 changed, 0 the same\nundo with: python -m captioner undo 1" in capsys.readouterr().out
+        assert "2 changed, 0 unchanged\nundo with: captioner undo 1" in capsys.readouterr().out
         assert main(["history"]) == 0
         assert "done              2 changed  Prefix 'sks,'" in capsys.readouterr().out
         (folder / "c.txt").write_bytes(b"somebody else's")
         assert main(["undo"]) == 1
         printed = capsys.readouterr()
-        assert printed.out == "1: Prefix 'sks,': 1 caption put back\n"
+        assert printed.out == "1: Prefix 'sks,': 1 caption restored\n"
         assert printed.err == f"kept {folder / 'c.txt'}: changed since\n"
         assert contents(folder) == TEXTS | {"c": b"somebody else's"}
         assert main(["undo"]) == 0
@@ -185,9 +185,9 @@ class TestCommandLine:
     def test_approved_captions_are_skipped_until_they_are_unlocked(self, folder, capsys):
         assert main(["approve", str(folder), "a.png", "e.png"]) == 0
         printed = capsys.readouterr()
-        assert (printed.out, printed.err) == ("1 approved\n", "left alone, for having no caption: 1\n")
+        assert (printed.out, printed.err) == ("1 approved\n", "1 skipped: no caption\n")
         assert main(["edit", str(folder), "a.png", "--delete", "--yes"]) == 0
-        assert "0 to change, 0 the same, 1 left alone: approved" in capsys.readouterr().out
+        assert "0 to change, 0 unchanged, 1 skipped: approved" in capsys.readouterr().out
         assert main(["approve", str(folder), "--all", "--off"]) == 0
         assert main(["edit", str(folder), "a.png", "--delete", "--yes"]) == 0
         assert contents(folder) == TEXTS | {"a": None}
@@ -196,8 +196,8 @@ class TestCommandLine:
         ("arguments", "message"),
         [
             (["edit", "{folder}"], "choose what to change"),
-            (["edit", "{folder}", "x.png", "--delete"], "x.png is no media file in"),
-            (["approve", "{folder}"], "or give --all"),
+            (["edit", "{folder}", "x.png", "--delete"], "no media file named x.png in"),
+            (["approve", "{folder}"], "or use --all"),
             (["undo", "7"], "there is no job or bulk edit 7"),
         ],
     )

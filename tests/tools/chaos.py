@@ -60,9 +60,9 @@ def go_on(folder: Folder, kills_by_start: list[list[tuple[float, str]]], start_s
         folder.run(command, kills, start_s)
         command = folder.command("--resume")
     status, error = folder.run(command, [])
-    if "no job is unfinished" in error and not folder.has_jobs():
+    if "no unfinished job" in error and not folder.has_jobs():
         status, error = folder.run(folder.first(), [])  # killed before the job was written down
-    folder.figures.resumed += "going on with job" in error
+    folder.figures.resumed += "resuming job" in error
     return status, error
 
 
@@ -88,7 +88,7 @@ def one_run(
     if status != 0:
         wrong.append(f"exit status {status}: {error.strip()[-300:]}")
     status, error = folder.run(folder.command("--resume"), [])
-    if (status, error.strip()) != (0, "no job is unfinished"):
+    if (status, error.strip()) != (0, "no unfinished job"):
         wrong.append(f"a resume after the end: {status} {error.strip()[-300:]}")
     wrong += folder.check()
     return folder.figures, wrong

@@ -1,6 +1,6 @@
 """`python -m tests.tools.chaos_app ...`: the command line as it is, with worker processes that caption without a model.
 
-With `--page` first it is the page, app.py, in the same way.
+With `--page` first it is app.py instead, in the same way.
 
 For runs in which the journal, the captions and the processes matter and the texts do not: a worker starts in a fraction
 of a second and needs some milliseconds for a caption.
@@ -40,13 +40,13 @@ class FastReplica(process.ProcessReplica):
 
 
 if __name__ == "__main__":
-    import app
     from captioner.cli import main as cli
+    from captioner.cli import serve
     from captioner.jobs import runner as jobs
     from captioner.replicas.pool import ReplicaPool
 
     jobs.ReplicaPool = partial(ReplicaPool, FastReplica)
     if sys.argv[1:2] == ["--page"]:
         del sys.argv[1]
-        sys.exit(app.main())
+        sys.exit(serve.main())
     sys.exit(cli.main())

@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from captioner.config.options import FOLDER_SETTINGS
 from captioner.config.presets import find_preset
 from captioner.config.settings import Settings
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
-from captioner.ui.settings.fields import CHOICES, FIELDS, IN_GALLERY, describe, field_kind, limits
+from captioner.ui.settings.fields import CHOICES, FIELDS, describe, field_kind, limits
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.settings.tab import SettingsForm
 from tests.support.chromium import open_browser
@@ -40,7 +41,7 @@ def kept(services: Services) -> dict:
 
 class TestFields:
     def test_every_setting_has_a_control(self):
-        assert {*FIELDS, *IN_GALLERY} == set(Settings.model_fields)
+        assert {*FIELDS, *FOLDER_SETTINGS} == set(Settings.model_fields)
         assert len(FIELDS) == len(set(FIELDS))
         assert field_kind("temperature") == (float, True)
         assert field_kind("devices") == (tuple, False)

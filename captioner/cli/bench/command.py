@@ -3,17 +3,10 @@
 import argparse
 from pathlib import Path
 
-from captioner.cli.command import add_command, new_parser, run_command
+from captioner.cli.command import add_command
 
 MODELS = "demo, tiny, 100m, qwen3-vl-SIZE with SIZE 2b, 4b, 8b, 32b or 30b-a3b, or a model folder"
 ENGINE_PATHS = ("original", "one", "batch", "slots")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the program's command line with only the command `bench`, which then imports no media or page library."""
-    parser, commands = new_parser()
-    add_bench(commands)
-    return run_command(parser.parse_args(arguments))
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -25,7 +18,8 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_sample(benches: argparse._SubParsersAction) -> None:
-    parser = add_command(benches, "sample", _run_sample, "frame sampling, compared with seeking to each frame")
+    text = "measure frame sampling, compared with seeking to each frame"
+    parser = add_command(benches, "sample", _run_sample, text, "", "captioner bench sample")
     parser.add_argument("--folder", type=Path, help="keep the encoded clips in this folder for the next time")
     parser.add_argument(
         "--repeats", type=at_least_1, default=3, help="rounds; the median counts (default: %(default)s)"
@@ -41,8 +35,9 @@ def _run_sample(args: argparse.Namespace) -> int:
 
 
 def _add_engine(benches: argparse._SubParsersAction) -> None:
-    text = "the engine, compared with one clip at a time and fixed batches, on rendered clips"
-    parser = add_command(benches, "engine", _run_engine, text)
+    text = "measure the engine on rendered clips, compared with one clip at a time and fixed batches"
+    example = "captioner bench engine --model qwen3-vl-8b --random-weights --clips 256"
+    parser = add_command(benches, "engine", _run_engine, text, "", example)
     _add_model(parser)
     _add_clips(parser)
     slots = parser.add_argument_group("slots")

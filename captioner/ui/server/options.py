@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 LOCALHOST = "127.0.0.1"
 GENERATED_NAME = "captioner"
 LOGIN_VARIABLE, ROOTS_VARIABLE = "CAPTIONER_LOGIN", "CAPTIONER_ROOTS"
+ROOT_TEXT = f"allow opening this folder and its subfolders (${ROOTS_VARIABLE})"
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,21 @@ class Access:
     generated: bool = False  # the password is new and must be shown to the user
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the app's options."""
-    parser = argparse.ArgumentParser(description="Caption folders of videos and images in the browser.")
-    parser.add_argument("folder", nargs="?", type=Path, help="folder to open (default: the last one)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the page to a parser that has --state and --root."""
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="folder to open (default: the last one)")
     parser.add_argument("--demo", action="store_true", help="try the app on sample clips with the bundled demo model")
-    parser.add_argument("--state", type=Path, help="folder for settings, prompts and history ($CAPTIONER_STATE)")
-    text = f"allow opening this folder and its subfolders; repeatable (${ROOTS_VARIABLE})"
-    parser.add_argument("--root", action="append", type=Path, default=[], metavar="DIR", help=text)
-    parser.add_argument("--listen", action="store_const", const="0.0.0.0", dest="host", help="same as --host 0.0.0.0")
+    parser.add_argument("--open", action="store_true", help="open a browser")
+    parser.add_argument("--mcp", action="store_true", help="offer the API (start, stop, captions, ...) as MCP tools")
+    access = parser.add_argument_group("access")
+    access.add_argument("--listen", action="store_const", const="0.0.0.0", dest="host", help="same as --host 0.0.0.0")
     text = f"address to listen on (default: {LOCALHOST}, this machine only)"
     text += "; remote users must log in and can open only --root folders"
-    parser.add_argument("--host", metavar="ADDRESS", help=text)
-    parser.add_argument("--share", action="store_true", help="create a public link (one week); same restrictions")
-    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
-    parser.add_argument("--open", action="store_true", help="open a browser")
+    access.add_argument("--host", metavar="ADDRESS", help=text)
+    access.add_argument("--share", action="store_true", help="create a public link (one week); same restrictions")
+    access.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     text = f"user name and password; safer in {LOGIN_VARIABLE}, where other users of this machine cannot see it"
-    parser.add_argument("--login", metavar="NAME:PASSWORD", help=text)
-    parser.add_argument("--mcp", action="store_true", help="offer the API (start, stop, captions, ...) as MCP tools")
-    return parser
+    access.add_argument("--login", metavar="NAME:PASSWORD", help=text)
 
 
 def find_access(args: argparse.Namespace, environment: Mapping[str, str]) -> Access:

@@ -9,20 +9,11 @@ from typing import Any, Literal, TypedDict, get_args, get_origin
 import annotated_types
 import gradio as gr
 
+from captioner.config.options import FOLDER_SETTINGS, GROUPS
 from captioner.config.presets import PRESETS
 from captioner.config.settings import Settings
 
 Control = gr.Dropdown | gr.Radio | gr.Checkbox | gr.Number | gr.Textbox
-GROUPS = {
-    "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
-    "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
-    "Generation": (
-        "prompt_name", "prompt", "max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
-    ),
-    "Output": ("existing", "trigger_word", "caption_prefix", "caption_suffix"),
-    "Application": ("models_folder", "offline"),  # and every field that is not listed here
-}  # fmt: skip
-IN_GALLERY = ("folder", "recursive", "kinds")
 LABELS = {
     "dtype": "Number format",
     "sage_attention": "SageAttention",
@@ -54,7 +45,7 @@ WIDE = ("prompt",)  # the control goes below its text
 def grouped_fields() -> dict[str, list[str]]:
     """Return every field that the form shows, by group."""
     groups = {title: list(names) for title, names in GROUPS.items()}
-    known = {*IN_GALLERY, *(name for names in groups.values() for name in names)}
+    known = {*FOLDER_SETTINGS, *(name for names in groups.values() for name in names)}
     groups["Application"] += [name for name in Settings.model_fields if name not in known]
     return groups
 

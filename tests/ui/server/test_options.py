@@ -5,14 +5,16 @@ import subprocess
 
 import pytest
 
+from captioner.cli.command import parse
+from captioner.cli.serve import build_parser
 from captioner.errors import CaptionerError, FolderError
-from captioner.ui.server.options import build_parser, find_access, is_loopback, last_folder
+from captioner.ui.server.options import find_access, is_loopback, last_folder
 from tests.support.media_maker import make_picture
 from tests.ui.test_app import START_TIMEOUT_S, command, running_app
 
 
 def access(*arguments: object, **environment: str):
-    return find_access(build_parser().parse_args(list(map(str, arguments))), environment)
+    return find_access(parse(build_parser(), list(map(str, arguments))), environment)
 
 
 def test_at_home_there_is_no_login_and_the_home_folder(tmp_path, monkeypatch):

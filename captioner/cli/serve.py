@@ -1,0 +1,94 @@
+"""The command `serve`, which is also app.py: open the page."""
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioner.cli.command import Parser, add_command, add_common_options, parse, run_command
+from captioner.errors import CaptionerError
+from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
+from captioner.ui.server.options import LOGIN_VARIABLE, ROOT_TEXT, add_options, find_access, last_folder, prepare_gradio
+
+TEXT = "open the page in the browser to caption, review and edit"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page as app.py does, and return the exit status. arguments: those of the process if None."""
+    return run_command(parse(build_parser(), arguments))
+
+
+def build_parser() -> Parser:
+    """Return the parser of app.py."""
+    parser = Parser(description="Caption folders of videos and images in the browser.")
+    _add_all_options(parser)
+    parser.set_defaults(run=serve)
+    return parser
+
+
+def add_serving(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add `serve`."""
+    example = "captioner serve clips\ncaptioner serve --demo --open\ncaptioner serve /data --root /data --listen"
+    _add_all_options(add_command(commands, "serve", serve, TEXT, "[FOLDER]", example))
+
+
+def _add_all_options(parser: Parser) -> None:
+    add_options(parser)
+    add_common_options(parser, ROOT_TEXT)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl+C or SIGTERM; then stop the job and end every process. Raises CaptionerError."""
+    logging.getLogger().setLevel(logging.INFO if args.verbose else logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_end_late, args=(stop,), name="end late", daemon=True).start()
+    try:
+        _serve(args, stop)
+    except OSError as error:
+        raise CaptionerError(str(error)) from None
+    return 0
+
+
+def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
+    from captioner.demo.clips import write_samples  # heavy libraries, which need some seconds
+    from captioner.services import Services
+
+    access = find_access(args, os.environ)
+    os.environ.pop(LOGIN_VARIABLE, None)  # the worker processes need not know it
+    overrides = {"model": "demo", "recursive": False} if args.demo else None
+    with Services(args.state, overrides, access.roots) as services:
+        services.claim()
+        prepare_gradio(services.folder)
+        from captioner.ui.launch import launch
+        from captioner.ui.page import build
+
+        folder: Path | None
+        if args.demo:
+            folder = services.folder / "demo"
+            shutil.rmtree(folder, ignore_errors=True)
+            write_samples(folder)
+            access.roots.add(folder)
+        else:
+            folder = args.folder or last_folder(services.settings.folder, access.roots)
+        blocks, page = build(services, folder, access.exposed)
+        address = launch(blocks, page, access, args.port, args.open, args.mcp)
+        print(f"Video Caption Suite is at {address} (press Ctrl+C to stop)", flush=True)
+        if access.generated and access.login:
+            print("Log in as {} with the password {}".format(*access.login), flush=True)
+        while not stop.wait(0.5):  # in short waits, since Windows handles Ctrl+C only between them
+            pass
+        blocks.close(verbose=False)
+
+
+def _end_late(stop: threading.Event) -> None:
+    """End the program if it does not end by itself after the stop."""
+    stop.wait()
+    time.sleep(CLOSE_TIMEOUT_S)
+    end_now(1)

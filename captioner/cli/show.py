@@ -1,0 +1,161 @@
+"""The commands that show or write something small: `list`, `frames`, `models`, `prompts`, `settings`, `demo`."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from captioner.cli.command import Parser, add_command, given_roots
+from captioner.config.presets import PRESETS, vram_gb
+from captioner.config.settings import Settings
+from captioner.demo.clips import write_samples
+from captioner.errors import CaptionerError, MediaError
+from captioner.media.contact_sheet import contact_sheet
+from captioner.media.discover import discover
+from captioner.media.sample import sample
+from captioner.services import Services
+from captioner.system.roots import Roots
+from captioner.values import QUANTIZED_BYTES, SamplePlan
+
+
+def add_showing(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add `list`, `frames`, `models`, `prompts`, `settings` and `demo`."""
+    text = "list the media of a folder and which files have captions"
+    listing = add_command(commands, "list", list_folder, text, "FOLDER", "captioner list clips --recursive")
+    listing.add_argument("folder", type=Path, metavar="FOLDER", help="folder of videos and images")
+    listing.add_argument("--recursive", action="store_true", help="include subfolders")
+    listing.add_argument("--json", action="store_true", help="print one file per line as JSON")
+
+    _add_frames(commands)
+
+    text = "list the model presets and the GPU memory they need"
+    models = add_command(commands, "models", list_models, text, "", "captioner models")
+    models.add_argument("--json", action="store_true", help="print one preset per line as JSON")
+
+    text = "list the prompt library, or print one prompt"
+    prompts = add_command(commands, "prompts", list_prompts, text, "[NAME]", "captioner prompts Detailed")
+    prompts.add_argument("name", nargs="?", metavar="NAME", help="prompt to print in full (default: list all)")
+
+    example = "captioner settings\ncaptioner settings model=qwen3-vl-8b max_frames=16"
+    text = "show the settings, or change some of them"
+    settings = add_command(commands, "settings", show_settings, text, "[NAME=VALUE ...]", example)
+    settings.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="settings to change and save")
+
+    text = "write the sample clips that the demo model can caption"
+    demo = add_command(commands, "demo", write_demo, text, "FOLDER", "captioner demo clips")
+    demo.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write them to; created if needed")
+
+
+def _add_frames(commands: "argparse._SubParsersAction[Parser]") -> None:
+    text = "show which frames of a file the model would see"
+    parser = add_command(commands, "frames", show_frames, text, "FILE", "captioner frames clip.mp4 -o sheet.png")
+    parser.add_argument("file", type=Path, metavar="FILE", help="video or image")
+    plan: list[tuple[str, type, float, str, str]] = [
+        ("--max-frames", int, SamplePlan.max_frames, "FRAMES", "most frames to show the model"),
+        ("--fps", float, SamplePlan.fps, "FPS", "frames per second to sample from a long clip"),
+        ("--frame-size", int, SamplePlan.frame_size, "PIXELS", "longest side of a frame"),
+    ]
+    for option, kind, default, unit, help_text in plan:
+        help_text += " (default: %(default)s)"
+        parser.add_argument(option, type=kind, default=default, metavar=unit, help=help_text)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a contact sheet to this image file")
+    parser.add_argument("--npz", type=Path, metavar="FILE", help="write the arrays frames, times_s, indices and fps")
+
+
+def list_folder(args: argparse.Namespace) -> int:
+    """Run the command `list`."""
+    roots = given_roots(args)
+    found = discover(roots.resolve(args.folder), args.recursive, roots.escapes)
+    for item in found.items:
+        if args.json:
+            row = item._asdict() | {"folder": str(item.folder)}
+            print(json.dumps(row))
+        else:
+            print(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
+    for warning in found.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    return 0
+
+
+def show_frames(args: argparse.Namespace) -> int:
+    """Run the command `frames`."""
+    roots = Roots.local([args.file.parent, *args.root])
+    if roots.escapes(args.file):
+        roots.resolve(args.file)  # raises the reason
+    plan = SamplePlan(args.max_frames, args.fps, min(SamplePlan.min_frames, args.max_frames), args.frame_size)
+    try:
+        frames = sample(args.file, plan)
+    except MediaError as error:
+        raise MediaError(f"{args.file}: {error}") from None
+    count, height, width, _ = frames.pixels.shape
+    print(f"{count} frames of {width}x{height}, source {frames.fps:.3f} fps")
+    print("times_s  " + " ".join(f"{t:.3f}" for t in frames.times_s))
+    print("indices  " + " ".join(str(i) for i in frames.indices))
+    if frames.warning:
+        print(f"note: {frames.warning}", file=sys.stderr)
+    try:
+        if args.output:
+            contact_sheet(frames).save(args.output)
+        if args.npz:
+            times_s, indices, fps = frames.times_s, frames.indices, np.float64(frames.fps)
+            np.savez_compressed(args.npz, frames=frames.pixels, times_s=times_s, indices=indices, fps=fps)
+    except (OSError, ValueError) as error:
+        raise CaptionerError(f"cannot write the output: {error}") from None
+    return 0
+
+
+def list_models(args: argparse.Namespace) -> int:
+    """Run the command `models`."""
+    if not args.json:
+        print(f"{'GB of GPU memory':20} 16bit  8bit  4bit  (-: unknown or not available)")
+    for preset in PRESETS:
+        if args.json:
+            smaller = {f"vram_{kind}_gb": vram_gb(preset, kind) for kind in QUANTIZED_BYTES}
+            print(json.dumps({name: getattr(preset, name) for name in preset.__dataclass_fields__} | smaller))
+        else:
+            needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
+            row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
+            print(f"{preset.key:20} {row}  {preset.title}: {preset.notes}")
+    return 0
+
+
+def list_prompts(args: argparse.Namespace) -> int:
+    """Run the command `prompts`."""
+    with Services(args.state) as services:
+        if args.name:
+            print(services.prompts.get(args.name).text)
+            return 0
+        for prompt in services.prompts.list():
+            print(f"{prompt.name:20} {'built in' if prompt.builtin else 'yours   '}  {prompt.text[:70]}")
+    return 0
+
+
+def show_settings(args: argparse.Namespace) -> int:
+    """Run the command `settings`."""
+    changes = {}
+    for change in args.changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise CaptionerError(f"{change}: write NAME=VALUE, for example max_frames=16")
+        changes[name.strip()] = value.strip()
+    with Services(args.state) as services:
+        settings = services.change_settings(changes) if changes else services.settings
+        for name, field in Settings.model_fields.items():
+            value = getattr(settings, name)
+            shown = ",".join(value) if isinstance(value, tuple) else value
+            print(f"{name:18} {shown!s:14} {field.description}")
+    return 0
+
+
+def write_demo(args: argparse.Namespace) -> int:
+    """Run the command `demo`."""
+    try:
+        samples = write_samples(args.folder)
+    except OSError as error:
+        raise CaptionerError(f"cannot write to {args.folder}: {error.strerror or error}") from None
+    print(f"wrote {len(samples)} clips and images to {args.folder}")
+    print(f"caption them with: captioner caption {shlex.quote(str(args.folder))} --model demo")
+    return 0

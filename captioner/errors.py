@@ -1,46 +1,46 @@
-"""Every error that a user sees, as one tree. A message is shown as it is: what happened, to which file, what to do."""
+"""All errors that users see. Messages are shown as they are: what happened, to which file, what to do."""
 
 from captioner.redaction import redact
 
 
 class CaptionerError(Exception):
-    """Base class. The CLI prints `error: <message>` and exits with 2; the page shows the message as a toast."""
+    """The base class. The CLI prints `error: <message>` and exits with status 2; the page shows the message."""
 
     def __str__(self) -> str:
-        return redact(super().__str__())  # as those of the Hub's library, which are quoted, may hold a token
+        return redact(super().__str__())  # messages quoted from huggingface_hub may contain a token
 
 
 class FolderError(CaptionerError):
-    """A folder that does not exist, is no folder, or cannot be read."""
+    """A folder does not exist, is not a folder, cannot be read, or is not allowed."""
 
 
 class MediaError(CaptionerError):
-    """A media file that cannot be read or is over a limit. Costs this one item."""
+    """A media file cannot be read or exceeds a limit. The job continues with the next file."""
 
 
 class CaptionError(CaptionerError):
-    """A caption file that cannot be read or written. Costs this one item."""
+    """A caption file cannot be read or written. The job continues with the next file."""
 
 
 class SettingsError(CaptionerError):
-    """A setting with an unknown name or an impossible value."""
+    """A setting has an unknown name or a value that is not allowed."""
 
 
 class PromptError(CaptionerError):
-    """A prompt that does not exist, cannot be changed, or has no text."""
+    """A prompt does not exist, cannot be changed, or is invalid."""
 
 
 class StateError(CaptionerError):
-    """The state folder cannot be created, is damaged, or was written by a newer version."""
+    """The state folder cannot be used: not writable, damaged, or written by a newer version."""
 
 
 class ModelError(CaptionerError):
-    """A model that is missing, cannot be downloaded, does not fit, or is of an unknown kind."""
+    """A model is unknown, cannot be downloaded or loaded, or does not fit."""
 
 
 class ReplicaError(CaptionerError):
-    """A replica that failed to start or was lost."""
+    """A worker process failed to start or was lost."""
 
 
 class JobError(CaptionerError):
-    """A job that cannot be started, such as one with nothing to caption."""
+    """A job cannot be started, resumed or undone, or failed as a whole."""

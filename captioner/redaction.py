@@ -1,4 +1,4 @@
-"""Tokens and passwords never reach a log, an event or the page: every text that may hold one is cleaned here."""
+"""Keeps tokens and passwords out of logs, events and the page: every text that may contain one is cleaned here."""
 
 import functools
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HIDDEN = "[hidden]"
-MIN_LENGTH = 8  # a shorter value would be found in words, too
+MIN_LENGTH = 8  # a shorter secret would also match ordinary words
 
 _NAMES = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|ACCESS_?KEY|LOGIN)(_|$)", re.IGNORECASE)
 _SHAPES = re.compile(
@@ -23,21 +23,21 @@ _SHAPES = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text without tokens, signed parts of addresses, and the values of variables that are called a secret."""
-    for value in _values():
+    """Return the text without tokens, signatures in URLs, and values of environment variables named as secrets."""
+    for value in _known_secrets():
         text = text.replace(value, HIDDEN)
     return _SHAPES.sub(HIDDEN, text)
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The longest first, as one may hold another."""
+    """Return the values of the variables named as secrets, the longest first because one may contain another."""
     found = {value.strip() for name, value in environment.items() if _NAMES.search(name)}
     login = environment.get("CAPTIONER_LOGIN", "").partition(":")[2]
     return tuple(sorted((value for value in {*found, login} if len(value) >= MIN_LENGTH), key=len, reverse=True))
 
 
 class _CleanRecord(logging.LogRecord):
-    """Its message with the arguments, and its traceback, are clean for whatever handler writes them."""
+    """A log record whose message, arguments and traceback contain no secrets, for every handler."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,21 +50,18 @@ class _CleanRecord(logging.LogRecord):
 
 
 def hide_secrets() -> None:
-    """Clean all that is logged in this process from now on, by libraries with handlers of their own as well.
-
-    For secrets as they are now.
-    """
-    _values()
+    """Keep the secrets that are known now out of everything this process logs, also through handlers of libraries."""
+    _known_secrets()
     logging.setLogRecordFactory(_CleanRecord)
 
 
 @functools.cache
-def _values() -> tuple[str, ...]:
+def _known_secrets() -> tuple[str, ...]:
     return secret_values({**os.environ, "_TOKEN": _saved_token()})
 
 
 def _saved_token() -> str:
-    """That of `hf auth login`."""
+    """Return the token that `hf auth login` saved, or ""."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     try:
         return Path(os.environ.get("HF_TOKEN_PATH") or Path(home, "token")).expanduser().read_text("utf-8").strip()

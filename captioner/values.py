@@ -1,4 +1,4 @@
-"""The frozen values that flow from a folder to captions. numpy at most; nothing here reads or writes."""
+"""The frozen values that flow from a folder to captions. Nothing here reads or writes files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +11,12 @@ KindFilter = Literal["all", "video", "image"]
 ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
 Quantization = Literal["none", "8bit", "4bit"]
 
-# Bytes of one weight in a quantised layer. 4-bit is nf4 with double quantisation: 4.127 bits (QLoRA paper, section 3).
+# Bytes of one weight in a quantized layer. 4-bit is nf4 with double quantization: 4.127 bits (QLoRA paper, section 3).
 QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
 
 
 class MediaItem(NamedTuple):
-    """One media file of a scanned folder. A NamedTuple with a shared `folder`, since a scan makes 50,000 of them."""
+    """One media file of a scanned folder: a NamedTuple with a shared `folder`, as a scan may create 50,000 of them."""
 
     folder: Path  # the folder that holds the file
     filename: str
@@ -24,56 +24,58 @@ class MediaItem(NamedTuple):
     kind: MediaKind
     size_bytes: int
     modified_s: float  # POSIX time
-    caption_name: str  # file name of its caption, in the same folder
-    has_caption: bool  # a file of that name was there; it may be empty
+    caption_name: str  # filename of its caption, in the same folder
+    has_caption: bool  # a file of that name exists; it may be empty
 
     @property
     def path(self) -> Path:
+        """The path of the file."""
         return self.folder / self.filename
 
     @property
     def caption_path(self) -> Path:
+        """The path of its caption file, which may not exist."""
         return self.folder / self.caption_name
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says of itself, checked against its packets where that is cheap. Sizes are as displayed."""
+    """What probing a media file found. The size is in pixels as displayed."""
 
     width: int
     height: int
     duration_s: float  # 0 for a still
-    fps: float  # mean rate over the clip; 0 for a still
+    fps: float  # mean frame rate of the clip; 0 for a still
     num_frames: int
-    rotation: int  # degrees clockwise that a player turns the picture: 0, 90, 180 or 270
+    rotation: int  # degrees clockwise by which a player turns the picture: 0, 90, 180 or 270
     codec: str
 
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """Which frames to show the model: evenly over the clip, an even number of them."""
+    """Which frames to show the model: an even number, spread evenly over the clip."""
 
     max_frames: int = 32
     fps: float = 2.0
-    min_frames: int = 8  # for short clips, where they have as many
+    min_frames: int = 8  # for short clips, if they have as many
     frame_size: int = 336  # longest side in pixels; both sides become multiples of 32
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Sampled frames in display order. One frame stands for a still."""
+    """Sampled frames in display order. A still has one frame."""
 
     pixels: np.ndarray  # uint8 (T, H, W, 3) RGB, H and W multiples of 32
     times_s: np.ndarray  # float64 (T,), seconds since the clip's first frame
-    indices: np.ndarray  # int64 (T,), numbers of the frames in the source, from 0
+    indices: np.ndarray  # int64 (T,), indices of the frames in the source
     fps: float  # mean frame rate of the source; 0 for a still
     warning: str = ""  # one line if the file is damaged but usable
 
     @property
     def clock(self) -> tuple[float, list[int]]:
-        """(rate, ticks) with ticks / rate = the time of each frame, for processors that take a rate and frame numbers.
+        """(rate, ticks) with ticks / rate = the time of each frame in seconds, for processors that take frame numbers.
 
-        The source's own numbers when its frame rate is constant, else milliseconds.
+        These are the source's frame rate and indices if the rate is constant, else milliseconds.
         """
         if self.fps and np.abs(self.indices / self.fps - self.times_s).max() < 0.5 / self.fps:
             return self.fps, self.indices.tolist()
@@ -82,19 +84,19 @@ class Frames:
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How to write one caption. temperature 0 is greedy; top_k 0 and top_p 1 mean no limit; penalty 1 means none."""
+    """How to generate a caption. temperature 0 is greedy; top_k 0, top_p 1 and repetition_penalty 1 have no effect."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
-    repetition_penalty: float = 1.0  # over generated tokens only, never over words of the prompt
+    repetition_penalty: float = 1.0  # for generated tokens only, not for those of the prompt
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class CaptionRequest:
-    """One item to caption. `id` is unique within a run of the program."""
+    """A request to caption one file. `id` is unique within the process."""
 
     id: int
     path: Path
@@ -102,7 +104,7 @@ class CaptionRequest:
     plan: SamplePlan
     prompt: str
     options: GenerationOptions
-    max_tokens: int = 0  # prompt and new tokens of the longest request of its job, to plan memory by; 0: unknown
+    max_tokens: int = 0  # prompt and new tokens of the job's longest request, for planning memory; 0: unknown
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,15 @@ class Caption:
     frame_times_s: tuple[float, ...] = ()
     num_prompt_tokens: int = 0
     num_tokens: int = 0
-    seconds: float = 0.0  # from submission to the last token, decoding of the media included
+    seconds: float = 0.0  # from submission to the last token, including media decoding
     device: str = ""
     warning: str = ""
-    finish_reason: str = field(default="stop")  # "stop", or "length" when max_new_tokens cut it off
+    finish_reason: str = field(default="stop")  # "stop", or "length" if max_new_tokens cut it off
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that shapes a loaded model on one device. Two equal specs can share what is loaded."""
+    """Everything that determines a loaded model on one device. Equal specs can share one loaded model."""
 
     source: str  # Hub id "owner/name" or a local folder
     device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ...
@@ -133,16 +135,16 @@ class ModelSpec:
     attention: str = "auto"  # "auto" or a name that transformers knows
     sage_attention: bool = False
     compile: bool = False
-    batch_size: int = 0  # clips that may run at once; 0: as many as fit into memory
+    batch_size: int = 0  # clips at a time; 0: as many as fit into memory
     decode_threads: int = 0  # 0: by the number of cores
-    # Prompt and new tokens of the longest request expected, to plan memory by. No part of what is loaded: an engine
-    # that meets a longer request plans anew. 0: unknown.
+    # Prompt and new tokens of the longest expected request, for planning memory; 0: unknown. It does not determine the
+    # loaded model: an engine that gets a longer request makes a new plan.
     max_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class CapabilityReport:
-    """What a loaded model runs on and with, in words for the page and the log."""
+    """What a loaded model runs on, described for the page and the log."""
 
     device: str
     rows: tuple[tuple[str, str], ...]  # (label, text), in display order

@@ -26,7 +26,7 @@ KEY = "a key of no known shape 4711"
 def secrets(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("OTHER_API_KEY", KEY)
-    monkeypatch.setattr(redaction, "_values", lambda: secret_values(os.environ))
+    monkeypatch.setattr(redaction, "_known_secrets", lambda: secret_values(os.environ))
 
 
 @pytest.mark.parametrize(

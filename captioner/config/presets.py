@@ -24,7 +24,7 @@ class Preset:
     title: str
     source: str  # Hub id "owner/name" or the path of a local folder
     vram_gb: float | None = None  # in bfloat16, see estimate_vram_gb; None when unknown
-    # 10^9 weights in linear modules of the text layers, which quantisation shrinks; None: unknown, 0: next to none.
+    # 10^9 weights in linear modules of the text layers, which quantization shrinks. None: unknown; 0: hardly any.
     linear_b: float | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -35,16 +35,16 @@ class Preset:
 
 
 def estimate_vram_gb(weights_gb: float, cache_kib_per_token: float) -> float:
-    """Weights, K/V cache of 8 clips of 1,700 tokens, and 1.5 GB to work in. An estimate, rounded to 0.1 GB."""
+    """Estimate the GB (10^9 bytes) for weights, the K/V cache of 8 clips of 1,700 tokens, and 1.5 GB to work in."""
     cache_gb = CLIPS_IN_FLIGHT * TOKENS_PER_CLIP * cache_kib_per_token * 1024 / 1e9
     return round(weights_gb + cache_gb + WORKING_GB, 1)
 
 
 def vram_gb(preset: Preset, quantization: Quantization) -> float | None:
-    """GB that the model needs: `preset.vram_gb` less what quantisation saves; None where unknown or not offered.
+    """Return the GB that the model needs when quantized; None if unknown, or if quantization gains nothing.
 
-    Of bfloat16's 2 bytes a weight, QUANTIZED_BYTES are left in the text layers; embeddings, lm_head and the vision
-    tower stay as they are.
+    A weight of the text layers shrinks from 2 bytes (bfloat16) to QUANTIZED_BYTES; embeddings, lm_head and the vision
+    tower are not quantized.
     """
     if quantization == "none":
         return preset.vram_gb
@@ -54,19 +54,19 @@ def vram_gb(preset: Preset, quantization: Quantization) -> float | None:
 
 
 def check_quantizable(preset: Preset, quantization: Quantization) -> None:
-    """Raises ModelError for a model that is known to gain nothing. One of unknown make may be tried."""
+    """Raise ModelError for a model that is known to gain nothing. Unknown models may be tried."""
     if quantization != "none" and preset.linear_b == 0:
         raise ModelError(
-            f"{preset.title} cannot be quantised: bitsandbytes leaves the experts, nearly all of it, as they are; "
+            f"{preset.title} cannot be quantized: bitsandbytes does not quantize experts, nearly all of its weights; "
             "set quantization to none, or choose another model"
         )
 
 
 def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, linear_b: float, notes: str) -> Preset:
-    """Sampling as in Qwen's model cards. No n-gram ban, which would also forbid repeating a trigger word.
+    """Return a preset with the sampling of Qwen's model cards, without their n-gram ban, which also hits trigger words.
 
-    linear_b: all weights less embedding and lm_head (151,936 x hidden size each; one where tied) and vision tower:
-    8B: 8.77 - 2 * 0.622 - 0.58 = 6.95, which is 36 layers of 193 M.
+    linear_b: all weights except embedding, lm_head (151,936 x hidden size each; one if tied) and vision tower. The 8B:
+    8.77 - 2 * 0.622 - 0.58 = 6.95, which is 36 layers of 193 M.
     """
     return Preset(
         key=f"qwen3-vl-{size.lower()}",
@@ -82,7 +82,7 @@ def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, linear_b
 
 
 def _gemma_4(size: str, weights_gb: float, cache_kib_per_token: float, notes: str) -> Preset:
-    """Sampling as in the checkpoints' generation_config.json."""
+    """Return a preset with the sampling of the checkpoint's generation_config.json."""
     return Preset(
         key=f"gemma-4-{size.lower()}",
         title=f"Gemma 4 {size}",
@@ -96,12 +96,12 @@ def _gemma_4(size: str, weights_gb: float, cache_kib_per_token: float, notes: st
 
 
 PRESETS: tuple[Preset, ...] = (
-    _qwen3_vl("2B", 4.3, 112, 1.41, "Smallest Qwen3-VL; the one to take without a GPU, where it is slow."),
+    _qwen3_vl("2B", 4.3, 112, 1.41, "The smallest Qwen3-VL, and the one for a CPU, where it is slow."),
     _qwen3_vl("4B", 8.9, 144, 3.63, "Good captions on a 16 GB card."),
-    _qwen3_vl("8B", 17.5, 144, 6.95, "The default with a GPU of 24 GB or more."),
-    _qwen3_vl("32B", 66.7, 256, 31.2, "Best captions of the family, for an 80 GB card."),
-    # Its experts are no linear modules in transformers; only the attention is, 0.9 of 31.1 * 10^9.
-    _qwen3_vl("30B-A3B", 62.1, 96, 0, "Mixture of experts: the memory of a 30B, nearly the speed of a 3B."),
+    _qwen3_vl("8B", 17.5, 144, 6.95, "The default on a GPU with 24 GB or more."),
+    _qwen3_vl("32B", 66.7, 256, 31.2, "The best captions of the family, for an 80 GB card."),
+    # In transformers its experts are not linear modules; only the attention is, 0.9 of 31.1 * 10^9.
+    _qwen3_vl("30B-A3B", 62.1, 96, 0, "Mixture of experts: needs the memory of a 30B, nearly as fast as a 3B."),
     Preset(
         key="qwen2.5-vl-7b",
         title="Qwen2.5-VL 7B",
@@ -109,9 +109,9 @@ PRESETS: tuple[Preset, ...] = (
         vram_gb=estimate_vram_gb(16.6, 56),
         linear_b=6.53,  # 28 layers of 233 M
         repetition_penalty=1.05,
-        notes="The generation before Qwen3-VL. Greedy with a slight penalty, as its makers ship it.",
+        notes="The generation before Qwen3-VL. Greedy with a slight penalty, as released.",
     ),
-    # Cache figures of these are upper bounds: most of their layers keep a sliding window only.
+    # The cache sizes of these are upper bounds: most of their layers keep only a sliding window.
     _gemma_4("E4B", 16.0, 56, "The smaller Gemma 4, for a 24 GB card."),
     _gemma_4("12B", 24.0, 192, "The larger Gemma 4, for a 32 GB card."),
     Preset(
@@ -119,7 +119,7 @@ PRESETS: tuple[Preset, ...] = (
         title="SmolVLM2 2.2B",
         source="HuggingFaceTB/SmolVLM2-2.2B-Instruct",
         vram_gb=estimate_vram_gb(4.5, 192),
-        notes="Small and quick; short, plain captions.",
+        notes="Small and fast; short, plain captions.",
     ),
     Preset(
         key="demo",
@@ -127,30 +127,30 @@ PRESETS: tuple[Preset, ...] = (
         source=str(Path(__file__).parents[1] / "demo" / "model"),
         vram_gb=0.1,
         max_frame_size=128,
-        notes="Comes with the app, needs no download and no GPU. It knows only a toy world of moving colored shapes "
-        "and calls everything else a shape too: use it to try the app, not to caption real footage.",
+        notes="Comes with the app and needs neither a download nor a GPU. It knows only a toy world of moving colored "
+        "shapes and calls everything a shape: use it to try the app, not to caption real footage.",
     ),
 )
 
 
 def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
-    """The preset with this key or source; else a generic one for a local model folder or any Hub id "owner/name".
+    """Return the preset with this key or source, or a generic one for a local model folder or Hub id "owner/name".
 
-    A generic preset decodes greedily without penalty, which every model can do and which gives the same text each
-    time; its VRAM need is unknown. roots: where model folders may lie; nothing else is looked at.
-    Raises ModelError for anything else, FolderError for a path that leads out of the roots.
+    A generic preset decodes greedily without a penalty, which every model supports; its VRAM need is unknown.
+    roots: where model folders may be; nothing outside is accessed. Raises ModelError for any other name, and
+    FolderError for a path outside the roots.
     """
     wanted = name.strip()
     for preset in PRESETS:
         if wanted.lower() in (preset.key, preset.source.lower()):
             return preset
-    folder = Path(expand_user(wanted))  # what comes is any text; neither this nor the looks below raise anything
-    if wanted and _may_look_at(wanted, roots):
+    folder = Path(expand_user(wanted))  # any text: neither this nor the checks below raise an error
+    if wanted and _is_allowed(wanted, roots):
         if os.path.isfile(folder / "config.json"):  # noqa: PTH113
             title, source = folder.resolve().name, str(folder.absolute())
             return Preset(key=wanted, title=title, source=source, notes="A local folder.")
         if os.path.isdir(folder):  # noqa: PTH112
-            raise ModelError(f"{folder} is no model folder: it has no config.json")
+            raise ModelError(f"{folder} is not a model folder: it has no config.json")
     if _HUB_ID.fullmatch(wanted):
         return Preset(key=wanted, title=wanted.split("/")[1], source=wanted, notes="From the Hugging Face Hub.")
     keys = ", ".join(preset.key for preset in PRESETS)
@@ -159,8 +159,8 @@ def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     )
 
 
-def _may_look_at(name: str, roots: Roots) -> bool:
-    """Whether it may be the path of a model folder. Raises FolderError if it can be nothing else, and must not be."""
+def _is_allowed(name: str, roots: Roots) -> bool:
+    """Return True if the name is a path inside the roots. Raises FolderError if it is a path, but not inside."""
     if not roots.confined:
         return True
     try:
@@ -174,9 +174,9 @@ def _may_look_at(name: str, roots: Roots) -> bool:
 
 
 def default_preset(vram_gb: float | None) -> Preset:
-    """The model for a GPU with this much memory in all (10^9 bytes): the largest Qwen3-VL up to 8B that fits.
+    """Return the largest Qwen3-VL up to 8B that fits a GPU with this much memory (10^9 bytes).
 
-    The 2B without a GPU (None), or when none fits.
+    It is the 2B without a GPU (None), or if none fits.
     """
     small, *larger = (find_preset(f"qwen3-vl-{size}") for size in ("2b", "4b", "8b"))
     fitting = [preset for preset in larger if vram_gb is not None and (preset.vram_gb or 0.0) <= vram_gb]
@@ -184,5 +184,5 @@ def default_preset(vram_gb: float | None) -> Preset:
 
 
 def choose_preset(name: str, vram_gb: float | None, roots: Roots = EVERYWHERE) -> Preset:
-    """`find_preset`, with "auto" standing for `default_preset(vram_gb)`."""
+    """Return `default_preset(vram_gb)` for "auto", else `find_preset(name, roots)`."""
     return default_preset(vram_gb) if name.strip().lower() == "auto" else find_preset(name, roots)

@@ -1,4 +1,4 @@
-"""The prompt library: built-in prompts that never change, and the user's own in one JSON file."""
+"""The prompt library: built-in prompts, which never change, and the user's own in one JSON file."""
 
 import difflib
 import json
@@ -10,24 +10,25 @@ from pathlib import Path
 
 from captioner.config.builtin_prompts import BUILTIN_TEXTS
 from captioner.errors import PromptError
+from captioner.formatting import sendable
 from captioner.system.files import write_atomic
 
 MAX_NAME_LENGTH = 80
-MAX_TEXT_LENGTH = 20_000  # characters, as of the setting `prompt`
-MAX_OWN_PROMPTS = 1000  # that an import fills the library up to
+MAX_TEXT_LENGTH = 20_000  # characters, as in the setting `prompt`
+MAX_OWN_PROMPTS = 1000  # an import adds no more than this
 
 VARIABLES = {
     "name": "file name without its extension",
     "folder": "name of the folder that holds the file",
-    "trigger": "trigger word of the settings",
-    "existing": "caption that the file has now",
+    "trigger": "trigger word from the settings",
+    "existing": "current caption of the file",
 }
 _VARIABLE = re.compile(rf"\{{({'|'.join(VARIABLES)})\}}")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A named instruction to the model. `builtin` ones can be copied but not changed."""
+    """A named instruction to the model. A built-in one can be copied but not changed."""
 
     name: str
     text: str
@@ -38,25 +39,25 @@ BUILTIN_PROMPTS = tuple(Prompt(name, text, builtin=True) for name, text in BUILT
 
 
 def split_variables(text: str) -> list[str]:
-    """Plain text and names of variables in turn: "A {name}." -> ["A ", "name", "."]."""
+    """Split the text into alternating plain text and variable names: "A {name}." -> ["A ", "name", "."]."""
     return _VARIABLE.split(text)
 
 
 def expand(text: str, *, name: str, folder: str, trigger: str, existing: Callable[[], str]) -> str:
-    """The text with its VARIABLES replaced; all other braces stay, those in the values too.
+    """Return the text with its VARIABLES replaced; all other braces stay, also those in the values.
 
-    `existing` is called only where the text asks for it. What no UTF-8 can hold, as in some file names, becomes "?".
+    `existing` is called only if the text contains {existing}. Lone surrogates, as in some file names, become "?".
     """
     values = {"name": lambda: name, "folder": lambda: folder, "trigger": lambda: trigger, "existing": existing}
     expanded = _VARIABLE.sub(lambda match: values[match[1]](), text)
-    return expanded.encode("utf-8", "replace").decode()
+    return sendable(expanded)
 
 
 class PromptLibrary:
-    """Finds prompts and edits the user's own. Names are unique whatever their case; built-in prompts never change.
+    """Finds prompts and edits the user's own. Names are unique regardless of case; built-in prompts never change.
 
-    The file is read anew for every call and replaced after every change, so several programs may use it. Any thread
-    may call. Every method raises PromptError with one line; a file it cannot understand is left as it is.
+    The file is read on every call and replaced on every change, so several programs may use it. Any thread may call.
+    Every method raises PromptError with one line; a damaged file is left as it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,15 +65,15 @@ class PromptLibrary:
         self._lock = threading.Lock()
 
     def list(self) -> tuple[Prompt, ...]:
-        """The built-in prompts, then the user's own in the order they were made."""
+        """Return the built-in prompts, then the user's own in the order in which they were created."""
         return BUILTIN_PROMPTS + tuple(self._read())
 
     def get(self, name: str) -> Prompt:
-        """The prompt of this name, whatever its case."""
+        """Return the prompt of this name, regardless of case."""
         return _find(self.list(), name)
 
     def create(self, name: str, text: str) -> Prompt:
-        """Add a prompt of the user's own."""
+        """Add a prompt to the user's own."""
         with self._lock:
             own = self._read()
             prompt = Prompt(_new_name(name, own), _checked_text(text))
@@ -80,15 +81,15 @@ class PromptLibrary:
         return prompt
 
     def update(self, name: str, text: str) -> Prompt:
-        """Give a prompt another text."""
+        """Change the text of a prompt."""
         return self.replace(name, None, text)
 
     def rename(self, name: str, new_name: str) -> Prompt:
-        """Give a prompt another name, which may differ in case alone."""
+        """Change the name of a prompt; a change of case only is possible."""
         return self.replace(name, new_name, None)
 
     def replace(self, name: str, new_name: str | None, new_text: str | None) -> Prompt:
-        """Give a prompt another name and text, both or none; None leaves one as it is."""
+        """Change the name and the text of a prompt; None leaves one as it is."""
         with self._lock:
             own = self._read()
             old = _find_own(own, name)
@@ -101,7 +102,7 @@ class PromptLibrary:
         return new
 
     def duplicate(self, name: str, new_name: str = "") -> Prompt:
-        """Copy a prompt, built-in ones too, under a new name: by default "<name> copy", "<name> copy 2", ..."""
+        """Copy any prompt to a new one named `new_name`, or else "<name> copy", "<name> copy 2", ..."""
         with self._lock:
             own = self._read()
             source = _find((*BUILTIN_PROMPTS, *own), name)
@@ -110,21 +111,21 @@ class PromptLibrary:
         return copy
 
     def delete(self, name: str) -> None:
-        """Remove a prompt of the user's own."""
+        """Remove one of the user's own prompts."""
         with self._lock:
             own = self._read()
             old = _find_own(own, name)
             self._write([prompt for prompt in own if prompt is not old])
 
     def export_json(self) -> str:
-        """The user's own prompts, as `import_json` takes them."""
+        """Return the user's own prompts as JSON text for `import_json`."""
         return _to_json(self._read())
 
     def import_json(self, text: str | bytes) -> tuple[Sequence[Prompt], Sequence[str]]:
-        """Add prompts as `export_json` gives them; returns those added, and a line for each that was not.
+        """Add prompts from the JSON of `export_json`; return those added, and one line for each that was not.
 
-        Nothing that is here is changed: a name that is taken gets a number, unless its text is the same.
-        Raises PromptError when it is no such list at all.
+        Existing prompts do not change: an imported prompt whose name is taken gets a number, unless the text is the
+        same. Raises PromptError if the JSON is not a list.
         """
         entries = _entries(text)
         added: list[Prompt] = []
@@ -170,30 +171,30 @@ def _entries(text: str | bytes) -> list[object]:
     try:
         entries = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
-        raise PromptError(f"this is no JSON file of prompts: {error}") from None
+        raise PromptError(f"not a JSON file of prompts: {error}") from None
     if not isinstance(entries, list):
-        raise PromptError('this is no JSON file of prompts: it holds no list of {"name": ..., "text": ...}')
+        raise PromptError('not a JSON file of prompts: it has no list of {"name": ..., "text": ...}')
     return entries
 
 
 def _imported(entry: object, known: Mapping[str, str], num_own: int) -> Prompt:
-    """A prompt with a name that is free. Raises PromptError saying why it is not to be added."""
+    """Return the prompt of an imported entry, with a free name. Raises PromptError if it is not to be added."""
     prompt = _from_json(entry)
     number, free = 1, prompt.name
     while free.casefold() in known:
         if known[free.casefold()] == prompt.text:
-            raise PromptError(f"the library has {free!r} with this text already")
+            raise PromptError(f"the library already has {free!r} with this text")
         number += 1
         free = f"{prompt.name} {number}"
     if num_own >= MAX_OWN_PROMPTS:
-        raise PromptError(f"the library is full with {MAX_OWN_PROMPTS:,} prompts")
+        raise PromptError(f"the library is full: it has {MAX_OWN_PROMPTS:,} prompts")
     return Prompt(_checked_name(free), prompt.text)
 
 
 def _parse(entries: object) -> list[Prompt]:
-    """The user's prompts in the file's JSON. A name that a newer built-in prompt took meanwhile gets a number."""
+    """Return the user's prompts in the file. A name that a newer built-in prompt has taken gets a number."""
     if not isinstance(entries, list):
-        raise PromptError("no JSON list")
+        raise PromptError("not a JSON list")
     prompts: list[Prompt] = []
     for entry in entries:
         prompt = _from_json(entry)
@@ -235,7 +236,7 @@ def _checked_name(name: str) -> str:
     if not name:
         raise PromptError("a prompt needs a name")
     if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise PromptError(f"the name of a prompt is one line of at most {MAX_NAME_LENGTH} characters")
+        raise PromptError(f"a prompt's name must be one line of at most {MAX_NAME_LENGTH} characters")
     return name
 
 
@@ -261,9 +262,9 @@ def _checked_text(text: str) -> str:
     if not text:
         raise PromptError("a prompt needs a text")
     if len(text) > MAX_TEXT_LENGTH:
-        raise PromptError(f"the text of a prompt has at most {MAX_TEXT_LENGTH} characters")
+        raise PromptError(f"a prompt's text must have at most {MAX_TEXT_LENGTH:,} characters")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise PromptError("the text of a prompt holds half a character, which no file can hold") from None
+        raise PromptError("a prompt's text contains an invalid character") from None
     return text

@@ -1,4 +1,4 @@
-"""Settings: the only place of defaults. Defaults < settings file < environment < command line, resolved once."""
+"""Settings and all their defaults. Precedence: defaults < settings file < environment < command line."""
 
 import difflib
 import json
@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -21,7 +21,8 @@ from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quan
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
-ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line break or other control character
+ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line breaks or other control characters
+Number = TypeVar("Number", int, float)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -37,46 +38,46 @@ def _split_list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-FromModel = BeforeValidator(_auto_to_none)  # "auto" in a file or a variable is None: the model's recommended value
+FromModel = BeforeValidator(_auto_to_none)  # "auto" becomes None, which stands for the model's recommended value
 OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
 
 
 class Settings(BaseModel):
-    """Everything a user can set. Frozen: a job gets this object and nothing can change under it.
+    """Everything that a user can set. It is frozen, so that nothing changes during a job.
 
-    The descriptions and ranges are written for people; a form can be built from `Settings.model_fields`.
+    Descriptions and ranges are shown to users: the command line and the page are built from `Settings.model_fields`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = Field("auto", min_length=1, description="Preset, Hub id, or model folder; auto chooses by hardware.")
+    model: str = Field("auto", min_length=1, description="Preset, Hub id or model folder; auto chooses by hardware.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="Number format of the weights; auto takes the best one the device has."
+        "auto", description="Number format of the weights; auto takes the best one that the device supports."
     )
     devices: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
-        ("auto",), description="Devices to run on, one replica each; cpu,cpu gives two. auto takes every GPU."
+        ("auto",), description="Devices to run on, one worker each; cpu,cpu gives two. auto takes every GPU."
     )
     quantization: Quantization = Field(
         "none",
-        description="Smaller weights for small cards, with bitsandbytes on an NVIDIA GPU; captions suffer a little.",
+        description="Smaller weights for small NVIDIA GPUs, with bitsandbytes; captions get slightly worse.",
     )
-    batch_size: int = Field(0, ge=0, le=256, description="Clips that one device captions at a time; 0: all that fit.")
+    batch_size: int = Field(0, ge=0, le=256, description="Clips that one device captions at a time; 0: as many as fit.")
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto", description="Attention implementation; auto takes the fastest one that works."
     )
     sage_attention: bool = Field(
         False, description="Experimental int8 attention for very long prompts, on NVIDIA GPUs."
     )
-    compile: bool = Field(False, description="Compile the model: slow to start, faster on long jobs.")
-    offline: bool = Field(False, description="Never use the network; models must be on this machine already.")
-    models_folder: OptionalPath = Field(None, description="Where downloads are kept; empty for the usual place.")
+    compile: bool = Field(False, description="Compile the model: slower to start, faster on long jobs.")
+    offline: bool = Field(False, description="Never use the network; models must already be on this machine.")
+    models_folder: OptionalPath = Field(None, description="Folder for downloaded models; empty for the default one.")
 
     fps: float = Field(2.0, ge=0.01, le=120, description="Frames per second to sample from long clips.")
-    max_frames: int = Field(32, ge=2, le=1024, description="Most frames to show the model per clip.")
+    max_frames: int = Field(32, ge=2, le=1024, description="Maximum number of frames of a clip.")
     frame_size: int = Field(336, ge=32, le=2048, description="Longest side of a frame in pixels.")
     decode_threads: int = Field(0, ge=0, le=64, description="Threads that decode media; 0 chooses by CPU cores.")
 
-    max_new_tokens: int = Field(512, ge=1, le=8192, description="Longest caption in tokens.")
+    max_new_tokens: int = Field(512, ge=1, le=8192, description="Maximum length of a caption in tokens.")
     temperature: Annotated[float | None, FromModel] = Field(
         None, ge=0, le=2, description="0 is greedy, higher is more varied; auto is the model's recommended value."
     )
@@ -87,21 +88,25 @@ class Settings(BaseModel):
         None, ge=0, le=1000, description="Sample from this many likeliest tokens; 0 is no limit."
     )
     repetition_penalty: Annotated[float | None, FromModel] = Field(
-        None, ge=1, le=2, description="Over 1 discourages words the caption already has; words of the prompt are free."
+        None, ge=1, le=2, description="Above 1, penalizes words already in the caption (not the prompt)."
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed, same captions; only matters when sampling.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="The same seed gives the same captions; used only when sampling."
+    )
 
-    prompt: str = Field("", max_length=20_000, description="Instruction to the model; empty uses the named prompt.")
-    prompt_name: str = Field("Detailed", min_length=1, description="Prompt of the library to use.")
-    existing: ExistingPolicy = Field("skip", description="What to do with a clip that has a caption already.")
-    trigger_word: str = Field(
-        "", max_length=200, description="Put before every caption that does not hold it yet; empty for none."
+    prompt: str = Field(
+        "", max_length=20_000, description="Instruction to the model; if empty, the named prompt is used."
     )
-    caption_prefix: str = Field("", max_length=200, description="Text before every new caption.")
-    caption_suffix: str = Field("", max_length=200, description="Text after every new caption.")
+    prompt_name: str = Field("Detailed", min_length=1, description="Name of the prompt from the library to use.")
+    existing: ExistingPolicy = Field("skip", description="What to do with a file that already has a caption.")
+    trigger_word: str = Field(
+        "", max_length=200, description="Added in front of captions that do not contain it; empty for none."
+    )
+    caption_prefix: str = Field("", max_length=200, description="Text added in front of every new caption.")
+    caption_suffix: str = Field("", max_length=200, description="Text added after every new caption.")
     folder: OptionalPath = Field(None, description="Folder of videos and images.")
-    recursive: bool = Field(False, description="Include the folders inside the folder.")
-    kinds: KindFilter = Field("all", description="Which files of the folder to list: all, or only one kind.")
+    recursive: bool = Field(False, description="Include subfolders.")
+    kinds: KindFilter = Field("all", description="Files to list: all, or only one kind.")
 
     @field_validator("devices")
     @classmethod
@@ -110,7 +115,7 @@ class Settings(BaseModel):
         if not devices or len(devices) > 64 or not all(_DEVICE.fullmatch(device) for device in devices):
             raise ValueError("no such device")
         if len(devices) > 1 and "auto" in devices:
-            raise ValueError("auto stands alone")
+            raise ValueError("auto must be the only device")
         return devices
 
     @field_validator(*ONE_LINE)
@@ -127,7 +132,7 @@ class Settings(BaseModel):
 
 
 def allowed_values(name: str) -> str:
-    """What the setting takes, in words that follow "give": "a number from 0 to 2, or auto"."""
+    """Return the allowed values of a setting in words that follow "give": "a number from 0 to 2, or auto"."""
     if name == "devices":
         return "auto, or a list of cpu, mps, cuda and cuda:N"
     field = Settings.model_fields[name]
@@ -162,45 +167,45 @@ def _range(field: FieldInfo) -> str:
 
 
 def problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with each of these values by itself, in words for people: {name: "give a whole number ..."}."""
+    """Check each value by itself and return what is wrong, for users: {name: "give a whole number ..."}."""
     try:
         Settings.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        wrong = dict.fromkeys(str(fault["loc"][0]) for fault in error.errors())
+        wrong = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
         return {name: f"give {allowed_values(name)}" for name in wrong if name in Settings.model_fields}
     return {}
 
 
 def resolve(file: Mapping[str, Any], environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
-    """Defaults < file < environment (`CAPTIONER_<FIELD>`, lists with commas) < overrides (the command line).
+    """Return the settings: defaults < file < environment (`CAPTIONER_<FIELD>`, lists with commas) < overrides.
 
     An empty variable and an override of None count as not given. Raises SettingsError with one line that names the
-    setting, the value and what is allowed.
+    setting, its source, the value and what is allowed.
     """
     values: dict[str, Any] = dict(file)
-    places = {name: f"{name} in the settings file" for name in file}
+    sources = {name: f"{name} in the settings file" for name in file}
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if environment.get(variable, "").strip():
-            values[name], places[name] = environment[variable].strip(), variable
+            values[name], sources[name] = environment[variable].strip(), variable
     for name, value in overrides.items():
         if value is not None:
-            values[name], places[name] = value, name
-    return _validate(values, places)
+            values[name], sources[name] = value, name
+    return _validate(values, sources)
 
 
-def _validate(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
+def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        place = places.get(name, name)
+        source = sources.get(name, name)
         if name not in Settings.model_fields:
-            raise SettingsError(f"unknown setting {place}{_suggest(name)}") from None
+            raise SettingsError(f"unknown setting {source}{_suggest(name)}") from None
         value = values[name]
         shown = repr(str(value) if isinstance(value, Path) else value)
         shown = shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
-        raise SettingsError(f"{place}: {shown} is not allowed; give {allowed_values(name)}") from None
+        raise SettingsError(f"{source}: {shown} is not allowed; give {allowed_values(name)}") from None
 
 
 def _suggest(name: str) -> str:
@@ -209,13 +214,13 @@ def _suggest(name: str) -> str:
 
 
 class SettingsStore:
-    """The settings file: one JSON object that holds only what differs from the defaults."""
+    """The settings file: one JSON object with the settings that differ from the defaults."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, Any]:
-        """The checked values of the file, for `resolve`; empty without a file. Raises SettingsError naming the file."""
+        """Return the checked values of the file, {} if there is none. Raises SettingsError that names the file."""
         try:
             values = json.loads(self.path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
@@ -225,16 +230,16 @@ class SettingsStore:
         except ValueError as error:  # bad JSON and bad UTF-8
             raise SettingsError(f"the settings file {self.path} is damaged ({error}); correct or remove it") from None
         if not isinstance(values, dict):
-            raise SettingsError(f"the settings file {self.path} is damaged (no JSON object); correct or remove it")
+            raise SettingsError(f"the settings file {self.path} is damaged (not a JSON object); correct or remove it")
         _validate(values, {name: f"{name} in {self.path}" for name in values})
         return values
 
     def load(self) -> Settings:
-        """The defaults changed by the file alone. Raises SettingsError."""
+        """Return the settings of the file and the defaults alone. Raises SettingsError."""
         return Settings.model_validate(self.read())
 
     def save(self, settings: Settings) -> None:
-        """Replace the file. Raises SettingsError when it cannot be written."""
+        """Replace the file. Raises SettingsError if it cannot be written."""
         values = settings.model_dump(mode="json", exclude_defaults=True)
         data = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         try:
@@ -244,24 +249,23 @@ class SettingsStore:
 
 
 def sampling_plan(settings: Settings, preset: Preset) -> SamplePlan:
-    """Which frames to take; the frame size is capped to what the model was made for."""
+    """Return which frames to take, with the frame size limited to what the model supports."""
     frame_size = min(settings.frame_size, preset.max_frame_size or settings.frame_size)
     min_frames = min(SamplePlan.min_frames, settings.max_frames)
     return SamplePlan(settings.max_frames, settings.fps, min_frames, frame_size)
 
 
 def generation_options(settings: Settings, preset: Preset) -> GenerationOptions:
-    """How to write a caption; a value that is not set is the model's recommended one."""
-
-    def chosen(name: str) -> Any:
-        value = getattr(settings, name)
-        return getattr(preset, name) if value is None else value
-
+    """Return how to write a caption, with the model's recommended value for each option that is not set."""
     return GenerationOptions(
         max_new_tokens=settings.max_new_tokens,
-        temperature=chosen("temperature"),
-        top_p=chosen("top_p"),
-        top_k=chosen("top_k"),
-        repetition_penalty=chosen("repetition_penalty"),
+        temperature=_or(settings.temperature, preset.temperature),
+        top_p=_or(settings.top_p, preset.top_p),
+        top_k=_or(settings.top_k, preset.top_k),
+        repetition_penalty=_or(settings.repetition_penalty, preset.repetition_penalty),
         seed=settings.seed,
     )
+
+
+def _or(value: Number | None, recommended: Number) -> Number:
+    return recommended if value is None else value

@@ -1,1 +1,1 @@
-"""The machine and its files: nothing here knows of captions."""
+"""The machine and its files; nothing here knows about captions."""

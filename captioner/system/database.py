@@ -1,4 +1,4 @@
-"""The one SQLite file of the state folder: connection, transactions and migrations. Knows no table's meaning."""
+"""The SQLite file of the state folder: its connection, transactions and migrations."""
 
 import contextlib
 import logging
@@ -137,12 +137,12 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 class Database:
-    """One connection behind one lock, so any thread may call it and `close()` ends all use at once.
+    """One connection behind one lock: any thread may call it, and `close()` ends all use at once.
 
-    A connection per thread would let readers run beside a writer, but our statements take microseconds, and
-    connections of threads that ended would stay open. Several processes may open the same file (WAL, busy timeout).
-    A committed transaction is on disk (synchronous=FULL): captions are replaced only after their old text is safe.
-    Every method raises StateError with one line when the file cannot be used.
+    With a connection per thread, readers could run beside a writer, but statements take microseconds, and connections
+    of ended threads would stay open. Several processes may open the same file (WAL, busy timeout). A committed
+    transaction is on disk (synchronous=FULL), so a caption is replaced only after its old text is safe.
+    Every method raises StateError with one line if the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,11 +158,11 @@ class Database:
 
     def _prepare(self) -> None:
         self._connection.row_factory = sqlite3.Row
-        # The switch to WAL ignores the busy timeout while another process opens a new file; that one then makes it.
+        # Switching to WAL ignores the busy timeout while another process opens a new file; then that one switches.
         with self._one_line_errors(), contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA journal_mode = WAL")
         with self.transaction() as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # finds a damaged schema now
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # detects a damaged schema now
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise StateError(
@@ -179,7 +179,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything in the block is stored, or nothing if it raises. Blocks do not nest."""
+        """Commit everything in the block, or nothing if it raises. Transactions do not nest."""
         with self._lock, self._one_line_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -196,12 +196,12 @@ class Database:
             return connection.execute(sql, parameters).lastrowid or 0
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query, columns by name."""
+        """Return all rows of a query, with columns by name."""
         with self._lock, self._one_line_errors():
             return self._connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
-        """Close the file. May be called twice; any other call after it raises StateError."""
+        """Close the file. A second call does nothing; any other call afterwards raises StateError."""
         with self._lock:
             self._connection.close()
 
@@ -213,16 +213,16 @@ class Database:
             raise StateError(f"cannot use the database {self.path}: {error}") from error
         except sqlite3.ProgrammingError as error:
             if "closed" not in str(error):
-                raise  # a wrong statement is our mistake, not the file's
+                raise  # a wrong statement is a bug, not a fault of the file
             raise StateError(f"the database {self.path} is closed") from error
         except OverflowError:
-            raise StateError("a number of more than 64 bits was given; there is nothing of that number") from None
+            raise StateError("no such number") from None  # it has more than 64 bits
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DataError as error:
             raise StateError(f"cannot store this in the database {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise StateError(f"{self.path} is damaged ({error}); move it away to start with a new one") from error
+            raise StateError(f"{self.path} is damaged ({error}); move it away to start with an empty one") from error
 
 
 def escape_surrogates(text: str) -> str:
@@ -231,12 +231,12 @@ def escape_surrogates(text: str) -> str:
 
 
 def path_text(path: Path) -> str:
-    """What stands for a path in the database. Names that are no text keep their bytes as \\x escapes."""
+    """Return the text for a path in the database; bytes of names that are not UTF-8 become \\x escapes."""
     return escape_surrogates(str(path.absolute()))
 
 
 def text_path(text: str) -> Path:
-    """The reverse of `path_text`. A name with a backslash and such digits of its own is known by being there."""
+    """Return the path for a text made by `path_text`. A file with such an escape in its name is found first."""
     path = Path(text)
     if os.name == "nt" or "\\x" not in text or os.path.lexists(path):
         return path

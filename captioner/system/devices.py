@@ -1,4 +1,4 @@
-"""Which devices there are, without importing torch: the app's own process never needs it."""
+"""The devices of the machine, found without importing torch, which the app's own process never needs."""
 
 import importlib.util
 import os
@@ -16,9 +16,9 @@ CUDA_MISSING = (
 
 
 def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
-    """One entry a replica: "auto" becomes every usable CUDA device, or the CPU.
+    """Return one device per replica: "auto" becomes every usable CUDA device, or the CPU.
 
-    It stays "auto", for the replica to find out, where a GPU of another maker may be: on a Mac or with ROCm.
+    "auto" stays where the GPU may be of another make (a Mac, ROCm); then the replica chooses the device.
     """
     if devices != ("auto",):
         return devices
@@ -29,7 +29,7 @@ def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def num_cuda_devices() -> int:
-    """NVIDIA GPUs that programs started from here may use."""
+    """Return the number of NVIDIA GPUs that child processes may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
@@ -37,7 +37,7 @@ def num_cuda_devices() -> int:
 
 
 def torch_build(platform: str) -> str | None:
-    """The version of "cuda" or "hip" that the installed torch was built for, from its version file; None for none."""
+    """Return the version of "cuda" or "hip" for which torch was built, from its version file, or None."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -47,23 +47,23 @@ def torch_build(platform: str) -> str | None:
 
 
 def cuda_missing() -> bool:
-    """An NVIDIA GPU is there, but torch was built without CUDA: what Windows gets from the registry."""
+    """Return True if there is an NVIDIA GPU but torch was built without CUDA, as it is for Windows on PyPI."""
     return bool(nvidia_gpus()) and torch_build("cuda") is None
 
 
 def check_quantization(quantization: str, dtype: str, devices: tuple[str, ...]) -> None:
-    """Refuse what can be known not to work without torch or the model: before a download, and again at load.
+    """Raise ModelError for a quantization that cannot work. This needs neither torch nor the model.
 
-    devices: as `expand_devices` gives them. Raises ModelError.
+    It is called before a download and again at load. devices: as `expand_devices` returns them.
     """
     if quantization == "none":
         return
-    without = next((device for device in devices if not _may_be_cuda(device)), None)
-    if without and cuda_missing():
+    not_cuda = next((device for device in devices if not _may_be_cuda(device)), None)
+    if not_cuda and cuda_missing():
         raise ModelError(f"quantization {quantization}: {CUDA_MISSING}")
-    if without:
+    if not_cuda:
         raise ModelError(
-            f"quantization {quantization} needs an NVIDIA GPU and cannot run on {without}; "
+            f"quantization {quantization} needs an NVIDIA GPU and cannot run on {not_cuda}; "
             "set quantization to none, or choose other devices"
         )
     if dtype == "float32":

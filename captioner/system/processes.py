@@ -1,4 +1,4 @@
-"""The end of this process and of those that it started."""
+"""Ending this process and its children, and keeping Ctrl+C from them."""
 
 import contextlib
 import os
@@ -8,11 +8,11 @@ from multiprocessing import resource_tracker
 
 import psutil
 
-CLOSE_TIMEOUT_S = 4.0  # to come to an end in order after Ctrl+C
+CLOSE_TIMEOUT_S = 4.0  # for an orderly end after Ctrl+C
 
 
 def end_now(status: int) -> None:
-    """End this process and those that it started, whatever they do. Captions are whole at any moment."""
+    """End this process and its children at once. Caption files are complete at any moment."""
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
@@ -21,15 +21,15 @@ def end_now(status: int) -> None:
 
 @contextlib.contextmanager
 def block_sigint() -> Iterator[None]:
-    """Block SIGINT in this thread, so that processes started inside the block ignore Ctrl+C from their first line.
+    """Block SIGINT in this thread, so that processes started inside the `with` ignore Ctrl+C from their first line.
 
-    Ctrl+C reaches every process of a terminal, and the app ends its workers in order. Windows has no signal mask; there
-    a worker ignores SIGINT only once its own code runs.
+    Ctrl+C reaches every process of a terminal, but the app itself ends its workers. Windows has no signal mask; there a
+    worker ignores SIGINT only when its own code runs.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # else the first start does so, and lifts the mask before it starts the worker
+    resource_tracker.ensure_running()  # otherwise starting the first process does this, and unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,6 +1,6 @@
-"""Readings of the CPU, the memory and the NVIDIA GPUs. Needs no torch.
+"""Readings of the CPU, the memory and the NVIDIA GPUs, without torch.
 
-On a bare GPU image psutil and pynvml may be absent: then only what can be told without them is told.
+A bare GPU image may lack psutil and pynvml; then some readings are missing.
 """
 
 import functools
@@ -14,18 +14,18 @@ from typing import Any
 try:
     import psutil
 except ImportError:
-    psutil = None
+    psutil = None  # type: ignore[assignment]
 try:
     import pynvml
 except ImportError:
     pynvml = None
 
-KEPT_S = 2.0
+VRAM_CACHE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU now. A field that the card or its driver does not report is None (unified memory has no total)."""
+    """The state of one NVIDIA GPU. A value that the card or its driver does not report is None."""
 
     index: int  # NVML's number, in PCI bus order; CUDA's may differ unless CUDA_DEVICE_ORDER=PCI_BUS_ID
     name: str
@@ -35,14 +35,14 @@ class Gpu:
     temperature_c: int | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
-    uuid: str = ""  # "GPU-..."; "" when the driver does not tell
+    uuid: str = ""  # "GPU-..."; "" if the driver does not report it
 
 
 @dataclass(frozen=True)
 class Resources:
-    """The whole machine now. `gpu_note` says in one line why `gpus` is empty."""
+    """The state of the machine. `gpu_note` says in one line why `gpus` is empty."""
 
-    cpu_percent: float  # over all cores, since the reading before
+    cpu_percent: float  # over all cores, since the previous reading
     ram_used_bytes: int
     ram_total_bytes: int
     gpus: tuple[Gpu, ...]
@@ -50,24 +50,23 @@ class Resources:
 
 
 class _CpuMeter:
-    """CPU use between two readings, whichever threads ask. psutil's own keeps a clock for each thread, and so says 0
-    to every new one."""
+    """Measures CPU use between two readings of any threads. psutil measures per thread and gives 0 to every new one."""
 
-    def __init__(self, least_window_s: float = 0.5) -> None:
-        self._least_window_s = least_window_s
+    def __init__(self, min_window_s: float = 0.5) -> None:
+        self._min_window_s = min_window_s
         self._lock = threading.Lock()
         self._percent = 0.0
         self._read_at_s = 0.0
         self._busy_s, self._total_s = 0.0, 0.0  # 0: the first reading is the mean since boot
 
     def read(self) -> float:
-        """Percent over all cores since the reading before; that one again if it is younger than the window."""
+        """Return the percentage over all cores since the previous reading, or that reading if it is very recent."""
         with self._lock:
             now_s = time.monotonic()
-            if now_s - self._read_at_s < self._least_window_s:
+            if now_s - self._read_at_s < self._min_window_s:
                 return self._percent
             times = psutil.cpu_times()._asdict()
-            total_s = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # are in user too
+            total_s = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # user includes them
             busy_s = total_s - times["idle"] - times.get("iowait", 0.0)
             busy, total = busy_s - self._busy_s, total_s - self._total_s
             if total > 0:
@@ -80,32 +79,32 @@ _CPU = _CpuMeter()
 
 
 def read_resources() -> Resources:
-    """One reading; takes about a millisecond. Without NVML there are no GPUs, which is no error."""
+    """Return one reading, in about a millisecond. Without NVML there are no GPUs, which is not an error."""
     memory = psutil.virtual_memory()
     gpus, note = _read_gpus()
     return Resources(_CPU.read(), memory.total - memory.available, memory.total, gpus, note)
 
 
 def available_bytes() -> int:
-    """Of main memory, without swapping."""
+    """Return the bytes of main memory that are available without swapping."""
     if psutil:
         return psutil.virtual_memory().available
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # Linux; the page cache is not counted
 
 
 def resident_bytes() -> int | None:
-    """Of this process; None without psutil."""
+    """Return the bytes of main memory that this process uses; None without psutil."""
     return psutil.Process().memory_info().rss if psutil else None
 
 
 def nvidia_gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that the driver knows, whether or not torch can use them."""
+    """Return the NVIDIA GPUs that the driver reports, whether or not torch can use them."""
     return list(_read_gpus()[0])
 
 
 def largest_vram_gb() -> float | None:
-    """Of the NVIDIA GPUs, None without one; read once in KEPT_S, as each open page asks for it all the time."""
-    return _largest_vram_gb(int(time.monotonic() / KEPT_S))
+    """Return the memory of the largest NVIDIA GPU in 10^9 bytes, or None; cached because every open page polls it."""
+    return _largest_vram_gb(int(time.monotonic() / VRAM_CACHE_S))
 
 
 @functools.lru_cache(maxsize=1)
@@ -129,13 +128,13 @@ def _read_gpus() -> tuple[tuple[Gpu, ...], str]:
 
 @functools.cache
 def _start_nvml() -> None:
-    """Starts NVML once a process, which may take long; a failure is not cached, so a driver can come later."""
+    """Start NVML once per process, which may take long. A failure is not cached: a driver may be loaded later."""
     pynvml.nvmlInit()
 
 
 def _read_gpu(index: int) -> Gpu:
     handle = _or_none(pynvml.nvmlDeviceGetHandleByIndex, index)
-    if handle is None:  # it fell off the bus, or is not ours to see
+    if handle is None:  # it fell off the bus, or access is denied
         return Gpu(index, f"GPU {index} (not readable)")
     name = _or_none(pynvml.nvmlDeviceGetName, handle) or f"GPU {index}"
     utilization = _or_none(pynvml.nvmlDeviceGetUtilizationRates, handle)
@@ -156,7 +155,7 @@ def _read_gpu(index: int) -> Gpu:
 
 
 def _text(value: str | bytes) -> str:
-    """Old drivers' bindings give bytes."""
+    """Return text; the bindings of old drivers give bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

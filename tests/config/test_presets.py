@@ -71,7 +71,7 @@ def test_quantisation_of_what_is_not_known_may_be_tried_but_not_of_experts() -> 
     experts = find_preset("qwen3-vl-30b-a3b")
     assert (vram_gb(experts, "none"), vram_gb(experts, "4bit")) == (64.9, None)
     check_quantizable(experts, "none")
-    with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quantised: "):
+    with pytest.raises(ModelError, match=r"^Qwen3-VL 30B-A3B cannot be quantized: "):
         check_quantizable(experts, "8bit")
 
 
@@ -156,7 +156,7 @@ def test_anything_else_is_refused_with_the_list_of_keys(name: str) -> None:
 def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         find_preset(str(tmp_path))
-    assert str(caught.value) == f"{tmp_path} is no model folder: it has no config.json"
+    assert str(caught.value) == f"{tmp_path} is not a model folder: it has no config.json"
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,10 @@ def test_duplicates_get_free_names(library: PromptLibrary) -> None:
         ("create", ("MINE", "x"), "there is already a prompt 'Mine'; choose another name"),
         ("create", ("wan", "x"), "there is already a prompt 'Wan'; choose another name"),
         ("create", (" ", "x"), "a prompt needs a name"),
-        ("create", ("a\nb", "x"), "the name of a prompt is one line of at most 80 characters"),
-        ("create", ("a" * 81, "x"), "the name of a prompt is one line of at most 80 characters"),
+        ("create", ("a\nb", "x"), "a prompt's name must be one line of at most 80 characters"),
+        ("create", ("a" * 81, "x"), "a prompt's name must be one line of at most 80 characters"),
         ("create", ("New", " \n"), "a prompt needs a text"),
-        ("create", ("New", "x" * 20_001), "the text of a prompt has at most 20000 characters"),
+        ("create", ("New", "x" * 20_001), "a prompt's text must have at most 20,000 characters"),
         (
             "update",
             ("Wan", "x"),
@@ -121,7 +121,7 @@ def test_wrong_use_is_one_line_and_changes_nothing(
     ("content", "reason"),
     [
         (b'[{"name": "a"', "Expecting ',' delimiter: line 1 column 14 (char 13)"),
-        (b"{}", "no JSON list"),
+        (b"{}", "not a JSON list"),
         (b'["x"]', "each entry needs a name and a text, not 'x'"),
         (b'[{"name": 1, "text": "x"}]', "each entry needs a name and a text, not \"{'name': 1, 'text': 'x'}\""),
         (b'[{"name": "", "text": "x"}]', "a prompt needs a name"),
@@ -205,8 +205,8 @@ def test_exported_prompts_can_be_imported_elsewhere_and_twice(library: PromptLib
     assert (added, skipped) == (
         [],
         [
-            "entry 1: the library has 'Mine' with this text already",
-            "entry 2: the library has 'Ünï' with this text already",
+            "entry 1: the library already has 'Mine' with this text",
+            "entry 2: the library already has 'Ünï' with this text",
         ],
     )
     assert other.export_json() == library.export_json()
@@ -236,7 +236,7 @@ def test_bad_entries_are_said_and_the_good_ones_added(library: PromptLibrary) ->
         "entry 1: each entry needs a name and a text, not 'x'",
         "entry 2: a prompt needs a name",
         "entry 3: each entry needs a name and a text, not \"{'name': 'b'}\"",
-        "entry 5: the text of a prompt holds half a character, which no file can hold",
+        "entry 5: a prompt's text contains an invalid character",
     ]
     assert [prompt.name for prompt in library.list() if not prompt.builtin] == ["Mine", "Good"]
 
@@ -245,7 +245,7 @@ def test_bad_entries_are_said_and_the_good_ones_added(library: PromptLibrary) ->
 def test_what_is_no_list_of_prompts_is_refused_in_one_line(library: PromptLibrary, data: str | bytes) -> None:
     library.create("Mine", "old")
     before = library.path.read_bytes()
-    with pytest.raises(PromptError, match=r"^this is no JSON file of prompts: [^\n]+$"):
+    with pytest.raises(PromptError, match=r"^not a JSON file of prompts: [^\n]+$"):
         library.import_json(data)
     assert library.path.read_bytes() == before
 
@@ -253,4 +253,4 @@ def test_what_is_no_list_of_prompts_is_refused_in_one_line(library: PromptLibrar
 def test_an_import_fills_the_library_no_further_than_its_limit(library: PromptLibrary, monkeypatch) -> None:
     monkeypatch.setattr(prompts, "MAX_OWN_PROMPTS", 2)
     added, skipped = library.import_json(json.dumps([{"name": str(i), "text": "x"} for i in range(3)]))
-    assert (len(added), skipped) == (2, ["entry 3: the library is full with 2 prompts"])
+    assert (len(added), skipped) == (2, ["entry 3: the library is full: it has 2 prompts"])

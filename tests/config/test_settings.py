@@ -172,7 +172,7 @@ def test_file_holds_only_what_differs_and_comes_back_the_same(store: SettingsSto
         (b'{"fps": "fast"}', "fps in {path}: 'fast' is not allowed; give a number from 0.01 to 120"),
         (b'{"max_frame": 8}', "unknown setting max_frame in {path}; did you mean max_frames?"),
         (b'{"fps": 2', "the settings file {path} is damaged (Expecting ',' delimiter: line 1 column 10 (char 9))"),
-        (b"[]", "the settings file {path} is damaged (no JSON object)"),
+        (b"[]", "the settings file {path} is damaged (not a JSON object)"),
         (b"\xff", "the settings file {path} is damaged ('utf-8' codec can't decode byte 0xff in position 0: {start})"),
     ],
 )

@@ -121,7 +121,7 @@ def test_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(b"this is not a database" * 300)
     with pytest.raises(StateError) as caught:
         Database(path)
-    assert str(caught.value) == f"{path} is damaged (file is not a database); move it away to start with a new one"
+    assert str(caught.value) == f"{path} is damaged (file is not a database); move it away to start with an empty one"
     assert path.read_bytes() == b"this is not a database" * 300
 
 

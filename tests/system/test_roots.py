@@ -387,7 +387,7 @@ def test_only_an_operation_that_is_there_is_undone(base, number):
         out.reconfigure = error.reconfigure = lambda **_: None
         status = main(["--state", str(base / "state"), "undo", "--", str(number)])
     assert (status, out.getvalue()) == (2, "")
-    reason = f"there is no job or bulk edit {number}" if -(2**63) <= number < 2**63 else "a number of more than 64 bits"
+    reason = f"there is no job or bulk edit {number}" if -(2**63) <= number < 2**63 else "no such number"
     assert error.getvalue().startswith(f"error: {reason}")
     assert_one_line(error.getvalue().removesuffix("\n"))
 

@@ -135,7 +135,7 @@ class TestHandlers:
         exported = handlers.export()
         services.prompts.delete("Mine")
         assert "Mine" in handlers.import_file(exported.encode(), "", "")
-        with pytest.raises(gr.Error, match="no JSON file of prompts"):
+        with pytest.raises(gr.Error, match="not a JSON file of prompts"):
             handlers.import_file(b"\x00", "", "")
         assert services.prompts.get("Mine").text == "Say it."
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from captioner.services import Services
 from captioner.ui.gallery.tab import Gallery, gallery_tab
+from captioner.ui.scripts import preload_links
 from captioner.ui.server.routes import media_routes
 from captioner.ui.theme import CSS
 from captioner.ui.wiring import keep_up_to_date
@@ -52,6 +53,8 @@ def served(services: Services) -> Iterator[str]:
     blocks.queue(default_concurrency_limit=None)
     routes = media_routes(services).routes
     options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False, "run_history": False, "footer_links": []}
-    _, address, _ = blocks.launch(app_kwargs={"routes": routes}, css_paths=CSS, show_error=True, **options)
+    _, address, _ = blocks.launch(
+        app_kwargs={"routes": routes}, css_paths=CSS, head=preload_links(), show_error=True, **options
+    )
     yield address
     blocks.close(verbose=False)

@@ -22,7 +22,7 @@ export function start(gradio) {
   load();
 }
 
-// The panes fill the window from where they begin, whatever stands above them.
+// The panes reach from where they begin, whatever is above them, down to the end of the screen.
 function fillWindow(element) {
   function fit() {
     const panes = element.closest('#panes');

@@ -7,7 +7,7 @@ const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${sh
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
 const MENU_WIDTH = { least: 320, most: 560 };
 let element, props, trigger, path, menu, recursive, videos, images;
-let numListings = 0, folder = '', isTyped = false; // isTyped: the path is not open (yet); only another folder replaces it
+let numListings = 0, folder = '', isTyped = false; // isTyped: the path is not open; only another folder replaces it
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {

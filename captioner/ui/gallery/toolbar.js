@@ -47,7 +47,8 @@ function showChoices(name, counts, chosen) {
 function showDownload(selected, numCaptions) {
   const link = $('.grid-zip'), tooLong = selected.length >= MAX_IDS_LENGTH;
   const what = list.numSelected ? `the captions of ${number(list.numSelected)} selected` : 'all captions';
-  link.title = tooLong ? 'The selected files lie too far apart for one download. Select fewer, or none for all captions.'
+  link.title = tooLong
+    ? 'The selected files lie too far apart for one download. Select fewer, or none for all captions.'
     : numCaptions ? `Download ${what}` : 'No captions to download';
   link.setAttribute('aria-disabled', tooLong || !numCaptions);
   if (tooLong || !numCaptions) link.removeAttribute('href');

@@ -126,15 +126,15 @@ class TestHandlers:
         [row] = dialog.rows()
         assert (row["counts"], row["state"], row["act"]) == ("2 changed", "done", "undo")
         answer = dialog.undo(gr.EventData(None, {"id": done.operation}))
-        assert answer["said"]["text"] == "2 captions restored."
+        assert answer["result"]["text"] == "2 captions restored."
         [row] = answer["rows"]
         assert (row["id"], row["state"], row["act"]) == (done.operation, "undone", "redo")
         answer = dialog.redo(gr.EventData(None, {"id": done.operation}))
-        assert answer["said"]["text"] == "2 captions redone."
+        assert answer["result"]["text"] == "2 captions redone."
         assert answer["rows"][0]["act"] == "undo"
         assert HOSTILE in (folder / "still 01.txt").read_text()
         again = dialog.redo(gr.EventData(None, {"id": done.operation}))
-        assert (again["said"]["bad"], "was not undone" in again["said"]["text"]) == (True, True)
+        assert (again["result"]["bad"], "was not undone" in again["result"]["text"]) == (True, True)
 
     def test_a_stopped_job_is_offered_until_it_is_dismissed(self, services, folder):
         services.open_folder(folder, False)
@@ -171,7 +171,7 @@ class TestHandlers:
         data = {"number": 5, "files": files, "edit": {"prefix": "Oh,"}}
         answer = Bulk(services).preview(gr.EventData(None, data))["preview"]
         assert answer["counts"] == "2 of 2 change, 1 of them changed outside"
-        assert [row["elsewhere"] for row in answer["changed"]] == [False, True]
+        assert [row["changed_outside"] for row in answer["changed"]] == [False, True]
 
     def test_nothing_outside_the_roots_is_undone(self, folder, tmp_path):
         with Services(tmp_path / "state", {"model": "demo"}) as services:

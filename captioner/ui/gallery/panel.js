@@ -153,7 +153,7 @@ function keepMine() {
 const actions = {
   save, undo, copy, approve,
   history: () => view.showHistory($('.panel-history').hidden),
-  again: () => (edit.file.elsewhere ? view.showQuestion(CONSENT, true) : recaption(false)),
+  again: () => (edit.file.changed_outside ? view.showQuestion(CONSENT, true) : recaption(false)),
   'again-yes': () => recaption(true),
   'again-no': () => view.showQuestion(CONSENT, false),
   delete: () => view.showQuestion(CONFIRM, true),

@@ -131,7 +131,7 @@ class Panel:
             "problem": sendable(problem),
             "tokens": entry.tokens,
             "approved": entry.approved,
-            "elsewhere": entry.changed_outside,
+            "changed_outside": entry.changed_outside,
             "facts": facts(entry),
             "undo": last_change or 0,
             "history": history_list(history),

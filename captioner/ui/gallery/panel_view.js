@@ -45,8 +45,8 @@ export function showTexts() {
   name.textContent = name.title = file.name;
   facts.textContent = file.facts;
   showProblem(file.problem);
-  $('.panel-note').hidden = !file.elsewhere;
-  if (!file.elsewhere) $('.panel-consent').hidden = true;
+  $('.panel-note').hidden = !file.changed_outside;
+  if (!file.changed_outside) $('.panel-consent').hidden = true;
   stage.classList.toggle('running', file.tokens !== null);
   stage.dataset.run = file.tokens ? `Captioning: ${plural(file.tokens, 'token')}` : 'Reading frames';
   showHtml($('.panel-about'), file.about);

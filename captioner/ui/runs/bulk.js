@@ -117,8 +117,8 @@ function showPreview(result) {
   $('.bulk-list').replaceChildren(...rows);
 }
 
-function row({ name, parts, elsewhere }) {
-  const label = elsewhere ? `${name} · changed outside` : name;
+function row({ name, parts, changed_outside: changedOutside }) {
+  const label = changedOutside ? `${name} · changed outside` : name;
   return make('li', {}, make('b', { title: label }, label), make('p', {}, ...parts.map(marked)));
 }
 

@@ -48,7 +48,7 @@ class Bulk:
         changed = [
             {
                 "name": sendable(name),
-                "elsewhere": name in found.changed_outside,
+                "changed_outside": name in found.changed_outside,
                 "parts": [(kind, sendable(text)) for kind, text in marks(before, after)],
             }
             for name, before, after in found.changed

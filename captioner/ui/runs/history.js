@@ -1,4 +1,4 @@
-// The dialog of the history. Python sends `rows`, the jobs and bulk edits, and `said`, the result of the last action;
+// The dialog of the history. Python sends `rows`, the jobs and bulk edits, and `result`, that of the last action;
 // see captioner/ui/runs/history.py. Names of files and folders become text, never HTML.
 import { make } from '../dom.js';
 import { capitalize, dateTime, plural } from '../format.js';
@@ -21,7 +21,7 @@ export function start(gradio) {
   });
   dialog.addEventListener('close', () => { clearInterval(refreshing); refreshing = 0; });
   gradio.watch('rows', show);
-  gradio.watch('said', showMessage);
+  gradio.watch('result', showMessage);
   onButton('operations', open);
   show();
 }
@@ -38,13 +38,13 @@ const actions = {
 function open() {
   $('.dialog-message').textContent = '';
   showQuestion(0);
-  trigger('look', {});
+  trigger('reload', {});
   refreshing ||= setInterval(refresh, REFRESH_MS);
   dialog.showModal();
 }
 
 function refresh() {
-  if (dialog.open && document.visibilityState === 'visible') trigger('look', {});
+  if (dialog.open && document.visibilityState === 'visible') trigger('reload', {});
 }
 
 function showQuestion(id) {
@@ -53,7 +53,7 @@ function showQuestion(id) {
 }
 
 function showMessage() {
-  const { text, bad } = props.said, message = $('.dialog-message');
+  const { text, bad } = props.result, message = $('.dialog-message');
   if (!text) return;
   message.textContent = text;
   message.classList.toggle('bad', Boolean(bad));

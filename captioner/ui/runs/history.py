@@ -132,8 +132,8 @@ class History:
             return self._answer(str(error), bad=True)
 
     def _answer(self, text: str, bad: bool = False) -> dict[str, Any]:
-        said = {"text": sendable(sentence(text)) if text else "", "bad": bad, "number": next(self._numbers)}
-        return gr.update(rows=self.rows(), said=said)
+        result = {"text": sendable(sentence(text)) if text else "", "bad": bad, "number": next(self._numbers)}
+        return gr.update(rows=self.rows(), result=result)
 
 
 def counts(operation: OperationInfo, left: int = 0) -> str:
@@ -155,19 +155,19 @@ def _check_allowed(services: Services, operation: int) -> None:
 def history_dialog(history: History) -> list[Dependency]:
     """Draw the closed dialog and wire it. Return the events after which the page is refreshed.
 
-    The browser opens it with element.history.open(). The handlers of the events `look`, and `undo`, `redo` and
-    `resume` with an `id`, set the properties `rows` (`History.rows`) and `said` (the outcome).
+    The browser opens it with element.history.open(). The handlers of the events `reload`, and `undo`, `redo` and
+    `resume` with an `id`, set the properties `rows` (`History.rows`) and `result`.
     """
     dialog = gr.HTML(
         "",
         html_template=file_text("runs/history.html"),
-        js_on_load=scripts.on_load("runs/history.js", events=("look", "undo", "redo", "resume")),
+        js_on_load=scripts.on_load("runs/history.js", events=("reload", "undo", "redo", "resume")),
         apply_default_css=False,
         elem_id="history",
         elem_classes="aside",
         rows=[],
-        said={},
+        result={},
     )
-    in_background(dialog.look, history.reload, None, dialog, mode="always_last")
+    in_background(dialog.reload, history.reload, None, dialog, mode="always_last")
     acts = [(dialog.undo, history.undo), (dialog.redo, history.redo), (dialog.resume, history.resume)]
     return [on_action(event, handler, None, dialog, mode=KEEP_EVERY_EVENT) for event, handler in acts]

@@ -11,7 +11,14 @@ from pathlib import Path
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.utils import is_flash_attn_2_available
 
 from captioner.engine.core import use_device
@@ -53,7 +60,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
     config = _read_config(folder)
-    num_quantized, options = _quantize(spec, dtype, config)
+    num_quantized, quantization = _quantize(spec, dtype, config)
     weights_bytes = check_memory(folder, dtype, device, num_quantized, QUANTIZED_BYTES.get(spec.quantization, 0.0))
     attention = _pick_attention(spec.attention, device)
     try:
@@ -64,7 +71,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             device_map={"": str(device)},
             attn_implementation=attention,
             local_files_only=True,
-            **options,
+            quantization_config=quantization,
         ).eval()
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except torch.OutOfMemoryError:
@@ -110,12 +117,14 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _quantize(spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrainedConfig) -> tuple[int, dict]:
-    """Return the number of weights that will be quantized and the options of from_pretrained. Raises ModelError."""
+def _quantize(
+    spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrainedConfig
+) -> tuple[int, BitsAndBytesConfig | None]:
+    """Return the number of weights to quantize and transformers' config for that. Raises ModelError."""
     if spec.quantization == "none":
-        return 0, {}
+        return 0, None
     plan = plan_quantization(config)
-    return plan.num_weights, {"quantization_config": bitsandbytes_config(spec.quantization, dtype, plan)}
+    return plan.num_weights, bitsandbytes_config(spec.quantization, dtype, plan)
 
 
 def check_memory(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_every_row_has_its_numbers_and_all_videos_the_same_tokens(settings, caps
 
 
 def test_table_ends_with_the_comparison_of_tokens(settings, capsys):
-    bench_engine(EngineSettings(**{**vars(settings), "skip": ("original", "batch"), "slots": (2,), "repeats": 2}))
+    bench_engine(replace(settings, skip=("original", "batch"), slots=(2,), repeats=2))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["name", "captions", "per"]
     assert [line.split()[0] for line in lines[1:3]] == ["one", "slots"]
@@ -63,7 +64,7 @@ def test_table_ends_with_the_comparison_of_tokens(settings, capsys):
 
 
 def test_narrow_rows_take_fewer_clips_when_waves_are_limited(settings, capsys):
-    bench_engine(EngineSettings(**{**vars(settings), "waves": 1}), as_json=True)
+    bench_engine(replace(settings, waves=1), as_json=True)
     report = json.loads(capsys.readouterr().out)
     assert [row["clips"] for row in report["rows"]] == [1, 1, 2, 1, 2]
 

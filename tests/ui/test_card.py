@@ -17,15 +17,8 @@ from captioner.ui.runs.card import RunContext, Step
 from captioner.ui.server.routes import media_routes
 from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
+from tests.support.hostile import HOSTILE
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "${alert(1)}",
-    "{{x}}",
-    '"><img src=x onerror=alert(1)>',
-    "a & b's",
-    "\u202egpj.a\n",
-]
 REPLICA = ReplicaProgress("cuda:0", "ready", "", (("attention", "sdpa"),), ("a.mp4", "b.mp4", "c.mp4"), 16, 3, 1, 2)
 RUNNING = Progress(
     job=3, stage="running", model="M", total=1240, done=437, skipped=61, failed=2, tokens=58_314, tokens_per_s=812.4,

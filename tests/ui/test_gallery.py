@@ -25,7 +25,8 @@ from captioner.ui.gallery.grid import grid_changes, selected_names
 from captioner.ui.gallery.panel import history_list
 from captioner.ui.gallery.tab import Gallery
 from captioner.ui.runs.buttons import RunButtons
-from tests.support.gallery_page import HOSTILE, make_folder, picture
+from tests.support.gallery_page import make_folder, picture
+from tests.support.hostile import HOSTILE
 
 
 def event(**data: object) -> gr.EventData:

@@ -10,7 +10,8 @@ import pytest
 from captioner.demo.clips import write_samples
 from captioner.ui.gallery.panel import Panel
 from tests.support.chromium import open_browser
-from tests.support.gallery_page import HOSTILE, make_folder, picture, served
+from tests.support.gallery_page import make_folder, picture, served
+from tests.support.hostile import HOSTILE
 
 MODEL_TIMEOUT_MS = 180_000
 PICTURES_ARE_HERE = "[...document.querySelectorAll('.grid-tile img')].every(img => img.src && img.complete)"

@@ -34,11 +34,11 @@ from captioner.ui.runs.buttons import RunButtons
 from captioner.ui.runs.card import RunContext
 from captioner.ui.runs.history import History
 from tests.support.chromium import open_browser
+from tests.support.hostile import FOLDER_NAME
 from tests.ui.test_app import MODEL_TIMEOUT_MS, ROOT, running_app
 
 # The grid reaches down to the end of the window, whatever the card above it has shrunk to.
 FILLED = "Math.abs(innerHeight - document.querySelector('#panes').getBoundingClientRect().bottom - 16) < 3"
-HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{x}} & 'a'"
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class TestTexts:
         )
 
     def test_offer_to_resume_a_job(self):
-        job = Unfinished(7, "Caption", Path(f"/media/{HOSTILE}"), 688, 1000, 0.0, "interrupted", HOSTILE)
+        job = Unfinished(7, "Caption", Path(f"/media/{FOLDER_NAME}"), 688, 1000, 0.0, "interrupted", FOLDER_NAME)
         html = card.view(Progress(), 0, context=RunContext(unfinished=(job, job)))
         assert "A job was interrupted:</b> 688 of 1,000 files of" in html
         assert "1 more in History" in html
@@ -121,7 +121,7 @@ class TestHandlers:
     def test_history_shows_an_undo_in_the_row_of_what_it_undid(self, services, folder):
         services.open_folder(folder, False)
         names = [item.name for item in services.library.items]
-        done = services.bulk_edit(names, BulkEdit(find="cat", replace=HOSTILE))
+        done = services.bulk_edit(names, BulkEdit(find="cat", replace=FOLDER_NAME))
         dialog = History(services, services.open_folder)
         [row] = dialog.rows()
         assert (row["counts"], row["state"], row["act"]) == ("2 changed", "done", "undo")
@@ -132,7 +132,7 @@ class TestHandlers:
         answer = dialog.redo(gr.EventData(None, {"id": done.operation}))
         assert answer["result"]["text"] == "2 captions redone."
         assert answer["rows"][0]["act"] == "undo"
-        assert HOSTILE in (folder / "still 01.txt").read_text()
+        assert FOLDER_NAME in (folder / "still 01.txt").read_text()
         again = dialog.redo(gr.EventData(None, {"id": done.operation}))
         assert (again["result"]["bad"], "was not undone" in again["result"]["text"]) == (True, True)
 
@@ -319,7 +319,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         monkeypatch.setattr(bulk, "preview", slow_preview)
         dialog.locator("[name=regex]").click()
         assert asked.wait(60)
-        dialog.locator("[name=replace]").fill(HOSTILE)
+        dialog.locator("[name=replace]").fill(FOLDER_NAME)
         dialog.locator("[name=trim_openers]").check()
         page.wait_for_timeout(300)  # it asks again, before the first answer
         may_answer.set()
@@ -327,10 +327,10 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         expect(counts).to_have_text("2 of 4 change, 1 approved is skipped, 1 has no caption")
         row = dialog.locator(".bulk-list li").first
         expect(row.locator("b")).to_have_text("still 01.png")
-        expect(row.locator("ins")).to_have_text(f"A {HOSTILE}")
+        expect(row.locator("ins")).to_have_text(f"A {FOLDER_NAME}")
         dialog.get_by_role("button", name="Change 2 captions").click()
         expect(dialog.locator(".dialog-message")).to_contain_text("2 captions changed")
-        assert (folder / "still 01.txt").read_text() == f"A {HOSTILE}."
+        assert (folder / "still 01.txt").read_text() == f"A {FOLDER_NAME}."
         assert (folder / "still 03.txt").read_text() == "A cat and a dog."
         dialog.locator("[data-act=undo]").click()
         expect(dialog.locator(".dialog-message")).to_have_text("2 captions restored.")
@@ -346,36 +346,36 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         expect(page.locator("#history .dialog-message")).to_have_text("2 captions redone.")
         expect(row.locator(".history-state")).to_have_text("done")
         page.keyboard.press("Escape")
-        expect(tiles.first.locator("p")).to_have_text(f"A {HOSTILE}.")
+        expect(tiles.first.locator("p")).to_have_text(f"A {FOLDER_NAME}.")
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("size", [(1600, 900), (390, 844)])
 def test_hostile_texts_are_inert_and_nothing_overflows(services, tmp_path, size):
-    folder = tmp_path / HOSTILE
+    folder = tmp_path / FOLDER_NAME
     folder.mkdir()
     for number in range(3):
-        picture = folder / f"{number} {HOSTILE}.png"
+        picture = folder / f"{number} {FOLDER_NAME}.png"
         Image.new("RGB", (64, 48), "teal").save(picture)
-        picture.with_suffix(".txt").write_text(f"{HOSTILE} {number}")
+        picture.with_suffix(".txt").write_text(f"{FOLDER_NAME} {number}")
     services.open_folder(folder, False)
-    services.bulk_edit([item.name for item in services.library.items], BulkEdit(find="&", replace=HOSTILE))
-    stopped_job(services, HOSTILE)
+    services.bulk_edit([item.name for item in services.library.items], BulkEdit(find="&", replace=FOLDER_NAME))
+    stopped_job(services, FOLDER_NAME)
     fits = "document.documentElement.scrollWidth <= innerWidth"
     with served(services, folder) as address, open_browser(address, *size) as (page, expect):
         offer = page.locator(".run[data-phase=offer]")
-        expect(offer).to_contain_text(f"3 of 3 files of {HOSTILE} are left")
-        expect(offer.locator("p")).to_have_attribute("title", HOSTILE)
+        expect(offer).to_contain_text(f"3 of 3 files of {FOLDER_NAME} are left")
+        expect(offer.locator("p")).to_have_attribute("title", FOLDER_NAME)
         page.locator(".grid-tools [data-act=operations]").click()
         expect(page.locator(".history-row")).to_have_count(2)
-        expect(page.locator(".history-why")).to_have_text(HOSTILE)
+        expect(page.locator(".history-why")).to_have_text(FOLDER_NAME)
         expect(page.locator(".history-text span").first).to_have_attribute("title", str(folder))
         assert page.evaluate(fits)
         page.keyboard.press("Escape")
         page.locator(".grid-tools [data-act=edit]").click()
-        page.locator("#bulk [name=prefix]").fill(HOSTILE)
-        expect(page.locator(".bulk-list b").first).to_have_text(f"0 {HOSTILE}.png")
-        expect(page.locator(".bulk-list ins").first).to_contain_text(HOSTILE)
+        page.locator("#bulk [name=prefix]").fill(FOLDER_NAME)
+        expect(page.locator(".bulk-list b").first).to_have_text(f"0 {FOLDER_NAME}.png")
+        expect(page.locator(".bulk-list ins").first).to_contain_text(FOLDER_NAME)
         expect(page.locator(".bulk-list img")).to_have_count(0)
         assert page.evaluate(fits)
         page.keyboard.press("Escape")

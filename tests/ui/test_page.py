@@ -1,9 +1,8 @@
-"""The page as a whole: its pulse, its endpoints, who may ask, and hostile names in every place of a real browser."""
+"""The page as a whole: its pulse, its endpoints, and hostile names in every place of a real browser."""
 
 import json
 
 import gradio as gr
-import httpx
 import numpy as np
 import pytest
 
@@ -13,20 +12,13 @@ from captioner.services import Services
 from captioner.ui import page as layout
 from captioner.ui.format import escape, notices
 from captioner.ui.launch import launch
-from captioner.ui.server.options import Access
 from captioner.ui.wiring import errors_as_toasts, only_changed
 from tests.support.chromium import open_browser
+from tests.support.hostile import HOSTILE, STEMS
 from tests.support.media_maker import make_picture
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "${alert(1)}",
-    "{{x}}",
-    '"><img src=x onerror=alert(1)>',
-    "a & b's",
-    "\u202egpj.exe",
-]
-CLASH = f"3 {HOSTILE[3]}.webp"  # its stem is another file's, which the scan has a note on
+FILES = [f"{number} {stem}.png" for number, stem in enumerate(STEMS)]
+CLASH = f"3 {STEMS[3]}.webp"  # its stem is another file's, which the scan has a note on
 PUBLIC = {"/open_folder", "/start", "/stop", "/status", "/list", "/get_caption", "/set_caption", "/models"}
 
 
@@ -56,24 +48,24 @@ def test_errors_become_toasts_with_their_message_escaped():
         fail()
 
 
-def test_names_that_are_no_text_can_be_shown():
+def test_names_that_are_not_utf8_can_be_shown():
     assert escape("a\udcff<b>") == "a?&lt;b&gt;"
 
 
-def test_a_demo_model_and_a_missing_cuda_are_noticed():
+def test_notices_tell_of_a_demo_model_and_a_missing_cuda():
     assert notices(False, False) == ""
     assert "toy world" in notices(True, False)
     assert "built without CUDA" in notices(False, True)
 
 
-def test_what_the_page_shows_is_news_once(page):
+def test_what_the_page_shows_is_sent_once(page):
     seen = page.render(0, "", "")[4]
     first = json.loads(only_changed("", page.render(0, seen, "")))  # it knows the list already
     assert len(first["values"]) == len(page.render(0, seen, ""))
     assert only_changed(first["cursor"], page.render(0, seen, "")) == ""
 
 
-def test_the_prompts_of_all_browsers_are_listed_and_what_is_wrong_with_them(page):
+def test_prompts_of_all_browsers_are_listed_or_the_error_that_hides_them(page):
     page.services.prompts.create("Of another browser", "Say it.")
     assert 'data-pick="Of another browser"' in page.render(0, "", "")[-1]
     page.services.prompts.path.write_text("damaged")
@@ -102,9 +94,8 @@ def hostile(services, tmp_path):
     """The address of the page on a folder with hostile names and one broken file."""
     folder = tmp_path / "hostile"
     folder.mkdir()
-    for number, name in enumerate(HOSTILE):
-        file = make_picture(folder / f"{number} {name.replace('/', '')}.png")
-        file.with_suffix(".txt").write_text(name)
+    for name, text in zip(FILES, HOSTILE, strict=True):
+        make_picture(folder / name).with_suffix(".txt").write_text(text)
     make_picture(folder / CLASH)
     (folder / "broken.png").write_bytes(np.random.default_rng(1).bytes(100))
     services.prompts.create(HOSTILE[0], HOSTILE[1])
@@ -113,39 +104,8 @@ def hostile(services, tmp_path):
     blocks.close(verbose=False)
 
 
-def test_only_this_machines_own_names_are_served(hostile):
-    assert httpx.get(hostile).status_code == 200
-    assert httpx.get(hostile, headers={"Host": "evil.example"}).status_code == 400
-
-
-def test_with_a_login_every_route_and_endpoint_wants_it(services, tmp_path):
-    make_picture(tmp_path / "a.png")
-    blocks, page = layout.build(services, tmp_path)
-    address = launch(blocks, page, Access(services.roots, login=("me", "a long password")))
-    try:
-        entry = f"{services.library.scan.id}-0"
-        routes = (
-            "list.json",
-            "rows.json?scan=1&ids=0",
-            "search.json?scan=1&q=a",
-            f"thumb/{entry}.jpg",
-            f"media/{entry}",
-        )
-        for route in (*routes, f"sheet/{entry}.jpg", "captions.zip"):
-            assert httpx.get(f"{address}gradio_api/vcs/{route}").status_code == 401, route
-        for route in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=x"):
-            assert httpx.get(address + route).status_code == 401, route
-        for route in ("gradio_api/run/predict", "gradio_api/queue/join", "gradio_api/call/start"):
-            assert httpx.post(address + route, json={"data": [], "fn_index": 0}).status_code == 401, route
-        with httpx.Client(base_url=address) as client:
-            client.post("login", data={"username": "me", "password": "a long password"})
-            assert client.get("gradio_api/vcs/list.json").json()["names"] == ["a.png"]
-    finally:
-        blocks.close(verbose=False)
-
-
 def _fail_everything(services: Services) -> None:
-    """As a run would tell it."""
+    """Add the events of a job whose worker is lost and whose files all fail."""
     services.events.append(JobStarted(job=1, total=9, model=HOSTILE[3]))
     services.events.append(ReplicaChanged(replica=HOSTILE[3], state="lost", detail=HOSTILE[0]))
     for text in HOSTILE:
@@ -157,11 +117,11 @@ def _fail_everything(services: Services) -> None:
 def test_hostile_names_do_nothing_in_a_browser(hostile, services):
     with open_browser(hostile) as (page, expect):
         expect(page.locator(".grid-tile")).to_have_count(len(HOSTILE) + 2)
-        for number, name in enumerate(HOSTILE):
-            tile = page.locator(".grid-tile", has_text=f"{number} {name.replace('/', '')}.png")
-            expect(tile.locator("b")).to_have_text(f"{number} {name.replace('/', '')}.png")
+        for name, text in zip(FILES, HOSTILE, strict=True):
+            tile = page.locator(".grid-tile", has_text=name)
+            expect(tile.locator("b")).to_have_text(name)
             tile.click()
-            expect(page.locator("#panel textarea")).to_have_value(name)
+            expect(page.locator("#panel textarea")).to_have_value(text)
         page.locator(".folder-notes").click()
         expect(page.locator("#warnings li")).to_contain_text(CLASH)
         page.keyboard.press("Escape")
@@ -173,10 +133,9 @@ def test_hostile_names_do_nothing_in_a_browser(hostile, services):
         page.get_by_role("tab", name="Prompts").click()
         expect(page.locator("#prompts")).to_contain_text(HOSTILE[0])
         page.locator("#try-file input").click()
-        files = [f"{number} {name.replace('/', '')}.png" for number, name in enumerate(HOSTILE)]
-        for name in files:
+        for name in FILES:
             expect(page.locator("#try-file [role=option]", has_text=name)).to_have_count(1)
-        page.locator("#try-file [role=option]", has_text=files[3]).click()
+        page.locator("#try-file [role=option]", has_text=FILES[3]).click()
         page.locator("#prompt-list [data-pick='']").click()
         page.locator("#prompt-text textarea").fill("{name} {existing}")
         expect(page.locator("#prompt-preview mark").nth(1)).to_have_text(HOSTILE[3])

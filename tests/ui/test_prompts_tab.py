@@ -26,10 +26,11 @@ from captioner.ui.prompts.tester import Tester
 from captioner.ui.prompts.trial import Trial, follow
 from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
+from tests.support.hostile import FOLDER_NAME, HOSTILE, MARKUP
 from tests.support.tab_page import serve_tab
 
-HOSTILE_NAME = "<script>alert(1)</script> ${alert(2)}"
-HOSTILE_TEXT = "</p><img src=x onerror=alert(3)> ${alert(4)} {{x}} \"'& {name}"
+HOSTILE_NAME = f"{HOSTILE[0]} {HOSTILE[1]}"
+HOSTILE_TEXT = f"{FOLDER_NAME} {MARKUP} {{name}}"
 ABOUT = {"job": 3, "item": "a.mp4", "path": Path("/x/a.mp4")}
 
 
@@ -113,13 +114,13 @@ class TestHandlers:
 
     @pytest.mark.parametrize("text", ["Old.", "New."])
     @pytest.mark.parametrize("act", ["save", "use"])
-    def test_a_prompt_that_another_browser_deleted_is_made_anew(self, handlers, services, act, text):
+    def test_a_prompt_that_another_browser_deleted_is_created_again(self, handlers, services, act, text):
         services.prompts.create("Mine", "Old.")
         services.prompts.delete("Mine")
         assert getattr(handlers, act)("Mine", was("Mine", "Old."), "Mine", text)[0] == "Mine"
         assert services.prompts.get("Mine").text == text
 
-    def test_a_new_prompt_starts_empty_and_one_that_is_gone_gives_the_current(self, handlers):
+    def test_a_new_prompt_starts_empty_and_a_missing_one_shows_the_current(self, handlers):
         assert handlers.pick("", gr.EventData(None, {"id": ""}))[:2] == ["", was("", "")]
         assert handlers.choose("long gone")[0] == "Detailed"
 
@@ -195,12 +196,12 @@ class TestTester:
         assert (trying, timer.active, button["interactive"]) == ("", False, True)
         assert result == f'<div class="trial failed"><p>{reason}</p></div>'
 
-    def test_a_try_waits_for_no_other_job(self, services, folder):
+    def test_a_trial_does_not_wait_for_another_job(self, services, folder):
         services.events.append(JobQueued(job=1, total=1))
         result = Tester(services).try_it("x", f"{services.library.scan.id}-0")[1]
         assert "A job is running" in result
 
-    def test_a_try_of_an_app_that_was_started_anew_ends(self, services):
+    def test_a_trial_of_a_restarted_app_ends(self, services):
         result, timer, button = Tester(services).watch("5 900")
         assert "The app was restarted. Try again." in result
         assert (timer.active, button["interactive"]) == (False, True)
@@ -252,7 +253,7 @@ def open_tab(page, expect) -> None:
 
 
 @pytest.mark.browser
-def test_prompts_are_made_copied_renamed_used_and_deleted_in_a_browser(services, address):
+def test_prompts_are_created_copied_renamed_used_and_deleted_in_a_browser(services, address):
     with open_browser(address) as (page, expect):
         open_tab(page, expect)
         name, text = page.locator("#prompt-name input"), page.locator("#prompt-text textarea")
@@ -281,7 +282,7 @@ def test_prompts_are_made_copied_renamed_used_and_deleted_in_a_browser(services,
 
 
 @pytest.mark.browser
-def test_typed_text_is_not_given_up_without_a_question(services, address):
+def test_typed_text_is_only_discarded_after_a_question(services, address):
     services.prompts.create("Mine", "Old.")
     with open_browser(address) as (page, expect):
         open_tab(page, expect)

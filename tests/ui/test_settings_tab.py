@@ -17,9 +17,8 @@ from captioner.ui.settings.fields import CHOICES, FIELDS, describe, field_kind, 
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.settings.tab import SettingsForm
 from tests.support.chromium import open_browser
+from tests.support.hostile import MARKUP
 from tests.support.tab_page import draw_settings, serve_tab
-
-HOSTILE = "</p><script>alert(1)</script> ${alert(2)} {{x}} \"'&"
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ class TestFields:
             ("models_folder", ""),
         ],
     )
-    def test_range_unit_and_default_are_said_in_few_words(self, name, text):
+    def test_range_unit_and_default_are_shown(self, name, text):
         assert limits(name) == text
         assert text in describe(name)
         assert Settings.model_fields[name].description.split("'")[0] in describe(name)
@@ -84,7 +83,7 @@ class TestForm:
         assert fresh["sent"] == {"max_frames": 16, "devices": "cpu, cpu", "temperature": 0.5}
         assert (fresh["now"]["devices"], fresh["now"]["model"]) == ("cpu, cpu", "demo")
 
-    def test_what_another_browser_saved_meanwhile_stays(self, form, services):
+    def test_what_another_browser_saved_stays(self, form, services):
         before = form.values()
         services.change_settings({"seed": 5})
         form.save(json.dumps(before), *(before | {"max_frames": 16}).values())
@@ -123,7 +122,7 @@ class TestForm:
         assert services.settings.model == "owner/name"
         assert "Mine" in form.list_prompts()["choices"]
 
-    def test_reset_fills_every_field_anew_but_leaves_the_folder(self, form, services, tmp_path):
+    def test_reset_fills_every_field_but_leaves_the_folder(self, form, services, tmp_path):
         services.change_settings({"folder": tmp_path, "fps": 5})
         fresh, filled = form.reset()
         assert (json.loads(fresh)["now"]["fps"], filled) == (2.0, "")
@@ -133,13 +132,13 @@ class TestForm:
         form.load('{"fps": "Give a number."}')
         assert services.events.snapshot().queued_jobs == 0
 
-    def test_a_browser_that_says_nonsense_saves_what_differs_from_the_settings(self, form, services):
+    def test_a_browser_that_sends_nonsense_saves_what_differs_from_the_settings(self, form, services):
         form.save("[1", *(form.values() | {"seed": 9}).values())
         assert kept(services) == {"seed": 9}
 
 
 class TestViews:
-    def test_memory_is_told_for_each_quantization_and_marked_where_it_is_too_much(self):
+    def test_memory_is_shown_for_each_quantization_and_marked_where_it_is_too_much(self):
         note = model_note(find_preset("qwen3-vl-8b"), "4bit", 16.0, automatic=False)
         assert '<i data-on="false" data-over="true" title="more than the 16 GB of the largest GPU here">16-bit' in note
         assert '<i data-on="true" data-over="false">4-bit <b>10.7 GB</b></i>' in note
@@ -164,9 +163,9 @@ class TestViews:
         assert "M is loaded on cuda:0." in model_state(ready)
 
     def test_text_from_outside_is_escaped(self):
-        replica = ReplicaProgress(HOSTILE, "lost", HOSTILE, ((HOSTILE, HOSTILE),))
-        progress = Progress(job=1, stage="failed", reason=HOSTILE, model=HOSTILE, replicas=(replica,))
-        preset = replace(find_preset("demo"), title=HOSTILE, notes=HOSTILE)
+        replica = ReplicaProgress(MARKUP, "lost", MARKUP, ((MARKUP, MARKUP),))
+        progress = Progress(job=1, stage="failed", reason=MARKUP, model=MARKUP, replicas=(replica,))
+        preset = replace(find_preset("demo"), title=MARKUP, notes=MARKUP)
         ready = replace(progress, replicas=(replace(replica, state="ready"),))
         parts = [model_state(progress), model_state(replace(progress, stage="loading")), model_state(ready)]
         for part in (*parts, model_report(progress), model_note(preset, "none", None, automatic=True)):
@@ -276,15 +275,15 @@ def test_the_model_is_loaded_with_what_the_form_says_and_unloaded(services, addr
 
 @pytest.mark.browser
 def test_hostile_settings_are_text(services, address):
-    services.change_settings({"caption_prefix": HOSTILE[:200], "prompt": HOSTILE, "trigger_word": "${1+1}"})
+    services.change_settings({"caption_prefix": MARKUP[:200], "prompt": MARKUP, "trigger_word": "${1+1}"})
     with open_browser(address) as (page, expect):
         open_tab(page)
-        expect(page.locator("#set-caption-prefix input")).to_have_value(HOSTILE)
-        expect(page.locator("#set-prompt textarea")).to_have_value(HOSTILE)
+        expect(page.locator("#set-caption-prefix input")).to_have_value(MARKUP)
+        expect(page.locator("#set-prompt textarea")).to_have_value(MARKUP)
         expect(page.locator("#set-trigger-word input")).to_have_value("${1+1}")
         page.locator("#set-prompt textarea").fill("mine")
-        services.change_settings({"prompt": f"{HOSTILE} again"})
-        expect(page.locator("#field-prompt .elsewhere")).to_contain_text(f"{HOSTILE} again")
+        services.change_settings({"prompt": f"{MARKUP} again"})
+        expect(page.locator("#field-prompt .elsewhere")).to_contain_text(f"{MARKUP} again")
 
 
 def test_the_form_is_left_alone_while_nothing_changed(form, services):

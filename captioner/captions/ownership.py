@@ -1,4 +1,4 @@
-"""Who wrote each caption, and which are approved: the tables caption_state and caption_approvals."""
+"""Records who wrote each caption, and which are approved: the tables caption_state and caption_approvals."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ _DIGEST = """
 
 @dataclass(frozen=True)
 class Stamp:
-    """What this program last wrote into a file, and why. A file that holds something else was changed outside."""
+    """The last text this program wrote into a file, and why. A file that holds another text was changed outside."""
 
     origin: Origin
     digest: bytes

@@ -26,7 +26,7 @@ CHANGED_OUTSIDE: Final = "changed outside"
 
 @dataclass(frozen=True)
 class Written:
-    """What `write` did. `text` is what the file holds now; "kept" means that it was left alone for `reason`."""
+    """The result of `write`. `text` is what the file holds now; "kept" means that it was left alone for `reason`."""
 
     text: str
     outcome: Outcome

@@ -137,7 +137,7 @@ _CLOSES = re.compile(rf"[,.;:!?%)\]}}’”»›…{_WIDE}]|[\"'`](?!\w)")
 
 
 class Decoration(NamedTuple):
-    """What is added to every caption of a job; each part is one line or empty."""
+    """The texts that are added to every caption of a job; each is one line or empty."""
 
     trigger: str = ""
     prefix: str = ""

@@ -15,7 +15,7 @@ CHANGED_AT_ONCE = 100  # captions that share two transactions
 
 @dataclass(frozen=True)
 class Undone:
-    """What an undo did. `kept` lists the files that were left as they are, with the reasons."""
+    """The result of an undo. `kept` lists the files that were left as they are, with the reasons."""
 
     restored: int
     kept: tuple[tuple[Path, str], ...]

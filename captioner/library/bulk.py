@@ -15,7 +15,7 @@ PREVIEWED = 100
 
 @dataclass(frozen=True)
 class Preview:
-    """What an edit would do. left_alone: the number of captions by reason, such as "approved" or "would be empty"."""
+    """The effect of an edit. left_alone: the number of captions by reason, such as "approved" or "would be empty"."""
 
     changed: tuple[tuple[str, str, str], ...]  # (name, text before, text after) of the first changes
     num_changed: int
@@ -26,7 +26,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class BulkDone:
-    """What an edit did. left_alone: the number of captions by reason; an error in writing is a reason, too."""
+    """The result of an edit. left_alone: the number of captions by reason; an error in writing is a reason, too."""
 
     operation: int
     num_changed: int

@@ -149,7 +149,7 @@ class FileStates:
     def columns(self) -> dict[str, list]:
         """Return all files as columns of equal length.
 
-        kinds: 1 for a clip, 0 for an image. sizes: bytes. times: POSIX time of the last change. states: position into
+        kinds: 1 for a clip, 0 for an image. sizes: bytes. times: POSIX time of the last change. states: index into
         STATES. flags: see `flags`; CHANGED_OUTSIDE_FLAG only once the captions are read. durations: seconds, 0 if
         unknown. lengths: characters of the captions, 0 if not read.
         """

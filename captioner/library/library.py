@@ -23,7 +23,7 @@ READ_AFTER_S = 2.0  # gives the page of the first viewer time to load
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed in the list. rows None: too much has changed, fetch the listing."""
+    """The changes of the list since a revision. rows None: too much has changed, fetch the whole list."""
 
     scan: str
     revision: int

@@ -92,9 +92,9 @@ class FileLookup:
         """Return the names of the files whose name or caption holds all the words, whatever their case."""
         with self._open.lock:
             self._open.catch_up()
-            texts = self._open.files.texts
-            found = [(item.name, f"{item.name}\n{texts.get(i, '')}") for i, item in enumerate(self._open.scan.items)]
-        found = [(name, text.casefold()) for name, text in found]
+            items, texts = self._open.scan.items, self._open.files.texts
+            haystacks = [f"{item.name}\n{texts.get(i, '')}".casefold() for i, item in enumerate(items)]
+        found = list(range(len(haystacks)))
         for word in words.casefold().split():
-            found = [(name, text) for name, text in found if word in text]
-        return [name for name, _ in found]
+            found = [i for i in found if word in haystacks[i]]
+        return [items[i].name for i in found]

@@ -19,7 +19,7 @@ KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 
 @dataclass(frozen=True)
 class Scan:
-    """What one scan of a folder found. A viewer that names another `id` saw a folder that is no longer open."""
+    """The files that one scan of a folder found. A viewer with another `id` still shows an earlier scan."""
 
     id: str
     folder: Path | None = None  # None: no folder was opened yet
@@ -36,7 +36,10 @@ class Scan:
     def position(self, item: MediaItem) -> int | None:
         """Return the place of this very file, or None if it is not in the folder."""
         position = self.positions.get(item.name)
-        return None if position is None or self.items[position].path != item.path else position
+        if position is None:
+            return None
+        known = self.items[position]
+        return position if known is item or known.path == item.path else None
 
 
 class OpenFolder:

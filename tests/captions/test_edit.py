@@ -1,4 +1,4 @@
-"""What an edit does to one text, which edits are refused, and its limits."""
+"""The edit of one text, edits that are refused, and limits."""
 
 import time
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What the caption store writes, reads, and keeps in the history."""
+"""The caption store: writing, reading, and the history."""
 
 import errno
 import os

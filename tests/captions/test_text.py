@@ -1,4 +1,4 @@
-"""What cleaning removes from model output, what it leaves, and how captions are decorated."""
+"""Cleaning of model output, and decoration of captions."""
 
 import random
 import time

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from captioner.cli.bench import command, sample
+from captioner.cli import main as cli
+from captioner.cli.bench import sample
 from captioner.cli.bench.encoded_clips import ClipRecipe
 from captioner.cli.bench.sample import bench_sample
 
@@ -19,7 +20,7 @@ def test_sampling_prints_a_row_for_each_comparison(capsys, tmp_path, monkeypatch
     assert [(row["clip"], row["frames"]) for row in report["rows"]] == [("tiny", 4), ("tiny", 8)]
     assert report["two_threads"]["ratio"] > 0
     assert [path.name for path in (tmp_path / "clips").iterdir()] == ["tiny.mp4"]
-    assert command.main(["bench", "sample", "--folder", str(tmp_path / "clips"), "--repeats", "1"]) == 0
+    assert cli.main(["bench", "sample", "--folder", str(tmp_path / "clips"), "--repeats", "1"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["clip", "frames", "OpenCV", "CPU", "s", "ours", "CPU", "s", "ratio", "target"]
     assert len(table) == 4

@@ -1,1 +1,1 @@
-"""The one pipeline: a queue of jobs, the run of each, and what is remembered of it."""
+"""The pipeline: a queue of jobs, the run of each, and the journal of what happened."""

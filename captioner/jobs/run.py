@@ -1,4 +1,4 @@
-"""One job while it runs: items to replicas, their answers to captions on disk and events."""
+"""One job while it runs: gives items to replicas, and turns their answers into caption files and events."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""`JobRunner`: a queue of jobs, run one at a time over the replicas that it owns."""
+"""A queue of jobs, run one at a time on the replicas that the runner owns."""
 
 import itertools
 import logging
@@ -71,7 +71,7 @@ class JobRunner:
         self._work.put(self._close_pool)
 
     def stop(self, number: int | None = None) -> None:
-        """Stop a job, or all that run or wait. Takes effect within one step of the engine; what waits ends at once."""
+        """Stop a job, or all jobs. A waiting job ends at once, a running one within one step of the engine."""
         with self._lock:
             numbers = [number] if number else list(self._stops)
             for each in numbers:
@@ -81,7 +81,7 @@ class JobRunner:
             self.remove(each)
 
     def remove(self, number: int) -> bool:
-        """End a job that waits; False when it does not wait any more."""
+        """End a waiting job; return False if it is not waiting any more."""
         with self._lock:
             if number not in self._waiting:
                 return False
@@ -98,7 +98,7 @@ class JobRunner:
                 return
 
     def close(self) -> None:
-        """Stop everything and end the replicas. Returns when no process is left."""
+        """Stop all jobs and end the replicas. Returns when no process is left."""
         self._pool.closing.set()
         self.stop()
         self._work.put(None)

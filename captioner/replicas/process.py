@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -46,7 +45,7 @@ class ProcessReplica:
     On Linux the worker ends with the thread that created it, so that thread must live long enough.
     """
 
-    context: BaseContext = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")
     main = staticmethod(worker_main)
 
     def __init__(self, name: str, spec: ModelSpec, folder: Path, num_threads: int) -> None:

@@ -36,7 +36,7 @@ def write_captions(connection, spec, folder, num_threads) -> None:
 
 
 class FastReplica(process.ProcessReplica):
-    enter = staticmethod(write_captions)
+    main = staticmethod(write_captions)
 
 
 if __name__ == "__main__":

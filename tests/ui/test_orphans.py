@@ -1,4 +1,4 @@
-"""However the app ends and whatever its replica is doing then, no process of it is left."""
+"""No process is left when the app ends, however it ends and whatever its replica is doing."""
 
 import signal
 import subprocess
@@ -32,7 +32,7 @@ def app(tmp_path) -> Iterator[subprocess.Popen]:
 
 
 def replica_of(app: subprocess.Popen) -> psutil.Process:
-    """Once it imports torch: it has been told by then that it shall end with the app."""
+    """Return the replica once it imports torch; by then it has asked the system to end it with the app."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         for process in psutil.Process(app.pid).children():

@@ -1,4 +1,4 @@
-"""What the Prompts tab does when a user acts on it, and its list as HTML."""
+"""The handlers of the Prompts tab, and its list as HTML."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Who is logged in, and how often a password may be tried."""
+"""The login: checks requests for it, and limits how often passwords may be tried."""
 
 import inspect
 import threading

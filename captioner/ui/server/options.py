@@ -23,7 +23,7 @@ ROOT_TEXT = f"allow opening this folder and its subfolders (${ROOTS_VARIABLE})"
 
 @dataclass(frozen=True)
 class Access:
-    """Who may reach the page, and which folders they may open."""
+    """The people who may reach the page, and the folders they may open."""
 
     roots: Roots
     host: str = LOCALHOST

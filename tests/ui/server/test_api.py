@@ -114,7 +114,7 @@ def test_files_are_listed_page_by_page(call, folder):
         ({"state": "odd"}, "state: Input should be 'all', 'pending', 'done', 'failed' or 'edited'"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(call, arguments, message):
+def test_bad_arguments_are_refused_in_one_line(call, arguments, message):
     with pytest.raises(AppError) as raised:
         call("list", **arguments)
     assert str(raised.value) == message
@@ -167,7 +167,7 @@ def test_job_is_stopped(call):
     assert call("stop")["queued_jobs"] == 0
 
 
-def test_models_are_told_with_the_chosen_one(call, services):
+def test_models_are_listed_with_the_chosen_one(call, services):
     models = call("models")
     assert [model["key"] for model in models] == [preset.key for preset in PRESETS]
     assert [model["key"] for model in models if model["chosen"]] == ["demo"]
@@ -177,7 +177,7 @@ def test_models_are_told_with_the_chosen_one(call, services):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_no_text_can_be_sent(call, folder):
+def test_names_that_are_not_utf8_can_be_sent(call, folder):
     (folder / "b.png").rename(folder / "b\udce4.png")
     (folder / "b\udce4.txt").write_text("Odd.")
     call("open_folder", str(folder))
@@ -194,7 +194,7 @@ def test_agents_can_read_what_each_endpoint_does(services):
         assert returns[0].endswith("."), name
 
 
-def test_missing_mcp_package_is_told_in_one_line(monkeypatch):
+def test_missing_mcp_package_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CaptionerError, match=r"^--mcp needs another package: pip install \"gradio\[mcp\]\"$"):
         api.check_mcp()

@@ -37,7 +37,7 @@ def test_gradio_serves_no_file_of_this_machine(web, user):
 
 
 def test_an_upload_names_no_file_of_this_machine(web, user):
-    """What a browser says it uploaded must lie where uploads arrive."""
+    """Gradio accepts only files that lie where uploads arrive."""
     [number] = [number for number, fn in web.blocks.fns.items() if "receive" in (fn.name or "")]
     secret = web.folder / "secret name.mp4"
     for path in (secret, Path("/etc/passwd"), ROOT / "docs" / "gallery.png"):

@@ -1,4 +1,4 @@
-"""How the app is started: who may reach it then, with what login, and which folders; as a user starts it, too."""
+"""The options of the app: who may reach it, with what login, and which folders; and a start with them."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def test_at_home_there_is_no_login_and_the_home_folder(tmp_path, monkeypatch):
         ([], {"GRADIO_SERVER_NAME": "0.0.0.0"}),
     ],
 )
-def test_before_others_there_is_a_login_and_given_folders_alone(tmp_path, arguments, environment):
+def test_remote_users_need_a_login_and_open_only_the_given_folders(tmp_path, arguments, environment):
     first, second = access(*arguments, **environment), access(*arguments, **environment)
     assert (first.exposed, first.generated, first.roots.folders) == (True, True, ())
     assert first.login[1] != second.login[1]
@@ -64,7 +64,7 @@ def test_folders_and_login_can_come_from_variables(tmp_path):
         access("--root", "/no/such")
 
 
-def test_loopback_is_told_from_what_only_looks_like_it():
+def test_loopback_addresses_are_recognized():
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]")))
     others = (
         "0.0.0.0",
@@ -80,7 +80,7 @@ def test_loopback_is_told_from_what_only_looks_like_it():
     assert not any(map(is_loopback, others))
 
 
-def test_last_folder_stays_closed_where_it_may_not_be_opened(tmp_path, caplog):
+def test_last_folder_is_not_opened_where_that_is_not_allowed(tmp_path, caplog):
     roots = access("--listen", "--root", tmp_path).roots
     assert last_folder(tmp_path, roots) == tmp_path
     assert last_folder(None, roots) is None

@@ -1,4 +1,4 @@
-"""How much a request may send, and all uploads together."""
+"""The limits on what one request may send, and on all uploads together."""
 
 import shutil
 import socket

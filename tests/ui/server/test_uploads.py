@@ -1,4 +1,4 @@
-"""Uploads: names, limits, what is no media; and in a real browser."""
+"""Uploads: names, limits, files that are not media; and in a real browser."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.media_maker import make_picture, make_video
 
 @pytest.fixture
 def sent(tmp_path) -> Path:
-    """A folder as a browser's files come in: each in a folder of its own below it."""
+    """The folder where a browser's files arrive, each in its own subfolder."""
     folder = tmp_path / "sent"
     folder.mkdir()
     return folder
@@ -89,7 +89,7 @@ def test_folders_of_two_runs_are_two(tmp_path, sent):
     assert first.folder != second.folder
 
 
-def test_what_is_no_media_is_deleted_with_a_reason(uploads, sent, tmp_path):
+def test_files_that_are_not_media_are_deleted_with_a_reason(uploads, sent, tmp_path):
     (sent / "page.mp4").write_text("<html>" * 100)
     (sent / "page.png").write_text("<svg onload=alert(1)>" * 10)
     (sent / "notes.txt").write_text("notes")
@@ -121,7 +121,7 @@ def test_a_playlist_in_disguise_reads_no_other_file(uploads, sent, tmp_path):
     assert received.kept == ()
 
 
-def test_limits_are_told_and_kept(tmp_path, sent):
+def test_limits_are_shown_and_enforced(tmp_path, sent):
     assert str(Limits()) == "up to 200 files of 500 MB each, 10 GB in all"
     num_bytes = send_picture(sent, "size.png").stat().st_size
     few = Uploads(tmp_path / "few", Limits(max_files=2))

@@ -69,7 +69,7 @@ export function select(which) {
 export const isApproved = i => inState(i, 'approved');
 
 // Approve captions, or take that back. selected: indices as ranges; those of the selected files by default.
-export function approve(on, selected = asRanges(each => list.selected[each])) {
+export function approve(on, selected = asRanges(list.selected)) {
   trigger('approve', { files: JSON.stringify({ scan: list.scan, selected, total: 1 }), on });
 }
 
@@ -77,7 +77,7 @@ export function approve(on, selected = asRanges(each => list.selected[each])) {
 export function bulkEditScope() {
   const { numSelected, shown, count, scan } = list, total = numSelected || shown.length, chosen = new Uint8Array(count);
   for (const i of shown) chosen[i] = 1;
-  const selected = asRanges(i => (numSelected ? list.selected : chosen)[i]);
+  const selected = asRanges(numSelected ? list.selected : chosen);
   const which = numSelected ? 'selected ' : shown.length < count ? 'shown ' : '';
   const line = which ? `In ${plural(total, `${which}file`)}` : `In all ${plural(total, 'file')}`;
   return [JSON.stringify({ scan, selected, total }), line];

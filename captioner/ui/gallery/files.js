@@ -68,12 +68,12 @@ export function words(query) {
 
 // Work out which files are shown, and in which order.
 export function arrange() {
-  const wanted = words(view.query), hits = [];
-  for (let i = 0; i < list.count; i++) {
-    if (!inState(i, view.state)) continue;
-    if (view.kind !== 'all' && list.kinds[i] !== Number(view.kind === 'video')) continue;
-    if (wanted.length && !view.found?.[i]) {
-      const name = list.names[i].toLowerCase();
+  const wanted = words(view.query), hits = [], { names, kinds, count } = list, { state, kind, found } = view;
+  for (let i = 0; i < count; i++) {
+    if (state !== 'all' && !inState(i, state)) continue;
+    if (kind !== 'all' && kinds[i] !== Number(kind === 'video')) continue;
+    if (wanted.length && !found?.[i]) {
+      const name = names[i].toLowerCase();
       if (!wanted.every(word => name.includes(word))) continue;
     }
     hits.push(i);
@@ -105,14 +105,13 @@ export function selectRange(from, to) {
   for (let position = first; position <= last; position++) setSelected(list.shown[position], true);
 }
 
-// The indices for which `holds(index)` is true, as a short text such as "0-4,7".
-export function asRanges(holds) {
+// The indices that have 1 in an array, as a short text such as "0-4,7".
+export function asRanges(marks) {
   const parts = [];
-  for (let i = 0; i < list.count; i++) {
-    if (!holds(i)) continue;
-    const first = i;
-    while (i + 1 < list.count && holds(i + 1)) i++;
-    parts.push(first === i ? first : first + '-' + i);
+  for (let first = marks.indexOf(1); first >= 0;) {
+    const end = marks.indexOf(0, first) < 0 ? marks.length : marks.indexOf(0, first);
+    parts.push(first === end - 1 ? first : `${first}-${end - 1}`);
+    first = marks.indexOf(1, end);
   }
   return parts.join(',');
 }
@@ -130,14 +129,17 @@ export function fromRanges(text) {
 
 // Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
 export function countFiles() {
-  const states = [0, 0, 0, 0], flags = [0, 0, 0, 0];
+  const states = [0, 0, 0, 0], flags = [0, 0, 0, 0], { kinds, selected, count } = list;
+  const { states: stateOf, flags: flagsOf } = list;
   let videos = 0, selectedCaptioned = 0, selectedApproved = 0;
-  for (let i = 0; i < list.count; i++) {
-    states[list.states[i]]++;
-    flags[list.flags[i]]++;
-    videos += list.kinds[i];
-    selectedCaptioned += list.selected[i] && inState(i, 'done');
-    selectedApproved += list.selected[i] && list.flags[i] & FLAGS.approved;
+  for (let i = 0; i < count; i++) {
+    const state = stateOf[i];
+    states[state]++;
+    flags[flagsOf[i]]++;
+    videos += kinds[i];
+    if (!selected[i]) continue;
+    if (state === DONE || state === EDITED) selectedCaptioned++;
+    if (flagsOf[i] & FLAGS.approved) selectedApproved++;
   }
   const [approved, outside] = [flags[1] + flags[3], flags[2] + flags[3]];
   return { states, approved, outside, videos, selectedCaptioned, selectedApproved };

@@ -83,7 +83,7 @@ function showReason() {
 
 // Send the selection to Python, and show on the page how many files there are of everything.
 function publish() {
-  const selected = asRanges(i => list.selected[i]), counts = countFiles();
+  const selected = asRanges(list.selected), counts = countFiles();
   const value = JSON.stringify({ scan: list.scan, selected, total: list.numSelected });
   if (props.value !== value) props.value = value;
   showToolbar(counts, selected);

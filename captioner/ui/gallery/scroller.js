@@ -87,9 +87,11 @@ export async function settle() {
     const source = address(`thumb/${list.scan}-${i}.jpg?v=${list.times[i]}`), { img } = tile.parts;
     if (img.getAttribute('src') !== source) img.src = source;
   }
-  const scan = list.scan, wanted = new Set([...live.keys()].filter(i => !list.rows.has(i)).slice(0, MAX_ROWS));
-  if (!wanted.size) return;
-  const ids = asRanges(i => wanted.has(i));
+  const scan = list.scan, wanted = [...live.keys()].filter(i => !list.rows.has(i)).slice(0, MAX_ROWS);
+  if (!wanted.length) return;
+  const marks = new Uint8Array(list.count);
+  for (const i of wanted) marks[i] = 1;
+  const ids = asRanges(marks);
   const answer = await fetchJson(`rows.json?scan=${scan}&ids=${ids}`).catch(() => null); // the next change asks again
   if (answer && scan === list.scan) onRows(answer.rows.filter(row => !list.rows.has(row.index)));
 }

@@ -24,7 +24,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Job:
-    """What to caption and how: a copy of the settings at the start of the job."""
+    """The files to caption and how: a copy of the settings at the start of the job."""
 
     items: tuple[MediaItem, ...]
     model: Model

@@ -31,7 +31,7 @@ ACTIVE: tuple[Stage, ...] = ("loading", "running")
 
 @dataclass(frozen=True)
 class ReplicaProgress:
-    """What one replica is doing."""
+    """The state of one replica."""
 
     name: str
     state: ReplicaState
@@ -107,7 +107,7 @@ class _Rate:
 
 @dataclass
 class _JobState:
-    """What the latest job has done so far. It starts afresh with each job."""
+    """The state of the latest job; each job begins with a new one."""
 
     started: JobStarted
     stage: Stage = "idle"

@@ -40,7 +40,7 @@ class MediaItem(NamedTuple):
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What probing a media file found. The size is in pixels as displayed."""
+    """The result of probing a media file. The size is in pixels as displayed."""
 
     width: int
     height: int
@@ -53,7 +53,7 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """Which frames to show the model: an even number, spread evenly over the clip."""
+    """A rule for the frames to show the model: an even number, spread evenly over the clip."""
 
     max_frames: int = 32
     fps: float = 2.0
@@ -126,7 +126,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that determines a loaded model on one device. Equal specs can share one loaded model."""
+    """The options that determine a loaded model on one device. Equal specs can share one loaded model."""
 
     source: str  # Hub id "owner/name" or a local folder
     device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ...
@@ -144,7 +144,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class CapabilityReport:
-    """What a loaded model runs on, described for the page and the log."""
+    """A description of what a loaded model runs on, for the page and the log."""
 
     device: str
     rows: tuple[tuple[str, str], ...]  # (label, text), in display order

@@ -1,1 +1,1 @@
-"""What the user chooses: settings, model presets and prompts."""
+"""The choices of the user: settings, model presets and prompts."""

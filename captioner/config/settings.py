@@ -43,7 +43,7 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
 
 
 class Settings(BaseModel):
-    """Everything that a user can set. It is frozen, so that nothing changes during a job.
+    """All that a user can set. It is frozen, so that no setting changes during a job.
 
     Descriptions and ranges are shown to users: the command line and the page are built from `Settings.model_fields`.
     """

@@ -1,1 +1,1 @@
-"""From a folder to media items, and from a file to frames."""
+"""Media: a folder becomes items, and a file becomes frames."""

@@ -102,7 +102,7 @@ def _open(path: Path) -> InputContainer:
         "max_pixels": str(MAX_PIXELS),  # for the decoders that read the first frames while the file is opened
     }
     try:
-        # Tags that are not UTF-8 are no error.
+        # metadata_errors: tags that are not UTF-8 are accepted.
         return av.open(name, options=options, metadata_errors="replace", timeout=READ_TIMEOUT_S)
     except av.error.ExitError:
         raise MediaError(

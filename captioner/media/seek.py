@@ -32,7 +32,7 @@ class _Unexpected(Exception):
 def read_frames(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
     """Return {time: pixels} for the wanted times (ascending, from `video.times`); `convert` makes the pixels.
 
-    Call it once for a VideoFile. Raises MediaError if nothing can be decoded, and whatever `convert` raises.
+    Call it once for a VideoFile. Raises MediaError if nothing can be decoded, and any error of `convert`.
     """
     if video.exact:
         try:

@@ -143,7 +143,7 @@ class VideoFile:
     def seek(self, tick: int) -> Iterator[Packet | None]:
         """Seek back to `tick` and return the packets from there on; the last one is None.
 
-        A seek may land elsewhere, which the caller has to check. Raises av.error.FFmpegError.
+        A seek may land at another time; the caller has to check that. Raises av.error.FFmpegError.
         """
         self._container.seek(tick, stream=self._stream, backward=True)
         return packets_to_end(self._container, self._stream)

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SOME = settings(MANY, max_examples=150)
 
-# What the folder `base` of the fixture holds, ways to write a step up, and names that are none.
+# Names in the folder `base` of the fixture, ways to write "..", and names that no file has.
 PARTS = (
     "in", "in/sub", "sub", "out", "secret", "a.png", "deep", "to-out", "to-file", "to-base", "to-sub", "to-up", "loop",
     "other-loop", "chain0", "..", "../..", ".", "", "~", "~root", "~nobody", "...", ". .", "%2e%2e", "..%2f", "%252e",
@@ -45,7 +45,7 @@ names = st.one_of(st.sampled_from(PARTS), st.text(max_size=12))
 
 @st.composite
 def hostile_paths(draw) -> str:
-    """Relative to the root, to the folder above it, to the disk, or to nothing; perhaps encoded."""
+    """Draw a path relative to the root, to the folder above it, to the disk, or to nothing; perhaps encoded."""
     start = draw(st.sampled_from(["{in}/", "{in}", "{base}/", "/", "//", "", "~/", "./", "../", "file://{in}/"]))
     text = start + draw(st.sampled_from(["/", "//", "/./", "\\"])).join(draw(st.lists(names, max_size=7)))
     return draw(st.sampled_from([str, str, str, encoded, str.upper, os.path.normpath]))(text)
@@ -57,7 +57,7 @@ def encoded(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """in, which is allowed, with links out of it, inside it, in a circle and in a long chain; and out, which is not."""
+    """Make "in", which is allowed, with links out of it, inside it, in loops and in a long chain; and "out"."""
     base = tmp_path_factory.mktemp("base")
     for folder in ("in/sub/deep", "out/secret", "in-too"):
         (base / folder).mkdir(parents=True)
@@ -87,7 +87,7 @@ def opens_inside(path: str | Path, base: Path) -> bool:
 
 
 def where_it_is(path: str | Path) -> Path:
-    """As the kernel sees it, not as a path looks."""
+    """Return the path as the kernel resolves it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -143,7 +143,7 @@ def test_the_message_says_why(base, roots, text, message):
     assert str(raised.value) == filled_in(message, base)
 
 
-def test_whether_something_is_there_outside_is_not_told(base, roots):
+def test_message_does_not_reveal_what_exists_outside(base, roots):
     messages = []
     for name in ("out", "gone"):
         with pytest.raises(FolderError) as raised:
@@ -152,7 +152,7 @@ def test_whether_something_is_there_outside_is_not_told(base, roots):
     assert messages[0] == messages[1]
 
 
-def test_a_local_user_has_his_home_and_what_he_gave(base, monkeypatch):
+def test_a_local_user_has_the_home_folder_and_the_given_folders(base, monkeypatch):
     monkeypatch.setenv("HOME", str(base / "out"))
     roots = Roots.local([base / "in"])
     assert roots.folders == (base / "in", base / "out")
@@ -257,7 +257,7 @@ def client(services) -> TestClient:
 
 
 @SOME
-@example(text="~x\0", name="models_folder")  # of which `expanduser` says "embedded null byte"
+@example(text="~x\0", name="models_folder")  # `expanduser` raises "embedded null byte"
 @example(text="~x\0", name="model")
 @given(text=hostile_paths(), name=st.sampled_from(["model", "models_folder"]))
 def test_settings_name_no_folder_outside(base, services, text, name):
@@ -381,7 +381,7 @@ def test_command_line_opens_what_was_given_or_says_why_not_in_one_line(base, fol
 
 @settings(MANY, max_examples=25)
 @given(number=st.one_of(st.integers(), st.sampled_from([0, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**400])))
-def test_only_an_operation_that_is_there_is_undone(base, number):
+def test_only_a_job_or_bulk_edit_that_exists_is_undone(base, number):
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         out.reconfigure = error.reconfigure = lambda **_: None

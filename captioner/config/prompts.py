@@ -80,14 +80,6 @@ class PromptLibrary:
             self._write([*own, prompt])
         return prompt
 
-    def update(self, name: str, text: str) -> Prompt:
-        """Change the text of a prompt."""
-        return self.replace(name, None, text)
-
-    def rename(self, name: str, new_name: str) -> Prompt:
-        """Change the name of a prompt; a change of case only is possible."""
-        return self.replace(name, new_name, None)
-
     def replace(self, name: str, new_name: str | None, new_text: str | None) -> Prompt:
         """Change the name and the text of a prompt; None leaves one as it is."""
         with self._lock:

@@ -49,12 +49,12 @@ def test_names_are_found_whatever_their_case(library: PromptLibrary) -> None:
     assert library.get(" STRASSE ").name == "Straße"
 
 
-def test_update_rename_and_delete_change_one_prompt(library: PromptLibrary) -> None:
+def test_replace_and_delete_change_one_prompt(library: PromptLibrary) -> None:
     for name in ("a", "b", "c"):
         library.create(name, name)
-    assert library.update("B", "new") == Prompt("b", "new")
-    assert library.rename("b", "B two") == Prompt("B two", "new")
-    assert library.rename("C", "C") == Prompt("C", "c")
+    assert library.replace("B", None, "new") == Prompt("b", "new")
+    assert library.replace("b", "B two", None) == Prompt("B two", "new")
+    assert library.replace("C", "C", None) == Prompt("C", "c")
     library.delete("a")
     assert library.list()[len(BUILTIN_PROMPTS) :] == (Prompt("B two", "new"), Prompt("C", "c"))
 
@@ -64,7 +64,7 @@ def test_duplicates_get_free_names(library: PromptLibrary) -> None:
     assert library.duplicate("wan") == Prompt("Wan copy", text)
     assert library.duplicate("Wan") == Prompt("Wan copy 2", text)
     assert library.duplicate("Wan copy", "Other") == Prompt("Other", text)
-    assert library.update("Wan copy", "mine") == Prompt("Wan copy", "mine")
+    assert library.replace("Wan copy", None, "mine") == Prompt("Wan copy", "mine")
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_duplicates_get_free_names(library: PromptLibrary) -> None:
         ("create", ("New", " \n"), "a prompt needs a text"),
         ("create", ("New", "x" * 20_001), "a prompt's text must have at most 20,000 characters"),
         (
-            "update",
-            ("Wan", "x"),
+            "replace",
+            ("Wan", None, "x"),
             "the built-in prompt 'Wan' cannot be changed; duplicate it and change the copy",
         ),
-        ("update", ("Mine", ""), "a prompt needs a text"),
-        ("update", ("Min", "x"), "there is no prompt 'Min'; did you mean Mine?"),
+        ("replace", ("Mine", None, ""), "a prompt needs a text"),
+        ("replace", ("Min", None, "x"), "there is no prompt 'Min'; did you mean Mine?"),
         (
-            "rename",
-            ("short", "x"),
+            "replace",
+            ("short", "x", None),
             "the built-in prompt 'Short' cannot be changed; duplicate it and change the copy",
         ),
-        ("rename", ("Mine", "tags"), "there is already a prompt 'Tags'; choose another name"),
+        ("replace", ("Mine", "tags", None), "there is already a prompt 'Tags'; choose another name"),
         (
             "delete",
             ("LTX",),
@@ -107,7 +107,7 @@ def test_duplicates_get_free_names(library: PromptLibrary) -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_changes_nothing(
-    library: PromptLibrary, action: str, arguments: tuple[str, ...], message: str
+    library: PromptLibrary, action: str, arguments: tuple[str | None, ...], message: str
 ) -> None:
     library.create("Mine", "text")
     before = library.path.read_bytes()

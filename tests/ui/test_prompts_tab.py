@@ -99,7 +99,7 @@ class TestHandlers:
 
     def test_a_prompt_that_another_browser_changed_is_not_overwritten(self, handlers, services):
         services.prompts.create("Mine", "Old.")
-        services.prompts.update("Mine", "Theirs.")
+        services.prompts.replace("Mine", None, "Theirs.")
         with pytest.raises(gr.Error, match="changed in another browser"):
             handlers.save("Mine", was("Mine", "Old."), "Mine", "Ours.")
         assert services.prompts.get("Mine").text == "Theirs."

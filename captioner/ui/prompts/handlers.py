@@ -75,7 +75,7 @@ class PromptHandlers:
             raise PromptError("save the new prompt before you duplicate it")
         copy = self.services.prompts.duplicate(chosen)
         if text != _loaded(before)[1] and text.strip():
-            copy = self.services.prompts.update(copy.name, text)
+            copy = self.services.prompts.replace(copy.name, None, text)
         return self._show(copy.name, "Created", search)
 
     @errors_as_toasts

@@ -50,6 +50,7 @@ BENCHES_OF_A_MODEL = {
 }
 MEDIA_LIBRARIES = {"av", "PIL", "cv2"}
 ENGINE_MAY_USE = {
+    "safetensors",  # transformers itself needs it
     "sageattention",
     "torch",
     "transformers",

@@ -11,7 +11,7 @@ from captioner.system.resources import nvidia_gpus
 
 CUDA_MISSING = (
     "an NVIDIA GPU is present, but the installed torch was built without CUDA and cannot use it; "
-    "see 'Use the GPU' in the README for the one command that installs the right one"
+    "docs/troubleshooting.md has the one command that installs the right one"
 )
 
 

@@ -129,7 +129,7 @@ def test_error_about_torch_without_cuda_points_to_the_readme(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", None)
-    with pytest.raises(ModelError, match=r"built without CUDA.*README"):
+    with pytest.raises(ModelError, match=r"built without CUDA.*troubleshooting"):
         loading.pick_device("cuda:0")
 
 

@@ -1,7 +1,7 @@
 """The toy world that the demo model knows: one colored shape that moves on a plain or patterned background.
 
-A `Scene` can be drawn at any size and time and captioned in three styles. All randomness comes from the caller's
-generator, so a seed gives the same scenes everywhere.
+A `Scene` can be drawn at any size and time. All randomness comes from the caller's generator, so a seed gives the same
+scenes everywhere.
 """
 
 import math
@@ -21,31 +21,8 @@ COLORS = {
     "white": (245, 245, 245),
 }
 SHAPES = ("circle", "square", "triangle", "star", "ring")
-MOTIONS = {  # name -> (words in a sentence, words in a short caption)
-    "left": ("moves to the left", "moving left"),
-    "right": ("moves to the right", "moving right"),
-    "up": ("moves up", "moving up"),
-    "down": ("moves down", "moving down"),
-    "grow": ("grows larger", "growing"),
-    "shrink": ("gets smaller", "shrinking"),
-    "orbit": ("moves in a circle", "circling"),
-    "still": ("stays still", "staying still"),
-}
+MOTIONS = ("left", "right", "up", "down", "grow", "shrink", "orbit", "still")
 BACKGROUNDS = ("black", "gray", "navy", "striped", "checkered")
-STYLES = ("sentence", "short", "tags")
-
-PROMPT_STYLES = {  # built-in prompt -> style of the demo model's answer
-    "Detailed": "sentence",
-    "Short": "short",
-    "Wan": "sentence",
-    "HunyuanVideo": "sentence",
-    "LTX": "sentence",
-    "Character LoRA": "sentence",
-    "Style LoRA": "sentence",
-    "Motion and camera": "sentence",
-    "Tags": "tags",
-}
-
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _SUPERSAMPLING = 4
 
@@ -56,7 +33,7 @@ class Scene:
 
     color: str
     shape: str
-    motion: str  # a key of MOTIONS, or "" for an image
+    motion: str  # one of MOTIONS, or "" for an image
     background: str
     x: float  # center half-way through the clip
     y: float
@@ -67,7 +44,7 @@ class Scene:
 
 def random_scene(rng: np.random.Generator, still: bool = False) -> Scene:
     """Choose every property at random, such that the shape stays inside the frame all the time."""
-    motion = "" if still else str(rng.choice(list(MOTIONS)))
+    motion = "" if still else str(rng.choice(MOTIONS))
     radius = rng.uniform(0.14, 0.25)
     travel = rng.uniform(0.24, 0.44)
     reach_x = reach_y = radius
@@ -96,20 +73,6 @@ def random_scene(rng: np.random.Generator, still: bool = False) -> Scene:
 
 def _inside(rng: np.random.Generator, reach: float) -> float:
     return 0.5 if reach >= 0.5 else rng.uniform(reach, 1 - reach)
-
-
-def caption(scene: Scene, style: str) -> str:
-    """Return the only correct caption of a scene in one of `STYLES`."""
-    background = f"{scene.background} background"
-    if style == "tags":
-        tags = [MOTIONS[scene.motion][1]] if scene.motion else []
-        return ", ".join([scene.shape, scene.color, *tags, background])
-    if style == "short":
-        motion = f" {MOTIONS[scene.motion][1]}" if scene.motion else ""
-        return f"{scene.color} {scene.shape}{motion}"
-    article = "An" if scene.color[0] in "aeiou" else "A"
-    motion = f" {MOTIONS[scene.motion][0]}" if scene.motion else ""
-    return f"{article} {scene.color} {scene.shape}{motion} on a {background}."
 
 
 def draw(scene: Scene, progress: float, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import transformers
 
 from captioner.captions.store import CaptionStore
+from captioner.cli.bench.build import build_model, build_processor, build_tokenizer
 from captioner.cli.bench.models import (
     ALWAYS_RANDOM,
     CORPUS,
@@ -17,7 +18,6 @@ from captioner.cli.bench.models import (
     endless,
     model_folder,
 )
-from captioner.demo.build import build_model, build_processor, build_tokenizer
 from captioner.errors import CaptionerError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemFailed, JobEnded

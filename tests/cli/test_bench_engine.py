@@ -11,12 +11,11 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
 
 from captioner.cli import main as cli
-from captioner.cli.bench import roofline
+from captioner.cli.bench import build, roofline
 from captioner.cli.bench.engine import bench_engine, same_tokens
 from captioner.cli.bench.models import GEOMETRIES, open_model
 from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
 from captioner.cli.bench.variants import EngineSettings
-from captioner.demo import build
 
 ROOT = Path(__file__).resolve().parents[2]
 H200 = roofline.Device(bytes_per_s=4.3e12, flops_per_s=790e12)  # as measured by others

@@ -9,7 +9,8 @@ from captioner.config.presets import find_preset
 from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import world
 from captioner.demo.clips import write_samples
-from captioner.demo.evaluate import HELD_OUT_SEED, evaluate
+from tests.tools.demo_model import captions
+from tests.tools.demo_model.evaluate import HELD_OUT_SEED, evaluate
 
 
 def test_world_has_enough_variety():
@@ -22,10 +23,10 @@ def test_world_has_enough_variety():
 def test_scene_is_captioned_in_three_styles():
     scene = world.Scene("orange", "star", "left", "striped", 0.5, 0.5, 0.2, 0.3, 0.1)
     still = world.Scene("red", "ring", "", "gray", 0.5, 0.5, 0.2, 0.3, 0.1)
-    assert world.caption(scene, "sentence") == "An orange star moves to the left on a striped background."
-    assert world.caption(scene, "short") == "orange star moving left"
-    assert world.caption(scene, "tags") == "star, orange, moving left, striped background"
-    assert world.caption(still, "sentence") == "A red ring on a gray background."
+    assert captions.caption(scene, "sentence") == "An orange star moves to the left on a striped background."
+    assert captions.caption(scene, "short") == "orange star moving left"
+    assert captions.caption(scene, "tags") == "star, orange, moving left, striped background"
+    assert captions.caption(still, "sentence") == "A red ring on a gray background."
 
 
 def test_shape_stays_inside_the_frame():
@@ -49,7 +50,7 @@ def test_same_seed_renders_the_same_files(tmp_path):
 
 
 def test_every_built_in_prompt_has_a_style():
-    assert {prompt.name for prompt in BUILTIN_PROMPTS} == world.PROMPT_STYLES.keys()
+    assert {prompt.name for prompt in BUILTIN_PROMPTS} == captions.PROMPT_STYLES.keys()
 
 
 def test_bundled_model_is_small():

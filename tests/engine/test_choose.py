@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioner.demo import build
+from captioner.cli.bench import build
 from captioner.engine.choose import choose_core
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.packed import why_unsupported

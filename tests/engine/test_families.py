@@ -16,7 +16,7 @@ from transformers import (
     SmolVLMVideoProcessor,
 )
 
-from captioner.demo import build
+from captioner.cli.bench import build
 from captioner.engine.prepare import Preparer
 from captioner.engine.static import StaticCore
 from captioner.values import Frames, GenerationOptions

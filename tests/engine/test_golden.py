@@ -13,7 +13,7 @@ import torch
 import transformers
 from packaging.version import Version
 
-from captioner.demo import build
+from captioner.cli.bench import build
 from captioner.engine.prepare import Preparer
 from captioner.values import Frames, GenerationOptions
 

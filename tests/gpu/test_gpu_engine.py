@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from captioner.demo import build
+from captioner.cli.bench import build
 from captioner.engine.attention_backends import VarlenBackend, pick_backend, self_test
 from captioner.engine.cache import free_bytes
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.demo import build
+from captioner.cli.bench import build
 from captioner.errors import JobError, MediaError, ModelError
 from captioner.jobs import estimate as planning
 from captioner.jobs.estimate import FileTokens, RunEstimate, estimate_run, file_tokens, longest_request

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from captioner.demo import build
+from captioner.cli.bench import build
 
 
 def make_tiny_model(folder: Path) -> Path:

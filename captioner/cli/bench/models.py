@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
-from captioner.demo.build import Geometry, build_model, build_processor, build_tokenizer
+from captioner.cli.bench.build import Geometry, build_model, build_processor, build_tokenizer
 from captioner.engine.loading import PatchProjection, load
 from captioner.errors import ModelError
 from captioner.values import ModelSpec

@@ -1,9 +1,9 @@
-"""Train the demo model from scratch: `python -m captioner.demo.train OUT`. It takes about an hour on two CPU cores.
+"""Train the demo model from scratch: `python -m tests.tools.demo_model.train OUT`.
 
-Training starts with images, to learn shape, color and background; goes on with clips of 2 and 4 frames, to learn
-motion; and ends with clips of 2 to 12 frames. Some images are always included. This module assembles the batches
-itself, since the processor would take longer than the step; it compares both before the first step. Each scene has one
-correct caption, so exact match is the metric.
+It takes about an hour on two CPU cores. Training starts with images, to learn shape, color and background, continues
+with clips of 2 and 4 frames, to learn motion, and ends with clips of 2 to 12 frames. Some images are always included.
+This module assembles the batches itself, since the processor would take longer than the step; it compares both before
+the first step. Each scene has one correct caption, so exact match is the metric.
 """
 
 import argparse
@@ -26,9 +26,11 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
+from captioner.cli.bench import build
 from captioner.config.prompts import BUILTIN_PROMPTS
-from captioner.demo import build, world
+from captioner.demo import world
 from captioner.engine.prepare import chat_prompt
+from tests.tools.demo_model import captions
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +91,8 @@ def degrade(frames: np.ndarray, rng: np.random.Generator) -> Tensor:
 def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, num_frames: int) -> Batch:
     """Draw `size` scenes as clips of `num_frames` frames, or as images for 1."""
     still = num_frames == 1
-    style = str(rng.choice(world.STYLES, p=[0.6, 0.2, 0.2]))
-    library = [p.text for p in BUILTIN_PROMPTS if world.PROMPT_STYLES[p.name] == style]
+    style = str(rng.choice(captions.STYLES, p=[0.6, 0.2, 0.2]))
+    library = [p.text for p in BUILTIN_PROMPTS if captions.PROMPT_STYLES[p.name] == style]
     prompt = str(rng.choice(OTHER_PROMPTS[style] if rng.random() < (0.85 if still else 0.7) else library))
     texts, clips, prefix = [], [], ""
     for _ in range(size):
@@ -103,7 +105,7 @@ def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, n
         if not still:
             times_s = np.linspace(0, rng.uniform(0.8, 9.4), num_frames).reshape(-1, 2).mean(1)
         prefix = prompt_text(num_frames // 2, times_s, prompt)
-        texts.append(prefix + world.caption(scene, style) + "<|im_end|>")
+        texts.append(prefix + captions.caption(scene, style) + "<|im_end|>")
     frames = degrade(np.stack(clips), rng)
     if still:
         frames = frames.repeat(1, 2, 1, 1, 1)
@@ -253,8 +255,8 @@ def _corpus() -> list[str]:
     prompts = [p.text for p in BUILTIN_PROMPTS] + [p for prompts in OTHER_PROMPTS.values() for p in prompts]
     rng = np.random.default_rng(0)
     scenes = [world.random_scene(rng) for _ in range(400)]
-    captions = [world.caption(scene, style) for scene in scenes for style in world.STYLES]
-    return 20 * prompts + captions + ["user", "assistant", "<0.5 seconds>"] * 50
+    texts = [captions.caption(scene, style) for scene in scenes for style in captions.STYLES]
+    return 20 * prompts + texts + ["user", "assistant", "<0.5 seconds>"] * 50
 
 
 def _train_step(model: Qwen3VLForConditionalGeneration, optimizer: torch.optim.Optimizer, batch: Batch) -> float:

@@ -1,7 +1,8 @@
 """Evaluate the demo model on scenes that were not in its training, through files and the whole pipeline.
 
-`python -m captioner.demo.evaluate` renders held-out clips and images as mp4, webm and png, captions them with each of
-three prompts, and prints the share of captions that are right word for word. The exit status is 1 below the target.
+`python -m tests.tools.demo_model.evaluate` renders held-out clips and images as mp4, webm and png, captions them with
+each of three prompts, and prints the share of captions that are right word for word. The exit status is 1 below the
+target.
 """
 
 import argparse
@@ -10,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from captioner.demo.clips import Sample, write_samples
-from captioner.demo.world import PROMPT_STYLES, caption
 from captioner.jobs.events import ItemDone
 from captioner.services import Services
+from tests.tools.demo_model.captions import PROMPT_STYLES, caption
 
 HELD_OUT_SEED = 900_001  # training draws from seeds 0 and 11
 PROMPTS = ("Detailed", "Short", "Tags")

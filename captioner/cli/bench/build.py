@@ -1,6 +1,6 @@
 """Build a Qwen3-VL from scratch: tokenizer, processor with chat template, and a model with random weights.
 
-Training of the demo model starts with it; tests and benchmarks use it untrained. It downloads and reads nothing.
+Benchmarks and tests use it untrained; training of the demo model starts with it. It downloads and reads nothing.
 """
 
 import json

@@ -1,0 +1,40 @@
+"""The captions that the demo model learns: one correct caption of each scene in each of three styles."""
+
+from captioner.demo.world import Scene
+
+STYLES = ("sentence", "short", "tags")
+PROMPT_STYLES = {  # built-in prompt -> style of the demo model's answer
+    "Detailed": "sentence",
+    "Short": "short",
+    "Wan": "sentence",
+    "HunyuanVideo": "sentence",
+    "LTX": "sentence",
+    "Character LoRA": "sentence",
+    "Style LoRA": "sentence",
+    "Motion and camera": "sentence",
+    "Tags": "tags",
+}
+MOTION_WORDS = {  # motion -> (words in a sentence, words in a short caption)
+    "left": ("moves to the left", "moving left"),
+    "right": ("moves to the right", "moving right"),
+    "up": ("moves up", "moving up"),
+    "down": ("moves down", "moving down"),
+    "grow": ("grows larger", "growing"),
+    "shrink": ("gets smaller", "shrinking"),
+    "orbit": ("moves in a circle", "circling"),
+    "still": ("stays still", "staying still"),
+}
+
+
+def caption(scene: Scene, style: str) -> str:
+    """Return the only correct caption of a scene in one of `STYLES`."""
+    background = f"{scene.background} background"
+    if style == "tags":
+        tags = [MOTION_WORDS[scene.motion][1]] if scene.motion else []
+        return ", ".join([scene.shape, scene.color, *tags, background])
+    if style == "short":
+        motion = f" {MOTION_WORDS[scene.motion][1]}" if scene.motion else ""
+        return f"{scene.color} {scene.shape}{motion}"
+    article = "An" if scene.color[0] in "aeiou" else "A"
+    motion = f" {MOTION_WORDS[scene.motion][0]}" if scene.motion else ""
+    return f"{article} {scene.color} {scene.shape}{motion} on a {background}."

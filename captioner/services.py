@@ -231,7 +231,7 @@ class Services:
             self.roots.resolve(path)  # raises the reason
         return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 
-    def plan(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
+    def estimate(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
         """Estimate what `start` would take for these names. Probes some of the files, for about `budget_s`.
 
         Raises what `start` raises.
@@ -239,10 +239,8 @@ class Services:
         job = self._job(self._chosen(names))
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
-        left_alone = len(job.items) - len(items)
-        return estimate_run(
-            items, left_alone, job.plan, job.prompt, job.options, measured, budget_s, self.sandbox.probe
-        )
+        num_skipped, probe = len(job.items) - len(items), self.sandbox.probe
+        return estimate_run(items, num_skipped, job.plan, job.prompt, job.options, measured, budget_s, probe)
 
     def load(self) -> int:
         """Load the model of the settings without captioning anything, and return the job's number.

@@ -179,7 +179,7 @@ def plan_folder(args: argparse.Namespace) -> int:
     """Run the command `plan`."""
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         services.open_folder(args.folder, services.settings.recursive)
-        plan = services.plan()
+        plan = services.estimate()
     if args.json:
         print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary()}))
         return 0

@@ -87,7 +87,7 @@ def edit_captions(args: argparse.Namespace) -> int:
         if not args.yes and not _confirmed(shown.num_changed):
             return 1
         done = services.bulk_edit(chosen, edit)
-    _print_counts("changed", done.num_changed, done.num_same, done.left_alone)
+    _print_counts("changed", done.num_changed, done.num_same, done.skipped)
     print(f"undo with: captioner undo {done.operation}")
     return 0 if done.num_changed == shown.num_changed else 1
 
@@ -99,7 +99,7 @@ def _print_preview(shown: Preview) -> None:
     if shown.num_changed > len(shown.changed):
         print(f"… and {shown.num_changed - len(shown.changed):,} more")
     outside = f" ({len(shown.changed_outside):,} of them changed outside)" if shown.changed_outside else ""
-    _print_counts(f"to change{outside}", shown.num_changed, shown.num_same, shown.left_alone)
+    _print_counts(f"to change{outside}", shown.num_changed, shown.num_same, shown.skipped)
 
 
 def approve_captions(args: argparse.Namespace) -> int:
@@ -161,9 +161,9 @@ def _confirmed(count: int) -> bool:
     return input(f"Change {plural(count, 'caption')}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _print_counts(what: str, changed: int, same: int, left_alone: dict[str, int]) -> None:
-    skipped = (f"{count:,} skipped: {reason}" for reason, count in left_alone.items())
-    print(", ".join([f"{changed:,} {what}", f"{same:,} unchanged", *skipped]))
+def _print_counts(what: str, changed: int, same: int, skipped: dict[str, int]) -> None:
+    reasons = (f"{count:,} skipped: {reason}" for reason, count in skipped.items())
+    print(", ".join([f"{changed:,} {what}", f"{same:,} unchanged", *reasons]))
 
 
 def _line(operation: OperationInfo) -> str:

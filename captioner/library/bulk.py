@@ -15,23 +15,23 @@ PREVIEWED = 100
 
 @dataclass(frozen=True)
 class Preview:
-    """The effect of an edit. left_alone: the number of captions by reason, such as "approved" or "would be empty"."""
+    """The effect of an edit. skipped: the number of captions by reason, such as "approved" or "would be empty"."""
 
     changed: tuple[tuple[str, str, str], ...]  # (name, text before, text after) of the first changes
     num_changed: int
     num_same: int
-    left_alone: dict[str, int]
+    skipped: dict[str, int]
     changed_outside: frozenset[str]  # names of the captions to change that another program changed
 
 
 @dataclass(frozen=True)
 class BulkDone:
-    """The result of an edit. left_alone: the number of captions by reason; an error in writing is a reason, too."""
+    """The result of an edit. skipped: the number of captions by reason; an error in writing is a reason, too."""
 
     operation: int
     num_changed: int
     num_same: int
-    left_alone: dict[str, int]
+    skipped: dict[str, int]
 
 
 def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int = PREVIEWED) -> Preview:

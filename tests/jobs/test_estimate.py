@@ -217,26 +217,26 @@ def test_services_plan_what_they_would_start(services, folder):
     (folder / "0.txt").write_text("A caption.")
     (folder / "1.txt").write_text("  ")
     services.open_folder(folder, recursive=False)
-    plan = services.plan()
+    plan = services.estimate()
     assert (plan.num_files, plan.num_left_alone) == (4, 1)
-    assert services.plan(["0.mp4", "1.mp4"]).num_files == 1
+    assert services.estimate(["0.mp4", "1.mp4"]).num_files == 1
     services.change_settings({"existing": "overwrite"})
-    assert (services.plan().num_files, services.plan().num_left_alone) == (5, 0)
+    assert (services.estimate().num_files, services.estimate().num_left_alone) == (5, 0)
 
 
 def test_plan_of_what_cannot_start_is_refused_alike(services, folder):
     with pytest.raises(JobError, match="open a folder first"):
-        services.plan()
+        services.estimate()
     services.open_folder(folder, recursive=False)
     services.change_settings({"quantization": "8bit"})
     with pytest.raises(ModelError, match="needs an NVIDIA GPU"):
-        services.plan()
+        services.estimate()
 
 
 def test_model_is_told_of_the_longest_request(services, folder):
     services.open_folder(folder, recursive=False)
     (spec,) = services._job(None).model.specs
-    assert spec.max_tokens == services.plan().max_tokens == 1600 + 192 + math.ceil(277 / 2) + 64 + 512
+    assert spec.max_tokens == services.estimate().max_tokens == 1600 + 192 + math.ceil(277 / 2) + 64 + 512
 
 
 def test_50_000_files_are_planned_within_seconds(services, tmp_path):
@@ -247,6 +247,6 @@ def test_50_000_files_are_planned_within_seconds(services, tmp_path):
         (folder / f"{number}.mp4").touch()
     services.open_folder(folder, recursive=False)
     started = time.process_time()
-    plan = services.plan(budget_s=0)
+    plan = services.estimate(budget_s=0)
     assert (plan.num_files, plan.num_probed) == (50_000, 1)
     assert time.process_time() - started < 4

@@ -58,7 +58,7 @@ def test_preview_shows_before_and_after_and_changes_nothing(services, folder):
         ("b.png", "The video shows a ball\r\nand a RED cat.", "The video shows a ball and a blue cat."),
     )
     assert (seen.num_changed, seen.num_same) == (2, 1)
-    assert seen.left_alone == {"no caption": 2, "approved": 1}
+    assert seen.skipped == {"no caption": 2, "approved": 1}
     assert contents(folder) == TEXTS
     short = preview(services.library, names(services), BulkEdit(prefix="x"), limit=1)
     assert (len(short.changed), short.num_changed) == (1, 3)
@@ -79,7 +79,7 @@ def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, 
     edit = BulkEdit("red", "blue", trim_openers=True, suffix="End.")
     seen = preview(services.library, names(services), edit)
     done = services.bulk_edit(names(services), edit)
-    assert (done.num_changed, done.num_same, done.left_alone) == (seen.num_changed, seen.num_same, seen.left_alone)
+    assert (done.num_changed, done.num_same, done.skipped) == (seen.num_changed, seen.num_same, seen.skipped)
     assert contents(folder) == TEXTS | {
         "a": b"A blue Ball. End.",
         "b": b"A ball and a blue cat. End.",
@@ -100,7 +100,7 @@ def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, 
 
 def test_delete_and_its_undo(services, folder):
     done = services.bulk_edit(["a.png", "c.png", "d.png", "f.png"], BulkEdit(delete=True))
-    assert done.left_alone == {"no caption": 1, "approved": 1}
+    assert done.skipped == {"no caption": 1, "approved": 1}
     assert contents(folder) == TEXTS | {"a": None, "c": None}
     assert services.library.counts().pending == 4
     services.undo(done.operation)
@@ -109,7 +109,7 @@ def test_delete_and_its_undo(services, folder):
 
 def test_caption_that_an_edit_would_empty_is_left_alone_with_a_reason(services, folder):
     done = services.bulk_edit(["a.png", "c.png"], BulkEdit("A red Ball.", ""))
-    assert (done.num_changed, done.num_same, done.left_alone) == (0, 1, {"would be empty": 1})
+    assert (done.num_changed, done.num_same, done.skipped) == (0, 1, {"would be empty": 1})
     assert contents(folder) == TEXTS
 
 
@@ -118,7 +118,7 @@ def test_caption_that_cannot_be_read_does_not_stop_the_others(services, folder):
     (folder / "a.txt").mkdir()
     done = services.bulk_edit(names(services), BulkEdit(prefix="x"))
     assert done.num_changed == 2
-    [reason] = [reason for reason in done.left_alone if reason.startswith("cannot read the caption")]
+    [reason] = [reason for reason in done.skipped if reason.startswith("cannot read the caption")]
     assert str(folder / "a.txt") in reason
 
 

@@ -113,7 +113,7 @@ class TestReading:
             for item in services.library.items:
                 assert services.sandbox.thumbnail(item).data
                 assert services.sandbox.sheet(item, SamplePlan())
-            assert services.plan().num_unreadable == 0
+            assert services.estimate().num_unreadable == 0
         assert workers() == []
 
 

@@ -57,6 +57,6 @@ class Estimator:
 
     def _summary(self, selection: str) -> str:
         try:
-            return self._services.plan(self._names(selection), BUDGET_S).summary()
+            return self._services.estimate(self._names(selection), BUDGET_S).summary()
         except CaptionerError as error:  # the button shows this error when pressed
             return str(error)

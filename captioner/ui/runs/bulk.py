@@ -57,10 +57,10 @@ class Bulk:
         if found.changed_outside:
             what += f", {len(found.changed_outside):,} of them changed outside"
         about = {
-            "counts": outcome(what, found.left_alone),
+            "counts": outcome(what, found.skipped),
             "changed": changed,
             "num_changed": found.num_changed,
-            "total_with_text": len(names) - found.left_alone.get("no caption", 0),
+            "total_with_text": len(names) - found.skipped.get("no caption", 0),
         }
         return gr.update(preview=nothing | about)
 
@@ -69,7 +69,7 @@ class Bulk:
             edit = _edit(event.edit)
             done: BulkDone = self._services.bulk_edit(self._names(event.files), edit)
             verb = "deleted" if edit.delete else "changed"
-            return outcome(f"{plural(done.num_changed, 'caption')} {verb}", done.left_alone), done.operation
+            return outcome(f"{plural(done.num_changed, 'caption')} {verb}", done.skipped), done.operation
 
         return self._do(act)
 
@@ -104,10 +104,10 @@ def _edit(data: dict[str, Any]) -> BulkEdit:
     )
 
 
-def outcome(what: str, left_alone: dict[str, int]) -> str:
+def outcome(what: str, skipped: dict[str, int]) -> str:
     """Return a phrase such as "212 of 300 change, 3 approved are skipped, 20 have no caption"."""
     parts = [what]
-    for reason, count in left_alone.items():
+    for reason, count in skipped.items():
         one = count == 1
         parts.append(
             {

@@ -1,23 +1,14 @@
 """Texts and HTML that several parts of the page share."""
 
 import html
-import re
-from pathlib import Path
 
 from captioner.formatting import sendable, sentence, size
 from captioner.system.devices import CUDA_MISSING
-
-HERE = Path(__file__).parent
 
 TOY_WORLD = (
     "The demo model knows only a toy world of moving colored shapes and calls everything else a shape too: "
     "it is there to try the app, not to caption real footage."
 )
-
-
-def file_text(name: str) -> str:
-    """Return an HTML file of this folder without the whitespace between its tags, which would become nodes."""
-    return re.sub(r">\s+<", "><", (HERE / name).read_text(encoding="utf-8")).strip()
 
 
 def isolated(name: str) -> str:

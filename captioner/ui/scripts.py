@@ -1,4 +1,4 @@
-"""The page's JavaScript: ES modules beside the Python that uses them, and how the page loads them.
+"""The page's JavaScript: ES modules beside the Python that uses them, and how the page and its components load them.
 
 The version in their address changes whenever a module does, so browsers can keep them and never mix two versions.
 """
@@ -6,10 +6,12 @@ The version in their address changes whenever a module does, so browsers can kee
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from fastapi import HTTPException, Response
 
 FOLDER = Path(__file__).parent
@@ -45,7 +47,7 @@ def current_version() -> str:
 
 
 def address(module: str) -> str:
-    """Return the address of a module relative to that of the page. Raises KeyError if there is no such module."""
+    """Return the address of a module relative to that of the page. Raise KeyError if there is no such module."""
     modules()[module]
     return f"{BELOW_PAGE}/{current_version()}/{module}"
 
@@ -60,6 +62,16 @@ def on_load(module: str, function: str = "start", events: Sequence[str] = ()) ->
     return _START % {"address": json.dumps(address(module)), "function": function, "events": names}
 
 
+def component(
+    name: str, elem_id: str, events: Sequence[str], properties: Mapping[str, Any], elem_classes: str | None = None
+) -> gr.HTML:
+    """Return a component that `<name>.html` draws and `<name>.js` runs, which fires the events."""
+    text = (FOLDER / f"{name}.html").read_text(encoding="utf-8")
+    template = re.sub(r">\s+<", "><", text).strip()  # whitespace between tags would become nodes
+    shared = functools.partial(gr.HTML, apply_default_css=False, elem_id=elem_id, elem_classes=elem_classes)
+    return shared("", html_template=template, js_on_load=on_load(f"{name}.js", events=events), **properties)
+
+
 def call(module: str, function: str, *arguments: Any) -> str:
     """Return the `js` of an event that calls a function of a module with `arguments` and then the input values."""
     given = "".join(f"{json.dumps(argument)}, " for argument in arguments)
@@ -72,7 +84,7 @@ def preload_links() -> str:
 
 
 def serve(version: str, path: str) -> Response:
-    """Answer ROUTE. Raises HTTPException for another version, which a page from before an update asks for."""
+    """Answer ROUTE. Raise HTTPException for another version, which a page from before an update asks for."""
     text = modules().get(path)
     if text is None or version != current_version():
         raise HTTPException(404, "no such script; reload the page")

@@ -5,21 +5,11 @@ from pathlib import Path
 import gradio as gr
 
 HERE = Path(__file__).parent
-CSS = [
-    HERE / f"{name}.css"
-    for name in (
-        "page",
-        "runs/card",
-        "runs/machine",
-        "gallery/grid",
-        "gallery/tab",
-        "runs/history",
-        "runs/bulk",
-        "server/uploads",
-        "settings/tab",
-        "prompts/tab",
-    )
-]
+_SHEETS = (
+    "page", "runs/card", "runs/machine", "gallery/grid", "gallery/tab", "runs/history", "runs/bulk", "server/uploads",
+    "settings/tab", "prompts/tab",
+)  # fmt: skip
+CSS = [HERE / f"{name}.css" for name in _SHEETS]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 THEME = gr.themes.Base(
     primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"]

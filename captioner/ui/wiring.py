@@ -33,20 +33,12 @@ def _listen(
     js: str | None = None,
     mode: TriggerMode | None = None,
 ) -> Dependency:
-    """Call `handler` at an event, or at each of several. None: only `js` runs, in the browser."""
     register: Trigger = event if callable(event) else functools.partial(gr.on, event)
-    return register(
-        handler,
-        inputs,
-        outputs,
-        js=js,
-        trigger_mode=mode,
-        queue=queue,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    quiet = functools.partial(register, show_progress="hidden", api_visibility="private")
+    return quiet(handler, inputs, outputs, js=js, trigger_mode=mode, queue=queue)
 
 
+# Call a handler at an event, or at each of several; if it is None, only `js` runs, in the browser.
 on_action = functools.partial(_listen, queue=True)  # for what a user does: toasts need Gradio's queue
 in_background = functools.partial(_listen, queue=False)  # for what runs every second, and JavaScript alone
 
@@ -67,8 +59,7 @@ def errors_as_toasts(handler: Callable[P, T]) -> Callable[P, T]:
 def only_changed(cursor: str, values: Sequence[Any]) -> str:
     """Return the values that changed as JSON text {"cursor": ..., "values": {index: value}}, or "" if none did.
 
-    `cursor` is the one returned before: a checksum of each value that the browser tab shows. The tab keeps it, so the
-    server holds no state of its tabs. Unchanged values are not sent, so nothing jumps and no focus is lost.
+    `cursor` is the one returned before: a checksum of each value that the browser tab shows, kept by the tab.
     """
     before = cursor.split()
     now = [f"{zlib.crc32(repr(value).encode('utf-8', 'backslashreplace')):08x}" for value in values]
@@ -87,8 +78,8 @@ def keep_up_to_date(
 ) -> None:
     """Call `render(*inputs)` at the triggers and after the `refreshing` events, and set the outputs that changed.
 
-    The values travel as one text, which JavaScript distributes to the outputs. Gradio's server would rebuild the
-    component of each output, even a skipped one: for twenty outputs that costs ten times as much as `render`.
+    The values travel as one text, which JavaScript distributes to the outputs: Gradio's server would rebuild the
+    component of each output, which costs ten times as much as `render`.
     """
     cursor, changed = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
 

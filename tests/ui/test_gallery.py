@@ -19,8 +19,7 @@ from captioner.services import Services
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.ui.format import isolated
 from captioner.ui.gallery.estimate import Estimator
-from captioner.ui.gallery.folder_bar import counts_line
-from captioner.ui.gallery.folders import browse, decode_path, encode_path
+from captioner.ui.gallery.folders import browse, counts_line, decode_path, encode_path
 from captioner.ui.gallery.grid import grid_changes, selected_names
 from captioner.ui.gallery.panel import history_list
 from captioner.ui.gallery.tab import Gallery

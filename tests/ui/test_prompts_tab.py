@@ -19,11 +19,9 @@ from captioner.jobs.events import (
     ModelLoading,
 )
 from captioner.ui.prompts import tester as tester_module
-from captioner.ui.prompts import trial
 from captioner.ui.prompts.handlers import PromptHandlers, prompt_list
 from captioner.ui.prompts.tab import prompts_tab
-from captioner.ui.prompts.tester import Tester
-from captioner.ui.prompts.trial import Trial, follow
+from captioner.ui.prompts.tester import Tester, Trial, follow, view
 from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 from tests.support.hostile import FOLDER_NAME, HOSTILE, MARKUP
@@ -187,7 +185,7 @@ class TestTester:
     @pytest.mark.parametrize(
         ("text", "file", "reason"),
         [
-            ("  ", "0", "Write a prompt to try it."),
+            ("  ", "0", "Write a prompt to try."),
             ("x", "nothing", "Choose a file from the list, or type its name."),
         ],
     )
@@ -227,8 +225,8 @@ class TestTrial:
 
     def test_texts_are_escaped(self):
         for state in (Trial(doing="<b>"), Trial(caption="<b>"), Trial(problem="<b>")):
-            assert "&lt;b&gt;" in trial.view(state)
-        assert "9 tokens · 2 words · 1.2 s · not saved" in trial.view(Trial(caption="A dog.", tokens=9, seconds=1.2))
+            assert "&lt;b&gt;" in view(state)
+        assert "9 tokens · 2 words · 1.2 s · not saved" in view(Trial(caption="A dog.", tokens=9, seconds=1.2))
 
 
 @pytest.fixture

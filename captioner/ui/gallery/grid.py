@@ -15,7 +15,6 @@ from captioner.formatting import sendable
 from captioner.library.library import Library
 from captioner.library.lookup import Entry
 from captioner.ui import scripts
-from captioner.ui.format import file_text
 from captioner.values import MediaItem
 
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{0,9}))?")
@@ -32,20 +31,8 @@ def media_grid() -> gr.HTML:
 
     This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """
-    return gr.HTML(
-        "",
-        html_template=file_text("gallery/grid.html"),
-        js_on_load=scripts.on_load("gallery/grid.js", events=("open", "relabel", "approve")),
-        apply_default_css=False,
-        elem_id="grid",
-        scan="",
-        revision=0,
-        base=-1,
-        changes=[],
-        running={},
-        busy=False,
-        existing="skip",
-    )
+    empty = {"scan": "", "revision": 0, "base": -1, "changes": [], "running": {}, "busy": False, "existing": "skip"}
+    return scripts.component("gallery/grid", "grid", ("open", "relabel", "approve"), empty)
 
 
 def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:
@@ -92,10 +79,7 @@ def find_entry(library: Library, id_text: str) -> Entry | None:
 
 
 def parse_ranges(text: str, limit: int, most: int | None = None) -> list[int]:
-    """Return the numbers in a text such as "0-4,7" that are below `limit`, each once, at most `most` of them.
-
-    Parts that are not numbers are left out.
-    """
+    """Return the numbers in a text such as "0-4,7" that are below `limit`, each once, at most `most` of them."""
     found: dict[int, None] = {}
     num_given, most = 0, limit if most is None else most
     for part in text.split(","):

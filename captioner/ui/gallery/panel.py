@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.services import Services
 from captioner.ui import scripts
-from captioner.ui.format import escape, file_text, isolated
+from captioner.ui.format import escape, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.wiring import errors_as_toasts
@@ -33,20 +32,12 @@ REPLACED = {
 }
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The file that a browser shows. Its id changes with every scan of the folder; its name does not."""
-
-    id: str
-    folder: str
-    name: str
-
-
 class Panel:
     """The handlers of the panel. Any thread may call.
 
     `event` has the id, folder and name of the file, and perhaps an `edit` to save first. Handlers that change something
-    return an `answer`: the text that was `saved`, and the file after the change (`fresh`).
+    return an `answer`: the text that was `saved`, and the file after the change (`fresh`). The id of a file changes
+    with every scan of the folder, its name does not.
     """
 
     def __init__(self, services: Services) -> None:
@@ -55,7 +46,7 @@ class Panel:
 
     @errors_as_toasts
     def open(self, event: gr.EventData) -> dict[str, Any]:
-        """Show a file. Return properties of the panel."""
+        """Return properties of the panel that show a file."""
         entry = find_entry(self._services.library, str(event.id))
         if entry is None:
             raise JobError("the folder was refreshed; open the file again")
@@ -68,12 +59,10 @@ class Panel:
 
     @errors_as_toasts
     def restore(self, event: gr.EventData) -> dict[str, Any]:
-        """Restore an earlier text."""
         return self._change(event, lambda item: self._services.library.edits.restore(item, int(event.history)))
 
     @errors_as_toasts
     def remove(self, event: gr.EventData) -> dict[str, Any]:
-        """Delete the caption."""
         answer = self._change(event, self._services.library.edits.delete)
         gr.Info(f"Deleted the caption of {escape(isolated(event.name))}.", duration=3)
         return answer
@@ -94,7 +83,7 @@ class Panel:
 
     def save_edit_if_possible(self, edit: dict[str, Any] | None) -> dict[str, Any]:
         """Save an edit, but let nothing fail: the browser keeps an unsaved text until its file is open again."""
-        if not edit or self._locate(_address(edit)) is None:
+        if not edit or self._locate(edit) is None:
             return gr.skip()
         try:
             return self._answer(edit, self._save(edit))
@@ -105,9 +94,10 @@ class Panel:
 
     def render(self, value: str) -> dict[str, Any]:
         """Return the properties of the panel at a refresh. `value` is the value of the panel."""
-        opened = _address(json.loads(value or "{}"))
+        opened = json.loads(value or "{}")
         entry = self._locate(opened)
-        return gr.update(fresh=self.describe(entry) if entry else asdict(opened) | {"id": ""})
+        closed = {"id": "", "folder": str(opened.get("folder", "")), "name": str(opened.get("name", ""))}
+        return gr.update(fresh=self.describe(entry) if entry else closed)
 
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Return everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
@@ -148,7 +138,6 @@ class Panel:
         return self._answer(data, saved)
 
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
-        """Save a text. Return it as it was `sent`, and the `text` that is now in the file."""
         entry = self._find(edit)
         sent = str(edit["text"])
         text = self._services.library.edits.save(entry.item, sent, expected=str(edit["expected"]))
@@ -157,44 +146,34 @@ class Panel:
         return {**place, "sent": sent, "text": text}
 
     def _answer(self, data: dict[str, Any], saved: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the property `answer`; its number makes each answer differ from the one before."""
-        entry = self._locate(_address(data))
-        fresh = self.describe(entry) if entry else None
-        return gr.update(answer={"number": next(self._numbers), "saved": saved, "fresh": fresh})
+        entry, number = self._locate(data), next(self._numbers)  # the number makes each answer differ
+        return gr.update(answer={"number": number, "saved": saved, "fresh": self.describe(entry) if entry else None})
 
     def _find(self, data: dict[str, Any]) -> Entry:
-        entry = self._locate(_address(data))
+        entry = self._locate(data)
         if entry is None:
             raise JobError("the folder of this file is no longer open; open it again")
         return entry
 
-    def _locate(self, opened: Opened) -> Entry | None:
-        """Find the file by its id, or by its name if its folder was scanned again."""
-        library = self._services.library
-        entry = find_entry(library, opened.id)
-        if entry is not None or not opened.name or opened.folder != sendable(str(library.folder)):
-            return entry
-        return library.lookup.find(opened.name)
+    def _locate(self, data: dict[str, Any]) -> Entry | None:
+        library, name = self._services.library, str(data.get("name", ""))
+        entry = find_entry(library, str(data.get("id", "")))
+        if entry is None and name and data.get("folder") == sendable(str(library.folder)):
+            return library.lookup.find(name)  # the folder was scanned again
+        return entry
 
 
 def panel() -> gr.HTML:
     """Return the component.
 
-    Value: JSON text of Opened, or "" if nothing is open.
-    Properties: `entry` (`Panel.describe` of the file that was opened), `fresh` (the same for the current state, or an
-    Opened without id if the folder is closed), `answer` (the outcome of an action).
+    Value: the id, folder and name of the file as JSON text, or "" if nothing is open.
+    Properties: `entry` (`Panel.describe` of the file that was opened), `fresh` (the same for the current state, or only
+    the value with an empty id if the folder is closed), `answer` (the outcome of an action).
     Events: `save`, `restore`, `remove`, `again` and `approve`, all with the file and perhaps an edit.
     """
-    return gr.HTML(
-        "",
-        html_template=file_text("gallery/panel.html"),
-        js_on_load=scripts.on_load("gallery/panel.js", events=("save", "restore", "remove", "again", "approve")),
-        apply_default_css=False,
-        elem_id="panel",
-        entry={"id": ""},
-        fresh={"id": "", "folder": "", "name": ""},
-        answer={},
-    )
+    events = ("save", "restore", "remove", "again", "approve")
+    empty = {"entry": {"id": ""}, "fresh": {"id": "", "folder": "", "name": ""}, "answer": {}}
+    return scripts.component("gallery/panel", "panel", events, empty)
 
 
 def facts(entry: Entry) -> str:
@@ -207,8 +186,7 @@ def history_list(history: Sequence[HistoryEntry]) -> str:
     """Return HTML: earlier texts as buttons that restore them."""
     return "".join(
         f'<button type="button" data-history="{entry.id}" title="Restore this text"><span>{escape(entry.text)}</span>'
-        f"<small>{_time(entry.replaced_at_s)} · {REPLACED.get(entry.origin, 'replaced')}</small>"
-        "</button>"
+        f"<small>{_time(entry.replaced_at_s)} · {REPLACED.get(entry.origin, 'replaced')}</small></button>"
         for entry in history
     )
 
@@ -245,9 +223,4 @@ def _frames(times_s: Sequence[float]) -> str:
 
 
 def _time(posix_s: float) -> str:
-    """Return an element that the browser fills in its own time zone."""
-    return f'<time data-s="{posix_s:.0f}"></time>'
-
-
-def _address(data: dict[str, Any]) -> Opened:
-    return Opened(str(data.get("id", "")), str(data.get("folder", "")), str(data.get("name", "")))
+    return f'<time data-s="{posix_s:.0f}"></time>'  # the browser fills it in its own time zone

@@ -15,7 +15,7 @@ from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui.dialogs import question
 from captioner.ui.gallery.estimate import TOOLTIP_JS, Estimator
-from captioner.ui.gallery.folder_bar import FolderBar, folder_bar
+from captioner.ui.gallery.folders import FolderBar, folder_bar
 from captioner.ui.gallery.grid import START_JS, grid_changes, media_grid, selected_names
 from captioner.ui.gallery.panel import Panel, panel
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action

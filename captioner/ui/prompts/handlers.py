@@ -20,10 +20,9 @@ SNIPPET_LENGTH = 90
 
 
 class PromptHandlers:
-    """The handlers.
+    """The handlers; those that fill the editor return the values of `PromptsTab.outputs`.
 
-    `chosen` is the name of the prompt in the editor, "" for a new one. `before` is the JSON of what the editor was
-    filled with. Handlers that fill the editor return the values of `PromptsTab.outputs`, in their order.
+    chosen: the prompt in the editor, "" for a new one. before: the JSON of what the editor was filled with.
     """
 
     def __init__(self, services: Services) -> None:
@@ -42,10 +41,7 @@ class PromptHandlers:
         return self.choose(name, search) if name else self._fill(Prompt("", ""), search)
 
     def list_prompts(self, chosen: str, search: str = "") -> str:
-        """Return the list as HTML. It shows errors itself, since it runs every second and toasts would pile up.
-
-        No prompt of the library is current while the setting `prompt` holds a text.
-        """
+        """Return the list as HTML, or the error: it runs every second, and toasts would pile up."""
         try:
             return prompt_list(_matching(self.services.prompts.list(), search), chosen, self._current())
         except PromptError as error:
@@ -54,19 +50,16 @@ class PromptHandlers:
     @errors_as_toasts
     def save(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
         """Create a prompt, or change its name and text."""
-        return self._show(self._store(chosen, before, name, text), "Saved", search)
+        return self._show("Saved", self._store(chosen, before, name, text), search)
 
     @errors_as_toasts
     def use(self, chosen: str, before: str, name: str, text: str, search: str = "") -> Sequence[Any]:
-        """Make the prompt in the editor current, and save it first if the library does not have it like this.
-
-        Clear the setting `prompt`, which would win over it.
-        """
+        """Save the prompt in the editor if it was changed, and make it current (the setting `prompt` is cleared)."""
         if self._find(chosen) is None or _loaded(before) != (name, text):
             chosen = self._store(chosen, before, name, text)
         name = self.services.prompts.get(chosen).name
         self.services.change_settings({"prompt_name": name, "prompt": ""})
-        return self._show(name, "The next job uses", search)
+        return self._show("The next job uses", name, search)
 
     @errors_as_toasts
     def duplicate(self, chosen: str, before: str, text: str, search: str = "") -> Sequence[Any]:
@@ -76,7 +69,7 @@ class PromptHandlers:
         copy = self.services.prompts.duplicate(chosen)
         if text != _loaded(before)[1] and text.strip():
             copy = self.services.prompts.replace(copy.name, None, text)
-        return self._show(copy.name, "Created", search)
+        return self._show("Created", copy.name, search)
 
     @errors_as_toasts
     def delete(self, chosen: str, search: str = "") -> Sequence[Any]:
@@ -126,7 +119,7 @@ class PromptHandlers:
 
     def _current(self) -> str:
         settings = self.services.settings
-        return "" if settings.prompt else settings.prompt_name
+        return "" if settings.prompt else settings.prompt_name  # a text in `prompt` wins over the library
 
     def _store(self, chosen: str, before: str, name: str, text: str) -> str:
         """Save the prompt and return its name. Create it again if another browser deleted or renamed it."""
@@ -145,7 +138,7 @@ class PromptHandlers:
     def _find(self, name: str) -> Prompt | None:
         return next((p for p in self.services.prompts.list() if p.name.casefold() == name.casefold()), None)
 
-    def _show(self, name: str, action: str, search: str) -> Sequence[Any]:
+    def _show(self, action: str, name: str, search: str) -> Sequence[Any]:
         _notify(action, name)
         return self.choose(name, search)
 
@@ -155,7 +148,6 @@ def _notify(action: str, name: str) -> None:
 
 
 def _loaded(before: str) -> tuple[str, str]:
-    """Return the name and text that the editor was filled with."""
     values = json.loads(before or "{}")
     return values.get("name", ""), values.get("text", "")
 

@@ -1,5 +1,6 @@
 """The Prompts tab: the library as a list, the chosen prompt in an editor, and a pane that tries it on one file."""
 
+import functools
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ LIST_TEMPLATE = (
 )
 LIST_JS = scripts.on_load("prompts/tab.js", "startList", events=("pick",))
 INSERT_JS = scripts.on_load("prompts/tab.js", "startVariables")
+BUILTIN_HINT = '<p class="locked">Built-in prompts cannot be edited. Duplicate this one and edit the copy.</p>'
+TEXT_HINT = "Tell the model what to write."
+
+bare_html = functools.partial(gr.HTML, apply_default_css=False)
+bare_textbox = functools.partial(gr.Textbox, "", show_label=False, container=False)
 
 
 def script(function: str) -> str:
@@ -40,16 +46,6 @@ class PromptsTab:
 
 
 @dataclass(frozen=True)
-class _Side:
-    """The list with its search box and files."""
-
-    search: gr.Textbox
-    listing: gr.HTML
-    upload: gr.UploadButton
-    export: gr.Button
-
-
-@dataclass(frozen=True)
 class _Editor:
     name: gr.Textbox
     delete: gr.HTML
@@ -64,9 +60,10 @@ def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
     """Draw the tab and wire it."""
     chosen, before, exported = (gr.Textbox("", visible="hidden") for _ in range(3))
     with gr.Row(elem_id="prompts"):
-        side, editor = _draw_side(), _draw_editor()
+        search, listing, upload, export = _draw_side()
+        editor = _draw_editor()
         tester_pane(Tester(handlers.services), editor.text, tab)
-    search, listing, name, text = side.search, side.listing, editor.name, editor.text
+    name, text = editor.name, editor.text
     outputs = [
         chosen, before, listing, name, text, editor.hint, editor.save, editor.duplicate, editor.use, editor.delete,
     ]  # fmt: skip
@@ -83,68 +80,39 @@ def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
             in_background(ended, None, js=script("unlockEditor"))
     in_background(search.change, handlers.list_prompts, [chosen, search], listing, mode="always_last")
     in_background([part.change for part in edited], None, edited, js=script("mark"), mode=KEEP_EVERY_EVENT)
-    on_action(side.upload.upload, handlers.import_file, [side.upload, chosen, search], listing)
-    ready = on_action(side.export.click, handlers.export, None, exported)
+    on_action(upload.upload, handlers.import_file, [upload, chosen, search], listing)
+    ready = on_action(export.click, handlers.export, None, exported)
     in_background(ready.success, None, exported, js=script("download"))
     return PromptsTab(chosen, search, listing, outputs)
 
 
-def _draw_side() -> _Side:
+def _draw_side() -> tuple[gr.Textbox, gr.HTML, gr.UploadButton, gr.Button]:
     with gr.Column(elem_id="prompt-side", elem_classes="card"):
-        search = gr.Textbox("", placeholder="Search prompts", show_label=False, container=False, elem_id="find-prompt")
-        listing = gr.HTML(
-            html_template=LIST_TEMPLATE,
-            js_on_load=scripts.on_load("prompts/tab.js", "startList", events=("pick",)),
-            apply_default_css=False,
-            elem_id="prompt-list",
-        )
+        search = bare_textbox(placeholder="Search prompts", elem_id="find-prompt")
+        listing = bare_html(html_template=LIST_TEMPLATE, js_on_load=LIST_JS, elem_id="prompt-list")
         with gr.Row(elem_id="prompt-files"):
             upload = gr.UploadButton("Import", size="sm", type="binary", file_types=[".json"], min_width=60)
             export = gr.Button("Export", size="sm", min_width=60, elem_id="export-prompts")
-    return _Side(search, listing, upload, export)
+    return search, listing, upload, export
 
 
 def _draw_editor() -> _Editor:
     with gr.Column(elem_id="prompt-editor", elem_classes="card"):
         with gr.Row(elem_id="prompt-buttons"):
-            name = gr.Textbox(
-                "",
-                label="Name",
-                placeholder="Name of the prompt",
-                show_label=False,
-                container=False,
-                max_lines=1,
-                elem_id="prompt-name",
-            )
+            name = bare_textbox(label="Name", placeholder="Name of the prompt", max_lines=1, elem_id="prompt-name")
             delete = confirm_button("Delete", "Delete this prompt?", "Delete", elem_id="delete-prompt", danger=True)
             duplicate = gr.Button("Duplicate", size="sm", min_width=80, elem_id="duplicate-prompt")
             use = gr.Button("Set as current", size="sm", min_width=110, elem_id="use-prompt")
             save = gr.Button("Save", variant="primary", size="sm", min_width=70, elem_id="save-prompt")
-        hint = gr.HTML(
-            '<p class="locked">Built-in prompts cannot be edited. Duplicate this one and edit the copy.</p>',
-            apply_default_css=False,
+        hint = bare_html(BUILTIN_HINT)
+        text = bare_textbox(
+            label="Instruction to the model", placeholder=TEXT_HINT, lines=14, max_lines=14, elem_id="prompt-text"
         )
-        text = gr.Textbox(
-            "",
-            label="Instruction to the model",
-            placeholder="Tell the model what to write.",
-            lines=14,
-            max_lines=14,
-            show_label=False,
-            container=False,
-            elem_id="prompt-text",
-        )
-        gr.HTML(
-            _variables(),
-            js_on_load=scripts.on_load("prompts/tab.js", "startVariables"),
-            apply_default_css=False,
-            elem_id="variables",
-        )
+        bare_html(_variables(), js_on_load=INSERT_JS, elem_id="variables")
     return _Editor(name, delete, duplicate, use, save, hint, text)
 
 
 def _variables() -> str:
-    """Return the buttons that insert variables, as HTML."""
     rows = "".join(
         f'<button type="button" class="plain" data-insert="{name}" title="Insert at the cursor">'
         f"{{{name}}}</button><span>{html.escape(meaning)}</span>"

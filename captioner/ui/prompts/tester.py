@@ -1,6 +1,7 @@
 """The pane beside the prompt editor: previews the prompt for one file, and tries it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import gradio as gr
 
 from captioner.config.prompts import expand, split_variables
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import sendable
+from captioner.formatting import plural, sendable, sentence
+from captioner.jobs import events
 from captioner.library.lookup import Entry
 from captioner.services import Services
-from captioner.ui.format import escape
+from captioner.ui.format import escape, loading_text
 from captioner.ui.gallery.grid import entry_id, find_entry
-from captioner.ui.prompts.trial import Trial, follow, view
 from captioner.ui.wiring import in_background, on_action
 
 MAX_FILES = 200
@@ -22,11 +23,59 @@ EMPTY = {"trigger": "no trigger word", "existing": "no caption yet"}
 PULSE_S = 0.5  # while a trial runs
 
 
-class Tester:
-    """The handlers.
+@dataclass(frozen=True)
+class Trial:
+    """The state of a trial; `caption` and `problem` are empty while it runs."""
 
-    `file` is an id of the grid, or a name that a user typed, since the list holds only the first MAX_FILES files.
-    """
+    doing: str = "Waiting for its turn…"
+    caption: str = ""
+    problem: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.caption or self.problem)
+
+
+def follow(emitted: Iterable[events.Event], job: int) -> Trial:
+    """Return the state of the job that tries a prompt on one file. emitted: all events since the job was queued."""
+    trial = Trial()
+    is_running = False  # a loading model belongs to the job that runs
+    for event in emitted:
+        match event:
+            case events.JobStarted():
+                is_running = event.job == job
+            case events.ModelLoading() if is_running:
+                trial = Trial(loading_text(event.model, event.bytes_done, event.bytes_total))
+            case events.ItemStarted() if event.job == job:
+                trial = Trial("Reading frames…")
+            case events.ItemProgress() if event.job == job:
+                trial = Trial(f"Writing: {plural(event.tokens, 'token')}…")
+            case events.ItemTried() if event.job == job:
+                return Trial(caption=event.caption, tokens=event.tokens, seconds=event.seconds)
+            case events.ItemFailed() if event.job == job:
+                return Trial(problem=event.reason)
+            case events.JobEnded() if event.job == job:
+                return Trial(problem=event.reason or "The trial was stopped.")
+    return trial
+
+
+def view(trial: Trial | None) -> str:
+    """Return a trial as HTML; None before the first one."""
+    if trial is None:
+        return '<div class="trial empty">Caption the chosen file with this prompt. Nothing is saved.</div>'
+    if trial.problem:
+        return f'<div class="trial failed"><p>{escape(sentence(trial.problem))}</p></div>'
+    if trial.caption:
+        words = plural(len(trial.caption.split()), "word")
+        facts = f"{plural(trial.tokens, 'token')} · {words} · {trial.seconds:.1f} s · not saved"
+        return f'<div class="trial done"><p>{escape(trial.caption)}</p><i>{facts}</i></div>'
+    return f'<div class="trial running"><p>{escape(trial.doing)}</p></div>'
+
+
+class Tester:
+    """The handlers. `file` is an id of the grid, or a typed name, since the list holds only MAX_FILES files."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -62,10 +111,7 @@ class Tester:
         return f'<img src="{address}" alt="">'
 
     def try_it(self, text: str, file: str | None) -> Sequence[Any]:
-        """Start to caption the file with this text.
-
-        Return the trial as "<job> <cursor>", its view, the timer, and the button.
-        """
+        """Caption the file. Return the trial as "<job> <cursor>", its view, the timer, and the button."""
         try:
             entry = self._entry(file)
             if entry is None:
@@ -98,10 +144,8 @@ class Tester:
 
     def _mark(self, variable: str, entry: Entry) -> str:
         item, trigger = entry.item, self._services.settings.trigger_word
-        path = Path(item.filename)
-        value = expand(
-            f"{{{variable}}}", name=path.stem, folder=item.folder.name, trigger=trigger, existing=lambda: entry.text
-        )
+        name, folder = Path(item.filename).stem, item.folder.name
+        value = expand(f"{{{variable}}}", name=name, folder=folder, trigger=trigger, existing=lambda: entry.text)
         if not value:
             return f'<mark class="no">{EMPTY.get(variable, "nothing")}</mark>'
         return f'<mark title="{{{variable}}}">{escape(value)}</mark>'
@@ -113,7 +157,7 @@ def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
     with gr.Column(elem_id="prompt-tester", elem_classes="card"):
         gr.HTML("<h3>On one file<small>Choose a file, or type its name</small></h3>", apply_default_css=False)
         file = gr.Dropdown(
-            [], allow_custom_value=True, label="File", show_label=False, container=False, elem_id="try-file"
+            [], allow_custom_value=True, show_label=False, container=False, label="File", elem_id="try-file"
         )
         picture = gr.HTML(apply_default_css=False, elem_id="try-picture")
         preview = gr.HTML(apply_default_css=False, elem_id="prompt-preview")

@@ -15,7 +15,6 @@ from captioner.formatting import plural, sendable, sentence
 from captioner.library.bulk import BulkDone, preview
 from captioner.services import Services
 from captioner.ui import scripts
-from captioner.ui.format import file_text
 from captioner.ui.gallery.grid import selected_names
 from captioner.ui.runs import history
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
@@ -92,16 +91,9 @@ class Bulk:
 
 
 def _edit(data: dict[str, Any]) -> BulkEdit:
-    return BulkEdit(
-        find=str(data.get("find", "")),
-        replace=str(data.get("replace", "")),
-        regex=bool(data.get("regex")),
-        match_case=bool(data.get("match_case")),
-        prefix=str(data.get("prefix", "")),
-        suffix=str(data.get("suffix", "")),
-        trim_openers=bool(data.get("trim_openers")),
-        delete=bool(data.get("delete")),
-    )
+    texts: dict[str, Any] = {name: str(data.get(name, "")) for name in ("find", "replace", "prefix", "suffix")}
+    flags: dict[str, Any] = {name: bool(data.get(name)) for name in ("regex", "match_case", "trim_openers", "delete")}
+    return BulkEdit(**texts, **flags)
 
 
 def outcome(what: str, skipped: dict[str, int]) -> str:
@@ -178,16 +170,8 @@ def bulk_dialog(bulk: Bulk) -> list[Dependency]:
     The browser opens it with element.bulk.open(files, scope). The handler of the event `preview` sets the property
     `preview`, those of `apply`, `undo` and `redo` set `done`.
     """
-    dialog = gr.HTML(
-        "",
-        html_template=file_text("runs/bulk.html"),
-        js_on_load=scripts.on_load("runs/bulk.js", events=("preview", "apply", "undo", "redo")),
-        apply_default_css=False,
-        elem_id="bulk",
-        elem_classes="aside",
-        preview={},
-        done={},
-    )
+    events = ("preview", "apply", "undo", "redo")
+    dialog = scripts.component("runs/bulk", "bulk", events, {"preview": {}, "done": {}}, "aside")
     in_background(dialog.preview, bulk.preview, None, dialog, mode=KEEP_EVERY_EVENT)
     acts = [(dialog.apply, bulk.apply), (dialog.undo, bulk.undo), (dialog.redo, bulk.redo)]
     return [on_action(event, handler, None, dialog) for event, handler in acts]

@@ -15,7 +15,6 @@ from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sendable, sentence
 from captioner.services import Services
 from captioner.ui import scripts
-from captioner.ui.format import file_text
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_LISTED = 50
@@ -38,7 +37,7 @@ def redo(services: Services, operation: int) -> str:
     return in_words(services.undo(number), "redo")
 
 
-def resume(services: Services, operation: int, enter: Callable[[Path, bool], object]) -> None:
+def resume(services: Services, operation: int, enter: Callable[[Path, bool], object]) -> str:
     """Resume an unfinished job; `enter` opens its folder if it is not open. Raise CaptionerError."""
     check_idle(services)
     folder, recursive = services.jobs.journal.folder_of(operation)
@@ -46,6 +45,7 @@ def resume(services: Services, operation: int, enter: Callable[[Path, bool], obj
     if (scan.folder, scan.recursive) != (folder, recursive):
         enter(folder, recursive)
     services.resume(operation)
+    return "The job was resumed"
 
 
 def dismiss(services: Services, operation: int) -> None:
@@ -93,11 +93,7 @@ class History:
         return self._do(lambda: redo(self._services, int(event.id)))
 
     def resume(self, event: gr.EventData) -> dict[str, Any]:
-        def act() -> str:
-            resume(self._services, int(event.id), self._enter)
-            return "The job was resumed"
-
-        return self._do(act)
+        return self._do(lambda: resume(self._services, int(event.id), self._enter))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row of plain texts and numbers for each job and bulk edit, the latest first; an undo has none."""
@@ -158,16 +154,8 @@ def history_dialog(history: History) -> list[Dependency]:
     The browser opens it with element.history.open(). The handlers of the events `reload`, and `undo`, `redo` and
     `resume` with an `id`, set the properties `rows` (`History.rows`) and `result`.
     """
-    dialog = gr.HTML(
-        "",
-        html_template=file_text("runs/history.html"),
-        js_on_load=scripts.on_load("runs/history.js", events=("reload", "undo", "redo", "resume")),
-        apply_default_css=False,
-        elem_id="history",
-        elem_classes="aside",
-        rows=[],
-        result={},
-    )
+    events = ("reload", "undo", "redo", "resume")
+    dialog = scripts.component("runs/history", "history", events, {"rows": [], "result": {}}, "aside")
     in_background(dialog.reload, history.reload, None, dialog, mode="always_last")
     acts = [(dialog.undo, history.undo), (dialog.redo, history.redo), (dialog.resume, history.resume)]
     return [on_action(event, handler, None, dialog, mode=KEEP_EVERY_EVENT) for event, handler in acts]

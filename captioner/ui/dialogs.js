@@ -1,5 +1,5 @@
 // The page's own dialogs: a question with several answers, and a button that asks before it acts.
-import { make } from './dom.js';
+import { make } from './common.js';
 
 const questions = new Map(); // name -> a function that asks
 
@@ -11,19 +11,17 @@ export const ask = (name, question) => questions.get(name)?.(question);
 export function startQuestion({ element, props, trigger, watch }) {
   const dialog = element.querySelector('[popover]'), row = element.querySelector('.answers');
 
-  function answerButton(data, [id, label, dangerous]) {
-    const className = `plain${dangerous ? ' yes' : ''}`, button = make('button', { type: 'button', className }, label);
-    button.addEventListener('click', () => {
-      dialog.hidePopover();
-      if (id) trigger('answer', { id, data });
-    });
-    return button;
-  }
-
   function show({ title, about, answers, data }) {
     element.querySelector('h4').textContent = title;
     element.querySelector('.about').textContent = about;
-    row.replaceChildren(...[['', 'Cancel'], ...answers].map(answer => answerButton(data, answer)));
+    row.replaceChildren(...[['', 'Cancel'], ...answers].map(([id, label, dangerous]) => {
+      const button = make('button', { type: 'button', className: dangerous ? 'plain yes' : 'plain' }, label);
+      button.addEventListener('click', () => {
+        dialog.hidePopover();
+        if (id) trigger('answer', { id, data });
+      });
+      return button;
+    }));
     dialog.showPopover();
     row.firstChild.focus();
   }

@@ -1,6 +1,5 @@
-// Spread the values that changed, which come as one JSON text, over the outputs. The first output is the cursor.
-// It travels with the values that it stands for: if an answer arrives after a newer one that started from the same
-// cursor, its values are sent again.
+// Spread the values that changed, one JSON text, over the outputs. The first output is the cursor: as it travels with
+// its values, an answer that arrives after a newer one that started from the same cursor is sent again.
 export function distribute(numOutputs, changed) {
   const { cursor, values } = JSON.parse(changed || '{"values": {}}');
   const outputs = Array(numOutputs).fill({ __type__: 'update' });

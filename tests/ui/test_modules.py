@@ -74,7 +74,7 @@ def test_a_module_is_kept_by_browsers_and_never_mixed_with_another_version():
     answer = scripts.serve(version, path)
     assert answer.headers["content-type"].startswith("text/javascript")
     assert "immutable" in answer.headers["cache-control"]
-    for refused in (("another", path), (version, "gallery/none.js"), (version, "../ui/format.js")):
+    for refused in (("another", path), (version, "gallery/none.js"), (version, "../ui/common.js")):
         with pytest.raises(HTTPException, match="reload the page"):
             scripts.serve(*refused)
 

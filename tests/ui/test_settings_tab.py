@@ -222,7 +222,7 @@ def test_what_is_typed_is_not_overwritten_when_another_browser_saves(services, a
         other.locator("#save-settings").click()
         expect(page.locator("#set-frame-size input")).to_have_value("448")
         expect(page.locator("#set-seed input")).to_have_value("12")
-        expect(page.locator("#field-seed .elsewhere")).to_have_text("Changed in another browser to: 77")
+        expect(page.locator("#field-seed .changed-outside")).to_have_text("Changed in another browser to: 77")
         page.locator("#set-trigger-word input").press_sequentially("s")
         expect(page.locator("#set-trigger-word input")).to_have_value("sks")
         page.locator("#set-seed input").fill("77")
@@ -283,7 +283,7 @@ def test_hostile_settings_are_text(services, address):
         expect(page.locator("#set-trigger-word input")).to_have_value("${1+1}")
         page.locator("#set-prompt textarea").fill("mine")
         services.change_settings({"prompt": f"{MARKUP} again"})
-        expect(page.locator("#field-prompt .elsewhere")).to_contain_text(f"{MARKUP} again")
+        expect(page.locator("#field-prompt .changed-outside")).to_contain_text(f"{MARKUP} again")
 
 
 def test_the_form_is_left_alone_while_nothing_changed(form, services):

@@ -1,5 +1,4 @@
 // The text in the caption panel's editor. An edit that is not saved lives here and in sessionStorage.
-
 const STORED = 'vcs-drafts';
 // file: what Python says of the opened file; base: the text that the edit began with, as the file has it;
 // theirs: what the file holds now, if that is neither the base nor the text in the editor.
@@ -53,9 +52,7 @@ export function updateFile(file) {
 export function takeSaved({ sent, text, ...saved }) {
   const key = keyOf(saved), isOpen = key === keyOf(edit.file);
   if (drafts[key]?.text === sent) delete drafts[key];
-  if (isOpen) {
-    if (box.value === sent) box.value = text;
-    edit.base = text;
-  }
+  if (isOpen && box.value === sent) box.value = text;
+  if (isOpen) edit.base = text;
   return isOpen;
 }

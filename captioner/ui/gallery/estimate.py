@@ -10,7 +10,7 @@ from captioner.library.file_states import Counts
 from captioner.services import Services
 from captioner.ui import scripts
 
-TOOLTIP_JS = scripts.call("gallery/start_button.js", "showTooltip")
+TOOLTIP_JS = scripts.call("gallery/toolbar.js", "showTooltip")
 BUDGET_S = 1.0
 KEPT_ESTIMATES = 8
 MAX_WAITING = 4  # viewers that wait for an estimate block a thread each; further viewers get none

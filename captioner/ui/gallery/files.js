@@ -19,38 +19,33 @@ export const cursor = { opened: -1, active: -1, anchor: -1, lastPlace: 0 };
 
 // Take over the list that the app sent. Files that were selected in the same folder stay selected.
 export function setListing(data) {
-  const before = data.folder === list.folder && data.scan !== list.scan && list.numSelected ? selectedNames() : null;
-  const count = data.names.length;
-  if (data.scan !== list.scan) {
+  const isNew = data.scan !== list.scan, { scan, revision, folder, names } = data, count = names.length;
+  const keeps = isNew && folder === list.folder && list.numSelected > 0;
+  const before = new Set(keeps ? list.names.filter((_, i) => list.selected[i]) : []);
+  if (isNew) {
     list.selected = new Uint8Array(count);
     list.numSelected = 0;
     view.found = null;
   }
   list.rows.clear();
   Object.assign(list, {
-    scan: data.scan, revision: data.revision, folder: data.folder, count, names: data.names,
+    scan, revision, folder, count, names, lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
-    lengths: Uint32Array.from(data.lengths),
     sizes: Float64Array.from(data.sizes), times: Float64Array.from(data.times),
     durations: Float32Array.from(data.durations),
   });
-  if (before) data.names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
-}
-
-function selectedNames() {
-  return new Set(list.names.filter((_, i) => list.selected[i]));
+  if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
 // Take over what changed of one file.
-export function applyRow(row) {
-  const i = row.index;
-  if (i >= list.count) return;
-  list.states[i] = row.state;
-  list.flags[i] = row.flags;
-  list.durations[i] = row.duration;
-  list.lengths[i] = row.length;
-  list.rows.delete(i);
-  list.rows.set(i, { preview: row.preview, problem: row.problem });
+export function applyRow({ index, state, flags, duration, length, preview, problem }) {
+  if (index >= list.count) return;
+  list.states[index] = state;
+  list.flags[index] = flags;
+  list.durations[index] = duration;
+  list.lengths[index] = length;
+  list.rows.delete(index);
+  list.rows.set(index, { preview, problem });
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 
@@ -62,9 +57,7 @@ export function inState(i, wanted) {
 }
 
 // The words that a search looks for.
-export function words(query) {
-  return query.toLowerCase().split(' ').filter(Boolean);
-}
+export const words = query => query.toLowerCase().split(' ').filter(Boolean);
 
 // Work out which files are shown, and in which order.
 export function arrange() {

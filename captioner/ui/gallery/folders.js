@@ -1,7 +1,7 @@
 // The folder bar. Python sends `shown`, the open folder and the recent ones, and `listing`, the subfolders of the
-// folder that a person browses; see captioner/ui/gallery/folders.py.
+// folder that a person browses; see captioner/ui/gallery/folder_bar.py.
 import { unsavedEdit } from './edit.js';
-import { make, showText } from '../dom.js';
+import { make, showText } from '../common.js';
 
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
@@ -21,7 +21,7 @@ export function start(gradio) {
   for (const [box, other] of [[recursive], [videos, images], [images, videos]]) {
     box.addEventListener('change', () => {
       if (other && !box.checked) other.checked = true; // at least one kind
-      if (folder) open({ key: props.shown.key });
+      if (folder) actions.refresh();
     });
   }
   gradio.watch('shown', showBar);
@@ -44,12 +44,12 @@ function open(where) {
 }
 
 function browse(where) {
-  trigger('browse', { ...where, number: ++numListings });
+  trigger('browse', { typed: '', key: '', ...where, number: ++numListings });
 }
 
 function listenToPath() {
   path.addEventListener('keydown', event => {
-    if (event.key === 'Enter') open({ typed: path.value });
+    if (event.key === 'Enter') actions.open();
     else if (event.key === 'ArrowDown') showMenu();
     else if (event.key === 'Escape') { isTyped = false; path.value = folder; path.blur(); } else return;
     event.preventDefault();
@@ -76,7 +76,7 @@ function showMenu() {
   const wide = Math.max(Math.min(width, MENU_WIDTH.most), MENU_WIDTH.least);
   Object.assign(menu.style, { left: `${left}px`, top: `${bottom + 4}px`, width: `${wide}px` });
   menu.showPopover();
-  browse({ key: '', typed: path.value });
+  browse({ typed: path.value });
 }
 
 function row(image, label, title, act) {
@@ -108,12 +108,10 @@ function showListing() {
   title.textContent = title.title = listing.place;
   $('[data-act=take]').disabled = !listing.key;
   showText($('.folder-problem'), listing.problem);
-  const browseTo = key => () => browse({ key, typed: '' });
-  const rows = listing.folders.map(each => row(FOLDER, each.name, each.name, browseTo(each.key)));
-  if (listing.parent) rows.unshift(row(UP, '..', 'Parent folder', browseTo(listing.parent)));
-  if (!listing.folders.length && !listing.problem) {
-    rows.push(make('li', { className: 'folder-none' }, 'No subfolders'));
-  }
+  const rows = listing.folders.map(({ name, key }) => row(FOLDER, name, name, () => browse({ key })));
+  if (listing.parent) rows.unshift(row(UP, '..', 'Parent folder', () => browse({ key: listing.parent })));
+  const isEmpty = !listing.folders.length && !listing.problem;
+  if (isEmpty) rows.push(make('li', { className: 'folder-none' }, 'No subfolders'));
   list.replaceChildren(...rows);
   list.scrollTop = 0;
   if (menu.matches(':popover-open')) (list.querySelector('button') ?? $('[data-act=take]')).focus();

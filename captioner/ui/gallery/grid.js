@@ -1,37 +1,139 @@
-// The grid of all files. Python sends what changed as properties; see captioner/ui/gallery/grid.py.
-import { open, select, startActions, step } from './actions.js';
-import { startInput } from './input.js';
-import { filter, load, setColumns, sort, startListing, sync } from './listing.js';
+// The grid of all files: its mouse, keyboard and buttons. Python sends what changed as properties; see grid.py.
+import { cursor, list, view } from './files.js';
+import * as listing from './listing.js';
+import { filter, open, select, sort } from './listing.js';
+import { indexOf, numColumns, numRowsOnScreen, playVideo, stopVideo, tileAt } from './tiles.js';
 import { startToolbar } from './toolbar.js';
 
 export { startButton } from './listing.js';
 
 const SENT = ['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'];
+const HOVER_MS = 150;
+let element, port;
+const $ = selector => element.querySelector(selector);
+
+const buttons = {
+  direction: () => sort(view.key, !view.descending),
+  help: () => help($('.grid-empty').dataset.why),
+  approve: button => listing.approve(!button.dataset.off),
+};
+
+// Let another part of the page act when the button with this `data-act` is clicked.
+export function onButton(name, act) {
+  buttons[name] = act;
+}
 
 export function start(gradio) {
-  const { element, watch } = gradio;
-  startListing(gradio);
+  element = gradio.element;
+  port = $('.grid-view');
+  listing.startListing(gradio);
   startToolbar(element);
-  startActions(gradio);
-  startInput(element);
-  fillWindow(element);
-  watch(SENT, sync);
+  listenToTiles($('.grid-canvas'));
+  listenToToolbars();
+  port.addEventListener('keydown', pressInGrid);
+  port.addEventListener('focus', () => {
+    if (cursor.active < 0 && list.shown.length && port.matches(':focus-visible')) listing.focusOn(list.shown[0]);
+  });
+  document.addEventListener('keydown', pressOnPage);
+  fillScreen();
+  gradio.watch(SENT, listing.sync);
   // For benchmarks, which act on the grid as a person would but faster.
   element.dataset.grid = '';
-  element.grid = { select, filter, sort, open, step, columns: setColumns };
-  load();
+  element.grid = { select, filter, sort, open, step: listing.step, columns: listing.setColumns };
+  listing.load();
 }
 
 // The panes reach from where they begin, whatever is above them, down to the end of the screen.
-function fillWindow(element) {
+function fillScreen() {
   function fit() {
-    const panes = element.closest('#panes');
-    if (!panes?.offsetParent) return;
-    panes.style.setProperty('--panes-top', `${Math.round(panes.getBoundingClientRect().top + scrollY)}px`);
+    const panes = element.closest('#panes'), top = panes?.getBoundingClientRect().top + scrollY;
+    if (panes?.offsetParent) panes.style.setProperty('--panes-top', `${Math.round(top)}px`);
   }
   const observer = new ResizeObserver(fit);
-  for (const watched of [document.body, element, ...document.querySelectorAll('#run, #notices')]) {
-    observer.observe(watched);
-  }
+  [document.body, element, ...document.querySelectorAll('#run, #notices')].forEach(each => observer.observe(each));
   fit();
+}
+
+function listenToTiles(canvas) {
+  let hovering = 0;
+  canvas.addEventListener('mouseover', event => {
+    const tile = tileAt(event);
+    if (!tile || tile.querySelector('video') || !event.target.closest('.grid-picture')) return;
+    if (!list.kinds[indexOf(tile)]) return; // an image
+    clearTimeout(hovering);
+    const play = () => { if (tile.matches(':hover') && tile.isConnected) playVideo(tile, indexOf(tile)); };
+    hovering = setTimeout(play, HOVER_MS);
+  });
+  canvas.addEventListener('mouseout', event => {
+    const tile = tileAt(event);
+    if (tile && !tile.contains(event.relatedTarget)) stopVideo(tile);
+  });
+  canvas.addEventListener('mousedown', event => { if (event.shiftKey) event.preventDefault(); }); // selects no text
+  canvas.addEventListener('click', event => {
+    const tile = tileAt(event), i = tile && indexOf(tile);
+    if (!tile) return;
+    if (event.shiftKey && list.place[cursor.anchor] >= 0) listing.selectTo(i);
+    else if (event.ctrlKey || event.metaKey || event.target.closest('.grid-check')) listing.toggle(i);
+    else open(i);
+  });
+}
+
+function listenToToolbars() {
+  const searchBox = $('.grid-search input');
+  element.addEventListener('click', event => {
+    const button = event.target.closest('button'), { state, kind, select: which, act } = button?.dataset ?? {};
+    if (state) filter({ state });
+    else if (kind) filter({ kind });
+    else if (which) select(which);
+    else buttons[act]?.(button);
+  });
+  searchBox.addEventListener('input', () => filter({ query: searchBox.value }));
+  searchBox.addEventListener('keydown', event => {
+    if (event.key === 'Escape' && searchBox.value) filter({ query: '' });
+    else if (['Escape', 'Enter', 'ArrowDown'].includes(event.key)) port.focus();
+    else return;
+    event.preventDefault();
+  });
+  $('.grid-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
+  $('.grid-columns input').addEventListener('input', event => listing.setColumns(Number(event.target.value)));
+}
+
+function help(why) {
+  if (why === 'match') filter({ query: '', state: 'all', kind: 'all' });
+  else if (why === 'broken') listing.load();
+  else document.querySelector('#folder-bar [data-act=menu]')?.click();
+}
+
+function pressInGrid(event) {
+  if (event.altKey) return; // Alt and an arrow open the next file; see panel.js
+  const by = distance(event.key), last = list.shown.length - 1, { active } = cursor, isShown = list.place[active] >= 0;
+  if (by && last >= 0) {
+    const from = list.place[active] ?? -1, to = from < 0 ? 0 : Math.max(0, Math.min(last, from + by));
+    listing.focusOn(list.shown[to], event.shiftKey);
+  } else if (event.key === ' ' && isShown) listing.toggle(active);
+  else if (event.key === 'Enter' && isShown) open(active);
+  else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) select('all');
+  else if (event.key === 'a' && list.selected[active]) $('.grid-approve').click();
+  else if (event.key === 'a' && isShown) listing.toggleApproved(active);
+  else if (event.key === 'Escape') port.blur();
+  else return;
+  event.preventDefault();
+}
+
+// How many files a key moves the focus on; undefined for other keys.
+function distance(key) {
+  const columns = numColumns(), page = numRowsOnScreen() * columns;
+  return {
+    ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -page, PageDown: page,
+    Home: -Infinity, End: Infinity,
+  }[key];
+}
+
+function pressOnPage(event) {
+  const isTyping = event.target.closest?.('input, textarea, select, [contenteditable]');
+  const isCombined = event.ctrlKey || event.metaKey || event.altKey;
+  if (event.key !== '/' || isTyping || isCombined || !element.offsetParent) return; // no offsetParent: another tab
+  event.preventDefault();
+  $('.grid-search input').focus();
+  $('.grid-search input').select();
 }

@@ -1,39 +1,41 @@
-// Which files the grid shows: the list that the app sends, its changes, the search, the filters and the order.
+// Which files the grid shows, and what a person can do with them: the list that the app sends, its changes, the search,
+// the filters and the order; opening, selecting and approving files.
 import {
-  FLAGS, applyRow, arrange, asRanges, countFiles, cursor, fromRanges, list, setListing, view, words,
+  FLAGS, applyRow, arrange, asRanges, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
+  setListing, setSelected, view, words,
 } from './files.js';
-import * as scroller from './scroller.js';
-import { startLabel } from './start_button.js';
-import { showEmpty, showSort, showToolbar } from './toolbar.js';
-import { fetchJson } from '../requests.js';
+import * as tiles from './tiles.js';
+import { showEmpty, showSort, showToolbar, startLabel } from './toolbar.js';
+import { fetchJson, plural } from '../common.js';
 
 const SEARCH_MS = 80, MAX_QUERY = 500;
 const STORED = 'vcs-grid';
-let element, props, trigger;
+let element, port, props, trigger;
 let loading = false, missed = false, broken = false; // missed: a change arrived while the list was loading
 let searching = 0, numSearches = 0; // the timer of a search, or 1 while its answer is awaited
 
 export function startListing(gradio) {
   ({ element, props, trigger } = gradio);
+  port = element.querySelector('.grid-view');
   const { columns = 0, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
   Object.assign(view, { key, descending });
   missed = Boolean(props.scan); // Python may have sent changes before this module was here
-  scroller.startScroller(element, columns, take);
+  tiles.startScroller(element, columns, take);
 }
 
 // ---- the list and its changes ----
 export async function load() {
   loading = true;
   try {
-    const openedName = list.names[cursor.opened], before = { folder: list.folder, scan: list.scan };
+    const openedName = list.names[cursor.opened], { folder, scan } = list;
     setListing(await fetchJson('list.json'));
-    if (before.scan !== list.scan) { // otherwise every file has the index that it had
-      const isSameFolder = before.folder === list.folder && openedName !== undefined;
+    if (scan !== list.scan) { // otherwise every file has the index that it had
+      const isSameFolder = folder === list.folder && openedName !== undefined;
       cursor.opened = cursor.active = cursor.anchor = isSameFolder ? list.names.indexOf(openedName) : -1;
     }
     broken = false;
     refresh();
-    scroller.settle();
+    tiles.settle();
     if (view.query) search();
   } catch {
     broken = true;
@@ -65,15 +67,9 @@ function take(rows) {
 // Draw everything again: which files are shown, where, and how they look.
 function refresh() {
   arrange();
-  scroller.layout();
+  tiles.layout();
   showChanges();
   showReason();
-}
-
-// Draw again what may have changed of the files that are shown.
-export function showChanges() {
-  scroller.repaint();
-  publish();
 }
 
 function showReason() {
@@ -81,8 +77,9 @@ function showReason() {
   showEmpty(broken ? 'broken' : missing);
 }
 
-// Send the selection to Python, and show on the page how many files there are of everything.
-function publish() {
+// Draw again what may have changed of the shown files, send the selection to Python, and count the files.
+function showChanges() {
+  tiles.repaint();
   const selected = asRanges(list.selected), counts = countFiles();
   const value = JSON.stringify({ scan: list.scan, selected, total: list.numSelected });
   if (props.value !== value) props.value = value;
@@ -112,7 +109,7 @@ export function filter(changes) {
     numSearches++;
     searching = words(view.query).length ? setTimeout(search, SEARCH_MS) : 0;
   }
-  scroller.scrollToTop();
+  tiles.scrollToTop();
   refresh();
 }
 
@@ -129,19 +126,87 @@ async function search() {
 }
 
 export function sort(key, descending) {
-  Object.assign(view, { key, descending });
+  filter({ key, descending });
   remember();
   showSort();
-  scroller.scrollToTop();
-  refresh();
 }
 
 export function setColumns(count) {
-  scroller.setColumns(count);
+  tiles.setColumns(count);
   remember();
 }
 
 function remember() {
   const { key, descending } = view;
-  localStorage.setItem(STORED, JSON.stringify({ columns: scroller.numColumns(), key, descending }));
+  localStorage.setItem(STORED, JSON.stringify({ columns: tiles.numColumns(), key, descending }));
+}
+
+// ---- opening and selecting ----
+export const openedFile = () => ({ folder: list.folder, name: list.names[cursor.opened] });
+export const focusGrid = () => port?.focus();
+
+function moveTo(i) {
+  cursor.active = i;
+  tiles.reveal(i);
+  tiles.repaint();
+  port.setAttribute('aria-activedescendant', tiles.tileId(i));
+}
+
+export function open(i) {
+  if (i === undefined || i < 0) return;
+  cursor.opened = cursor.anchor = i;
+  cursor.lastPlace = list.place[i];
+  moveTo(i);
+  trigger('open', { id: `${list.scan}-${i}` });
+}
+
+// Open the next (1) or the previous (-1) file.
+export function step(by) {
+  const from = list.place[cursor.opened] ?? -1, last = list.shown.length - 1;
+  // A file that is no longer shown, such as a pending one that is done now, was replaced in its place by the next one.
+  const to = from >= 0 ? from + by : by > 0 ? cursor.lastPlace : cursor.lastPlace - 1;
+  if (to >= 0 && to <= last && to !== from) open(list.shown[to]);
+}
+
+// Move the focus to a file; extend: select everything on the way.
+export function focusOn(i, extend = false) {
+  const from = list.place[cursor.anchor] >= 0 ? cursor.anchor : cursor.active;
+  if (extend && list.place[from] >= 0) selectRange(list.place[from], list.place[i]);
+  else cursor.anchor = i;
+  moveTo(i);
+  if (extend) showChanges();
+}
+
+export function selectTo(i) {
+  selectRange(list.place[cursor.anchor], list.place[i]);
+  cursor.active = i;
+  showChanges();
+}
+
+export function toggle(i) {
+  setSelected(i, !list.selected[i]);
+  cursor.anchor = cursor.active = i;
+  showChanges();
+}
+
+export function select(which) {
+  selectWhere(which);
+  showChanges();
+}
+
+// Approve captions, or take that back. selected: indices as ranges; those of the selected files by default.
+export function approve(on, selected = asRanges(list.selected)) {
+  trigger('approve', { files: JSON.stringify({ scan: list.scan, selected, total: 1 }), on });
+}
+
+export const toggleApproved = i => approve(!inState(i, 'approved'), String(i));
+
+// The files that a bulk edit is about, as a value of the grid, and a line about them.
+export function bulkEditScope() {
+  const { numSelected, shown, count, scan } = list, total = numSelected || shown.length, chosen = new Uint8Array(count);
+  for (const i of shown) chosen[i] = 1;
+  const selected = asRanges(numSelected ? list.selected : chosen);
+  const which = numSelected ? 'selected ' : shown.length < count ? 'shown ' : 'all ';
+  const line = which === 'all ' ? `In all ${plural(total, 'file')}` : `In ${plural(total, `${which}file`)}`;
+  return [JSON.stringify({ scan, selected, total }), line];
 }

@@ -1,12 +1,9 @@
 // The caption panel. Python sends `entry`, the file that was opened, `fresh`, the opened file as it is now, and
 // `answer`, the result of an action; see captioner/ui/gallery/panel.py.
-import { focusGrid, openedFile, step } from './actions.js';
-import {
-  closeFile, edit, fileAddress, isDirty, keepDraft, keyOf, openFile, startEdit, takeSaved, unsavedEdit, updateFile,
-  withLineFeeds,
-} from './edit.js';
+import * as edits from './edit.js';
+import { edit, isDirty, keepDraft, keyOf, unsavedEdit } from './edit.js';
+import { focusGrid, openedFile, step } from './listing.js';
 import * as view from './panel_view.js';
-import { startWidth } from './panel_width.js';
 
 const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
 const CONSENT = '.panel-consent', CONFIRM = '.panel-confirm';
@@ -16,23 +13,29 @@ const $ = selector => element.querySelector(selector);
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
   box = $('textarea');
-  startEdit(box);
+  edits.startEdit(box);
   view.startView(element);
-  startWidth(element);
   element.addEventListener('click', click);
   box.addEventListener('input', changed);
   box.addEventListener('keydown', event => { if (event.key === 'Escape') focusGrid(); });
   document.addEventListener('keydown', pressOnPage);
-  for (const [name, take] of [['answer', answered], ['entry', opened], ['fresh', refreshed]]) gradio.watch(name, take);
+  gradio.watch('answer', answered);
+  gradio.watch('entry', opened);
+  gradio.watch('fresh', refreshed);
   view.showEdit();
   if (props.entry.id) opened(); // it came before this module
 }
 
 // ---- what Python sends ----
 function opened() {
-  const wanted = keyOf(openedFile());
-  if (keyOf(props.entry) !== wanted || wanted === keyOf(edit.file)) return; // of quick clicks, the last one counts
-  show(props.entry);
+  const { entry } = props, wanted = keyOf(openedFile()), left = unsavedEdit();
+  if (keyOf(entry) !== wanted || wanted === keyOf(edit.file)) return; // of quick clicks, the last one counts
+  if (left) { keepDraft(); trigger('save', left); }
+  edits.openFile(entry);
+  view.showFile(true);
+  view.showQuestion(CONFIRM, false);
+  view.showQuestion(CONSENT, false);
+  follow(entry);
   if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it is below the grid
 }
 
@@ -40,7 +43,7 @@ function refreshed() {
   const { fresh } = props;
   if (keyOf(fresh) !== keyOf(edit.file)) return; // a late pulse about the file before
   if (fresh.id) follow(fresh);
-  else lose();
+  else if (edit.file.id) lose();
 }
 
 // The text that was saved comes first, then the file as it is after the action. A pulse may have been faster and have
@@ -48,39 +51,28 @@ function refreshed() {
 function answered() {
   const { saved, fresh } = props.answer;
   if (saved) {
-    if (takeSaved(saved)) view.showEdit();
+    if (edits.takeSaved(saved)) view.showEdit();
     keepDraft();
   }
   if (fresh && keyOf(fresh) === keyOf(edit.file)) follow(fresh);
 }
 
-function show(file) {
-  const left = unsavedEdit();
-  if (left) { keepDraft(); trigger('save', left); }
-  openFile(file);
-  view.showFile(true);
-  view.showQuestion(CONFIRM, false);
-  view.showQuestion(CONSENT, false);
-  follow(file);
-}
-
 // Take over the state of the file that is already open.
 function follow(file) {
   const isReplaced = file.id !== edit.file.id || file.version !== edit.file.version;
-  updateFile(file);
-  props.value = JSON.stringify(fileAddress(file));
+  edits.updateFile(file);
+  props.value = JSON.stringify(edits.fileAddress(file));
   if (isReplaced) view.showMedia();
   view.showTexts();
   changed();
 }
 
 function lose() {
-  if (!edit.file.id) return;
   if (isDirty()) {
     view.showProblem('The folder of this file was closed. Your text is kept until you open it again.');
     return;
   }
-  closeFile();
+  edits.closeFile();
   props.value = '';
   view.showFile(false);
 }
@@ -91,12 +83,9 @@ function changed() {
   keepDraft();
 }
 
-// Fire an event about the opened file.
-const fire = (name, data) => trigger(name, { ...fileAddress(edit.file), ...data });
-
-function save() {
-  const unsaved = unsavedEdit();
-  if (unsaved) trigger('save', unsaved);
+// Fire an event about the opened file, with the edit if there is one.
+function fire(name, data) {
+  trigger(name, { ...edits.fileAddress(edit.file), edit: unsavedEdit(), ...data });
 }
 
 // Typed as by a person, so that Ctrl+Z in the box brings back the text before.
@@ -105,11 +94,6 @@ function write(text) {
   box.select();
   if (!document.execCommand('insertText', false, text)) box.value = text;
   changed();
-}
-
-function undo() {
-  if (isDirty()) write(withLineFeeds(edit.base));
-  else fire('restore', { history: edit.file.undo });
 }
 
 async function copy() {
@@ -124,61 +108,54 @@ async function copy() {
 
 function recaption(consent) {
   view.showQuestion(CONSENT, false);
-  fire('again', { consent, edit: unsavedEdit() });
+  fire('again', { consent });
 }
 
-function approve() {
-  if (!$('[data-act=approve]').disabled) fire('approve', { on: !edit.file.approved, edit: unsavedEdit() });
-}
-
-function remove() {
-  view.showQuestion(CONFIRM, false);
-  fire('remove', { edit: unsavedEdit() }); // the draft stays until the answer says that it is in the history
-}
-
-function useTheirs() {
-  const text = edit.theirs;
-  edit.base = text;
-  edit.theirs = null;
-  write(text);
-}
-
-function keepMine() {
+// End a conflict: the file's text becomes what the edit began with.
+function settle() {
   edit.base = edit.theirs;
   edit.theirs = null;
-  changed();
-  box.focus();
 }
 
 const actions = {
-  save, undo, copy, approve,
+  copy,
+  save() {
+    const unsaved = unsavedEdit();
+    if (unsaved) trigger('save', unsaved);
+  },
+  undo() {
+    if (isDirty()) write(edits.withLineFeeds(edit.base));
+    else fire('restore', { history: edit.file.undo });
+  },
+  approve() { if (!$('[data-act=approve]').disabled) fire('approve', { on: !edit.file.approved }); },
   history: () => view.showHistory($('.panel-history').hidden),
   again: () => (edit.file.changed_outside ? view.showQuestion(CONSENT, true) : recaption(false)),
   'again-yes': () => recaption(true),
   'again-no': () => view.showQuestion(CONSENT, false),
   delete: () => view.showQuestion(CONFIRM, true),
   'delete-no': () => view.showQuestion(CONFIRM, false),
-  'delete-yes': remove,
-  theirs: useTheirs,
-  mine: keepMine,
+  'delete-yes'() {
+    view.showQuestion(CONFIRM, false);
+    fire('remove', {}); // the draft stays until the answer says that it is in the history
+  },
+  theirs() { settle(); write(edit.base); },
+  mine() { settle(); changed(); box.focus(); },
 };
 
 function click(event) {
-  const button = event.target.closest('button');
-  if (!button) return;
-  const { act, step: by, history } = button.dataset;
+  const { act, step: by, history } = event.target.closest('button')?.dataset ?? {};
   if (act) actions[act]();
   else if (by) step(Number(by));
-  else if (history) fire('restore', { history: Number(history), edit: unsavedEdit() });
+  else if (history) fire('restore', { history: Number(history) });
 }
 
 function pressOnPage(event) {
   if (!element.offsetParent || !edit.file.id) return; // no offsetParent: another tab
   if (document.querySelector('dialog[open], :popover-open')) return;
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], isControl = event.ctrlKey || event.metaKey;
   if (by && MAC && event.target.closest('input, textarea')) return; // there it moves by a word
-  if (event.key.toLowerCase() === 's' && (event.ctrlKey || event.metaKey) && !event.altKey) save();
-  else if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) approve();
+  if (event.key.toLowerCase() === 's' && isControl && !event.altKey) actions.save();
+  else if (event.key === 'Enter' && isControl) actions.approve();
   else if (event.altKey && by) step(by);
   else return;
   event.preventDefault();

@@ -1,17 +1,17 @@
-// What the caption panel shows of the opened file and of the edit.
+// What the caption panel shows of the opened file and of the edit, and the width of the panel, which a person can drag.
 import { edit, isDirty } from './edit.js';
-import { make, showText } from '../dom.js';
-import { dateTime, plural } from '../format.js';
-import { address } from '../requests.js';
+import { address, dateTime, make, plural, showText } from '../common.js';
 
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // each of these characters counts as a word
 const TOKENS_PER_WORD = 1.3;
+const WIDTH = { least: 300, most: 900, usual: 400, step: 24, leftForGrid: 380, stored: 'vcs-panel-width' };
 let element;
 const $ = selector => element.querySelector(selector);
 
 export function startView(given) {
   element = given;
   $('.panel-sheet').addEventListener('toggle', showSheet);
+  startWidth($('.panel-drag'));
 }
 
 export function showFile(isOpen) {
@@ -25,14 +25,13 @@ export function showFile(isOpen) {
 
 export function showMedia() {
   const { id, version, kind } = edit.file, stage = $('.panel-stage');
-  const source = address(`media/${id}`), poster = address(`thumb/${id}.jpg?v=${version}`);
-  const image = src => make('img', { src, alt: '', decoding: 'async' });
+  const src = address(`media/${id}`), poster = address(`thumb/${id}.jpg?v=${version}`);
+  const image = source => make('img', { src: source, alt: '', decoding: 'async' });
   if (kind === 'image') {
-    stage.replaceChildren(image(source));
+    stage.replaceChildren(image(src));
     return;
   }
-  const options = { controls: true, loop: true, playsInline: true, preload: 'metadata' };
-  const video = make('video', { ...options, poster, src: source });
+  const video = make('video', { controls: true, loop: true, playsInline: true, preload: 'metadata', poster, src });
   video.addEventListener('error', () => {
     const text = make('p', {}, 'This browser cannot play the file. The model may still be able to read it.');
     stage.replaceChildren(image(poster), text);
@@ -74,22 +73,18 @@ function showSheet() {
 
 // Show what depends on the text in the editor.
 export function showEdit() {
-  showCount($('textarea').value);
-  showButtons();
-  const conflict = $('.panel-conflict'), isNew = conflict.hidden && edit.theirs !== null;
-  if (isNew) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
-  conflict.hidden = edit.theirs === null;
-  conflict.querySelector('p').textContent = edit.theirs || 'Nothing: the caption was deleted.';
-}
-
-function showCount(text) {
+  const text = $('textarea').value, conflict = $('.panel-conflict'), hasConflict = edit.theirs !== null;
   const words = text.replace(CJK, ' ').split(/\s+/).filter(Boolean).length + (text.match(CJK)?.length ?? 0);
   const tokens = Math.ceil(words * TOKENS_PER_WORD), characters = plural([...text].length, 'character');
   $('.panel-count').textContent = `${plural(words, 'word')} · ${characters} · about ${plural(tokens, 'token')}`;
   $('.panel-dirty').textContent = isDirty() ? 'Not saved' : '';
+  showButtons(text);
+  if (hasConflict && conflict.hidden) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
+  conflict.hidden = !hasConflict;
+  conflict.querySelector('p').textContent = edit.theirs || 'Nothing: the caption was deleted.';
 }
 
-function showButtons() {
+function showButtons(text) {
   const { file } = edit, dirty = isDirty(), button = act => $(`[data-act=${act}]`), approve = button('approve');
   button('save').disabled = !dirty;
   button('undo').disabled = !dirty && !file.undo;
@@ -99,7 +94,7 @@ function showButtons() {
   button('again').disabled = file.tokens !== null || file.approved;
   button('again').title = file.approved ? 'This caption is approved. Unapprove it first.'
     : 'Recaption this file with the current prompt. The old text stays in the history.';
-  approve.disabled = !file.approved && !$('textarea').value.trim();
+  approve.disabled = !file.approved && !text.trim();
   approve.setAttribute('aria-pressed', Boolean(file.approved));
   approve.title = file.approved ? 'Unapprove: let jobs and bulk edits change this caption (Ctrl+Enter)'
     : 'Approve: protect this caption from jobs and bulk edits (Ctrl+Enter)';
@@ -124,4 +119,31 @@ export function flashCopied() {
   const button = $('[data-act=copy]');
   button.classList.add('did');
   setTimeout(() => button.classList.remove('did'), 1200);
+}
+
+function setWidth(width) {
+  const chosen = Math.round(Math.max(WIDTH.least, Math.min(WIDTH.most, innerWidth - WIDTH.leftForGrid, width)));
+  document.documentElement.style.setProperty('--panel-width', `${chosen}px`);
+  return chosen;
+}
+
+const keepWidth = width => localStorage.setItem(WIDTH.stored, setWidth(width));
+
+function startWidth(handle) {
+  handle.addEventListener('pointerdown', event => {
+    const width = element.offsetWidth, start = event.clientX;
+    const follow = moved => keepWidth(width + start - moved.clientX);
+    handle.setPointerCapture(event.pointerId);
+    handle.addEventListener('pointermove', follow);
+    handle.addEventListener('pointerup', () => handle.removeEventListener('pointermove', follow), { once: true });
+    event.preventDefault();
+  });
+  handle.addEventListener('dblclick', () => keepWidth(WIDTH.usual));
+  handle.addEventListener('keydown', event => {
+    const by = { ArrowLeft: WIDTH.step, ArrowRight: -WIDTH.step }[event.key];
+    if (!by || event.altKey) return;
+    keepWidth(element.offsetWidth + by);
+    event.preventDefault();
+  });
+  setWidth(Number(localStorage.getItem(WIDTH.stored)) || Math.min(WIDTH.usual, innerWidth * 0.32));
 }

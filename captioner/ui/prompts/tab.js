@@ -1,24 +1,27 @@
 // The Prompts tab in the browser.
-import { make } from '../dom.js';
+import { make } from '../common.js';
 
-const editorBoxes = () => document.querySelectorAll('#prompt-name input, #prompt-text textarea');
+const tab = () => document.getElementById('prompts');
 
 // filled: {name, text}, what the editor was filled with. Marks the editor while it holds something else.
 export function mark(filled, name, text) {
-  const before = JSON.parse(filled || '{}'), tab = document.getElementById('prompts');
+  const before = JSON.parse(filled || '{}');
   const isDirty = 'name' in before && (before.name !== name || before.text !== text);
-  if (tab) tab.dataset.dirty = isDirty ? '1' : '';
+  if (tab()) tab().dataset.dirty = isDirty ? '1' : '';
+}
+
+function setReadOnly(isReadOnly) {
+  const boxes = document.querySelectorAll('#prompt-name input, #prompt-text textarea');
+  for (const box of boxes) box.readOnly = isReadOnly;
 }
 
 // From a click until the answer, which fills the editor again, the editor takes no text: it would be lost.
 export function lockEditor(...values) {
-  for (const box of editorBoxes()) box.readOnly = true;
+  setReadOnly(true);
   return values;
 }
 
-export function unlockEditor() {
-  for (const box of editorBoxes()) box.readOnly = false;
-}
+export const unlockEditor = () => setReadOnly(false);
 
 export function download(text) {
   if (!text) return;
@@ -45,10 +48,8 @@ export function startList({ element, trigger }) {
   element.addEventListener('click', event => {
     const answer = event.target.closest('.answers button'), hit = event.target.closest('[data-pick]');
     if (answer) dialog.hidePopover();
-    if (answer?.matches('.yes')) trigger('pick', { id: wanted });
-    if (!hit) return;
-    wanted = hit.dataset.pick;
-    if (document.getElementById('prompts').dataset.dirty) dialog.showPopover();
-    else trigger('pick', { id: wanted });
+    if (hit) wanted = hit.dataset.pick;
+    if (hit && tab().dataset.dirty) dialog.showPopover();
+    else if (hit || answer?.matches('.yes')) trigger('pick', { id: wanted });
   });
 }

@@ -1,9 +1,9 @@
 // The dialog that edits many captions. Python sends `preview`, what an edit would do, and `done`, the result of the
-// last action; see captioner/ui/runs/bulk.py. Captions become text, never HTML.
-import { make } from '../dom.js';
-import { number, plural } from '../format.js';
-import { bulkEditScope } from '../gallery/actions.js';
-import { onButton } from '../gallery/input.js';
+// last action; see captioner/ui/runs/bulk.py.
+import { showMessage } from './history.js';
+import { make, number, plural } from '../common.js';
+import { onButton } from '../gallery/grid.js';
+import { bulkEditScope } from '../gallery/listing.js';
 
 const TYPING_MS = 180;
 const HINTS = {
@@ -29,7 +29,7 @@ export function start(gradio) {
   });
   gradio.watch('preview', previewed);
   gradio.watch('done', finished);
-  onButton('edit', () => open(...bulkEditScope()));
+  onButton('edit', open);
   render();
 }
 
@@ -39,11 +39,9 @@ const actions = {
   undo: () => act(isUndone ? 'redo' : 'undo', { id: operation }),
 };
 
-// value: the files, as a value of the grid; scope: such as "In 12 selected files".
-function open(value, scope) {
-  files = value;
+function open() {
+  [files, $('.bulk-scope').textContent] = bulkEditScope();
   isBusy = false;
-  $('.bulk-scope').textContent = scope;
   form.elements.delete.checked = false;
   changed();
   dialog.showModal();
@@ -60,8 +58,7 @@ function edit() {
   return { ...texts, regex: isPressed('regex'), match_case: isPressed('match_case'), trim_openers: trim.checked };
 }
 
-const isEmpty = ({ find, replace, prefix, suffix, trim_openers: trim, delete: remove }) =>
-  !(find || replace || prefix || suffix || trim || remove);
+const isEmpty = ({ regex, match_case: matchCase, ...changes }) => !Object.values(changes).some(Boolean);
 
 function changed() {
   operation = 0;
@@ -89,11 +86,10 @@ function previewed() {
 }
 
 function finished() {
-  const { done } = props, message = $('.dialog-message');
+  const { done } = props;
   if (!done.number) return;
   isBusy = false;
-  message.textContent = done.text;
-  message.classList.toggle('bad', Boolean(done.bad));
+  showMessage($('.dialog-message'), done);
   if (!done.bad) { operation = done.operation; isUndone = done.undone; }
   render();
   if (operation) $('[data-act=undo]').focus();
@@ -101,34 +97,29 @@ function finished() {
 
 // ---- what is shown ----
 function render() {
-  const empty = isEmpty(edit()), result = empty ? null : found;
+  const empty = isEmpty(edit()), result = empty ? null : found, count = result?.num_changed ?? 0;
+  const why = empty ? 'empty' : result?.problem ? 'wrong' : result && !result.total_with_text ? 'none' : 'same';
   $('.bulk-problem').textContent = result?.problem ?? '';
   $('.bulk-preview').setAttribute('aria-busy', isAwaited);
   $('fieldset').disabled = form.elements.delete.checked;
-  if (!isAwaited || empty) showPreview(result);
-  showHint(empty, result);
-  showButtons(result?.num_changed ?? 0);
+  if (!isAwaited || empty) showPreview(result, count);
+  $('.bulk-hint').hidden = count > 0 || (isAwaited && !empty);
+  [$('.bulk-hint b').textContent, $('.bulk-hint p').textContent] = HINTS[why];
+  showButtons(count);
 }
 
-function showPreview(result) {
-  const rows = (result?.changed ?? []).map(row), more = (result?.num_changed ?? 0) - rows.length;
+function showPreview(result, count) {
+  const rows = (result?.changed ?? []).map(row), more = count - rows.length;
   if (more > 0) rows.push(make('li', { className: 'bulk-more' }, `and ${number(more)} more`));
   $('.bulk-counts').textContent = result?.counts ?? '';
   $('.bulk-list').replaceChildren(...rows);
 }
 
+// parts: [kind, text], where the kind is "del", "ins" or "" for what stays.
 function row({ name, parts, changed_outside: changedOutside }) {
   const label = changedOutside ? `${name} · changed outside` : name;
-  return make('li', {}, make('b', { title: label }, label), make('p', {}, ...parts.map(marked)));
-}
-
-// kind: "del", "ins" or "" for what stays.
-const marked = ([kind, text]) => (kind ? make(kind, {}, text) : text);
-
-function showHint(empty, result) {
-  const why = empty ? 'empty' : result?.problem ? 'wrong' : result && !result.total_with_text ? 'none' : 'same';
-  $('.bulk-hint').hidden = Boolean(result?.num_changed || (isAwaited && !empty));
-  [$('.bulk-hint b').textContent, $('.bulk-hint p').textContent] = HINTS[why];
+  const marked = parts.map(([kind, text]) => (kind ? make(kind, {}, text) : text));
+  return make('li', {}, make('b', { title: label }, label), make('p', {}, ...marked));
 }
 
 function showButtons(count) {

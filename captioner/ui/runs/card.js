@@ -10,10 +10,8 @@ const UNDO = {
 
 export function start({ element, trigger }) {
   element.addEventListener('click', event => {
-    const hit = event.target.closest('[data-run]');
-    if (!hit) return;
-    const { run, job } = hit.dataset;
+    const { run, job } = event.target.closest('[data-run]')?.dataset ?? {};
     if (run === 'undo') ask('run-question', { ...UNDO, data: job });
-    else trigger(run, { job });
+    else if (run) trigger(run, { job });
   });
 }

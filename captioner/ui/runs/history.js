@@ -1,12 +1,11 @@
 // The dialog of the history. Python sends `rows`, the jobs and bulk edits, and `result`, that of the last action;
-// see captioner/ui/runs/history.py. Names of files and folders become text, never HTML.
-import { make } from '../dom.js';
-import { capitalize, dateTime, plural } from '../format.js';
-import { onButton } from '../gallery/input.js';
+// see captioner/ui/runs/history.py.
+import { capitalize, dateTime, make, plural } from '../common.js';
+import { onButton } from '../gallery/grid.js';
 
 const REFRESH_MS = 2000; // while the dialog is open
 const ICONS = { job: 'M5 3.2v9.6L12.6 8z', bulk: 'M11 1.8 14.2 5 5.4 13.8l-3.9.7.7-3.9z' };
-const QUESTIONS = { undo: captions => `Restore ${captions}?`, redo: captions => `Change ${captions} again?` };
+const QUESTIONS = { undo: captions => `Restore ${captions}?`, redo: captions => `Redo ${captions}?` };
 let element, props, trigger, dialog, list;
 let asking = 0, drawn = '', refreshing = 0; // asking: the id of the row that shows a question
 const $ = selector => element.querySelector(selector);
@@ -21,7 +20,7 @@ export function start(gradio) {
   });
   dialog.addEventListener('close', () => { clearInterval(refreshing); refreshing = 0; });
   gradio.watch('rows', show);
-  gradio.watch('result', showMessage);
+  gradio.watch('result', showResult);
   onButton('operations', open);
   show();
 }
@@ -39,12 +38,10 @@ function open() {
   $('.dialog-message').textContent = '';
   showQuestion(0);
   trigger('reload', {});
-  refreshing ||= setInterval(refresh, REFRESH_MS);
+  refreshing ||= setInterval(() => {
+    if (dialog.open && document.visibilityState === 'visible') trigger('reload', {});
+  }, REFRESH_MS);
   dialog.showModal();
-}
-
-function refresh() {
-  if (dialog.open && document.visibilityState === 'visible') trigger('reload', {});
 }
 
 function showQuestion(id) {
@@ -52,9 +49,12 @@ function showQuestion(id) {
   show();
 }
 
-function showMessage() {
-  const { text, bad } = props.result, message = $('.dialog-message');
-  if (!text) return;
+function showResult() {
+  if (props.result.text) showMessage($('.dialog-message'), props.result);
+}
+
+// Show the result {text, bad} of an action.
+export function showMessage(message, { text, bad }) {
   message.textContent = text;
   message.classList.toggle('bad', Boolean(bad));
 }
@@ -73,33 +73,28 @@ function show() {
 }
 
 function draw(row) {
-  const item = make('li', {
-    className: 'history-row',
-    innerHTML: `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[row.kind]}"/></svg>`,
-  });
+  const icon = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[row.kind]}"/></svg>`;
+  const item = make('li', { className: 'history-row', innerHTML: icon });
   item.dataset.state = row.state;
   const folder = make('span', { title: row.folder }, row.name), when = make('time', {}, dateTime(row.when));
   const text = make('div', { className: 'history-text' }, make('b', { title: row.title }, row.title));
   text.append(make('p', {}, when, ' · ', folder, ` · ${row.counts}`));
   if (row.reason) text.append(make('p', { className: 'history-why', title: row.reason }, row.reason));
-  item.append(text, make('em', { className: 'history-state' }, row.state), buttonsOf(row));
+  const buttons = make('div', { className: 'history-acts' }, ...buttonsOf(row));
+  item.append(text, make('em', { className: 'history-state' }, row.state), buttons);
   return item;
 }
 
 function buttonsOf(row) {
-  const box = make('div', { className: 'history-acts' }), name = row.act && capitalize(row.act);
+  const button = (label, act, className = 'plain') => {
+    const made = make('button', { type: 'button', className }, label);
+    Object.assign(made.dataset, { act, id: row.id });
+    return made;
+  };
+  const name = row.act && capitalize(row.act);
   if (asking === row.id && row.act) {
-    box.append(make('span', {}, QUESTIONS[row.act](plural(row.changed, 'caption'))));
-    box.append(button('Cancel', 'no', row), button(name, row.act, row, 'plain go'));
-    return box;
+    const question = make('span', {}, QUESTIONS[row.act](plural(row.changed, 'caption')));
+    return [question, button('Cancel', 'no'), button(name, row.act, 'plain go')];
   }
-  if (row.left) box.append(button('Resume', 'resume', row));
-  if (row.act) box.append(button(name, 'ask', row));
-  return box;
-}
-
-function button(label, act, row, className = 'plain') {
-  const made = make('button', { type: 'button', className }, label);
-  Object.assign(made.dataset, { act, id: row.id });
-  return made;
+  return [...(row.left ? [button('Resume', 'resume')] : []), ...(row.act ? [button(name, 'ask')] : [])];
 }

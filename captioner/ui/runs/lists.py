@@ -6,7 +6,7 @@ from captioner.formatting import plural
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.ui.format import escape, isolated
 
-REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "lost", "closed": "closed"}
+REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "failed", "closed": "closed"}
 ITEMS_SHOWN = 3  # files of a worker
 FAILURES_SHOWN = 50
 ROWS = 3  # visible at once; more need scrolling

@@ -104,7 +104,7 @@ def describe(name: str) -> str:
     return (
         f'<div class="about"><b>{html.escape(title(name))}</b><i class="limits">{html.escape(limits(name))}</i>'
         f'<p class="help">{help_text}</p>'
-        f'<p class="wrong" id="wrong-{name}" role="alert"></p><p class="elsewhere"></p></div>'
+        f'<p class="wrong" id="wrong-{name}" role="alert"></p><p class="changed-outside"></p></div>'
     )
 
 

@@ -47,10 +47,14 @@ def model_state(progress: Progress) -> str:
     return f'<div class="model-state" data-state="{state}"><p title="{escape(text)}">{escape(text)}</p>{bar}</div>'
 
 
+def _shown(state: str) -> str:
+    return "failed" if state == "lost" else state
+
+
 def model_report(progress: Progress) -> str:
     """Return the device and capabilities of each loaded copy of the model; "" if none is loaded."""
     return "".join(
-        f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{replica.state}</em></h4>'
+        f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{_shown(replica.state)}</em></h4>'
         + (f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else "")
         + '<dl class="capabilities">'
         + "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)

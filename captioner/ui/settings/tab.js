@@ -1,13 +1,13 @@
 // The settings form in the browser. `names` are those of its fields, `values` what the controls hold, in that order,
 // and `filled` the settings that the server sent last. A field that a person has changed and not saved keeps its value.
-import { plural } from '../format.js';
+import { plural } from '../common.js';
 
 const row = name => document.getElementById(`field-${name}`);
 const same = (a, b) => String(a ?? '') === String(b ?? '');
 const parsed = text => JSON.parse(text || '{}');
 
 // In a list that takes typed text, what is being typed is not a value yet.
-const isTyping = name => row(name)?.querySelector('[role=combobox]') === document.activeElement && Boolean(row(name));
+const isTyping = name => Boolean(row(name)?.querySelector('[role=combobox]:focus'));
 
 // fresh: {now: the settings, sent: the values that were saved from here, if any}
 export function merge(names, fresh, filled, ...values) {
@@ -17,16 +17,14 @@ export function merge(names, fresh, filled, ...values) {
     const isSaved = name in sent && same(values[i], sent[name]);
     const isUnchanged = isSaved || !(name in before) || same(values[i], before[name]);
     if (isUnchanged && (isSaved || same(before[name], now[name]) || !isTyping(name))) return now[name];
-    if (!same(before[name], now[name]) && !same(values[i], now[name])) showOtherValue(name, now[name]);
+    const line = row(name)?.querySelector('.changed-outside'), isNews = !same(before[name], now[name]);
+    if (line && isNews && !same(values[i], now[name])) {
+      line.textContent = `Changed in another browser to: ${now[name] ?? 'auto'}`;
+    }
     return values[i];
   });
   mark(names, JSON.stringify(now), ...merged);
   return [JSON.stringify(now), ...merged];
-}
-
-function showOtherValue(name, value) {
-  const line = row(name)?.querySelector('.elsewhere');
-  if (line) line.textContent = `Changed in another browser to: ${value ?? 'auto'}`;
 }
 
 // Show which fields are not saved. A field that has changed since it was refused is not marked as wrong any more.
@@ -41,10 +39,9 @@ export function mark(names, filled, ...values) {
 
 function markField(name, isChanged, value) {
   const field = row(name);
-  if (!field) return;
-  field.classList.toggle('changed', isChanged);
-  if (!isChanged) field.querySelector('.elsewhere').textContent = '';
-  if (field.classList.contains('invalid') && !same(value, field.dataset.refused)) showProblem(name, '');
+  field?.classList.toggle('changed', isChanged);
+  if (field && !isChanged) field.querySelector('.changed-outside').textContent = '';
+  if (field?.classList.contains('invalid') && !same(value, field.dataset.refused)) showProblem(name, '');
 }
 
 // reason: what is wrong with the value, or "".

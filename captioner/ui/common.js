@@ -1,0 +1,41 @@
+// What all modules share: parts of the page, texts for people, requests to the app.
+
+// Relative to this module, so that it is right below a root path and behind a share link, too.
+const ROUTES = new URL('../../', import.meta.url).href;
+
+export const address = path => ROUTES + path;
+
+// The answer as JSON. Throws if the app cannot be reached or refuses.
+export async function fetchJson(path) {
+  const answer = await fetch(address(path), { credentials: 'same-origin' });
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.json();
+}
+
+// A new element with properties (not attributes) and children. Texts go in as text, never as HTML.
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+export function showText(node, text) {
+  node.textContent = text;
+  node.hidden = !text;
+}
+
+// captioner/formatting.py writes the same texts in Python.
+export const number = count => count.toLocaleString('en');
+export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? '' : 's'}`;
+export const capitalize = text => text[0].toUpperCase() + text.slice(1);
+
+// A time as on a player: "1:05" or "1:02:03".
+export function clock(seconds) {
+  const whole = Math.round(seconds), pad = part => String(part).padStart(2, '0');
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, pad(whole % 60)];
+  return hours ? `${hours}:${pad(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
+
+// A POSIX time in the time zone and language of the browser.
+export const dateTime = seconds =>
+  new Date(seconds * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });

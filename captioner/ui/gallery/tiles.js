@@ -6,8 +6,8 @@ const GAP = 12, INFO_HEIGHT = 72, OVERSCAN_ROWS = 1, MAX_POOL = 100, MAX_ROWS = 
 const TEMPLATE = make('template', {
   innerHTML: '<div class="grid-tile" role="option"><div class="grid-picture">' +
     '<img alt="" decoding="async" draggable="false"><i class="grid-check"></i><i class="grid-badge"></i>' +
-    '<i class="grid-lock" title="Approved"></i><span class="grid-time"></span><span class="grid-outside"></span></div>' +
-    '<b></b><p></p></div>',
+    '<i class="grid-lock" title="Approved"></i><span class="grid-time"></span><span class="grid-outside"></span>' +
+    '</div><b></b><p></p></div>',
 });
 const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
 let port, canvas, slider, onRows, geometry = null, columns = 0, frame = 0, settling = 0;

@@ -1,5 +1,5 @@
 // The folder bar. Python sends `shown`, the open folder and the recent ones, and `listing`, the subfolders of the
-// folder that a person browses; see captioner/ui/gallery/folder_bar.py.
+// folder that a person browses; see captioner/ui/gallery/folders.py.
 import { unsavedEdit } from './edit.js';
 import { make, showText } from '../common.js';
 

@@ -17,10 +17,9 @@ from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
 from captioner.config.settings import Settings, SettingsStore, resolve
 from captioner.errors import CaptionError, JobError, PromptError
-from captioner.jobs.build import build_job, build_model, model_finder
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.job import Job
+from captioner.jobs.job import Job, build_job, build_model, model_finder
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
 from captioner.library.bulk import BulkDone, bulk_edit

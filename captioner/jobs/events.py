@@ -1,6 +1,6 @@
 """The events of jobs, models and items, numbered in order."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ class Event:
     time_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event as a dict for JSON; "event" names its type."""
-        values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        """Return the event as a dict for JSON; "event" names its type. `ItemTried.made` is left out."""
+        values = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items() if k != "made"}
         return {"event": type(self).__name__, **values}
 
 

@@ -10,45 +10,24 @@ import itertools
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Row
 
-from captioner.captions.operations import (
-    OperationInfo,
-    State,
-    begin_operation,
-    close_unfinished,
-    dismiss_failed_starts,
-    end_operation,
-    interrupt_running_jobs,
-    is_unfinished,
-    recent_operations,
-    request_of,
-    unfinished_jobs,
-)
+from captioner.captions import operations
+from captioner.captions.operations import OperationInfo, State, request_of
 from captioner.captions.store import CaptionStore
 from captioner.errors import JobError, StateError
 from captioner.formatting import plural
+from captioner.jobs import unfinished
 from captioner.jobs.events import JobOutcome
-from captioner.jobs.job import FindModel, Job
+from captioner.jobs.job import FindModel, Job, Losses
 from captioner.jobs.outcomes import Outcomes, upsert_item
 from captioner.jobs.request import JobRequest, rebuild_job, request_for
-from captioner.jobs.unfinished import (
-    Obstacle,
-    count_ended,
-    current_ids,
-    items_left,
-    items_text,
-    losses_of,
-    no_obstacle,
-    reconcile,
-    skip_obstructed,
-)
+from captioner.jobs.unfinished import Obstacle
 from captioner.redaction import redact
 from captioner.system.database import Database, escape_surrogates
-from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -86,40 +65,35 @@ class Journal:
         To be called once at the start, by the one program that runs jobs.
         """
         with self._database.transaction() as connection:
-            interrupt_running_jobs(connection)
+            operations.interrupt_running_jobs(connection)
         self._reconcile_all()
-        for row in unfinished_jobs(self._database):
+        for row in operations.unfinished_jobs(self._database):
             if row["state"] == "interrupted" and not self._num_left(row):
                 with self._database.transaction() as connection:
-                    close_unfinished(connection, row["id"], "done")
+                    operations.close_unfinished(connection, row["id"], "done")
 
     def begin(
-        self,
-        job: Job,
-        folder: Path,
-        recursive: bool,
-        resumes: int | None = None,
-        losses: Mapping[str, int] | None = None,
+        self, job: Job, folder: Path, recursive: bool, resumes: int | None = None, losses: Losses | None = None
     ) -> int:
         """Record a job with all of its items before it starts, and return its number.
 
-        resumes: the unfinished job that it continues, which counts as resumed then. losses: item name -> replicas
-        lost with it so far. Raise JobError if the other job was resumed already.
+        resumes: the unfinished job that it continues, which counts as resumed then. Raise JobError if that job was
+        resumed already.
         """
         self._write_ends()
-        request = request_for(job, folder, recursive, resumes, current_ids(self._database))
+        request = request_for(job, folder, recursive, resumes, unfinished.current_ids(self._database))
         total, noun = len(job.items), "file" if resumes is None else "remaining file"
         title = f"Caption {plural(total, noun)} with {escape_surrogates(job.model.name)}"
-        listed = items_text(job.items)
+        listed = unfinished.items_text(job.items)
         with self._database.transaction() as connection:
-            if resumes is not None and not close_unfinished(connection, resumes, "resumed"):
+            if resumes is not None and not operations.close_unfinished(connection, resumes, "resumed"):
                 raise JobError(f"job {resumes} has already been resumed or finished")
-            number = begin_operation(connection, "job", title, folder, total, request)
+            number = operations.begin_operation(connection, "job", title, folder, total, request)
             connection.execute("INSERT INTO job_lists VALUES (?, ?)", (number, listed))
             for name, num in (losses or {}).items():
                 connection.execute(*upsert_item(number, name, "waiting", losses=num))
             if resumes is None:
-                dismiss_failed_starts(connection, number)
+                operations.dismiss_failed_starts(connection, number)
         with self._guard:
             self._active.add(number)
         return number
@@ -145,7 +119,7 @@ class Journal:
             for job, (outcome, reason, outcomes) in list(self._ended.items()):
                 outcomes.flush()
                 with self._database.transaction() as connection:
-                    end_operation(connection, job, outcome, reason)
+                    operations.end_operation(connection, job, outcome, reason)
                 del self._ended[job]
                 self._active.discard(job)
             self._reconcile_all()
@@ -156,44 +130,40 @@ class Journal:
             self._write_ends()
         except StateError as error:
             log.warning("a job that has ended is not listed yet: %s", error)
-        return [
-            Unfinished(
-                operation=row["id"],
-                title=row["title"],
-                folder=Path(json.loads(row["request_json"])["folder"]),
-                left=self._num_left(row),
-                total=row["total"],
-                created_at_s=row["created_at_s"],
-                state=row["state"],
-                reason=row["reason"],
-            )
-            for row in self._listed()
-        ]
+        return [self._unfinished(row) for row in self._listed()]
+
+    def _unfinished(self, row: Row) -> Unfinished:
+        folder, left = Path(json.loads(row["request_json"])["folder"]), self._num_left(row)
+        total, state, reason = row["total"], row["state"], row["reason"]
+        return Unfinished(row["id"], row["title"], folder, left, total, row["created_at_s"], state, reason)
 
     def reopen(
-        self, job: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle
+        self, job: int, find_model: Callable[[str], FindModel], obstacle: Obstacle
     ) -> tuple[Job, dict[str, int]]:
         """Return the rest of an unfinished job, and for each of its items the replicas lost with it, if any.
 
-        find_model: see `JobRunner.resume`. obstacle: why an item may not be captioned now, or "". Items with an
-        obstacle are skipped for good, and so are those whose caption may or may not have been written.
+        find_model, obstacle: see `JobRunner.resume`. Items with an obstacle are skipped for good, and so are those
+        whose caption may or may not have been written.
         Raise JobError if the job is not unfinished or nothing is left of it.
         """
         self._write_ends()
         request: JobRequest = request_of(self._database, job)
-        if not is_unfinished(self._database, job):
+        if not operations.is_unfinished(self._database, job):
             raise JobError(f"job {job} cannot be resumed: it is running, finished or already resumed")
         self._captions.settle(job)
         self._reconcile(job)
-        items = items_left(self._database, job, request)
-        skipped = self._skip_obstructed(job, items, obstacle)
+        items = unfinished.items_left(self._database, job, request)
+        skipped, example = unfinished.skip_obstructed(self._database, job, items, obstacle), ""
+        if skipped:
+            self._left.pop(job, None)
+            example = ": ".join(next(iter(skipped.items())))
+            log.warning("job %d: skipped %s: %s", job, plural(len(skipped), "file"), example)
         items = [item for item in items if item.name not in skipped]
         if not items and skipped:
-            name, reason = next(iter(skipped.items()))
-            raise JobError(f"none of the remaining files of job {job} can be captioned now: {name}: {reason}")
+            raise JobError(f"none of the remaining files of job {job} can be captioned now: {example}")
         if not items:
             raise JobError(f"nothing is left of job {job}: all of its files have been captioned since")
-        return rebuild_job(request, items, find_model), losses_of(self._database, job, items)
+        return rebuild_job(request, items, find_model), unfinished.losses_of(self._database, job, items)
 
     def folder_of(self, job: int) -> tuple[Path, bool]:
         """Return the folder of a job, and whether its subfolders were included. Raise JobError if it is unknown."""
@@ -203,20 +173,20 @@ class Journal:
     def dismiss(self, job: int) -> None:
         """List an unfinished job no longer. Its captions stay as they are."""
         with self._database.transaction() as connection:
-            close_unfinished(connection, job, "dismissed")
+            operations.close_unfinished(connection, job, "dismissed")
 
     def recent(self, limit: int = 50) -> list[OperationInfo]:
         """Return the latest jobs, bulk edits and undos, the latest first."""
-        return recent_operations(self._database, limit, self._infos)
+        return operations.recent_operations(self._database, limit, self._infos)
 
     def _listed(self) -> list[Row]:
-        rows = (row for row in unfinished_jobs(self._database) if self._num_left(row))
+        rows = (row for row in operations.unfinished_jobs(self._database) if self._num_left(row))
         return list(itertools.islice(rows, KEPT_UNFINISHED))
 
     def _num_left(self, row: Row) -> int:
         job = row["id"]
         if job not in self._left:
-            self._left[job] = row["total"] - count_ended(self._database, job)
+            self._left[job] = row["total"] - unfinished.count_ended(self._database, job)
         return self._left[job]
 
     def _reconcile_all(self) -> None:
@@ -224,14 +194,5 @@ class Journal:
             self._reconcile(row["id"])
 
     def _reconcile(self, job: int) -> None:
-        if reconcile(self._database, job, request_of(self._database, job)):
+        if unfinished.reconcile(self._database, job, request_of(self._database, job)):
             self._left.pop(job, None)
-
-    def _skip_obstructed(self, job: int, items: list[MediaItem], obstacle: Obstacle) -> dict[str, str]:
-        """Skip the items that cannot be captioned now; return their names with the reasons."""
-        skipped = skip_obstructed(self._database, job, items, obstacle)
-        if skipped:
-            self._left.pop(job, None)
-            name, reason = next(iter(skipped.items()))
-            log.warning("job %d: skipped %s: %s: %s", job, plural(len(skipped), "file"), name, reason)
-        return skipped

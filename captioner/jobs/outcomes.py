@@ -5,18 +5,8 @@ import time
 from typing import Literal
 
 from captioner.errors import StateError
+from captioner.jobs import events
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.events import (
-    ItemDone,
-    ItemFailed,
-    ItemGivenBack,
-    ItemProgress,
-    ItemSkipped,
-    ItemStarted,
-    ItemTried,
-    JobEnded,
-    JobOutcome,
-)
 from captioner.redaction import redact
 from captioner.system.database import Database, escape_surrogates
 from captioner.values import Caption, MediaItem
@@ -45,18 +35,18 @@ class Outcomes:
     def started(self, item: MediaItem, replica: str) -> None:
         """Record that a replica works on the item."""
         self._write(item, "running", started_at_s=time.time(), replica=replica)
-        self._log.append(ItemStarted(job=self._job, item=item.name, path=item.path, replica=replica))
+        self._log.append(events.ItemStarted(job=self._job, item=item.name, path=item.path, replica=replica))
 
     def progress(self, item: MediaItem, num_tokens: int) -> None:
         """Emit how many tokens the item's caption has so far."""
-        self._log.append(ItemProgress(job=self._job, item=item.name, path=item.path, tokens=num_tokens))
+        self._log.append(events.ItemProgress(job=self._job, item=item.name, path=item.path, tokens=num_tokens))
 
     def done(self, item: MediaItem, text: str, caption: Caption, replica: str) -> None:
         """Record that the item's caption file holds `text`."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
         self.num_done += 1
         self._log.append(
-            ItemDone(
+            events.ItemDone(
                 job=self._job,
                 item=item.name,
                 path=item.path,
@@ -72,7 +62,7 @@ class Outcomes:
         """Count and emit the caption of a job that saves nothing."""
         self.num_done += 1
         self._log.append(
-            ItemTried(
+            events.ItemTried(
                 job=self._job,
                 item=item.name,
                 path=item.path,
@@ -87,7 +77,7 @@ class Outcomes:
         """Record that the item was left alone."""
         self._write(item, "skipped", reason=reason, ended_at_s=time.time())
         self.num_skipped += 1
-        self._log.append(ItemSkipped(job=self._job, item=item.name, path=item.path, reason=reason))
+        self._log.append(events.ItemSkipped(job=self._job, item=item.name, path=item.path, reason=reason))
 
     def failed(self, item: MediaItem, reason: str) -> None:
         """Record that the item cannot be captioned."""
@@ -97,33 +87,26 @@ class Outcomes:
     def not_reached(self, item: MediaItem, reason: str) -> None:
         """Count and emit a failure, but leave the item waiting in the journal: the job failed before its turn."""
         self.num_failed += 1
-        self._log.append(ItemFailed(job=self._job, item=item.name, path=item.path, reason=reason))
+        self._log.append(events.ItemFailed(job=self._job, item=item.name, path=item.path, reason=reason))
 
     def given_back(self, item: MediaItem, losses: int) -> None:
         """Record that the item waits again. losses: how many replicas were lost while they worked on it."""
         self._write(item, "waiting", losses=losses)
-        self._log.append(ItemGivenBack(job=self._job, item=item.name, path=item.path))
+        self._log.append(events.ItemGivenBack(job=self._job, item=item.name, path=item.path))
 
-    def end(self, outcome: JobOutcome, reason: str) -> JobEnded:
+    def end(self, outcome: events.JobOutcome, reason: str) -> events.JobEnded:
         """Return the event that ends the job, with the counts."""
-        return JobEnded(
-            job=self._job,
-            outcome=outcome,
-            reason=reason,
-            done=self.num_done,
-            skipped=self.num_skipped,
-            failed=self.num_failed,
-        )
+        done, skipped, failed = self.num_done, self.num_skipped, self.num_failed
+        return events.JobEnded(job=self._job, outcome=outcome, reason=reason, done=done, skipped=skipped, failed=failed)
 
     def flush(self) -> None:
         """Write the rows of this batch. Raise StateError if that fails; they are kept for the next time."""
         self._flushed_s = time.monotonic()
-        if self._database is None or not self._rows:
-            return
-        with self._database.transaction() as connection:
-            for sql, parameters in self._rows:
-                connection.execute(sql, parameters)
-        self._rows.clear()
+        if self._database and self._rows:
+            with self._database.transaction() as connection:
+                for sql, parameters in self._rows:
+                    connection.execute(sql, parameters)
+            self._rows.clear()
 
     def _write(self, item: MediaItem, state: ItemState, **columns: str | float) -> None:
         if self._database is None:
@@ -138,9 +121,8 @@ class Outcomes:
 
 def upsert_item(job: int, name: str, state: ItemState, **columns: str | float) -> tuple[str, tuple]:
     """Build the statement, with its parameters, that updates one row of job_items or inserts it."""
-    changed: dict[str, str | float] = {"state": state, **columns}
-    values = {"operation": job, "name": escape_surrogates(name), **changed}
-    updates = ", ".join(f"{column} = excluded.{column}" for column in changed)
+    values = {"operation": job, "name": escape_surrogates(name), "state": state, **columns}
+    updates = ", ".join(f"{column} = excluded.{column}" for column in ("state", *columns))
     marks = ", ".join("?" * len(values))
     sql = f"INSERT INTO job_items ({', '.join(values)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {updates}"
     return sql, tuple(values.values())

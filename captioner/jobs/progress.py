@@ -4,23 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from captioner.jobs.events import (
-    Event,
-    ItemDone,
-    ItemFailed,
-    ItemGivenBack,
-    ItemProgress,
-    ItemSkipped,
-    ItemStarted,
-    ItemTried,
-    JobEnded,
-    JobQueued,
-    JobStarted,
-    ModelLoading,
-    ReplicaChanged,
-    ReplicaLoad,
-    ReplicaState,
-)
+from captioner.jobs import events
+from captioner.jobs.events import Event, JobStarted
 
 RATE_WINDOW_S = 10.0
 KEPT_FAILURES = 50
@@ -34,7 +19,7 @@ class ReplicaProgress:
     """The state of one replica."""
 
     name: str
-    state: ReplicaState
+    state: events.ReplicaState
     detail: str
     report: tuple[tuple[str, str], ...]
     items: tuple[str, ...] = ()
@@ -116,28 +101,37 @@ class _JobState:
     skipped: int = 0
     failed: int = 0
     tokens: int = 0
-    bytes_done: int = 0
-    bytes_total: int = 0
+    download: tuple[int, int] = (0, 0)  # bytes (done, in total)
     captioning_since_s: float = 0.0
     ended_s: float = 0.0
-    running: dict[str, int] = field(default_factory=dict)  # item -> tokens so far
-    replica_of: dict[str, str] = field(default_factory=dict)  # running item -> replica
+    running: dict[str, tuple[str, int]] = field(default_factory=dict)  # item -> (replica, tokens so far)
     failures: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_FAILURES))
     token_rate: _Rate = field(default_factory=_Rate)
     download_rate: _Rate = field(default_factory=_Rate)
 
-    def set_bytes(self, done: int, total: int) -> None:
-        self.bytes_done, self.bytes_total = done, total
-
-    def add_tokens(self, event: ItemProgress | ItemDone | ItemTried) -> None:
-        """Count the tokens that an item has in addition to those of its last event."""
-        self.tokens += max(0, event.tokens - self.running.get(event.item, 0))
-        self.token_rate.add(event.time_s, self.tokens)
-
-    def remove(self, item: str) -> None:
-        """Remove an item from those that run."""
-        self.running.pop(item, None)
-        self.replica_of.pop(item, None)
+    def add(self, event: events.ItemEvent) -> None:
+        """Fold in an event of one item."""
+        replica, num_counted = self.running.get(event.item, ("", 0))
+        if isinstance(event, events.ItemProgress | events.ItemDone | events.ItemTried):
+            self.tokens += max(0, event.tokens - num_counted)
+            self.token_rate.add(event.time_s, self.tokens)
+        match event:
+            case events.ItemStarted():
+                self.captioning_since_s = self.captioning_since_s or event.time_s
+                self.running[event.item] = (event.replica, 0)
+                self.stage, self.download = "running", (0, 0)
+                return
+            case events.ItemProgress():
+                self.running[event.item] = (replica, event.tokens)
+                return
+            case events.ItemDone() | events.ItemTried():
+                self.done += 1
+            case events.ItemSkipped():
+                self.skipped += 1
+            case events.ItemFailed():
+                self.failed += 1
+                self.failures.appendleft((event.item, event.reason))
+        self.running.pop(event.item, None)
 
     def tokens_per_s(self, now_s: float) -> float:
         """Return the speed over the last RATE_WINDOW_S seconds; over the whole job once it has ended."""
@@ -167,50 +161,40 @@ class ProgressTracker:
         """Fold in the next event."""
         self.cursor, state = event.number, self._state
         match event:
-            case JobQueued():
+            case events.JobQueued():
                 self._queue[event.job] = event.total
             case JobStarted():
                 self._queue.pop(event.job, None)
                 self._state = _JobState(event, "loading")
-            case ModelLoading():
+            case events.ModelLoading():
+                state.download = (event.bytes_done, event.bytes_total)
                 state.download_rate.add(event.time_s, event.bytes_done)
-                state.set_bytes(event.bytes_done, event.bytes_total)
-            case ReplicaChanged():
-                self._change_replica(event)
-            case ReplicaLoad() if event.replica in self._replicas:
-                self._set_load(event.replica, event.running, event.waiting, event.decoding, event.slots)
-            case ItemStarted():
-                state.captioning_since_s = state.captioning_since_s or event.time_s
-                state.running[event.item], state.replica_of[event.item] = 0, event.replica
-                state.stage = "running"
-                state.set_bytes(0, 0)
-            case ItemProgress():
-                state.add_tokens(event)
-                state.running[event.item] = event.tokens
-            case ItemDone() | ItemTried():
-                state.add_tokens(event)
-                state.done += 1
-                state.remove(event.item)
-            case ItemGivenBack():
-                state.remove(event.item)
-            case ItemSkipped():
-                state.skipped += 1
-                state.remove(event.item)
-            case ItemFailed():
-                state.failed += 1
-                state.failures.appendleft((event.item, event.reason))
-                state.remove(event.item)
-            case JobEnded() if event.job in self._queue:  # it never began
+            case events.ReplicaChanged(state="closed"):
+                self._replicas.pop(event.replica, None)
+            case events.ReplicaChanged():
+                before = self._replicas.get(event.replica)
+                report = event.report or (before.report if before else ())
+                self._replicas[event.replica] = ReplicaProgress(event.replica, event.state, event.detail, report)
+            case events.ReplicaLoad() if event.replica in self._replicas:
+                replica = replace(self._replicas[event.replica], slots=event.slots, running=event.running)
+                self._replicas[replica.name] = replace(replica, waiting=event.waiting, decoding=event.decoding)
+            case events.ItemEvent():
+                state.add(event)
+            case events.JobEnded() if event.job in self._queue:  # it never began
                 del self._queue[event.job]
-            case JobEnded():
-                self._end(event)
+            case events.JobEnded():
+                state.stage, state.reason, state.ended_s = event.outcome, event.reason, event.time_s
+                state.running.clear()
+                state.download = (0, 0)
+                for name, replica in self._replicas.items():
+                    self._replicas[name] = replace(replica, running=0, waiting=0, decoding=0)
 
     def progress(self, now_s: float) -> Progress:
         """Return the progress at a time."""
         state = self._state
         items: dict[str, list[str]] = {}
-        for item in state.running:
-            items.setdefault(state.replica_of.get(item, ""), []).append(item)
+        for item, (replica, _) in state.running.items():
+            items.setdefault(replica, []).append(item)
         return Progress(
             cursor=self.cursor,
             job=state.started.job,
@@ -228,31 +212,10 @@ class ProgressTracker:
             started_s=state.started.time_s,
             ended_s=state.ended_s,
             eta_s=state.eta_s(now_s),
-            bytes_done=state.bytes_done,
-            bytes_total=state.bytes_total,
-            bytes_per_s=state.download_rate.per_s(now_s) if state.bytes_total else 0.0,
-            running=tuple(state.running.items()),
+            bytes_done=state.download[0],
+            bytes_total=state.download[1],
+            bytes_per_s=state.download_rate.per_s(now_s) if state.download[1] else 0.0,
+            running=tuple((item, tokens) for item, (_, tokens) in state.running.items()),
             replicas=tuple(replace(r, items=tuple(items.get(r.name, ()))) for r in self._replicas.values()),
             failures=tuple(state.failures),
-        )
-
-    def _end(self, event: JobEnded) -> None:
-        state = self._state
-        state.stage, state.reason, state.ended_s = event.outcome, event.reason, event.time_s
-        state.running.clear()
-        state.set_bytes(0, 0)
-        for name, replica in self._replicas.items():
-            self._set_load(name, 0, 0, 0, replica.slots)
-
-    def _change_replica(self, event: ReplicaChanged) -> None:
-        if event.state == "closed":
-            self._replicas.pop(event.replica, None)
-            return
-        before = self._replicas.get(event.replica)
-        report = event.report or (before.report if before else ())
-        self._replicas[event.replica] = ReplicaProgress(event.replica, event.state, event.detail, report)
-
-    def _set_load(self, name: str, running: int, waiting: int, decoding: int, slots: int) -> None:
-        self._replicas[name] = replace(
-            self._replicas[name], running=running, waiting=waiting, decoding=decoding, slots=slots
         )

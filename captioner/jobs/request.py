@@ -12,18 +12,13 @@ from captioner.values import ExistingPolicy, GenerationOptions, MediaItem, Model
 T = TypeVar("T", ModelSpec, SamplePlan, GenerationOptions)
 
 
-class ModelRequest(TypedDict):
-    name: str
-    specs: list[dict[str, Any]]
-
-
 class JobRequest(TypedDict):
     """All but the items. Released names never change: files of earlier versions are read."""
 
     folder: str
     recursive: bool
     resumes: int | None  # the job of which it is the rest
-    model: ModelRequest
+    model: dict[str, Any]  # its "name" and "specs"
     prompt: str
     plan: dict[str, Any]
     options: dict[str, Any]
@@ -55,19 +50,12 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
 def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Callable[[str], FindModel]) -> Job:
     """Return a job over `items` with the settings of a request. find_model: see `JobRunner.resume`."""
     specs = tuple(_build(ModelSpec, spec) for spec in request["model"]["specs"])
-    return Job(
-        items=tuple(items),
-        model=Model(request["model"]["name"], find_model(specs[0].source), specs),
-        prompt=request["prompt"],
-        plan=_build(SamplePlan, request["plan"]),
-        options=_build(GenerationOptions, request["options"]),
-        existing=request["existing"],
-        decoration=Decoration(*request["decoration"]),
-        consent=request["consent"],
-    )
+    model = Model(request["model"]["name"], find_model(specs[0].source), specs)
+    plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
+    decoration, consent = Decoration(*request["decoration"]), request["consent"]
+    return Job(tuple(items), model, request["prompt"], plan, options, request["existing"], decoration, consent=consent)
 
 
 def _build(kind: type[T], values: dict[str, Any]) -> T:
-    """Build a dataclass from values that another version of the program may have written; ignore unknown ones."""
-    names = {field.name for field in fields(kind)}
+    names = {field.name for field in fields(kind)}  # another version of the program may have written other values too
     return kind(**{name: value for name, value in values.items() if name in names})

@@ -4,19 +4,19 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionerError, JobError, StateError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import Event, JobEnded, JobOutcome, JobQueued, JobStarted, ReplicaChanged
-from captioner.jobs.job import FindModel, Job, Model
+from captioner.jobs.job import FindModel, Job, Losses, Model
 from captioner.jobs.journal import Journal
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.run import Run, Stopped
 from captioner.jobs.throughput import SpeedStore
-from captioner.jobs.unfinished import Obstacle, no_obstacle
+from captioner.jobs.unfinished import Obstacle
 from captioner.replicas.pool import ReplicaPool
 from captioner.system.database import Database
 
@@ -52,11 +52,11 @@ class JobRunner:
         number = self.journal.begin(job, folder, recursive) if folder else next(self._ids)
         return self._enqueue(job, number, {})
 
-    def resume(self, number: int, find_model: Callable[[str], FindModel], obstacle: Obstacle = no_obstacle) -> int:
+    def resume(self, number: int, find_model: Callable[[str], FindModel], obstacle: Obstacle) -> int:
         """Queue what is left of an unfinished job, with its own settings, and return the new job's number.
 
-        find_model: maps a model's source to how to find its files. obstacle: see `Journal.reopen`.
-        Raise JobError if the job is not unfinished or nothing is left of it, and StateError.
+        find_model: maps a model's source to how to find its files. obstacle: why an item may not be captioned now, or
+        "". Raise JobError if the job is not unfinished or nothing is left of it, and StateError.
         """
         folder, recursive = self.journal.folder_of(number)
         job, losses = self.journal.reopen(number, find_model, obstacle)
@@ -104,7 +104,7 @@ class JobRunner:
         self._work.put(None)
         self._thread.join()
 
-    def _enqueue(self, job: Job, number: int, losses: Mapping[str, int]) -> int:
+    def _enqueue(self, job: Job, number: int, losses: Losses) -> int:
         stop = threading.Event()
         with self._lock:
             self._stops[number] = stop
@@ -118,7 +118,7 @@ class JobRunner:
             work()
         self._close_pool()
 
-    def _run_job(self, number: int, job: Job, stop: threading.Event, losses: Mapping[str, int]) -> None:
+    def _run_job(self, number: int, job: Job, stop: threading.Event, losses: Losses) -> None:
         with self._lock:
             if number not in self._waiting:
                 return

@@ -28,15 +28,9 @@ class _Outcome(NamedTuple):
     time_s: float  # POSIX time
 
 
-def no_obstacle(item: MediaItem) -> str:
-    """Return "": any item may be captioned."""
-    return ""
-
-
 def count_ended(database: Database, job: int) -> int:
     """Return how many items of a job have an outcome."""
-    ((num,),) = database.rows(f"SELECT count(*) FROM job_items WHERE operation = ? AND {_HAS_OUTCOME}", (job,))
-    return num
+    return database.rows(f"SELECT count(*) FROM job_items WHERE operation = ? AND {_HAS_OUTCOME}", (job,))[0][0]
 
 
 def items_text(items: Iterable[MediaItem]) -> str:
@@ -46,7 +40,6 @@ def items_text(items: Iterable[MediaItem]) -> str:
 
 def items_left(database: Database, job: int, request: JobRequest) -> list[MediaItem]:
     """Return the unfinished items in the order of the job."""
-    root = Path(request["folder"])
     folders: dict[str, Path] = {}  # shared by the items, which saves memory
     rows = database.rows(f"SELECT name FROM job_items WHERE operation = ? AND {_HAS_OUTCOME}", (job,))
     ended = {row["name"] for row in rows}
@@ -55,7 +48,7 @@ def items_left(database: Database, job: int, request: JobRequest) -> list[MediaI
     for fields in json.loads(text):
         parent, _, filename = fields[0].rpartition("/")
         if parent not in folders:
-            folders[parent] = root / parent
+            folders[parent] = Path(request["folder"], parent)
         if escape_surrogates(fields[0]) not in ended:
             found.append(MediaItem(folders[parent], filename, *fields))
     return found
@@ -97,10 +90,8 @@ def skip_obstructed(database: Database, job: int, items: Iterable[MediaItem], ob
 
 def current_ids(database: Database) -> tuple[int, int]:
     """Return the highest row ids (of caption changes, of made captions), so that later changes can be recognized."""
-    (row,) = database.rows(
-        "SELECT (SELECT coalesce(max(id), 0) FROM caption_changes), (SELECT coalesce(max(id), 0) FROM captions_made)"
-    )
-    return row[0], row[1]
+    sql = "SELECT coalesce(max(id), 0) FROM "
+    return database.rows(sql + "caption_changes")[0][0], database.rows(sql + "captions_made")[0][0]
 
 
 def _end_items(database: Database, job: int, outcomes: Mapping[str, _Outcome]) -> None:
@@ -113,23 +104,20 @@ def _end_items(database: Database, job: int, outcomes: Mapping[str, _Outcome]) -
 
 def _outcomes_since(database: Database, job: int, request: JobRequest) -> dict[str, _Outcome]:
     """Return the key of each caption file that was written since the job began, with the outcome of its item."""
+    made = database.rows(  # also where the new text equals the old one, so that no change was recorded
+        "SELECT caption_path, job = ? AND outcome = 'written' AS own, created_at_s AS time_s FROM captions_made "
+        "WHERE id > ? AND outcome != 'pending' ORDER BY id DESC",
+        (str(job), request["newest_made"]),
+    )
+    changes = database.rows(
+        "SELECT caption_path, operation IS ? AS own, changed_at_s AS time_s FROM caption_changes "
+        "WHERE id > ? AND made = 1 ORDER BY own, id DESC",
+        (job, request["newest_change"]),
+    )
     outcomes: dict[str, _Outcome] = {}
-    rows = database.rows(
-        "SELECT caption_path, operation, changed_at_s FROM caption_changes WHERE id > ? AND made = 1",
-        (request["newest_change"],),
-    )
-    for row in rows:
-        if row["operation"] == job:
-            outcomes[row["caption_path"]] = _Outcome("done", "", row["changed_at_s"])
-        else:
-            skipped = _Outcome("skipped", "its caption was changed since", row["changed_at_s"])
-            outcomes.setdefault(row["caption_path"], skipped)
-    rows = database.rows(  # also where the new text equals the old one, so that no change was recorded
-        "SELECT caption_path, outcome, job, created_at_s FROM captions_made WHERE id > ? AND outcome != 'pending'",
-        (request["newest_made"],),
-    )
-    for row in rows:
-        own = row["job"] == str(job) and row["outcome"] == "written"
-        outcome = _Outcome("done" if own else "skipped", "" if own else "it was captioned since", row["created_at_s"])
-        outcomes.setdefault(row["caption_path"], outcome)
+    for reason, rows in (("it was captioned since", made), ("its caption was changed since", changes)):
+        for row in rows:  # a later row outweighs an earlier one
+            time_s = row["time_s"]
+            outcome = _Outcome("done", "", time_s) if row["own"] else _Outcome("skipped", reason, time_s)
+            outcomes[row["caption_path"]] = outcome
     return outcomes

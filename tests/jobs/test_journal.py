@@ -55,7 +55,7 @@ class State:
         return lambda on_bytes: self.found.append(source)
 
     def reopen(self, operation: int) -> tuple[Job, dict[str, int]]:
-        return self.journal.reopen(operation, self.find_model)
+        return self.journal.reopen(operation, self.find_model, lambda item: "")
 
     def write(self, operation: int, item: MediaItem, policy="overwrite", text="A new text.") -> None:
         self.captions.write(item, Caption(text, "m", "p", OPTIONS), policy, operation)
@@ -377,7 +377,7 @@ def test_run_tells_the_journal_what_becomes_of_its_items(state, clips):
         assert list(runner.follow(number))[-1].outcome == "stopped"
         (left,) = state.journal.unfinished()
         assert (left.operation, left.state) == (number, "stopped")
-        resumed = runner.resume(number, lambda source: job.model.find)
+        resumed = runner.resume(number, lambda source: job.model.find, lambda item: "")
         assert list(state.items(resumed)) == ["3.mp4", "4.png", "more/5.mp4", "more/6.mp4"]
         ended = list(runner.follow(resumed))[-1]
         assert (ended.job, ended.outcome, ended.done, ended.skipped) == (resumed, "done", 3, 1)

@@ -13,7 +13,7 @@ class Backlog:
 
     A lost replica had many items in flight, and nothing shows which one caused it. Each is charged with a loss and
     runs alone from then on, after all others and on another replica if there is one. If that one is lost too, the item
-    is to blame; the innocent ones finish. So an item fails only for what it did alone, and the others run once more.
+    is to blame. So an item fails only for what it did alone, and the others run once more.
     """
 
     def __init__(self, items: Iterable[MediaItem], losses: dict[str, int]) -> None:
@@ -60,6 +60,5 @@ class Backlog:
     def clear(self) -> list[MediaItem]:
         """Remove all items and return them."""
         left = [*self.together, *self.alone]
-        self.together.clear()
-        self.alone.clear()
+        self.together, self.alone = deque(), deque()
         return left

@@ -24,16 +24,14 @@ Examine = Callable[[Path, MediaKind], MediaInfo]
 MAX_PROBES = 200
 PROBE_BUDGET_S = 20.0
 
-# One token stands for 32 x 32 pixels of an image, or of two frames of a clip: patches of 16 x 16 merged 2 x 2, frames
-# in pairs. The processor keeps all pixels of an input within these bounds (the released preprocessor_config.json).
+# One token stands for 32 x 32 pixels of an image, or of two frames of a clip. The processor keeps the pixels of a file
+# within these bounds (the released preprocessor_config.json).
 CLIP_PIXELS = (4_096, 25_165_824)
 IMAGE_PIXELS = (65_536, 16_777_216)
 
-# An image of the most extreme shape, enlarged to 64 tokens, with each side rounded up.
-MAX_TOKENS_ENLARGED = 128
-
-TIME_TOKENS = 10  # "<12.5 seconds>" and the marks around a pair of frames; 12 after the first quarter of an hour
-MAX_TIME_TOKENS = 12
+MAX_TOKENS_ENLARGED = 128  # of an image of the most extreme shape, enlarged to 64 tokens, each side rounded up
+TIME_TOKENS = 10  # "<12.5 seconds>" and the marks around a pair of frames
+MAX_TIME_TOKENS = 12  # after the first quarter of an hour
 CHARACTERS_PER_TOKEN = 4  # of a prompt in English
 CHAT_TOKENS = 12  # the roles and marks around a prompt
 MAX_CHAT_TOKENS = 64  # the same, with whatever a chat template adds
@@ -72,17 +70,15 @@ class RunEstimate:
     @property
     def seconds(self) -> float | None:
         """The time without loading the model; None if its speed is unknown."""
-        if self.throughput is None:
-            return None
-        return (self.num_prompt_tokens + self.num_new_tokens) / self.throughput.tokens_per_s
+        speed = self.throughput
+        return (self.num_prompt_tokens + self.num_new_tokens) / speed.tokens_per_s if speed else None
 
     def summary(self) -> str:
         """Return the estimate as one line of text."""
         if not self.num_files:
             return "nothing to caption"
-        counts = [plural(self.num_clips, "clip")] * bool(self.num_clips)
-        counts += [plural(self.num_stills, "image")] * bool(self.num_stills)
-        parts = [" and ".join(counts)]
+        kinds = (("clip", self.num_clips), ("image", self.num_stills))
+        parts = [" and ".join(plural(count, noun) for noun, count in kinds if count)]
         if self.num_unreadable:
             parts.append(f"{self.num_unreadable:,} of {self.num_probed:,} cannot be read")
         if self.num_visual_tokens:
@@ -113,10 +109,10 @@ def estimate_run(
     """Return the estimate for captioning `items`. Opens up to MAX_PROBES of them, for about `budget_s` seconds.
 
     Files that cannot be read are counted; nothing is raised for them. The time counts prompt tokens and new tokens
-    alike. That is right while prompts and captions are as long as when the speed was measured; a GPU reads faster than
-    it writes, so with longer prompts the job will take less.
+    alike, as if prompts and captions were as long as when the speed was measured; longer prompts take less, since a GPU
+    reads faster than it writes.
     """
-    found, num_probed = sample_files(items, plan, budget_s, examine)
+    found, num_probed = _sample_files(items, plan, budget_s, examine)
     num_readable = len(items) * len(found) / num_probed if num_probed else 0
     share = num_readable / len(found) if found else 0
     visual = [tokens.visual for tokens in found]
@@ -140,14 +136,11 @@ def estimate_run(
     )
 
 
-def sample_files(
+def _sample_files(
     items: Sequence[MediaItem], plan: SamplePlan, budget_s: float, examine: Examine
 ) -> tuple[list[FileTokens], int]:
-    """Return the tokens of the files that could be read, and how many files were tried, at least one.
-
-    Stratified random sample with a fixed seed: one file from each of up to MAX_PROBES equal stretches, since names
-    often repeat in a pattern.
-    """
+    """Return the tokens of the files that could be read, and how many files were tried, at least one."""
+    # Stratified random sample with a fixed seed: one file from each of equal stretches, since names repeat in patterns.
     count, generator = min(len(items), MAX_PROBES), random.Random(0)
     numbers = [int((stretch + generator.random()) * len(items) / count) for stretch in range(count)]
     generator.shuffle(numbers)  # so that the files tried within the time are spread as well
@@ -175,11 +168,8 @@ def file_tokens(info: MediaInfo, plan: SamplePlan) -> FileTokens:
 
 
 def _num_tiles(width: int, height: int, num_frames: int, bounds: tuple[int, int]) -> int:
-    """Return how many tiles of 32 x 32 pixels a frame has after the processor's resizing (smart_resize).
-
-    That brings the pixels of all frames together within `bounds`.
-    """
-    pixels = num_frames * width * height
+    """Return how many tiles of 32 x 32 pixels a frame has once the pixels of all frames are within `bounds`."""
+    pixels = num_frames * width * height  # the same resizing as the processor's (smart_resize)
     rounding, limit = (math.floor, bounds[1]) if pixels > bounds[1] else (math.ceil, max(pixels, bounds[0]))
     beta = math.sqrt(pixels / limit)
     return math.prod(max(1, rounding(side / beta / SIZE_STEP)) for side in (width, height))
@@ -188,10 +178,9 @@ def _num_tiles(width: int, height: int, num_frames: int, bounds: tuple[int, int]
 def longest_request(plan: SamplePlan, prompt: str, options: GenerationOptions) -> int:
     """Return a number of tokens, prompt and caption, that no request exceeds, whatever its file.
 
-    A square clip has the most tokens. A prompt in ASCII has at most one token per two characters, unless it is not
-    language; other text has at most one per byte.
+    A prompt in ASCII has at most one token per two characters if it is language; other text at most one per byte.
     """
-    side, _ = fit_size(plan.frame_size, plan.frame_size, plan.frame_size)
+    side, _ = fit_size(plan.frame_size, plan.frame_size, plan.frame_size)  # a square clip has the most tokens
     tiles, pairs = (side // SIZE_STEP) ** 2, max(1, plan.max_frames // 2)
     clip = min(pairs * tiles, CLIP_PIXELS[1] // (2 * SIZE_STEP**2)) + pairs * MAX_TIME_TOKENS
     image = max(min(tiles, IMAGE_PIXELS[1] // SIZE_STEP**2), MAX_TOKENS_ENLARGED)

@@ -4,6 +4,7 @@ Writers append and never wait for readers. Any number of readers follow, each wi
 late or falls behind takes the snapshot, which includes all events, and continues from there.
 """
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -18,9 +19,8 @@ KEPT_EVENTS = 20_000
 
 
 def _redacted(event: Event) -> dict[str, str]:
-    """Return the texts of an event that may quote errors of other libraries, without secrets."""
-    texts = {name: getattr(event, name, "") for name in ("reason", "detail", "warning")}
-    return {name: redact(text) for name, text in texts.items() if text}
+    """Return the texts of an event that may quote foreign errors, without secrets."""
+    return {name: redact(text) for name in ("reason", "detail", "warning") if (text := getattr(event, name, ""))}
 
 
 class EventLog:
@@ -75,9 +75,5 @@ class EventLog:
             self._changed.notify_all()
 
     def _after(self, cursor: int) -> list[Event]:
-        missing = self._tracker.cursor - cursor
-        if missing <= 0:
-            return []
-        if missing >= len(self._events):
-            return list(self._events)
-        return [self._events[i] for i in range(-missing, 0)]
+        newest_first = itertools.islice(reversed(self._events), max(0, self._tracker.cursor - cursor))
+        return list(newest_first)[::-1]

@@ -71,7 +71,7 @@ class ReplicaLoad(Event):
     decoding: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ItemEvent(Event):
     """Something that happened to one file of a job."""
 

@@ -60,10 +60,7 @@ class Journal:
         self._infos: dict[tuple, OperationInfo] = {}  # of operations that will not change
 
     def settle(self) -> None:
-        """Mark the jobs that an earlier process left running as interrupted, or done if nothing is left of them.
-
-        To be called once at the start, by the one program that runs jobs.
-        """
+        """Mark jobs that an earlier process left running as interrupted, or done if nothing is left; call at start."""
         with self._database.transaction() as connection:
             operations.interrupt_running_jobs(connection)
         self._reconcile_all()

@@ -35,49 +35,36 @@ class Outcomes:
     def started(self, item: MediaItem, replica: str) -> None:
         """Record that a replica works on the item."""
         self._write(item, "running", started_at_s=time.time(), replica=replica)
-        self._log.append(events.ItemStarted(job=self._job, item=item.name, path=item.path, replica=replica))
+        self._log.append(events.ItemStarted(self._job, item.name, item.path, replica=replica))
 
     def progress(self, item: MediaItem, num_tokens: int) -> None:
         """Emit how many tokens the item's caption has so far."""
-        self._log.append(events.ItemProgress(job=self._job, item=item.name, path=item.path, tokens=num_tokens))
+        self._log.append(events.ItemProgress(self._job, item.name, item.path, tokens=num_tokens))
 
     def done(self, item: MediaItem, text: str, caption: Caption, replica: str) -> None:
         """Record that the item's caption file holds `text`."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
         self.num_done += 1
-        self._log.append(
-            events.ItemDone(
-                job=self._job,
-                item=item.name,
-                path=item.path,
-                caption=text,
-                tokens=caption.num_tokens,
-                seconds=round(caption.seconds, 3),
-                replica=replica,
-                warning=caption.warning,
-            )
+        num, seconds, warning = caption.num_tokens, round(caption.seconds, 3), caption.warning
+        event = events.ItemDone(
+            self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning
         )
+        self._log.append(event)
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""
         self.num_done += 1
-        self._log.append(
-            events.ItemTried(
-                job=self._job,
-                item=item.name,
-                path=item.path,
-                caption=text,
-                tokens=caption.num_tokens,
-                seconds=round(caption.seconds, 3),
-                made=caption,
-            )
+        num, seconds = caption.num_tokens, round(caption.seconds, 3)
+        event = events.ItemTried(
+            self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, made=caption
         )
+        self._log.append(event)
 
     def skipped(self, item: MediaItem, reason: str) -> None:
         """Record that the item was left alone."""
         self._write(item, "skipped", reason=reason, ended_at_s=time.time())
         self.num_skipped += 1
-        self._log.append(events.ItemSkipped(job=self._job, item=item.name, path=item.path, reason=reason))
+        self._log.append(events.ItemSkipped(self._job, item.name, item.path, reason=reason))
 
     def failed(self, item: MediaItem, reason: str) -> None:
         """Record that the item cannot be captioned."""
@@ -87,12 +74,12 @@ class Outcomes:
     def not_reached(self, item: MediaItem, reason: str) -> None:
         """Count and emit a failure, but leave the item waiting in the journal: the job failed before its turn."""
         self.num_failed += 1
-        self._log.append(events.ItemFailed(job=self._job, item=item.name, path=item.path, reason=reason))
+        self._log.append(events.ItemFailed(self._job, item.name, item.path, reason=reason))
 
     def given_back(self, item: MediaItem, losses: int) -> None:
         """Record that the item waits again. losses: how many replicas were lost while they worked on it."""
         self._write(item, "waiting", losses=losses)
-        self._log.append(events.ItemGivenBack(job=self._job, item=item.name, path=item.path))
+        self._log.append(events.ItemGivenBack(self._job, item.name, item.path))
 
     def end(self, outcome: events.JobOutcome, reason: str) -> events.JobEnded:
         """Return the event that ends the job, with the counts."""

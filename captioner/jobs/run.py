@@ -18,17 +18,7 @@ from captioner.jobs.job import Job
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.throughput import Meter
 from captioner.replicas.pool import ReplicaPool
-from captioner.replicas.protocol import (
-    Cancelled,
-    Failed,
-    Finished,
-    Load,
-    Lost,
-    Ready,
-    Replica,
-    ReplicaEvent,
-    TokensSoFar,
-)
+from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
 from captioner.values import Caption, MediaItem
 
 log = logging.getLogger(__name__)
@@ -55,8 +45,8 @@ class _InFlight:
 class Run:
     """One job while it runs. Its state does not outlive the job; used by one thread.
 
-    A StateError ends it, since a caption may be replaced only after the old text was saved. Items that have no caption
-    by then are neither done nor failed.
+    A StateError ends it, since a caption may be replaced only after the old text was saved. Items that have no
+    caption by then are neither done nor failed.
     """
 
     job: Job
@@ -88,7 +78,7 @@ class Run:
             self._cancel_rest()
 
     def _run(self) -> None:
-        if self.job.items and not self._any_left():
+        if self.job.items and not any(map(self._drop_captioned, (self.backlog.together, self.backlog.alone))):
             return
         folder = self.job.model.find(self._on_bytes)
         self._on_bytes(0, 0)
@@ -101,9 +91,6 @@ class Run:
             self._emit_started(self.pool.restart_due())
             self._fill()
             self._handle_events(timeout_s=0.1)
-
-    def _any_left(self) -> bool:
-        return self._drop_captioned(self.backlog.together) or self._drop_captioned(self.backlog.alone)
 
     def _drop_captioned(self, waiting: deque[MediaItem]) -> bool:
         """Drop items from the front until one needs a caption; return whether there is one.
@@ -152,17 +139,11 @@ class Run:
             name = max(room, key=room.__getitem__)
             room[name] -= 1
             self._submit(waiting.popleft(), replicas[name])
-        if not waiting:
-            busy = {flight.replica.name for flight in self.flight.values()}
-            for name, replica in replicas.items():
-                if name not in busy:
-                    self._submit_suspect(replica)
-
-    def _submit_suspect(self, replica: Replica) -> None:
-        """Submit one of the items that may have brought a replica down, alone."""
-        has_others = self.pool.num_expected > 1
-        if self.backlog.find_suspect(replica.name, has_others) and self._drop_captioned(self.backlog.alone):
-            self._submit(self.backlog.alone.popleft(), replica, alone=True)
+        busy, has_others = {flight.replica.name for flight in self.flight.values()}, self.pool.num_expected > 1
+        for name, replica in replicas.items():
+            suspect = not waiting and name not in busy and self.backlog.find_suspect(name, has_others)
+            if suspect and self._drop_captioned(self.backlog.alone):
+                self._submit(self.backlog.alone.popleft(), replica, alone=True)
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
@@ -177,56 +158,46 @@ class Run:
 
     def _handle_events(self, timeout_s: float) -> None:
         for replica, event in self.pool.events(timeout_s):
-            self._handle(replica, event)
-
-    def _handle(self, replica: Replica, event: ReplicaEvent) -> None:
-        match event:
-            case Ready():
-                rows = event.report.rows
-                self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=rows))
-            case Load():
-                self._emit_load(replica.name, event)
-            case Lost():
-                self._on_lost(replica, event)
-            case TokensSoFar():
-                for request_id, tokens in event.tokens.items():
-                    if flight := self.flight.get(request_id):
-                        self.outcomes.progress(flight.item, tokens)
-            case Finished() | Failed() | Cancelled():
-                flight = self.flight.pop(event.id, None)
-                if flight is not None and not self.broken:
-                    self._on_answer(flight, event)
+            match event:
+                case Ready():
+                    rows = event.report.rows
+                    self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=rows))
+                case Load():
+                    self._emit_load(replica.name, event)
+                case Lost():
+                    self._on_lost(replica, event)
+                case TokensSoFar():
+                    for request_id, tokens in event.tokens.items():
+                        if flight := self.flight.get(request_id):
+                            self.outcomes.progress(flight.item, tokens)
+                case Answer():
+                    flight = self.flight.pop(event.id, None)
+                    if flight is not None and not self.broken:
+                        self._on_answer(flight, event)
 
     def _emit_load(self, replica: str, load: Load) -> None:
         now_s = time.monotonic()
         if now_s - self.last_load_event_s.get(replica, -math.inf) < LOAD_INTERVAL_S:
             return
         self.last_load_event_s[replica] = now_s
-        self.log.append(
-            ReplicaLoad(
-                replica=replica,
-                slots=load.slots,
-                running=load.running,
-                waiting=load.waiting,
-                decoding=load.decoding,
-            )
-        )
+        slots, running, waiting, decoding = load.slots, load.running, load.waiting, load.decoding
+        self.log.append(ReplicaLoad(replica=replica, slots=slots, running=running, waiting=waiting, decoding=decoding))
 
-    def _on_answer(self, flight: _InFlight, answer: Finished | Failed | Cancelled) -> None:
-        if isinstance(answer, Cancelled):
-            self.backlog.put_back([flight.item])
-            self._give_back(flight.item)
-            return
-        self.pool.answered(flight.replica)
-        if isinstance(answer, Failed):
-            self.outcomes.failed(flight.item, answer.reason)
-        elif self.job.save:
-            self._on_caption(flight, answer.caption)
-        else:
-            self._on_trial(flight.item, answer.caption)
+    def _on_answer(self, flight: _InFlight, answer: Answer) -> None:
+        if not isinstance(answer, Cancelled):
+            self.pool.answered(flight.replica)
+        match answer:
+            case Cancelled():
+                self.backlog.put_back([flight.item])
+                self._give_back(flight.item)
+            case Failed():
+                self.outcomes.failed(flight.item, answer.reason)
+            case Finished() if self.job.save:
+                self._on_caption(flight, answer.caption)
+            case Finished():
+                self._on_trial(flight.item, answer.caption)
 
     def _on_caption(self, flight: _InFlight, caption: Caption) -> None:
-        """Write the caption to its file."""
         item, job = flight.item, self.job
         self.meter.add(caption)
         if _stamp(item.path) != flight.stamp:
@@ -252,15 +223,13 @@ class Run:
         self.outcomes.given_back(item, self.losses.get(item.name, 0))
 
     def _on_lost(self, replica: Replica, lost: Lost) -> None:
-        """Give the replica's work back; fail items that cost MAX_LOSSES replicas, and all if no replica comes back."""
         self.log.append(ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))
         items = [flight.item for flight in self.flight.values() if flight.replica is replica]
         self.flight = {i: flight for i, flight in self.flight.items() if flight.replica is not replica}
         poison = [] if self.ending else self.backlog.charge(replica.name, items)
         for item in items:
             if item in poison:
-                reason = f"skipped after crashing {MAX_LOSSES} workers (last error: {lost.reason})"
-                self.outcomes.failed(item, reason)
+                self.outcomes.failed(item, f"skipped after crashing {MAX_LOSSES} workers (last error: {lost.reason})")
             else:
                 self._give_back(item)
         self.pool.lost(replica, lost.final, blameless=bool(poison))

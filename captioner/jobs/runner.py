@@ -29,7 +29,6 @@ class JobRunner:
     def __init__(
         self, event_log: EventLog, store: CaptionStore, database: Database, pool: ReplicaPool | None = None
     ) -> None:
-        """`database` holds the journal and the measured speeds."""
         self.journal = Journal(database, store)  # to look up jobs; only this class begins and ends them
         self.speeds = SpeedStore(database)
         self._log, self._store, self._database, self._pool = event_log, store, database, pool or ReplicaPool()
@@ -44,8 +43,8 @@ class JobRunner:
     def start(self, job: Job, folder: Path | None = None, recursive: bool = False) -> int:
         """Queue a job and return its number. Raise JobError if it has no items, StateError if it cannot be recorded.
 
-        folder: the scanned folder of its items; the job is recorded in the journal, so that it can be resumed and
-        undone. Without one nothing is recorded, and the number is negative.
+        folder: the scanned folder of its items; without one, the job is not recorded in the journal (and so cannot be
+        resumed or undone), and its number is negative.
         """
         if not job.items:
             raise JobError("nothing to caption: no item is selected, or the folder holds no media")
@@ -73,10 +72,9 @@ class JobRunner:
     def stop(self, number: int | None = None) -> None:
         """Stop a job, or all jobs. A waiting job ends at once, a running one within one step of the engine."""
         with self._lock:
-            numbers = [number] if number else list(self._stops)
+            numbers = [each for each in self._stops if number in (None, each)]
             for each in numbers:
-                if stop := self._stops.get(each):
-                    stop.set()
+                self._stops[each].set()
         for each in numbers:
             self.remove(each)
 
@@ -136,7 +134,6 @@ class JobRunner:
 
     @staticmethod
     def _outcome_of(run: Run) -> tuple[JobOutcome, str]:
-        """Run a job; return its outcome and the reason of a failure."""
         try:
             run.run()
         except Stopped:
@@ -151,7 +148,6 @@ class JobRunner:
         return ("failed", run.lost_reason) if run.lost_reason else ("done", "")
 
     def _end(self, outcomes: Outcomes, number: int, outcome: JobOutcome, reason: str = "") -> None:
-        """Record the end of a job in the journal, then emit it."""
         try:
             if number > 0:
                 self.journal.end(number, outcome, reason, outcomes)

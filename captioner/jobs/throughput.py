@@ -48,7 +48,6 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """The time from the first request to the last caption."""
         return self._ended_s - self._started_s
 
 
@@ -62,10 +61,8 @@ class SpeedStore:
         """Record the speed of a job that captioned anything. A failure is only logged; the captions are safe."""
         if not meter.num_captions or meter.seconds <= 0:
             return
-        sql = (
-            "INSERT INTO runs (model, quantization, devices, plan_json, num_captions, num_prompt_tokens, num_tokens, "
-            "seconds, created_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        )
+        sql = """INSERT INTO runs (model, quantization, devices, plan_json, num_captions, num_prompt_tokens, num_tokens,
+            seconds, created_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
         counts = (meter.num_captions, meter.num_prompt_tokens, meter.num_tokens, meter.seconds)
         try:
             self._database.execute(sql, (*_key(specs), _json(plan), *counts, time.time()))

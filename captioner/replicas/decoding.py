@@ -13,7 +13,7 @@ from captioner.engine.core import first_line
 from captioner.engine.prepare import Prepared, Preparer
 from captioner.errors import CaptionerError
 from captioner.media.sample import sample
-from captioner.values import CaptionRequest, SamplePlan
+from captioner.values import CaptionRequest
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ class DecodePool:
     """Decode threads. At most `depth` requests are being decoded, or are decoded and wait for the engine.
 
     That bounds host memory: depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB for a clip of 32 frames at
-    352 x 352), twice that while a thread builds tensors, and each thread's decoder, however many requests are queued.
-    The engine also keeps the pixels of running requests, since one that runs out of memory begins again.
+    352 x 352), twice that while a thread builds tensors, and each thread's decoder.
     A thread that is stuck in a file is abandoned and replaced, since it cannot be ended.
     Only one thread may call the methods. `deliver` is called in that thread and in the decode threads.
     """
@@ -52,17 +51,17 @@ class DecodePool:
         self.num_threads, self._depth, self._timeout_s = num_threads, max(depth, num_threads), timeout_s
         self.num_decoding = 0
         self._preparer, self._deliver = preparer, deliver
-        self._pending: deque[CaptionRequest] = deque()
+        self.queued: deque[CaptionRequest] = deque()  # not yet being decoded
         self._cancelled: set[int] = set()  # ids of requests that are decoded or about to be
         self._to_decode: queue.SimpleQueue[CaptionRequest | None] = queue.SimpleQueue()
         self._begun: dict[int, float] = {}  # id -> monotonic time; the thread that removes an id delivers it
         self._closed = False
-        self._stuck: set[int] = set()  # ids that were given up and whose threads have not returned
+        self.stuck: set[int] = set()  # ids that were given up and whose threads have not returned
         for _ in range(num_threads):
             self._start_thread()
 
     def resize(self, depth: int) -> None:
-        """Change how many requests may be ahead of the engine. What is decoded already is not dropped."""
+        """Change how many requests may be ahead of the engine; none is dropped."""
         self._depth = max(depth, self.num_threads)
 
     @property
@@ -73,29 +72,16 @@ class DecodePool:
     @property
     def more_coming(self) -> bool:
         """True if requests are queued or being decoded."""
-        return bool(self.num_decoding or self._pending)
+        return bool(self.num_decoding or self.queued)
 
-    @property
-    def num_queued(self) -> int:
-        """The number of requests whose decoding has not begun."""
-        return len(self._pending)
-
-    @property
-    def num_stuck(self) -> int:
-        """The number of abandoned threads."""
-        return len(self._stuck)
-
-    def submit(self, request: CaptionRequest, first: bool = False) -> None:
-        """Queue a request; with `first`, before all others."""
-        if first:
-            self._pending.appendleft(request)
-        else:
-            self._pending.append(request)
+    def submit(self, request: CaptionRequest) -> None:
+        """Queue a request."""
+        self.queued.append(request)
 
     def refill(self, num_waiting: int) -> None:
         """Begin as many requests as `depth` allows while `num_waiting` decoded ones wait for the engine."""
-        while self._pending and self.num_decoding + num_waiting < self._depth:
-            request = self._pending.popleft()
+        while self.queued and self.num_decoding + num_waiting < self._depth:
+            request = self.queued.popleft()
             self.num_decoding += 1
             self._to_decode.put(request)
 
@@ -106,11 +92,9 @@ class DecodePool:
 
     def cancel(self, request_id: int) -> None:
         """Drop a queued request. One that has begun is delivered nevertheless, undecoded if possible."""
-        for request in self._pending:
-            if request.id == request_id:
-                self._pending.remove(request)
-                return
-        self._cancelled.add(request_id)
+        num_queued, self.queued = len(self.queued), deque(each for each in self.queued if each.id != request_id)
+        if len(self.queued) == num_queued:
+            self._cancelled.add(request_id)
 
     def give_up_overdue(self) -> None:
         """Deliver an error for each request whose decoding takes too long."""
@@ -118,9 +102,9 @@ class DecodePool:
         for request_id, begun_s in self._begun.copy().items():
             if now_s - begun_s < self._timeout_s:
                 continue
-            self._stuck.add(request_id)
+            self.stuck.add(request_id)
             if self._begun.pop(request_id, None) is None:  # it returned just now
-                self._stuck.discard(request_id)
+                self.stuck.discard(request_id)
                 continue
             self._start_thread()
             reason = f"decoding took longer than {self._timeout_s:.0f} s; the file may be damaged"
@@ -128,7 +112,7 @@ class DecodePool:
 
     def close(self) -> None:
         """End the threads without waiting for them, since a decoder may hang."""
-        self._pending.clear()
+        self.queued.clear()
         self._closed = True
         for _ in range(self.num_threads):
             self._to_decode.put(None)
@@ -138,7 +122,7 @@ class DecodePool:
 
     def _run(self) -> None:
         while (request := self._to_decode.get()) is not None and not self._closed and self._handle(request):
-            pass
+            pass  # _handle keeps no reference to the tensors, as a loop here would while it waits
 
     def _handle(self, request: CaptionRequest) -> bool:
         """Decode a request and deliver it. Return False if it was given up meanwhile and this thread was replaced."""
@@ -146,7 +130,7 @@ class DecodePool:
         cancelled = request.id in self._cancelled
         decoded = Decoded(request.id, error="cancelled") if cancelled else self._decode(request)
         if self._begun.pop(request.id, None) is None:
-            self._stuck.discard(request.id)
+            self.stuck.discard(request.id)
             return False
         self._deliver(decoded)
         return True
@@ -168,7 +152,5 @@ class DecodePool:
 def with_fewer_frames(request: CaptionRequest, num_frames: int) -> CaptionRequest | None:
     """Return the request with half of its `num_frames` frames; None if that is too few."""
     fewer = num_frames // 4 * 2
-    if fewer < MIN_FRAMES:
-        return None
-    plan = request.plan
-    return replace(request, plan=SamplePlan(fewer, plan.fps, min(plan.min_frames, fewer), plan.frame_size))
+    plan = replace(request.plan, max_frames=fewer, min_frames=min(request.plan.min_frames, fewer))
+    return replace(request, plan=plan) if fewer >= MIN_FRAMES else None

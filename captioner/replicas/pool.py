@@ -44,8 +44,7 @@ class _Seat:
 class ReplicaPool:
     """Keeps replicas between jobs; starts and ends them as the wanted specs change. Used by one thread.
 
-    A lost replica is started again: at once, then after 1, 2, 4 ... seconds, until it failed MAX_FAILURES times in a
-    row.
+    A lost replica is started again: at once, then after 1, 2, 4 ... seconds, until it fails too often in a row.
     """
 
     def __init__(self, start: StartReplica = ProcessReplica) -> None:
@@ -87,22 +86,17 @@ class ReplicaPool:
     def ensure(self, specs: tuple[ModelSpec, ...], folder: Path) -> tuple[list[Replica], list[str]]:
         """Make the pool hold one replica for each spec. Return the new replicas and the names of the ended ones.
 
-        Replicas of another model or with other options are ended first, so that their memory is free. A replica that
-        was given up is tried again.
+        Other replicas are ended first, so that their memory is free. A replica that was given up is tried again.
         """
         wanted = {_name(i, spec, specs): spec for i, spec in enumerate(specs)}
         ended = [name for name, seat in self._seats.items() if wanted.get(name) != seat.spec or seat.folder != folder]
         for name in ended:
-            seat = self._seats.pop(name)
-            if seat.replica:
-                seat.replica.close()
-        started = []
+            if replica := self._seats.pop(name).replica:
+                replica.close()
         share = max(1, _num_cores() // len(specs))
-        for name, spec in wanted.items():
-            if name not in self._seats or self._seats[name].replica is None:
-                self._seats[name] = _Seat(spec, folder, share)
-                started.append(self._fill(name))
-        return started, ended
+        missing = [name for name in wanted if name not in self._seats or self._seats[name].replica is None]
+        self._seats |= {name: _Seat(wanted[name], folder, share) for name in missing}
+        return [self._fill(name) for name in missing], ended
 
     def restart_due(self) -> list[Replica]:
         """Start the replicas that are due to be started again, and return them."""
@@ -122,8 +116,7 @@ class ReplicaPool:
         seat = self._seats[replica.name]
         seat.replica = None
         replica.close()
-        seat.losses += 1
-        seat.failures += not blameless
+        seat.losses, seat.failures = seat.losses + 1, seat.failures + (not blameless)
         if (final and not seat.proven) or seat.failures >= MAX_FAILURES or seat.losses >= MAX_LOSSES:
             return
         delay_s = FIRST_DELAY_S * 2 ** (seat.failures - 2) if seat.failures > 1 else 0.0
@@ -156,7 +149,7 @@ class ReplicaPool:
 
 
 def _num_cores() -> int:
-    """Return how many cores this process may use; a container or a scheduler may allow fewer than there are."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from captioner.formatting import plural
 from captioner.redaction import hide_secrets
-from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, ReplicaEvent
+from captioner.replicas.protocol import Answer, Load, Lost, Ready, ReplicaEvent
 from captioner.system.processes import block_sigint
 from captioner.values import CaptionRequest, ModelSpec
 
@@ -57,9 +57,8 @@ class ProcessReplica:
         self._num_submitted = 0
         self._silent_s, self._max_silence_s = 0.0, START_TIMEOUT_S
         self._connection, far_end = self.context.Pipe()
-        self._process = self.context.Process(
-            target=self.main, args=(far_end, spec, folder, num_threads), name=f"replica {name}", daemon=True
-        )
+        arguments = (far_end, spec, folder, num_threads)
+        self._process = self.context.Process(target=self.main, args=arguments, name=f"replica {name}", daemon=True)
         with block_sigint():
             self._process.start()
         far_end.close()
@@ -84,8 +83,7 @@ class ProcessReplica:
         except (EOFError, OSError):
             self._process.join(EXIT_TIMEOUT_S)
             return [*events, Lost(f"its process ended unexpectedly (exit code {self._process.exitcode})")]
-        fault = self._fault(events, time.monotonic() - began_s)
-        if fault:
+        if fault := self._fault(events, time.monotonic() - began_s):
             self._process.kill()
             events.append(Lost(fault))
         return events
@@ -104,7 +102,7 @@ class ProcessReplica:
                 match event:
                     case Ready():
                         self.capacity, self._max_silence_s = event.capacity, event.max_silence_s
-                    case Finished() | Failed() | Cancelled():
+                    case Answer():
                         if event.id not in self._open:
                             log.warning("replica %s answered request %d, which it was not given", self.name, event.id)
                         self._open.discard(event.id)
@@ -117,26 +115,20 @@ class ProcessReplica:
         return f"it did not respond for {self._silent_s:.0f} s" if self._silent_s > self._max_silence_s else ""
 
     def _send(self) -> None:
-        """Send queued messages. A suspended worker blocks this thread; events() reports one that is gone."""
-        with contextlib.suppress(OSError):
-            while True:
-                message = self._outbox.get()
-                self._connection.send(message)
-                if message is None:
-                    return
+        with contextlib.suppress(OSError):  # events() reports a worker that is gone
+            while (message := self._outbox.get()) is not None:
+                self._connection.send(message)  # blocks while the worker is suspended
+            self._connection.send(None)
 
 
 def _end_with_the_app() -> None:
-    """Make this process end when the app is killed, even while it loads a model or a decoder hangs.
-
-    A thread notices the app's end on every system, but not while C code holds the GIL; there Linux's signal helps.
-    """
+    """Make this process end when the app is killed, even while it loads a model or a decoder hangs."""
 
     def watch(app: BaseProcess) -> None:
         app.join()
         os._exit(1)
 
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # a thread does not notice the app's end while C code holds the GIL
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if app := multiprocessing.parent_process():
         threading.Thread(target=watch, args=(app,), name="watch the app", daemon=True).start()

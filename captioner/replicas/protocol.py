@@ -23,26 +23,28 @@ class TokensSoFar:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """This request was captioned."""
+class Answer:
+    """The one answer to a request."""
 
-    id: int
+    id: int  # of the request
+
+
+@dataclass(frozen=True)
+class Finished(Answer):
+    """The file was captioned."""
+
     caption: Caption
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failed(Answer):
     """This request failed and no other, with a reason that can be shown to users."""
 
-    id: int
     reason: str
 
 
-@dataclass(frozen=True)
-class Cancelled:
-    """This request was ended early on demand, or given back by a replica that cannot continue."""
-
-    id: int
+class Cancelled(Answer):
+    """The request was ended early on demand, or given back by a replica that cannot continue."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Load:
         return not (self.running or self.waiting or self.decoding or self.queued)
 
 
-ReplicaEvent = Ready | TokensSoFar | Load | Finished | Failed | Cancelled | Lost
+ReplicaEvent = Ready | TokensSoFar | Load | Answer | Lost
 
 
 class Replica(Protocol):
@@ -82,7 +84,7 @@ class Replica(Protocol):
     capacity: int  # how many requests it wants in flight, so that it never waits for more; 0 until it is ready
 
     def submit(self, request: CaptionRequest) -> None:
-        """Queue a request. Exactly one Finished, Failed or Cancelled answers it, unless the replica is lost."""
+        """Queue a request. Exactly one Answer follows, unless the replica is lost."""
 
     def cancel(self, request_id: int) -> None:
         """Ask for an early end of a request; unknown and finished ids are ignored."""

@@ -103,19 +103,16 @@ class Worker:
 
     @property
     def _depth(self) -> int:
-        """How many requests may be decoded ahead of the engine."""
         return self._core.num_slots // 2 + 2
 
     def _send_ready(self) -> None:
-        """Send what the engine runs with, if that has changed: it may plan its memory again or lose an option."""
         self._decoders.resize(self._depth)
         loaded = self._loaded.report
-        ready = Ready(
-            CapabilityReport(loaded.device, loaded.rows + self._core.report_rows()),
-            self._core.num_slots + self._depth + self._decoders.num_threads,
-            MAX_SILENCE_CPU_S if self._loaded.model.device.type == "cpu" else MAX_SILENCE_S,
-        )
-        if ready != self._last_ready:
+        report = CapabilityReport(loaded.device, loaded.rows + self._core.report_rows())
+        capacity = self._core.num_slots + self._depth + self._decoders.num_threads
+        is_cpu = self._loaded.model.device.type == "cpu"
+        ready = Ready(report, capacity, MAX_SILENCE_CPU_S if is_cpu else MAX_SILENCE_S)
+        if ready != self._last_ready:  # the engine may plan its memory again or lose an option
             self._connection.send(ready)
             self._last_ready = ready
 
@@ -129,8 +126,10 @@ class Worker:
         """Handle all that has arrived; wait if there is nothing else to do. Return False at the end."""
         while True:
             self._decoders.give_up_overdue()
-            if self._decoders.num_stuck > MAX_STUCK_THREADS:
-                self._give_back()
+            if len(self._decoders.stuck) > MAX_STUCK_THREADS:
+                for request_id in self._flights:
+                    self._connection.send(Cancelled(request_id))
+                self._connection.send(Lost(f"{len(self._decoders.stuck)} decode threads are stuck in files"))
                 return False
             self._decoders.refill(self._core.num_waiting)
             if self._inbox.empty() and self._core.ready(self._decoders.more_coming):
@@ -145,20 +144,15 @@ class Worker:
             self._on_message(message)
 
     def _next_message(self) -> Message | None:
-        """Return the next message. Raise queue.Empty if requests are open and none arrives in LOAD_INTERVAL_S.
-
-        Counts the time during which a decode thread is idle as well: faster decoding could save that.
-        """
-        with contextlib.suppress(queue.Empty):
-            return self._inbox.get(block=False)
-        if not self._flights:
+        """Return the next message. Raise queue.Empty if requests are open and none arrives in LOAD_INTERVAL_S."""
+        if not self._flights and self._inbox.empty():
             self._send_load()
             return self._inbox.get()
         starving, since_s = self._decoders.has_idle_thread, time.monotonic()
         try:
             return self._inbox.get(timeout=LOAD_INTERVAL_S)
         finally:
-            if starving:
+            if starving:  # faster decoding could have saved this time
                 self._starved_s += time.monotonic() - since_s
 
     def _on_message(self, message: Message) -> None:
@@ -173,34 +167,26 @@ class Worker:
             case request_id:
                 self._cancel(request_id)
 
-    def _give_back(self) -> None:
-        """Give all requests back and end the replica: too many decode threads never return."""
-        for request_id in self._flights:
-            self._connection.send(Cancelled(request_id))
-        self._connection.send(Lost(f"{self._decoders.num_stuck} decode threads are stuck in files"))
-
     def _on_decoded(self, decoded: Decoded) -> None:
         self._decoders.on_delivered(decoded.id)
         flight = self._flights.get(decoded.id)
         if flight is None:  # cancelled meanwhile
             return
-        if decoded.prepared is None:
+        if decoded.prepared:
+            flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
+            flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
+            self._core.submit(decoded.prepared)
+        else:
             self._fail(decoded.id, decoded.error)
-            return
-        flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
-        flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
-        self._core.submit(decoded.prepared)
 
     def _cancel(self, request_id: int) -> None:
         flight = self._flights.get(request_id)
-        if flight is None:
-            return
-        if flight.in_engine:
+        if flight and flight.in_engine:
             self._core.cancel(request_id)
-            return
-        del self._flights[request_id]
-        self._decoders.cancel(request_id)
-        self._connection.send(Cancelled(request_id))
+        elif flight:
+            del self._flights[request_id]
+            self._decoders.cancel(request_id)
+            self._connection.send(Cancelled(request_id))
 
     def _on_step(self, event: StepEvent) -> None:
         if event.finish_reason is None:
@@ -231,7 +217,7 @@ class Worker:
         log.warning("%s: %d frames do not fit into memory; trying %d", request.path, num_frames, max_frames)
         flight.request, flight.in_engine = request, False
         flight.memory_warning = f"captioned from at most {max_frames} frames because device memory was short"
-        self._decoders.submit(request, first=True)
+        self._decoders.queued.appendleft(request)
 
     def _fail(self, request_id: int, reason: str) -> None:
         del self._flights[request_id]
@@ -263,15 +249,8 @@ class Worker:
     def _send_load(self) -> None:
         self._send_ready()
         core, now_s = self._core, time.monotonic()
-        load = Load(
-            slots=core.num_slots,
-            running=core.num_running,
-            waiting=core.num_waiting,
-            decoding=self._decoders.num_decoding,
-            queued=self._decoders.num_queued,
-            num_received=self._num_received,
-            starved_s=self._starved_s,
-            up_s=now_s - self._started_s,
-        )
+        decoding, queued, up_s = self._decoders.num_decoding, len(self._decoders.queued), now_s - self._started_s
+        slots, running, waiting = core.num_slots, core.num_running, core.num_waiting
+        load = Load(slots, running, waiting, decoding, self._starved_s, up_s, queued, self._num_received)
         self._connection.send(load)
         self._load_sent_s = now_s

@@ -147,9 +147,9 @@ def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropp
         (0, "decoding took longer than 3 s; the file may be damaged"),
         (1, ""),
     ]
-    assert (decoders.num_stuck, decoders.more_coming) == (1, False)
+    assert (len(decoders.stuck), decoders.more_coming) == (1, False)
     released.set()
-    while decoders.num_stuck:
+    while decoders.stuck:
         time.sleep(0.01)
     assert inbox.empty()
     decoders.close()

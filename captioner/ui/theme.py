@@ -6,7 +6,7 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 _SHEETS = (
-    "page", "runs/card", "runs/machine", "gallery/grid", "gallery/tab", "runs/history", "runs/bulk", "server/uploads",
+    "page", "runs/card", "runs/machine", "gallery/grid", "gallery/tab", "runs/dialogs", "server/uploads",
     "settings/tab", "prompts/tab",
 )  # fmt: skip
 CSS = [HERE / f"{name}.css" for name in _SHEETS]

@@ -37,7 +37,6 @@ export function setListing(data) {
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-// Take over what changed of one file.
 export function applyRow({ index, state, flags, duration, length, preview, problem }) {
   if (index >= list.count) return;
   list.states[index] = state;
@@ -56,7 +55,6 @@ export function inState(i, wanted) {
   return wanted === 'all' || state === STATES.indexOf(wanted);
 }
 
-// The words that a search looks for.
 export const words = query => query.toLowerCase().split(' ').filter(Boolean);
 
 // Work out which files are shown, and in which order.

@@ -23,7 +23,6 @@ function newTile() {
   return Object.assign(tile, { parts: { picture, img, badge, time, outside, name, text } });
 }
 
-// Show the file with this index in the tile.
 function paint(tile, i) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
   const approved = inState(i, 'approved'), outside = inState(i, 'outside') ? 'Changed outside' : '';

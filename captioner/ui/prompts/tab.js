@@ -30,7 +30,6 @@ export function download(text) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-// The buttons that insert a variable at the cursor.
 export function startVariables({ element }) {
   element.addEventListener('click', event => {
     const hit = event.target.closest('[data-insert]'), box = document.querySelector('#prompt-text textarea');

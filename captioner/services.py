@@ -215,7 +215,7 @@ class Services:
         The caption comes as an ItemTried event. Raises JobError, PromptError and ModelError.
         """
         if not text.strip():
-            raise PromptError("write a prompt to try")
+            raise PromptError("write a prompt to try it")
         items = self._chosen([name])
         if not items:
             raise JobError(f"{name} is not in the open folder; open the folder again")

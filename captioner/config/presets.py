@@ -43,8 +43,7 @@ def estimate_vram_gb(weights_gb: float, cache_kib_per_token: float) -> float:
 def vram_gb(preset: Preset, quantization: Quantization) -> float | None:
     """Return the GB that the model needs when quantized; None if unknown, or if quantization gains nothing.
 
-    A weight of the text layers shrinks from 2 bytes (bfloat16) to QUANTIZED_BYTES; embeddings, lm_head and the vision
-    tower are not quantized.
+    A weight shrinks from 2 bytes (bfloat16) to QUANTIZED_BYTES, but not in embeddings, lm_head and vision tower.
     """
     if quantization == "none":
         return preset.vram_gb
@@ -65,34 +64,18 @@ def check_quantizable(preset: Preset, quantization: Quantization) -> None:
 def _qwen3_vl(size: str, weights_gb: float, cache_kib_per_token: float, linear_b: float, notes: str) -> Preset:
     """Return a preset with the sampling of Qwen's model cards, without their n-gram ban, which also hits trigger words.
 
-    linear_b: all weights except embedding, lm_head (151,936 x hidden size each; one if tied) and vision tower. The 8B:
-    8.77 - 2 * 0.622 - 0.58 = 6.95, which is 36 layers of 193 M.
+    linear_b: the weights without embedding, lm_head and vision tower. The 8B: 8.77 - 2 * 0.622 - 0.58 = 6.95.
     """
-    return Preset(
-        key=f"qwen3-vl-{size.lower()}",
-        title=f"Qwen3-VL {size}",
-        source=f"Qwen/Qwen3-VL-{size}-Instruct",
-        vram_gb=estimate_vram_gb(weights_gb, cache_kib_per_token),
-        linear_b=linear_b,
-        temperature=0.7,
-        top_p=0.8,
-        top_k=20,
-        notes=notes,
-    )
+    key, title, source = f"qwen3-vl-{size.lower()}", f"Qwen3-VL {size}", f"Qwen/Qwen3-VL-{size}-Instruct"
+    vram_gb = estimate_vram_gb(weights_gb, cache_kib_per_token)
+    return Preset(key, title, source, vram_gb, linear_b, temperature=0.7, top_p=0.8, top_k=20, notes=notes)
 
 
 def _gemma_4(size: str, weights_gb: float, cache_kib_per_token: float, notes: str) -> Preset:
     """Return a preset with the sampling of the checkpoint's generation_config.json."""
-    return Preset(
-        key=f"gemma-4-{size.lower()}",
-        title=f"Gemma 4 {size}",
-        source=f"google/gemma-4-{size}-it",
-        vram_gb=estimate_vram_gb(weights_gb, cache_kib_per_token),
-        temperature=1.0,
-        top_p=0.95,
-        top_k=64,
-        notes=notes,
-    )
+    key, title, source = f"gemma-4-{size.lower()}", f"Gemma 4 {size}", f"google/gemma-4-{size}-it"
+    vram_gb = estimate_vram_gb(weights_gb, cache_kib_per_token)
+    return Preset(key, title, source, vram_gb, temperature=1.0, top_p=0.95, top_k=64, notes=notes)
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -103,9 +86,9 @@ PRESETS: tuple[Preset, ...] = (
     # In transformers its experts are not linear modules; only the attention is, 0.9 of 31.1 * 10^9.
     _qwen3_vl("30B-A3B", 62.1, 96, 0, "Mixture of experts: needs the memory of a 30B, nearly as fast as a 3B."),
     Preset(
-        key="qwen2.5-vl-7b",
-        title="Qwen2.5-VL 7B",
-        source="Qwen/Qwen2.5-VL-7B-Instruct",
+        "qwen2.5-vl-7b",
+        "Qwen2.5-VL 7B",
+        "Qwen/Qwen2.5-VL-7B-Instruct",
         vram_gb=estimate_vram_gb(16.6, 56),
         linear_b=6.53,  # 28 layers of 233 M
         repetition_penalty=1.05,
@@ -136,9 +119,8 @@ PRESETS: tuple[Preset, ...] = (
 def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     """Return the preset with this key or source, or a generic one for a local model folder or Hub id "owner/name".
 
-    A generic preset decodes greedily without a penalty, which every model supports; its VRAM need is unknown.
-    roots: where model folders may be; nothing outside is accessed. Raises ModelError for any other name, and
-    FolderError for a path outside the roots.
+    A generic preset decodes greedily, which every model supports. roots: where model folders may be; nothing outside is
+    accessed. Raises ModelError for any other name, and FolderError for a path outside the roots.
     """
     wanted = name.strip()
     for preset in PRESETS:
@@ -154,30 +136,23 @@ def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     if _HUB_ID.fullmatch(wanted):
         return Preset(key=wanted, title=wanted.split("/")[1], source=wanted, notes="From the Hugging Face Hub.")
     keys = ", ".join(preset.key for preset in PRESETS)
-    raise ModelError(
-        f"unknown model {name[:200]!r}: give one of {keys}, a Hub id such as owner/name, or a model folder"
-    )
+    advice = f"give one of {keys}, a Hub id such as owner/name, or a model folder"
+    raise ModelError(f"unknown model {name[:200]!r}: {advice}")
 
 
 def _is_allowed(name: str, roots: Roots) -> bool:
     """Return True if the name is a path inside the roots. Raises FolderError if it is a path, but not inside."""
-    if not roots.confined:
-        return True
     try:
-        roots.resolve(name)
+        return not roots.confined or bool(roots.resolve(name))
     except FolderError:
         is_path = os.path.isdir(name) if _HUB_ID.fullmatch(name) else "/" in name or "\\" in name  # noqa: PTH112
         if is_path:
             raise
         return False
-    return True
 
 
 def default_preset(vram_gb: float | None) -> Preset:
-    """Return the largest Qwen3-VL up to 8B that fits a GPU with this much memory (10^9 bytes).
-
-    It is the 2B without a GPU (None), or if none fits.
-    """
+    """Return the largest Qwen3-VL up to 8B that fits into this much GPU memory (10^9 bytes), else the 2B."""
     small, *larger = (find_preset(f"qwen3-vl-{size}") for size in ("2b", "4b", "8b"))
     fitting = [preset for preset in larger if vram_gb is not None and (preset.vram_gb or 0.0) <= vram_gb]
     return fitting[-1] if fitting else small

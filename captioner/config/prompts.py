@@ -49,15 +49,14 @@ def expand(text: str, *, name: str, folder: str, trigger: str, existing: Callabl
     `existing` is called only if the text contains {existing}. Lone surrogates, as in some file names, become "?".
     """
     values = {"name": lambda: name, "folder": lambda: folder, "trigger": lambda: trigger, "existing": existing}
-    expanded = _VARIABLE.sub(lambda match: values[match[1]](), text)
-    return sendable(expanded)
+    return sendable(_VARIABLE.sub(lambda match: values[match[1]](), text))
 
 
 class PromptLibrary:
-    """Finds prompts and edits the user's own. Names are unique regardless of case; built-in prompts never change.
+    """Finds prompts and edits the user's own, whose names are unique regardless of case. Any thread may call.
 
-    The file is read on every call and replaced on every change, so several programs may use it. Any thread may call.
-    Every method raises PromptError with one line; a damaged file is left as it is.
+    The file is read on every call and replaced on every change, so several programs may use it. Every method raises
+    PromptError with one line; a damaged file is left as it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,10 +85,8 @@ class PromptLibrary:
             own = self._read()
             old = _find_own(own, name)
             others = [prompt for prompt in own if prompt is not old]
-            new = Prompt(
-                old.name if new_name is None else _new_name(new_name, others),
-                old.text if new_text is None else _checked_text(new_text),
-            )
+            changed_name = old.name if new_name is None else _new_name(new_name, others)
+            new = Prompt(changed_name, old.text if new_text is None else _checked_text(new_text))
             self._write([new if prompt is old else prompt for prompt in own])
         return new
 
@@ -98,7 +95,7 @@ class PromptLibrary:
         with self._lock:
             own = self._read()
             source = _find((*BUILTIN_PROMPTS, *own), name)
-            copy = Prompt(_new_name(new_name or _free_name(f"{source.name} copy", own), own), source.text)
+            copy = Prompt(_new_name(new_name or _free_name(f"{source.name} copy", _texts(own)), own), source.text)
             self._write([*own, copy])
         return copy
 
@@ -116,15 +113,14 @@ class PromptLibrary:
     def import_json(self, text: str | bytes) -> tuple[Sequence[Prompt], Sequence[str]]:
         """Add prompts from the JSON of `export_json`; return those added, and one line for each that was not.
 
-        Existing prompts do not change: an imported prompt whose name is taken gets a number, unless the text is the
-        same. Raises PromptError if the JSON is not a list.
+        An imported prompt whose name is taken gets a number, unless the text is the same; existing ones never change.
         """
         entries = _entries(text)
         added: list[Prompt] = []
         skipped: list[str] = []
         with self._lock:
             own = list(self._read())
-            known = {prompt.name.casefold(): prompt.text for prompt in (*BUILTIN_PROMPTS, *own)}
+            known = _texts(own)
             for number, entry in enumerate(entries, start=1):
                 try:
                     prompt = _imported(entry, known, len(own) + len(added))
@@ -172,12 +168,7 @@ def _entries(text: str | bytes) -> list[object]:
 def _imported(entry: object, known: Mapping[str, str], num_own: int) -> Prompt:
     """Return the prompt of an imported entry, with a free name. Raises PromptError if it is not to be added."""
     prompt = _from_json(entry)
-    number, free = 1, prompt.name
-    while free.casefold() in known:
-        if known[free.casefold()] == prompt.text:
-            raise PromptError(f"the library already has {free!r} with this text")
-        number += 1
-        free = f"{prompt.name} {number}"
+    free = _free_name(prompt.name, known, unless=prompt.text)
     if num_own >= MAX_OWN_PROMPTS:
         raise PromptError(f"the library is full: it has {MAX_OWN_PROMPTS:,} prompts")
     return Prompt(_checked_name(free), prompt.text)
@@ -188,9 +179,8 @@ def _parse(entries: object) -> list[Prompt]:
     if not isinstance(entries, list):
         raise PromptError("not a JSON list")
     prompts: list[Prompt] = []
-    for entry in entries:
-        prompt = _from_json(entry)
-        prompts.append(Prompt(_free_name(prompt.name, prompts), prompt.text))
+    for prompt in map(_from_json, entries):
+        prompts.append(Prompt(_free_name(prompt.name, _texts(prompts)), prompt.text))
     return prompts
 
 
@@ -202,17 +192,12 @@ def _from_json(entry: object) -> Prompt:
     return Prompt(_checked_name(name), _checked_text(text))
 
 
-def _same(name: str, other: str) -> bool:
-    return name.strip().casefold() == other.strip().casefold()
-
-
 def _find(prompts: Sequence[Prompt], name: str) -> Prompt:
-    for prompt in prompts:
-        if _same(prompt.name, name):
-            return prompt
-    names = {prompt.name.casefold(): prompt.name for prompt in prompts}
-    close = [names[match] for match in difflib.get_close_matches(name.strip().casefold(), names)]
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names.values())}"
+    key, known = name.strip().casefold(), {prompt.name.casefold(): prompt for prompt in prompts}
+    if key in known:
+        return known[key]
+    close = " or ".join(known[match].name for match in difflib.get_close_matches(key, known))
+    hint = f"did you mean {close}?" if close else f"there are {', '.join(prompt.name for prompt in prompts)}"
     raise PromptError(f"there is no prompt {name!r}; {hint}")
 
 
@@ -235,15 +220,21 @@ def _checked_name(name: str) -> str:
 def _new_name(name: str, own: Sequence[Prompt]) -> str:
     name = _checked_name(name)
     for prompt in (*BUILTIN_PROMPTS, *own):
-        if _same(prompt.name, name):
+        if prompt.name.casefold() == name.casefold():
             raise PromptError(f"there is already a prompt {prompt.name!r}; choose another name")
     return name
 
 
-def _free_name(name: str, own: Sequence[Prompt]) -> str:
-    taken = {prompt.name.casefold() for prompt in (*BUILTIN_PROMPTS, *own)}
+def _texts(own: Sequence[Prompt]) -> dict[str, str]:
+    return {prompt.name.casefold(): prompt.text for prompt in (*BUILTIN_PROMPTS, *own)}
+
+
+def _free_name(name: str, known: Mapping[str, str], unless: str | None = None) -> str:
+    """Return the name, with a number if it is known. Raises PromptError if one of them has the text `unless`."""
     number, free = 1, name
-    while free.casefold() in taken:
+    while free.casefold() in known:
+        if known[free.casefold()] == unless:
+            raise PromptError(f"the library already has {free!r} with this text")
         number += 1
         free = f"{name} {number}"
     return free

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import logging
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -17,8 +16,6 @@ from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.files import write_atomic
 from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
-
-log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
 ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line breaks or other control characters
@@ -43,10 +40,7 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
 
 
 class Settings(BaseModel):
-    """All that a user can set. It is frozen, so that no setting changes during a job.
-
-    Descriptions and ranges are shown to users: the command line and the page are built from `Settings.model_fields`.
-    """
+    """All that a user can set; the command line and the page show the descriptions and ranges to users."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -58,8 +52,7 @@ class Settings(BaseModel):
         ("auto",), description="Devices to run on, one worker each; cpu,cpu gives two. auto takes every GPU."
     )
     quantization: Quantization = Field(
-        "none",
-        description="Smaller weights for small NVIDIA GPUs, with bitsandbytes; captions get slightly worse.",
+        "none", description="Smaller weights for small NVIDIA GPUs, with bitsandbytes; captions get slightly worse."
     )
     batch_size: int = Field(0, ge=0, le=256, description="Clips that one device captions at a time; 0: as many as fit.")
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
@@ -179,8 +172,7 @@ def problems(values: Mapping[str, Any]) -> dict[str, str]:
 def resolve(file: Mapping[str, Any], environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
     """Return the settings: defaults < file < environment (`CAPTIONER_<FIELD>`, lists with commas) < overrides.
 
-    An empty variable and an override of None count as not given. Raises SettingsError with one line that names the
-    setting, its source, the value and what is allowed.
+    An empty variable and an override of None count as not given. Raises SettingsError, which says what is allowed.
     """
     values: dict[str, Any] = dict(file)
     sources = {name: f"{name} in the settings file" for name in file}
@@ -223,20 +215,16 @@ class SettingsStore:
         """Return the checked values of the file, {} if there is none. Raises SettingsError that names the file."""
         try:
             values = json.loads(self.path.read_text(encoding="utf-8-sig"))
+            if not isinstance(values, dict):
+                raise ValueError("not a JSON object")
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise SettingsError(f"cannot read the settings file {self.path}: {error.strerror}") from None
-        except ValueError as error:  # bad JSON and bad UTF-8
+        except ValueError as error:  # also bad JSON and bad UTF-8
             raise SettingsError(f"the settings file {self.path} is damaged ({error}); correct or remove it") from None
-        if not isinstance(values, dict):
-            raise SettingsError(f"the settings file {self.path} is damaged (not a JSON object); correct or remove it")
         _validate(values, {name: f"{name} in {self.path}" for name in values})
         return values
-
-    def load(self) -> Settings:
-        """Return the settings of the file and the defaults alone. Raises SettingsError."""
-        return Settings.model_validate(self.read())
 
     def save(self, settings: Settings) -> None:
         """Replace the file. Raises SettingsError if it cannot be written."""
@@ -257,14 +245,10 @@ def sampling_plan(settings: Settings, preset: Preset) -> SamplePlan:
 
 def generation_options(settings: Settings, preset: Preset) -> GenerationOptions:
     """Return how to write a caption, with the model's recommended value for each option that is not set."""
-    return GenerationOptions(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=_or(settings.temperature, preset.temperature),
-        top_p=_or(settings.top_p, preset.top_p),
-        top_k=_or(settings.top_k, preset.top_k),
-        repetition_penalty=_or(settings.repetition_penalty, preset.repetition_penalty),
-        seed=settings.seed,
-    )
+    temperature = _or(settings.temperature, preset.temperature)
+    top_p, top_k = _or(settings.top_p, preset.top_p), _or(settings.top_k, preset.top_k)
+    repetition_penalty = _or(settings.repetition_penalty, preset.repetition_penalty)
+    return GenerationOptions(settings.max_new_tokens, temperature, top_p, top_k, repetition_penalty, settings.seed)
 
 
 def _or(value: Number | None, recommended: Number) -> Number:

@@ -14,6 +14,8 @@ LABEL_COLOR = (244, 244, 245)
 ASPECT = 1.6  # width divided by height of the whole sheet, about that of a screen
 MAX_PIXELS = 16_000_000
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 
 def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
     """Return a JPEG of the frames that the plan takes, smaller if the sheet would be too large. Raises MediaError."""
@@ -25,10 +27,7 @@ def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
 
 
 def contact_sheet(frames: Frames, columns: int | None = None) -> Image.Image:
-    """Return an RGB picture with all frames row by row, each with its time unless there is only one.
-
-    columns: None means as many as give the sheet the shape of a screen.
-    """
+    """Return an RGB picture with all frames row by row, each with its time; by default in the shape of a screen."""
     count, height, width, _ = frames.pixels.shape
     columns = min(count, columns or max(1, round(math.sqrt(count * ASPECT * height / width))))
     rows = math.ceil(count / columns)
@@ -52,10 +51,7 @@ def clock_text(time_s: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds}" if minutes >= 60 else f"{minutes}:{seconds}"
 
 
-def _draw_label(
-    draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, corner: tuple[int, int], text: str
-) -> None:
-    """Draw light text on a dark plate with its lower left corner at `corner`."""
+def _draw_label(draw: ImageDraw.ImageDraw, font: Font, corner: tuple[int, int], text: str) -> None:
     left, top, right, bottom = draw.textbbox(corner, text, font=font, anchor="ls")
     lift = bottom - corner[1] + 3
     draw.rounded_rectangle((left - 1, top - 4 - lift, right + 6, bottom + 3 - lift), radius=3, fill=BACKGROUND)

@@ -19,35 +19,28 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
-from captioner.media.limits import check_pixels
+from captioner.media.picture import check_pixels
 
 # Twice 8K. A larger size comes from a damaged header or fills the memory of a small machine: a decoder may keep 17
 # frames, and several clips are decoded at once.
 MAX_PIXELS = 70_000_000
 
-# Longer than any film. A longer clip is a recording whose frames would be minutes apart, or has damaged timestamps.
-MAX_DURATION_S = 6 * 3600.0
-
-# 6 hours at 90 frames per second; their times take about 80 MB.
-MAX_FRAMES = 2_000_000
+MAX_DURATION_S = 6 * 3600.0  # longer than any film; frames would be minutes apart, or the timestamps are damaged
+MAX_FRAMES = 2_000_000  # 6 hours at 90 frames per second; their times take about 80 MB
 
 # The time of a seek grows with the square of the packets that an edit list drops: 0.1 s for 20,000, 2 s for 100,000.
 MAX_DISCARDED = 20_000
 
-# A film with all its languages has about 50. FFmpeg opens a decoder for each to identify it.
-MAX_STREAMS = 100
-
-# For opening and for one packet. Longer means a demuxer searching gigabytes of noise, or a disk that is gone.
-READ_TIMEOUT_S = 20.0
+MAX_STREAMS = 100  # a film with all its languages has about 50; FFmpeg opens a decoder for each to identify it
+READ_TIMEOUT_S = 20.0  # to open, or for a packet; longer: a demuxer searches gigabytes of noise, or the disk is gone
 
 # The demuxers of the supported extensions; each may open a file with any of those extensions. All of them read one file
 # and nothing else, unlike those of playlists (HLS, DASH), lists (concat), image sequences, subtitles and SDP.
 DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
 
 NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's avformat.h
-
 TOO_MANY_FRAMES = f"has more than {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
-NOT_A_VIDEO = "not a readable video (damaged, cut off, or another kind of file)"
+TOO_SLOW = f"takes more than {READ_TIMEOUT_S:.0f} s to open; the file may be damaged, or its disk slow"
 
 Clock = Literal["pts", "dts", "count"]  # where the time of a frame comes from
 PacketId = tuple[int | None, int | None, int]  # pts, dts, size
@@ -55,10 +48,7 @@ PacketId = tuple[int | None, int | None, int]  # pts, dts, size
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """The times of a stream's packets, in ticks of its time base.
-
-    Hidden frames, and frames that an edit list drops, are in none of the lists.
-    """
+    """The times of a stream's packets in ticks, without frames that are hidden or that an edit list drops."""
 
     times: list[int]  # of the frames, ascending, each once
     keyframes: list[int]  # their times, ascending
@@ -68,11 +58,7 @@ class PacketIndex:
 
 
 def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file and return its container, for the caller to close, and its video stream; all others are off.
-
-    The decoder has one thread: several change the pixels of some files, and clips are decoded in parallel anyway.
-    Raises MediaError.
-    """
+    """Return an open container, for the caller to close, and its video stream; others are off. Raises MediaError."""
     container = _open(path)
     try:
         stream = _choose_stream(container)
@@ -86,13 +72,14 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
         if other is not stream:
             other.discard = Discard.all
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # later frames may be larger than the header says
+    # One thread: several change the pixels of some files, and clips are decoded in parallel anyway.
     stream.codec_context.thread_type = "SLICE"
     stream.codec_context.thread_count = 1
     return container, stream
 
 
 def _open(path: Path) -> InputContainer:
-    """Open a container so that the file cannot make FFmpeg read another file or an address. Raises MediaError."""
+    # These options and the absolute name keep the file from making FFmpeg read another file or an address.
     name = str(path.absolute())  # FFmpeg never takes an absolute name for a protocol such as "concat:"
     options = {
         "protocol_whitelist": "file",
@@ -105,24 +92,18 @@ def _open(path: Path) -> InputContainer:
         # metadata_errors: tags that are not UTF-8 are accepted.
         return av.open(name, options=options, metadata_errors="replace", timeout=READ_TIMEOUT_S)
     except av.error.ExitError:
-        raise MediaError(
-            f"takes more than {READ_TIMEOUT_S:.0f} s to open; the file may be damaged, or its disk slow"
-        ) from None
+        raise MediaError(TOO_SLOW) from None
     except MemoryError:  # also raised for too many streams
         raise MediaError(f"has more than {MAX_STREAMS} streams, or needs too much memory; convert it first") from None
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and error.errno != errno.EPERM:  # some demuxers report damage as EPERM
             raise MediaError(f"cannot be opened: {error.strerror}") from None
-        raise MediaError(NOT_A_VIDEO) from None
+        raise MediaError("not a readable video (damaged, cut off, or another kind of file)") from None
 
 
 def _choose_stream(container: InputContainer) -> VideoStream:
-    """Return the default video stream, else the first one; cover pictures do not count. Raises MediaError."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
-    ]
+    usable = [stream for stream in container.streams.video if stream.codec_context is not None]
+    streams = [stream for stream in usable if not stream.disposition & Disposition.attached_pic]  # a cover picture
     if streams:
         return max(streams, key=lambda stream: bool(stream.disposition & Disposition.default))  # the first on a tie
     if container.streams.video and not container.streams.audio:
@@ -142,10 +123,8 @@ def can_seek(stream: VideoStream) -> bool:
 
 
 def packets_to_end(container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
-    """Yield the packets with data from here on, then None, which flushes the decoder. A read error ends the packets.
-
-    PyAV raises IndexError at the end of a file in which a stream appeared late; all packets were read by then.
-    """
+    """Yield the packets with data from here on, then None, which flushes the decoder. A read error ends the packets."""
+    # PyAV raises IndexError at the end of a file in which a stream appeared late.
     with contextlib.suppress(av.error.FFmpegError, IndexError):
         for packet in container.demux(stream):
             if packet.size:

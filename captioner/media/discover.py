@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from captioner.errors import FolderError, MediaError
-from captioner.system.roots import expand_user
+from captioner.errors import MediaError
+from captioner.system.roots import EVERYWHERE, expand_user, folder_error
 from captioner.values import MediaItem, MediaKind
 
 VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif")
-KINDS: dict[str, MediaKind] = {
+KINDS: dict[str, MediaKind] = {  # by extension
     **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
     **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
-}  # by extension
-
+}
 _ROLES: dict[str, Literal["video", "image", "text"]] = {**KINDS, "txt": "text"}
 _DIGITS = re.compile("([0-9]+)")
 _DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
 _new_tuple = tuple.__new__
-
-_Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, status
+_Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, status; fast, as there may be 50,000
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,7 @@ class Discovery:
 
 
 def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
-    """Check that a media file can be read, and return its kind: the given one, or that of its extension.
-
-    Raises MediaError, also for anything but a regular file: opening a FIFO would block forever.
-    """
+    """Return the kind of a media file that can be read, by default by its extension. Raises MediaError."""
     kind = kind or KINDS.get(path.suffix[1:].lower())
     if kind is None:
         raise MediaError(f"not a video or image: its extension is {path.suffix or 'missing'}")
@@ -53,7 +48,7 @@ def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
         raise MediaError(f"cannot be opened: {error.strerror}") from None
     except ValueError:  # a NUL in the name
         raise MediaError("cannot be opened: no file can have this name") from None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # opening a FIFO would block forever
         raise MediaError("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     if not status.st_size:
         raise MediaError("file is empty")
@@ -74,17 +69,12 @@ def find_item(path: Path) -> MediaItem:
     return MediaItem(path.parent, path.name, path.name, *about)
 
 
-def _never(_: Path) -> bool:
-    return False
-
-
-def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bool] = _never) -> Discovery:
-    """Find the media files of a folder, with size, time and caption state, in one pass that opens no file.
+def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bool] = EVERYWHERE.escapes) -> Discovery:
+    """Find the media files of a folder, with size, time and caption state, opening no file. Raises FolderError.
 
     Hidden files and folders are skipped, and links to folders are not followed. The caption of a file is `<stem>.txt`;
     of several files with the same stem, the first has that one, and the others have `<filename>.txt`. escapes: returns
     True for a link that leads outside the allowed folders; such a file is skipped, as is one with such a caption.
-    Raises FolderError.
     """
     folder = folder.expanduser().absolute()
     items: list[MediaItem] = []
@@ -96,7 +86,7 @@ def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bo
             subfolders = _scan_folder(current, prefix, items, warnings, escapes)
         except OSError as error:
             if not prefix:
-                raise FolderError(_folder_message(folder, error)) from None
+                raise folder_error(folder, error) from None
             warnings.append(f"{prefix[:-1]}: this folder cannot be read ({error.strerror}); skipped")
             continue
         if recursive:
@@ -104,21 +94,10 @@ def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bo
     return Discovery(tuple(items), tuple(warnings))
 
 
-def _folder_message(folder: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"no such folder: {folder}"
-    if isinstance(error, NotADirectoryError):
-        return f"not a folder: {folder}"
-    return f"cannot read the folder {folder}: {error.strerror}"
-
-
 def _scan_folder(
     folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], escapes: Callable[[Path], bool]
 ) -> list[str]:
-    """Add the folder's media files to `items` and return the names of its subfolders in natural order. Raises OSError.
-
-    Files are plain tuples here: with 50,000 of them, all else must cost little compared with reading their sizes.
-    """
+    """Add the folder's media files to `items` and return the names of its subfolders in natural order."""
     with _open_listing(folder) as entries:
         found, texts, subfolders, links = _sort_entries(entries, prefix, warnings)
     outside = {name for name in links if escapes(folder / name)}
@@ -129,16 +108,8 @@ def _scan_folder(
         if outside and (link := next((name for name in (filename, caption) if name in outside), "")):
             warnings.append(f"{prefix}{filename}: {link} links outside the allowed folders; skipped")
             continue
-        fields = (
-            folder,
-            filename,
-            prefix + filename,
-            kind,
-            status.st_size,
-            status.st_mtime,
-            caption,
-            folded in present,
-        )
+        has_caption = folded in present
+        fields = (folder, filename, prefix + filename, kind, status.st_size, status.st_mtime, caption, has_caption)
         items.append(_new_tuple(MediaItem, fields))  # three times as fast as MediaItem(...)
     return [name for _, name in sorted(zip(_natural_keys(subfolders), subfolders, strict=True))]
 
@@ -146,7 +117,7 @@ def _scan_folder(
 def _sort_entries(
     entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
 ) -> tuple[list[_Found], list[str], list[str], list[str]]:
-    """Return (media files, names of text files, names of subfolders, names of links), each in no order."""
+    """Return (media files, names of text files, of subfolders and of links), each in no order."""
     found: list[_Found] = []
     texts: list[str] = []
     subfolders: list[str] = []
@@ -191,7 +162,7 @@ def _open_listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _in_natural_order(found: list[_Found]) -> list[_Found]:
-    """Sort by stem; within the same stem, videos before images, then by filename."""
+    """Sort by stem, then videos before images, then by filename."""
     keys: list[Any] = _natural_keys([stem for stem, _, _, _ in found])
     if len(set(keys)) < len(keys):
         keys = [(key, kind == "image", filename) for key, (_, filename, kind, _) in zip(keys, found, strict=True)]
@@ -199,13 +170,10 @@ def _in_natural_order(found: list[_Found]) -> list[_Found]:
 
 
 def _natural_keys(names: list[str]) -> list[str]:
-    """Return keys that sort these names as people expect: clip2 before clip10, and B after a.
-
-    Runs of digits are padded with zeros to the length of the longest. All names are processed as one text, which is
-    several times as fast as one by one; in most folders all names have the same pattern and need no padding.
-    """
+    """Return keys that sort these names as people expect, clip2 before clip10, by padding runs of digits with zeros."""
     if not names:
         return []
+    # One text is several times as fast as one name after another; names of the same pattern need no padding.
     text = "/".join(names).lower()  # a name cannot contain a slash
     if len(set(text.translate(_DIGITS_TO_ZERO).split("/"))) > 1:
         parts = _DIGITS.split(text)
@@ -235,7 +203,6 @@ def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> lis
 
 
 def _long_names(filename: str) -> Iterator[str]:
-    """Yield the caption names to try for a file that shares its stem with another one."""
     yield f"{filename}.txt"
     for number in itertools.count(2):
         yield f"{filename}.{number}.txt"

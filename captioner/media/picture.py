@@ -14,13 +14,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from captioner.errors import MediaError
-from captioner.media.limits import check_pixels, over_limit
 
 # More than the 100-megapixel cameras need. A larger size comes from a damaged header or fills the memory of a small
 # machine: Pillow takes 600 MB for a picture of this size, and twice that to convert it. Pillow itself refuses twice its
 # own limit, also where a picture turns out larger than its header says.
 MAX_PIXELS = 150_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+OVER_LIMIT = "over the limit of {} megapixels; make it smaller first"
 
 # The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
 # formats run programs such as Ghostscript, or are rarely tested with damaged files.
@@ -29,13 +29,11 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 # Formats whose frames form an animation; those of TIFF and MPO are pages and views.
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 
-# Browsers show a frame this long if it states no duration or a very short one.
-DEFAULT_FRAME_MS = 100
-MIN_FRAME_MS = 11
+# Browsers show a frame for the default time if it states none, or less than the minimum.
+DEFAULT_FRAME_MS, MIN_FRAME_MS = 100, 11
 
 # 2,000 frames of 1080p, which take half a minute. More is a small file that claims to be huge, or should be a video.
-MAX_ANIMATION_PIXELS = 4_000_000_000
-MAX_ANIMATION_FRAMES = 20_000
+MAX_ANIMATION_PIXELS, MAX_ANIMATION_FRAMES = 4_000_000_000, 20_000
 
 # What Pillow raises for damaged files.
 DAMAGE = (
@@ -43,7 +41,7 @@ DAMAGE = (
     AssertionError, struct.error, zlib.error,
 )  # fmt: skip
 
-# What sets a picture with this EXIF orientation upright.
+# By EXIF orientation: what sets the picture upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,6 +72,12 @@ class Timeline:
         return 1000 * (len(self.starts_ms) - 1) / self.starts_ms[-1] if self.starts_ms[-1] else 0.0
 
 
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise MediaError if a picture or video of this size has more pixels than allowed."""
+    if width * height > max_pixels:
+        raise MediaError(f"its size of {width}x{height} is {OVER_LIMIT.format(max_pixels // 1_000_000)}")
+
+
 @contextlib.contextmanager
 def open_picture(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open a picture file without decoding it. Raises MediaError, also for damage found later inside the `with`."""
@@ -84,19 +88,15 @@ def open_picture(path: Path) -> Iterator[ImageFile.ImageFile]:
             check_pixels(image.width, image.height, MAX_PIXELS)
             yield image
     except Image.DecompressionBombError:
-        raise MediaError(f"its size is {over_limit(MAX_PIXELS)}") from None
+        raise MediaError(f"its size is {OVER_LIMIT.format(MAX_PIXELS // 1_000_000)}") from None
     except UnidentifiedImageError:
         raise MediaError("not a readable picture (damaged, cut off, or another kind of file)") from None
     except MemoryError:
         raise MediaError("needs more memory than is available; make it smaller first") from None
     except DAMAGE as error:
-        raise MediaError(f"damaged or cut off ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return the error in one line: for an operating system error without the path that its text ends with."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or ["no reason given"])[0][:200]
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without the path
+        reason = (text.splitlines() or ["no reason given"])[0][:200]
+        raise MediaError(f"damaged or cut off ({reason})") from None
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:
@@ -105,10 +105,7 @@ def display_size(image: Image.Image) -> tuple[int, int]:
 
 
 def read_timeline(image: ImageFile.ImageFile) -> Timeline:
-    """Return when the frames are shown. An animation is decoded once for it, since the times lie between the frames.
-
-    Raises MediaError if that would take too long, and what Pillow raises if not even the first frame can be read.
-    """
+    """Return when the frames are shown; decode an animation once for it. Raises MediaError for too many."""
     if image.format not in ANIMATED_FORMATS:
         return Timeline([0], 0, 0)
     most = min(MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS // (image.width * image.height))
@@ -121,7 +118,7 @@ def read_timeline(image: ImageFile.ImageFile) -> Timeline:
 
 
 def _count_gif_frames(file: IO[bytes] | None, most: int) -> int:
-    """Count the frames up to the first damage or to `most` + 1; Pillow's n_frames has no limit."""
+    """Return the number of frames up to the first damage, at most `most` + 1; Pillow's n_frames has no limit."""
     assert file, "Pillow closes a GIF only with the image"
     before = file.tell()
     file.seek(10)

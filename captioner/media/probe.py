@@ -9,10 +9,7 @@ from captioner.values import MediaInfo, MediaKind
 
 
 def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
-    """Return what one decoded frame and the times of the others tell. kind: None means by the file's extension.
-
-    Raises MediaError with one line that does not repeat the path.
-    """
+    """Describe a file, of the kind of its extension by default. Raises MediaError, whose one line lacks the path."""
     if check_file(path, kind) == "video":
         with VideoFile(path) as video:
             width, height = video.size

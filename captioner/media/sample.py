@@ -14,11 +14,8 @@ from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
 from captioner.values import Frames, MediaKind, SamplePlan
 
-# Both sides of a frame are multiples of this, so that a processor has nothing left to resize.
-SIZE_STEP = 32
-
-# A frame rate counts as constant if its times are at most one tick off, and that tick is at most this long.
-MAX_ROUNDING_S = 0.002
+SIZE_STEP = 32  # both sides of a frame are multiples of this, so that a processor has nothing left to resize
+MAX_ROUNDING_S = 0.002  # the longest tick by which the times of a constant frame rate may be off
 
 # As sharp as scaling the full RGB picture with Pillow (44 dB), in a tenth of the time.
 SCALING = (
@@ -27,13 +24,11 @@ SCALING = (
 
 
 def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frames:
-    """Read the frames of a video, an animated picture or a still. kind: None means by the file's extension.
+    """Read frames of a file, of the kind of its extension by default. Raises MediaError, whose one line lacks the path.
 
     Safe in several threads at once; each uses one core, without the GIL most of the time.
-    Raises MediaError with one line that does not repeat the path.
     """
-    kind = check_file(path, kind)
-    return _sample_video(path, plan) if kind == "video" else _sample_picture(path, plan)
+    return _sample_video(path, plan) if check_file(path, kind) == "video" else _sample_picture(path, plan)
 
 
 def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
@@ -46,9 +41,8 @@ def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
 def choose_frames(times: Sequence[int], count: int, rounding: int = 1) -> np.ndarray:
     """Return the indices (count,) of the frames shown at `count` times spread evenly from the first frame to the last.
 
-    times: of all frames, ascending, in ticks; at least `count` of them. rounding: how many ticks they may deviate from
-    a constant rate and still count as constant. No frame is chosen twice: where gaps in a variable frame rate would
-    cause that, the choice is spread evenly over the list of frames instead.
+    times: of all frames, ascending, in ticks; at least `count` of them. rounding: ticks by which times of a constant
+    rate may be off. Where gaps would choose a frame twice, the choice is spread evenly over the list of frames instead.
     """
     ticks = np.asarray(times, dtype=np.int64)
     steps = np.arange(count, dtype=np.int64)
@@ -63,10 +57,7 @@ def choose_frames(times: Sequence[int], count: int, rounding: int = 1) -> np.nda
 
 
 def fit_size(width: int, height: int, frame_size: int) -> tuple[int, int]:
-    """Return (width, height) for the model: at most frame_size, about the same shape, multiples of SIZE_STEP.
-
-    The size grows only by rounding.
-    """
+    """Return (width, height) for the model: multiples of SIZE_STEP, at most frame_size, grown only by rounding."""
     longest = max(width, height)
     new_longest = max(1, min(round(longest / SIZE_STEP), frame_size // SIZE_STEP)) * SIZE_STEP
 

@@ -1,12 +1,9 @@
 """Reads media files in worker processes, so that a hostile file costs nothing but itself.
 
 A file that hangs or crashes its decoder or fills the memory costs one worker, which is replaced, and gives an error of
-one line. A worker holds nothing of the app: it imports only the decoders, cannot write files (except on Windows), and
-its answers are read as JSON and bytes, never unpickled. It could read other files and use the network; container.py and
-picture.py see to it that no media file makes it do so.
-
-A worker ends with the app, even if the app is killed: an idle one when its pipe closes, a busy one at the latest when
-its time limit is over, which the operating system enforces.
+one line. A worker imports only the decoders, cannot write files (except on Windows), and its answers are read as JSON
+and bytes, never unpickled. It could read other files and use the network; container.py and picture.py keep media files
+from making it do so. It ends with the app, even if the app is killed: when its pipe closes or its time limit is over.
 """
 
 import contextlib
@@ -43,10 +40,11 @@ log = logging.getLogger(__name__)
 WORKERS = 4  # one more than the thumbnails made at the same time
 MEMORY_BYTES = 2_000_000_000  # of one worker: what the largest allowed picture needs
 THUMBNAIL_S, PROBE_S, SHEET_S = 20.0, 30.0, 60.0  # limits for one file; a contact sheet decodes as much as a caption
-START_S = 60.0
-CLOSE_S = 1.0
+START_S, CLOSE_S = 60.0, 1.0
 WATCH_S = 0.2  # between two checks of the memory of a busy worker
 MAX_ANSWER_BYTES = 64_000_000
+
+Answer = tuple[dict[str, Any], bytes]  # sent as JSON, and the bytes of a JPEG
 
 CLOSING = "not read: the app is closing"
 TOO_LARGE = "needs too much memory to read; make it smaller first"
@@ -57,18 +55,16 @@ def _too_slow(limit_s: float) -> str:
 
 
 class Sandbox:
-    """Up to `count` worker processes, started when first needed. Any thread may call.
+    """Up to `count` worker processes, started when first needed. Any thread may call, and waits while all are busy.
 
-    Each reads one file at a time; calls wait while all are busy. All methods except close() raise MediaError with one
-    line that does not repeat the path.
+    All methods except close() raise MediaError with one line that does not repeat the path.
     """
 
     def __init__(self, count: int = WORKERS, memory_bytes: int = MEMORY_BYTES) -> None:
         self._turns, self._memory_bytes = threading.Semaphore(count), memory_bytes
-        self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
-        self._closed = False
+        self._closed, self._lock = False, threading.Lock()
 
     def thumbnail(self, item: MediaItem, limit_s: float = THUMBNAIL_S) -> Thumbnail:
         """Make the thumbnail of a file in a worker."""
@@ -91,11 +87,11 @@ class Sandbox:
             for worker in self._busy:
                 worker.kill()
         for worker in idle:
-            worker.disconnect()
+            worker.disconnect()  # all of them before waiting for the first to end
         for worker in idle:
             worker.end()
 
-    def _run(self, task: str, limit_s: float, *arguments: Any) -> tuple[dict[str, Any], bytes]:
+    def _run(self, task: str, limit_s: float, *arguments: Any) -> Answer:
         with self._turns:
             worker = self._take()
             try:
@@ -107,7 +103,12 @@ class Sandbox:
             finally:
                 with self._lock:
                     self._busy.discard(worker)
-            self._give_back(worker, is_leaving=answer.get("leaving", False))
+            with self._lock:
+                is_reused = not answer.get("leaving") and not self._closed
+                if is_reused:
+                    self._idle.append(worker)
+            if not is_reused:
+                worker.end()
         if "error" in answer:
             raise MediaError(str(answer["error"]))
         return answer["info"], data
@@ -120,27 +121,17 @@ class Sandbox:
                 worker.kill()
         return worker
 
-    def _give_back(self, worker: "_Worker", is_leaving: bool) -> None:
-        with self._lock:
-            if not is_leaving and not self._closed:
-                self._idle.append(worker)
-                return
-        worker.disconnect()
-        worker.end()
-
 
 class _Worker:
     """The app's side of one worker process, for one thread at a time except for kill()."""
 
     def __init__(self, memory_bytes: int) -> None:
-        """Start nothing yet; the first ask() does."""
         self._memory_bytes = memory_bytes
-        self._process: BaseProcess | None = None
-        self._killed = False
-        self._lock = threading.Lock()
+        self._process: BaseProcess | None = None  # started by the first ask()
+        self._killed, self._lock = False, threading.Lock()
 
-    def ask(self, task: str, limit_s: float, arguments: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
-        """Return (answer, data). Raises MediaError, also after `limit_s`; then this worker cannot be used again."""
+    def ask(self, task: str, limit_s: float, arguments: tuple[Any, ...]) -> Answer:
+        """Return the answer. Raises MediaError, also after `limit_s`; then this worker cannot be used again."""
         process = self._process or self._start()
         try:
             self._connection.send((task, limit_s, arguments))
@@ -157,17 +148,17 @@ class _Worker:
                 self._process.kill()
 
     def disconnect(self) -> None:
-        """Close the pipe, whereupon an idle process ends by itself."""
+        """Close the pipe, which ends an idle process."""
         if self._process:
             self._connection.close()
 
     def end(self) -> None:
-        """Wait for the process to end, and kill it after CLOSE_S."""
+        """Close the pipe and wait for the process to end; kill it after CLOSE_S."""
+        self.disconnect()
         if self._process:
             self._process.join(CLOSE_S)
             self._process.kill()
             self._process.join()
-            self._connection.close()
 
     def _start(self) -> BaseProcess:
         context = multiprocessing.get_context("spawn")
@@ -219,7 +210,6 @@ def _cause_of_death(process: BaseProcess, limit_s: float) -> str:
 
 
 def _serve(connection: Connection, memory_bytes: int) -> None:
-    """Answer tasks until the app closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(memory_bytes)
     connection.send_bytes(b"ready")
@@ -239,25 +229,19 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
 
 
 def _limit(memory_bytes: int) -> None:
-    """Limit the memory of this process, and keep it from writing files, core dumps and messages.
-
-    macOS has no memory limit; there the app watches the memory.
-    """
+    """Limit this process's memory (on macOS only the app does), and keep it from writing files and messages."""
     with open(os.devnull, "w") as null:  # decoders print messages about damaged files
         os.dup2(null.fileno(), 2)
     if resource is None:
         return
-    for kind, limit in (
-        (resource.RLIMIT_DATA, _data_bytes() + memory_bytes),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    data_bytes = _data_bytes() + memory_bytes
+    for kind, limit in ((resource.RLIMIT_DATA, data_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):  # a lower limit is already set
             resource.setrlimit(kind, (limit, limit))
 
 
 def _data_bytes() -> int:
-    """Return the bytes that the limit counts before any file is read: mostly the stacks of numpy's threads."""
+    """Return the bytes that the limit counts before a file is read: mostly the stacks of numpy's threads."""
     try:
         fields = Path("/proc/self/statm").read_text().split()
     except OSError:
@@ -266,12 +250,12 @@ def _data_bytes() -> int:
 
 
 def _alarm(limit_s: float) -> None:
-    """Let the operating system end this process after `limit_s`; 0 cancels that."""
+    """Have the operating system end this process after `limit_s`; 0 cancels that."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, limit_s)
 
 
-def _answer(task: str, arguments: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
+def _answer(task: str, arguments: tuple[Any, ...]) -> Answer:
     try:
         info, data = TASKS[task](*arguments)
         return {"info": info}, data
@@ -284,12 +268,12 @@ def _answer(task: str, arguments: tuple[Any, ...]) -> tuple[dict[str, Any], byte
         return {"error": f"cannot be read ({type(error).__name__}: {text})"}, b""
 
 
-def _make_thumbnail(item: MediaItem) -> tuple[dict[str, Any], bytes]:
+def _make_thumbnail(item: MediaItem) -> Answer:
     made = make_thumbnail(item)
     return {"duration_s": made.duration_s}, made.data
 
 
-TASKS: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
+TASKS: dict[str, Callable[..., Answer]] = {
     "thumbnail": _make_thumbnail,
     "probe": lambda path, kind: (asdict(probe(path, kind)), b""),
     "sheet": lambda item, plan: ({}, make_sheet(item, plan)),

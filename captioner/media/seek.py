@@ -1,6 +1,7 @@
 """Reads some frames of a video: exactly those that decoding all of it in order would give, with as little work."""
 
 import bisect
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +14,9 @@ from av.video.frame import VideoFrame
 from captioner.errors import MediaError
 from captioner.media.video import VideoFile
 
-# Seek only past more frames than this: a seek costs as much as several frames, and may land one keyframe early.
-MIN_FRAMES_TO_SEEK = 12
-
-# Codecs whose decoders can skip unreferenced frames, faster and without changing the others.
-SKIPPING_CODECS = ("h264", "hevc")
-
-# Attempts before a seek counts as failed; each starts one keyframe earlier.
-MAX_SEEKS = 4
+MIN_FRAMES_TO_SEEK = 12  # a seek costs as much as several frames, and may land one keyframe early
+SKIPPING_CODECS = ("h264", "hevc")  # their decoders can skip unreferenced frames without changing the others
+MAX_SEEKS = 4  # attempts before a seek counts as failed; each starts one keyframe earlier
 
 Convert = Callable[[VideoFrame], np.ndarray]
 
@@ -30,15 +26,10 @@ class _Unexpected(Exception):
 
 
 def read_frames(video: VideoFile, wanted: Sequence[int], convert: Convert) -> dict[int, np.ndarray]:
-    """Return {time: pixels} for the wanted times (ascending, from `video.times`); `convert` makes the pixels.
-
-    Call it once for a VideoFile. Raises MediaError if nothing can be decoded, and any error of `convert`.
-    """
+    """Return {time: pixels} for wanted `video.times`, ascending; once for a file. Raises MediaError if none decodes."""
     if video.exact:
-        try:
+        with contextlib.suppress(_Unexpected, av.error.FFmpegError):
             return _SeekingReader(video, wanted, convert).read()
-        except (_Unexpected, av.error.FFmpegError):
-            pass
     return _read_in_order(video, wanted, convert)
 
 
@@ -67,9 +58,7 @@ class _SeekingReader:
     """
 
     def __init__(self, video: VideoFile, wanted: Sequence[int], convert: Convert) -> None:
-        self._video = video
-        self._wanted = frozenset(wanted)
-        self._convert = convert
+        self._video, self._wanted, self._convert = video, frozenset(wanted), convert
         self._pictures: dict[int, np.ndarray] = {}
         self._position: int | None = None  # time of the last frame decoded since the last seek
         self._landing: int | None = None  # the wanted time after a seek, until a frame is decoded
@@ -85,7 +74,6 @@ class _SeekingReader:
         return self._pictures
 
     def _advance(self, tick: int) -> None:
-        """Decode until the frame at `tick` is there."""
         number = bisect.bisect_right(self._video.keyframes, tick) - 1
         if number >= 0 and self._is_far(self._video.keyframes[number]):
             self._packets = self._seek(tick, number)
@@ -106,10 +94,8 @@ class _SeekingReader:
         return bisect.bisect_left(times, keyframe) - bisect.bisect_left(times, position) > MIN_FRAMES_TO_SEEK
 
     def _seek(self, tick: int, number: int) -> Iterator[Packet | None]:
-        """Return the packets from a keyframe at or before `tick`; `number` is the index of the last such keyframe.
-
-        Seeks in MPEG program streams miss keyframes, and those in MOV use decoding times and may land late.
-        """
+        """Return the packets from a keyframe at or before `tick`; `number` is the index of the last such keyframe."""
+        # Seeks in MPEG program streams miss keyframes, and those in MOV use decoding times and may land late.
         self._position = None
         earlier = self._video.keyframes[max(0, number - MAX_SEEKS + 1) : number + 1]
         for target in [*reversed(earlier), self._video.times[0]]:
@@ -121,7 +107,6 @@ class _SeekingReader:
         raise _Unexpected
 
     def _take(self, frame: VideoFrame) -> None:
-        """Check that the frame is where it should be, and keep its pixels if it is wanted."""
         tick = frame.pts
         if tick is None or (self._position is not None and tick <= self._position):
             raise _Unexpected

@@ -36,14 +36,11 @@ class Thumbnail:
 def make_thumbnail(item: MediaItem) -> Thumbnail:
     """Make the thumbnail of a picture, or of a video from at most three keyframes. Raises MediaError."""
     if check_file(item.path, item.kind) == "image":
-        return Thumbnail(_encode(_read_picture(item.path)), 0.0)
+        with picture.open_picture(item.path) as image:
+            pixels = picture.read_rgb(image, 0, *_fit(*picture.display_size(image)))
+        return Thumbnail(_encode(pixels), 0.0)
     pixels, duration_s = _read_video(item.path)
     return Thumbnail(_encode(pixels), duration_s)
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    with picture.open_picture(path) as image:
-        return picture.read_rgb(image, 0, *_fit(*picture.display_size(image)))
 
 
 def _read_video(path: Path) -> tuple[np.ndarray, float]:
@@ -51,7 +48,7 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
     container, stream = open_container(path)
     try:
         aspect = pixel_aspect(stream)
-        duration_s = _stated_duration(container, stream) or probe(path, "video").duration_s
+        duration_s = _stated_duration_s(container, stream) or probe(path, "video").duration_s
         pixels = _best_keyframe(container, stream, duration_s, aspect) if can_seek(stream) else None
     except (av.error.FFmpegError, ValueError, OverflowError):  # OverflowError: an absurd duration
         pixels = None
@@ -66,8 +63,7 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
             raise video.conversion_error(error) from None
 
 
-def _stated_duration(container: InputContainer, stream: VideoStream) -> float:
-    """Return the stated duration in seconds, 0 if it is missing or absurd. `probe` is surer, but slower."""
+def _stated_duration_s(container: InputContainer, stream: VideoStream) -> float:
     stated = stream.duration * time_base_of(stream) if stream.duration else (container.duration or 0) / av.time_base
     return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 
@@ -75,11 +71,7 @@ def _stated_duration(container: InputContainer, stream: VideoStream) -> float:
 def _best_keyframe(
     container: InputContainer, stream: VideoStream, duration_s: float, aspect: float
 ) -> np.ndarray | None:
-    """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds a whole one.
-
-    Flushing the decoder after one packet returns its frame without decoding those that follow.
-    Raises av.error.FFmpegError or ValueError.
-    """
+    """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds one."""
     best, best_contrast = None, -1.0
     seen: set[tuple] = set()
     for time_s in (min(1.0, 0.1 * duration_s), duration_s / 3, duration_s * 2 / 3):
@@ -89,6 +81,7 @@ def _best_keyframe(
         if not packet.is_keyframe or identity(packet) in seen:
             continue
         seen.add(identity(packet))
+        # Flushing the decoder after one packet returns its frame without decoding those that follow.
         frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
         stream.codec_context.flush_buffers()
         if not frames or frames[0].is_corrupt:
@@ -103,13 +96,11 @@ def _best_keyframe(
 
 
 def _shrink(frame: VideoFrame, aspect: float) -> np.ndarray:
-    """Return the frame as uint8 RGB (height, width, 3), upright. aspect: width of a pixel divided by its height."""
     width, height = _fit(*display_size(frame, aspect))
     return FrameScaler(width, height, rotation(frame), Interpolation.AREA)(frame)
 
 
 def _fit(width: int, height: int) -> tuple[int, int]:
-    """Return the size with a longest side of at most SIZE."""
     scale = min(1.0, SIZE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 

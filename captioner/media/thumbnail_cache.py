@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from captioner.errors import MediaError
 from captioner.media.thumbnail import Thumbnail
+from captioner.system.files import write_atomic
 from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
@@ -36,21 +37,18 @@ END_OF_JPEG = b"\xff\xd9"
 class ThumbnailCache:
     """Thumbnails by file, size and modification time, kept in a folder. Any thread may call.
 
-    `make` makes a thumbnail, such as make_thumbnail, or Sandbox.thumbnail in another process. It runs in the calling
-    thread, in at most THUMBNAIL_WORKERS threads at once, and only once if several ask for the same file. The folder
-    holds up to `max_bytes` and WRITES_TO_PRUNE thumbnails more; the least recently used are deleted first. It may be
+    `make` makes a thumbnail in the calling thread, in at most THUMBNAIL_WORKERS threads at once, and only once if
+    several ask for the same file. The folder holds up to `max_bytes` and WRITES_TO_PRUNE thumbnails more. It may be
     deleted at any time and shared with other processes. If it cannot be written, the latest thumbnails stay in memory.
     """
 
     def __init__(self, folder: Path, make: Callable[[MediaItem], Thumbnail], max_bytes: int = MAX_BYTES) -> None:
         self._folder, self._make, self._max_bytes = folder, make, max_bytes
-        self._workers = threading.Semaphore(THUMBNAIL_WORKERS)
-        self._lock = threading.Lock()
+        self._workers, self._lock = threading.Semaphore(THUMBNAIL_WORKERS), threading.Lock()
         self._being_made: dict[str, Future[Thumbnail]] = {}
         self._unwritten: OrderedDict[str, Thumbnail] = OrderedDict()
         self._failures: OrderedDict[str, tuple[float, str]] = OrderedDict()  # key -> until when, why
-        self._num_written = 0
-        self._warned = False
+        self._num_written, self._warned = 0, False
 
     def find(self, item: MediaItem) -> Thumbnail | None:
         """Return the thumbnail if it is in the cache. Raises MediaError for a file known to be broken."""
@@ -107,7 +105,6 @@ class ThumbnailCache:
         return self._folder / key[:2] / f"{key}.jpg"
 
     def _read(self, key: str) -> Thumbnail | None:
-        """Return the stored thumbnail, or None if it is missing or damaged."""
         path = self._path(key)
         try:
             stored = path.read_bytes()
@@ -120,7 +117,9 @@ class ThumbnailCache:
 
     def _write(self, key: str, thumbnail: Thumbnail) -> None:
         try:
-            _write_file(self._path(key), thumbnail.data + b"%.3f\n" % thumbnail.duration_s)
+            path = self._path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, thumbnail.data + b"%.3f\n" % thumbnail.duration_s, is_durable=False)
         except OSError as error:
             with self._lock:
                 _keep(self._unwritten, key, thumbnail)
@@ -151,20 +150,8 @@ def _unpack(stored: bytes) -> Thumbnail | None:
         return None
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    """Write the file so that no reader sees a part of it. A power failure may damage it; then it is made again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
 def _files_in(folder: Path) -> list[tuple[float, int, str]]:
-    """Return (time of last use, size in bytes, path) of all readable files, in no order."""
+    """Return (time of last use, size in bytes, path) of all readable files."""
     found: list[tuple[float, int, str]] = []
     with contextlib.suppress(OSError), os.scandir(folder) as subfolders:
         for subfolder in subfolders:

@@ -1,7 +1,4 @@
-"""One video file: the times of all its frames, its first frame, and its packets from any keyframe on.
-
-Frame counts, rates and durations come from the packets; those that a container states are often wrong.
-"""
+"""One video file: its frames and their times, read from the packets because those a container states may be wrong."""
 
 import bisect
 import contextlib
@@ -9,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import av
@@ -32,40 +28,35 @@ from captioner.media.container import (
 )
 from captioner.media.frame import display_size, pixel_aspect, rotation
 
-# Frames per second of a stream that states neither times nor a rate.
-DEFAULT_RATE = 25
+DEFAULT_RATE = 25  # frames per second of a stream that states neither times nor a rate
 
 
 class VideoFile:
     """An open video, for one thread at a time. Close it, or use it in a `with`.
 
-    `times` are the times of the frames that a player shows, in display order, in ticks of `time_base` seconds.
-    Opening reads every packet once and decodes one frame, `first_frame`. `opening` holds the frames and the remaining
-    packets of that first decode, for a reader that continues from there.
+    `times` are those of the frames that a player shows, in display order, in ticks of `time_base` seconds. Opening
+    reads every packet and decodes `first_frame`; `opening` holds the frames of that decode and the packets that follow.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises MediaError if the file is not a video, has no frame that can be decoded, or exceeds a limit."""
+        """Open the file. Raises MediaError if it is not a video, has no frame to decode, or exceeds a limit."""
         self._path = path
         self.num_errors = 0  # packets that the decoder refused so far
-        self._num_read = 0  # frames that frames() yielded
-        self._read_until = -math.inf  # the time of the last of them
+        self._num_read, self._read_until = 0, -math.inf  # frames that frames() yielded, and the time of the last
         self._open()
         try:
             self._can_seek = can_seek(self._stream)
             index = read_index(self._container, self._stream)
             self.time_base = time_base_of(self._stream)
-            self.times = index.times
-            self.keyframes = index.keyframes
+            self.times, self.keyframes = index.times, index.keyframes
             self.exact = index.exact and self._can_seek  # times and keyframes are reliable for seeking
             self._first_duration = index.first_duration
             if not index.exact and self._clock != "dts":
                 self.times = [tick for tick, _ in self.frames()]
             self._decode_first(index)
             if self.duration_s > MAX_DURATION_S:
-                hours, limit = self.duration_s / 3600, MAX_DURATION_S / 3600
-                advice = "cut it into shorter clips, or repair its timestamps"
-                raise MediaError(f"lasts {hours:.1f} hours, over the limit of {limit:.0f}; {advice}")
+                too_long = f"lasts {self.duration_s / 3600:.1f} hours, over the limit of {MAX_DURATION_S / 3600:.0f}"
+                raise MediaError(f"{too_long}; cut it into shorter clips, or repair its timestamps")
         except BaseException:
             self.close()
             raise
@@ -73,9 +64,7 @@ class VideoFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -84,8 +73,6 @@ class VideoFile:
     def _open(self) -> None:
         self._container, self._stream = open_container(self._path)
         self._clock = clock_of(self._container)
-
-    # Properties
 
     @property
     def codec(self) -> str:
@@ -117,8 +104,7 @@ class VideoFile:
     @property
     def warning(self) -> str:
         """One line about the damage found so far, or "" if there is none."""
-        faults = []
-        skipped = self.num_errors
+        faults, skipped = [], self.num_errors
         if self._clock == "pts":  # the decoder drops some damaged frames without an error
             skipped = max(skipped, bisect.bisect_right(self.times, self._read_until) - self._num_read)
         if skipped:
@@ -129,31 +115,18 @@ class VideoFile:
 
     @property
     def _claimed_s(self) -> float:
-        """The duration in seconds that the container states, or 0.
-
-        Some containers count it from time 0 instead of from the first frame.
-        """
         if self._stream.duration:
             return float(self._stream.duration * self.time_base)
-        start_s = max(0.0, float(self.times[0] * self.time_base))
+        start_s = max(0.0, float(self.times[0] * self.time_base))  # some containers count from 0, not the first frame
         return max(0.0, (self._container.duration or 0) / av.time_base - start_s)
 
-    # Packets and frames
-
     def seek(self, tick: int) -> Iterator[Packet | None]:
-        """Seek back to `tick` and return the packets from there on; the last one is None.
-
-        A seek may land at another time; the caller has to check that. Raises av.error.FFmpegError.
-        """
+        """Return the packets from `tick`, or wherever the seek lands; the last is None. Raises av.error.FFmpegError."""
         self._container.seek(tick, stream=self._stream, backward=True)
         return packets_to_end(self._container, self._stream)
 
     def decode(self, packet: Packet | None, skip_unreferenced: bool = False) -> list[VideoFrame]:
-        """Send a packet to the decoder and return the frames that come out; None flushes the decoder.
-
-        skip_unreferenced: skip the packet's frame if no other frame needs it; the others stay the same bit for bit.
-        Raises av.error.FFmpegError.
-        """
+        """Return the decoder's next frames; None flushes it. skip_unreferenced: skip one that no other frame needs."""
         context = self._stream.codec_context
         context.skip_frame = "NONREF" if skip_unreferenced else "DEFAULT"
         return context.decode(packet)
@@ -195,8 +168,6 @@ class VideoFile:
             self.num_errors += 1
             return []
 
-    # Opening
-
     def _decode_first(self, index: PacketIndex) -> None:
         """Decode up to the first frame, and drop the times before it: their frames cannot be decoded."""
         packets = self._restart(index)
@@ -217,7 +188,7 @@ class VideoFile:
         self.times = kept
 
     def _restart(self, index: PacketIndex) -> Iterator[Packet | None]:
-        """Return all packets once more: by a seek if it lands on the first one, which saves reopening (10 ms)."""
+        """Return all packets again, by a seek if it lands on the first one, which saves reopening (10 ms)."""
         start = [tick for tick in index.first_packet[:2] if tick is not None]
         if self._can_seek:
             with contextlib.suppress(av.error.FFmpegError):

@@ -137,11 +137,9 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 class Database:
-    """One connection behind one lock: any thread may call it, and `close()` ends all use at once.
+    """One connection behind one lock, for any thread; several processes may open the same file.
 
-    With a connection per thread, readers could run beside a writer, but statements take microseconds, and connections
-    of ended threads would stay open. Several processes may open the same file (WAL, busy timeout). A committed
-    transaction is on disk (synchronous=FULL), so a caption is replaced only after its old text is safe.
+    A committed transaction is on disk (synchronous=FULL), so a caption is replaced only after its old text is safe.
     Every method raises StateError with one line if the file cannot be used.
     """
 
@@ -165,10 +163,9 @@ class Database:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # detects a damaged schema now
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
-                raise StateError(
-                    f"{self.path} was written by a newer version of this program (schema {version}, this one knows "
-                    f"{len(MIGRATIONS)}); update the program or choose another folder with --state"
-                )
+                newer = f"a newer version of this program (schema {version}, this one knows {len(MIGRATIONS)})"
+                advice = "update the program or choose another folder with --state"
+                raise StateError(f"{self.path} was written by {newer}; {advice}")
             for script in MIGRATIONS[version:]:
                 for statement in script.split(";\n"):
                     connection.execute(statement)

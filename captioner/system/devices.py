@@ -16,10 +16,7 @@ CUDA_MISSING = (
 
 
 def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return one device per replica: "auto" becomes every usable CUDA device, or the CPU.
-
-    "auto" stays where the GPU may be of another make (a Mac, ROCm); then the replica chooses the device.
-    """
+    """Return one device per replica: "auto" becomes every usable CUDA device, or the CPU; on Macs and ROCm it stays."""
     if devices != ("auto",):
         return devices
     count = num_cuda_devices()
@@ -52,25 +49,17 @@ def cuda_missing() -> bool:
 
 
 def check_quantization(quantization: str, dtype: str, devices: tuple[str, ...]) -> None:
-    """Raise ModelError for a quantization that cannot work. This needs neither torch nor the model.
-
-    It is called before a download and again at load. devices: as `expand_devices` returns them.
-    """
+    """Raise ModelError for a quantization that cannot work on these devices, as `expand_devices` returns them."""
     if quantization == "none":
         return
-    not_cuda = next((device for device in devices if not _may_be_cuda(device)), None)
+    auto = () if sys.platform == "darwin" else ("auto",)
+    not_cuda = next((device for device in devices if not device.startswith(("cuda", *auto))), None)
     if not_cuda and cuda_missing():
         raise ModelError(f"quantization {quantization}: {CUDA_MISSING}")
     if not_cuda:
-        raise ModelError(
-            f"quantization {quantization} needs an NVIDIA GPU and cannot run on {not_cuda}; "
-            "set quantization to none, or choose other devices"
-        )
+        problem = f"quantization {quantization} needs an NVIDIA GPU and cannot run on {not_cuda}"
+        raise ModelError(f"{problem}; set quantization to none, or choose other devices")
     if dtype == "float32":
         raise ModelError(f"quantization {quantization} computes in 16 bits; set dtype to auto, bfloat16 or float16")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(f"quantization {quantization} needs the bitsandbytes package: pip install bitsandbytes")
-
-
-def _may_be_cuda(device: str) -> bool:
-    return device.startswith("cuda") or (device == "auto" and sys.platform != "darwin")

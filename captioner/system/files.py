@@ -24,60 +24,52 @@ def default_state_folder(package: Path = PACKAGE_FOLDER) -> Path:
 
 
 def state_folder(given: Path | None = None) -> Path:
-    """Return the folder for the app's own files, and make it: as given, else CAPTIONER_STATE, else the default one.
-
-    Raises StateError when the folder cannot be made or written to.
-    """
+    """Make and return the app's folder: as given, else CAPTIONER_STATE, else the default. Raises StateError."""
     folder = Path(given or os.environ.get("CAPTIONER_STATE") or default_state_folder()).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(
-            f"cannot create the state folder {folder}: {error.strerror}; choose one with --state"
-        ) from None
+        problem = f"cannot create the state folder {folder}: {error.strerror}"
+        raise StateError(f"{problem}; choose one with --state") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StateError(f"cannot write to the state folder {folder}; choose another with --state")
     return folder
 
 
 def claim_folder(folder: Path) -> BaseFileLock:
-    """Make this process the only one that runs jobs on a state folder, until `release()` or its end, however it ends.
-
-    Raises StateError while another process holds the folder.
-    """
+    """Lock a state folder until `release()` or the end of this process. Raises StateError if another one holds it."""
     lock = FileLock(folder / "in-use.lock", timeout=0, thread_local=False)
     try:
         return lock.acquire().lock
     except Timeout:
-        raise StateError(
-            f"another instance is using the state folder {folder}; close it, or choose another folder with --state"
-        ) from None
+        advice = "close it, or choose another folder with --state"
+        raise StateError(f"another instance is using the state folder {folder}; {advice}") from None
     except (OSError, NotImplementedError) as error:
         raise StateError(f"cannot lock the state folder {folder}: {error}; choose another with --state") from None
 
 
-def write_atomic(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Replace the content of `path` by `data`, so that a crash leaves either all of the old or all of the new content.
+def write_atomic(path: Path, data: bytes, scratch: Path | None = None, is_durable: bool = True) -> None:
+    """Replace the content of `path`, so that a crash leaves the old or the new one; keep permissions. Raises OSError.
 
-    The data are first written to the folder `scratch` if it is on the same filesystem, else to a dot-file beside
-    `path`. The permissions of an existing file are kept. Raises OSError.
+    scratch: folder to write the data to first, if it is on the same filesystem. is_durable: also survive a power cut.
     """
     if scratch is not None and scratch.stat().st_dev == path.parent.stat().st_dev:
         try:
-            return _write_via(scratch, path, data)
+            return _write_via(scratch, path, data, is_durable)
         except OSError as error:
             if error.errno != errno.EXDEV:  # two mounts of one filesystem have the same st_dev
                 raise
-    _write_via(path.parent, path, data)
+    _write_via(path.parent, path, data, is_durable)
 
 
-def _write_via(folder: Path, path: Path, data: bytes) -> None:
+def _write_via(folder: Path, path: Path, data: bytes, is_durable: bool) -> None:
     temporary = folder / f".{path.name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
         with open(temporary, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(path, temporary)
         os.replace(temporary, path)

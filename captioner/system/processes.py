@@ -21,12 +21,8 @@ def end_now(status: int) -> None:
 
 @contextlib.contextmanager
 def block_sigint() -> Iterator[None]:
-    """Block SIGINT in this thread, so that processes started inside the `with` ignore Ctrl+C from their first line.
-
-    Ctrl+C reaches every process of a terminal, but the app itself ends its workers. Windows has no signal mask; there a
-    worker ignores SIGINT only when its own code runs.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
+    """Block SIGINT in this thread, so that processes started inside the `with` ignore Ctrl+C from their first line."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows a worker ignores SIGINT only when its own code runs
         yield
         return
     resource_tracker.ensure_running()  # otherwise starting the first process does this, and unblocks SIGINT

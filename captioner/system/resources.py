@@ -1,7 +1,4 @@
-"""Readings of the CPU, the memory and the NVIDIA GPUs, without torch.
-
-A bare GPU image may lack psutil and pynvml; then some readings are missing.
-"""
+"""Readings of the CPU, the memory and the NVIDIA GPUs; some are missing on a bare image without psutil and pynvml."""
 
 import functools
 import os
@@ -20,7 +17,7 @@ try:
 except ImportError:
     pynvml = None
 
-VRAM_CACHE_S = 2.0
+CPU_WINDOW_S, VRAM_CACHE_S = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -52,18 +49,16 @@ class Resources:
 class _CpuMeter:
     """Measures CPU use between two readings of any threads. psutil measures per thread and gives 0 to every new one."""
 
-    def __init__(self, min_window_s: float = 0.5) -> None:
-        self._min_window_s = min_window_s
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._percent = 0.0
-        self._read_at_s = 0.0
+        self._percent, self._read_at_s = 0.0, 0.0
         self._busy_s, self._total_s = 0.0, 0.0  # 0: the first reading is the mean since boot
 
     def read(self) -> float:
         """Return the percentage over all cores since the previous reading, or that reading if it is very recent."""
         with self._lock:
             now_s = time.monotonic()
-            if now_s - self._read_at_s < self._min_window_s:
+            if now_s - self._read_at_s < CPU_WINDOW_S:
                 return self._percent
             times = psutil.cpu_times()._asdict()
             total_s = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # user includes them

@@ -16,10 +16,10 @@ class Roots:
     Somebody who can write to the folders could still change a link between the check of a path and its use.
     """
 
-    def __init__(self, folders: Iterable[str | Path]) -> None:
-        """Allow these folders. Raises FolderError for a folder that does not exist."""
-        self._folders: tuple[Path, ...] | None = ()
-        for folder in folders:
+    def __init__(self, folders: Iterable[str | Path] | None) -> None:
+        """Allow these folders, or every path if None. Raises FolderError for a folder that does not exist."""
+        self._folders: tuple[Path, ...] | None = None if folders is None else ()
+        for folder in folders or ():
             self.add(folder)
 
     @classmethod
@@ -28,13 +28,6 @@ class Roots:
         roots = cls(given)
         with contextlib.suppress(FolderError):  # some containers have none
             roots.add("~")
-        return roots
-
-    @classmethod
-    def everywhere(cls) -> "Roots":
-        """Return roots that allow every path, for paths of the program itself."""
-        roots = cls(())
-        roots._folders = None
         return roots
 
     @property
@@ -54,10 +47,9 @@ class Roots:
             self._folders = (*self._folders, resolved)
 
     def resolve(self, path: str | Path) -> Path:
-        """Return the path, absolute and without links. `~` is the home folder.
+        """Return the path, absolute and without links; `~` is the home folder. Raises FolderError.
 
-        Raises FolderError if it is outside, does not exist or is not a path. For a path outside, the message does not
-        reveal whether it exists.
+        The message for a path outside does not reveal whether it exists.
         """
         text = os.fspath(path)
         if not text.strip():
@@ -68,7 +60,7 @@ class Roots:
             resolved = Path(os.path.realpath(expand_user(text), strict=True))
         except (OSError, ValueError, RecursionError) as error:  # ValueError: NUL or a lone surrogate
             if self.allows(_guess(text)):
-                raise FolderError(_reason(text, error)) from None
+                raise folder_error(text, error) from None
             raise FolderError(_outside(text)) from None
         if not self.allows(resolved):
             raise FolderError(_outside(text))
@@ -99,7 +91,7 @@ class Roots:
             raise FolderError(_outside(text))
 
 
-EVERYWHERE = Roots.everywhere()
+EVERYWHERE = Roots(None)  # for paths of the program itself
 
 
 def shown_path(path: str | Path) -> str:
@@ -129,9 +121,10 @@ def _outside(text: str) -> str:
     return f"{shown_path(text)} is outside the allowed folders; restart with --root DIR to allow it"
 
 
-def _reason(text: str, error: OSError | ValueError | RecursionError) -> str:
+def folder_error(path: str | Path, error: OSError | ValueError | RecursionError) -> FolderError:
+    """Return the error to raise when opening a folder failed with `error`."""
     if isinstance(error, NotADirectoryError):
-        return f"not a folder: {shown_path(text)}"
+        return FolderError(f"not a folder: {shown_path(path)}")
     if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
-        return f"no such folder: {shown_path(text)}"
-    return f"cannot read the folder {shown_path(text)}: {error.strerror}"
+        return FolderError(f"no such folder: {shown_path(path)}")
+    return FolderError(f"cannot read the folder {shown_path(path)}: {error.strerror}")

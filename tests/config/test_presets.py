@@ -55,7 +55,7 @@ def test_vram_is_weights_and_cache_and_room_to_work() -> None:
     assert find_preset("qwen3-vl-8b").vram_gb == 21.0
 
 
-def test_quantisation_shrinks_the_text_layers_alone() -> None:
+def test_quantization_shrinks_only_the_text_layers() -> None:
     large = find_preset("qwen3-vl-8b")
     assert vram_gb(large, "none") == 21.0
     assert vram_gb(large, "8bit") == 14.1  # 21.0 - 6.95 * (2 - 1)
@@ -64,7 +64,7 @@ def test_quantisation_shrinks_the_text_layers_alone() -> None:
     assert vram_gb(find_preset("qwen3-vl-32b"), "8bit") == 40.6
 
 
-def test_quantisation_of_what_is_not_known_may_be_tried_but_not_of_experts() -> None:
+def test_unknown_models_may_be_quantized_but_experts_may_not() -> None:
     for name in ("demo", "gemma-4-12b", "smolvlm2", "someone/x"):
         assert vram_gb(find_preset(name), "4bit") is None
         check_quantizable(find_preset(name), "4bit")
@@ -102,7 +102,7 @@ def test_local_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 class TestConfined:
-    """Where only some folders may be opened, such as the home folder, or those of --root."""
+    """Only some folders may be opened, such as the home folder or those of --root."""
 
     @pytest.fixture
     def roots(self, tmp_path: Path) -> Roots:
@@ -118,7 +118,7 @@ class TestConfined:
             services.change_settings({"model": "qwen3-vl-2b"})
             assert services.preset("demo").key == "demo"
 
-    def test_no_model_folder_elsewhere_may_be_chosen(
+    def test_model_folder_outside_the_roots_is_refused(
         self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for folder in (tmp_path / "inside" / "model", tmp_path / "outside" / "model"):
@@ -133,8 +133,10 @@ class TestConfined:
         with pytest.raises(ModelError, match="unknown model 'outside'"):
             find_preset("outside", roots)
 
-    def test_nothing_outside_is_looked_at(self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On Windows a look at \\\\server\\share would log in to that server."""
+    def test_nothing_outside_the_roots_is_accessed(
+        self, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Accessing \\\\server\\share on Windows would log in to that server."""
         looked = []
         for look in ("isfile", "isdir"):
             monkeypatch.setattr(f"captioner.config.presets.os.path.{look}", looked.append)

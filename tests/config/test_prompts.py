@@ -20,7 +20,7 @@ def test_library_without_a_file_has_the_builtin_prompts(library: PromptLibrary) 
     assert not library.path.exists()
 
 
-def test_builtin_prompts_cover_the_issue() -> None:
+def test_builtin_prompts_cover_the_common_uses() -> None:
     assert [prompt.name for prompt in BUILTIN_PROMPTS] == [
         "Detailed",
         "Short",
@@ -128,7 +128,7 @@ def test_wrong_use_is_one_line_and_changes_nothing(
         (b"\xff\xfe\xfd", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ],
 )
-def test_damaged_file_is_named_and_left_alone(library: PromptLibrary, content: bytes, reason: str) -> None:
+def test_damaged_file_is_named_and_left_unchanged(library: PromptLibrary, content: bytes, reason: str) -> None:
     library.path.write_bytes(content)
     for action in (library.list, lambda: library.create("New", "x")):
         with pytest.raises(PromptError) as caught:
@@ -182,20 +182,20 @@ def test_values_are_not_expanded_again() -> None:
     assert expand("{name}{folder}{trigger}", **values, existing=never) == "{folder}{existing}\\1 {name}"
 
 
-def test_the_caption_is_only_read_where_the_text_asks_for_it() -> None:
+def test_caption_is_read_only_if_the_text_contains_existing() -> None:
     assert expand("{name}", **ITEM, existing=never) == "clip 1"
 
 
-def test_a_file_name_that_is_no_text_can_be_in_a_prompt() -> None:
+def test_file_name_that_is_not_utf8_can_be_in_a_prompt() -> None:
     assert expand("{name}", name="half \udce4", folder="", trigger="", existing=never) == "half ?"
 
 
-def test_split_variables_gives_text_and_names_in_turn() -> None:
+def test_split_variables_returns_text_and_names_alternately() -> None:
     assert split_variables("A {name}. {x}") == ["A ", "name", ". {x}"]
     assert split_variables("{trigger}") == ["", "trigger", ""]
 
 
-def test_exported_prompts_can_be_imported_elsewhere_and_twice(library: PromptLibrary, tmp_path: Path) -> None:
+def test_exported_prompts_can_be_imported_into_another_library_twice(library: PromptLibrary, tmp_path: Path) -> None:
     library.create("Mine", "Say\nit.")
     library.create("Ünï", "<b>")
     other = PromptLibrary(tmp_path / "other.json")
@@ -221,7 +221,7 @@ def test_imported_names_that_are_taken_get_a_number_once(library: PromptLibrary)
     assert len(library.import_json(given)[1]) == 3
 
 
-def test_bad_entries_are_said_and_the_good_ones_added(library: PromptLibrary) -> None:
+def test_bad_entries_are_reported_and_the_good_ones_added(library: PromptLibrary) -> None:
     library.create("Mine", "old")
     entries = [
         "x",
@@ -242,7 +242,7 @@ def test_bad_entries_are_said_and_the_good_ones_added(library: PromptLibrary) ->
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe\x00", b"[" * 100_000, b'{"name": "a", "text": "b"}', "null"])
-def test_what_is_no_list_of_prompts_is_refused_in_one_line(library: PromptLibrary, data: str | bytes) -> None:
+def test_import_that_is_not_a_list_of_prompts_is_refused_in_one_line(library: PromptLibrary, data: str | bytes) -> None:
     library.create("Mine", "old")
     before = library.path.read_bytes()
     with pytest.raises(PromptError, match=r"^not a JSON file of prompts: [^\n]+$"):
@@ -250,7 +250,7 @@ def test_what_is_no_list_of_prompts_is_refused_in_one_line(library: PromptLibrar
     assert library.path.read_bytes() == before
 
 
-def test_an_import_fills_the_library_no_further_than_its_limit(library: PromptLibrary, monkeypatch) -> None:
+def test_import_stops_at_the_limit_of_the_library(library: PromptLibrary, monkeypatch) -> None:
     monkeypatch.setattr(prompts, "MAX_OWN_PROMPTS", 2)
     added, skipped = library.import_json(json.dumps([{"name": str(i), "text": "x"} for i in range(3)]))
     assert (len(added), skipped) == (2, ["entry 3: the library is full: it has 2 prompts"])

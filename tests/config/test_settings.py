@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> SettingsStore:
     return SettingsStore(tmp_path / "settings.json")
 
 
-def test_defaults_are_those_of_the_issue() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.model, settings.dtype, settings.devices, settings.batch_size) == ("auto", "auto", ("auto",), 0)
     assert (settings.fps, settings.max_frames, settings.frame_size, settings.max_new_tokens) == (2.0, 32, 336, 512)
@@ -140,7 +140,7 @@ def test_message_names_where_the_value_came_from(
     assert str(caught.value) == message
 
 
-def test_bad_value_that_is_overridden_does_no_harm() -> None:
+def test_bad_value_that_is_overridden_is_ignored() -> None:
     assert resolve({"fps": 2}, {"CAPTIONER_FPS": "x"}, {"fps": 3}).fps == 3.0
 
 
@@ -175,7 +175,7 @@ def test_file_holds_only_what_differs_and_comes_back_the_same(store: SettingsSto
         (b"\xff", "the settings file {path} is damaged ('utf-8' codec can't decode byte 0xff in position 0: {start})"),
     ],
 )
-def test_bad_file_is_named_and_left_alone(store: SettingsStore, content: bytes, message: str) -> None:
+def test_bad_file_is_named_and_left_unchanged(store: SettingsStore, content: bytes, message: str) -> None:
     store.path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
         store.read()
@@ -207,7 +207,7 @@ def test_plan_caps_the_frame_size_to_the_model() -> None:
 
 
 @pytest.mark.parametrize("name", ["trigger_word", "caption_prefix", "caption_suffix"])
-def test_what_stands_beside_a_caption_is_one_line_of_text(name: str) -> None:
+def test_prefix_suffix_and_trigger_word_are_one_line_of_text(name: str) -> None:
     assert getattr(Settings(), name) == ""
     for text in ("a\nb", "a\u2028b", "tab\there", "half \udce4", "x" * 201):
         with pytest.raises(SettingsError) as caught:
@@ -221,7 +221,7 @@ def test_spaces_around_a_prefix_are_kept_and_around_a_trigger_word_are_not() -> 
     assert (settings.trigger_word, settings.caption_prefix, settings.caption_suffix) == ("sks", "a ", " b")
 
 
-def test_problems_names_every_wrong_value_and_no_other() -> None:
+def test_problems_names_exactly_the_wrong_values() -> None:
     assert problems({"fps": 0, "devices": "tpu", "max_frames": 8, "top_p": None, "nothing": 1}) == {
         "fps": "give a number from 0.01 to 120",
         "devices": "give auto, or a list of cpu, mps, cuda and cuda:N",

@@ -17,7 +17,7 @@ from tests.support.media_doors import NOT_A_PICTURE, NOT_A_VIDEO
 from tests.support.media_maker import make_audio, make_picture, make_video
 
 
-def test_cut_off_clip_gives_what_is_there_and_says_so(tmp_path):
+def test_cut_off_clip_gives_its_remaining_frames_and_a_warning(tmp_path):
     whole = make_video(tmp_path / "a.mp4", num_frames=100, container_options={"movflags": "faststart"}).read_bytes()
     path = tmp_path / "b.mp4"
     path.write_bytes(whole[: len(whole) // 2])
@@ -106,7 +106,7 @@ def test_bad_files_are_refused_with_one_line(tmp_path):
         ("bomb-text-chunk.png", "damaged or cut off (Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK)"),
     ],
 )
-def test_bad_files_from_the_wild_are_refused_with_one_line(shared_media, name, message):
+def test_real_damaged_files_are_refused_with_one_line(shared_media, name, message):
     with pytest.raises(MediaError) as caught:
         sample(shared_media / name, EIGHT)
     assert str(caught.value) == message

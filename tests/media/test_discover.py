@@ -1,4 +1,4 @@
-"""Discovery and probing."""
+"""Discovery of media files."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_all_media_extensions_are_found_in_any_case(tmp_path):
     assert found.warnings == ()
 
 
-def test_item_tells_path_size_and_time(tmp_path):
+def test_item_has_path_size_and_time(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.mp4").write_bytes(b"12345")
     os.utime(tmp_path / "sub" / "a.mp4", (5, 1234.5))
@@ -47,7 +47,7 @@ def test_item_tells_path_size_and_time(tmp_path):
     assert item.caption_path == tmp_path / "sub" / "a.txt"
 
 
-def test_one_file_is_the_item_that_its_folder_shows(tmp_path):
+def test_find_item_returns_the_item_that_discover_finds(tmp_path):
     touch(tmp_path, "a.mp4", "a.txt", "b.png")
     assert tuple(find_item(tmp_path / name) for name in ("a.mp4", "b.png")) == discover(tmp_path).items
     for name, reason in (("none.mp4", "no such file"), ("a.txt", "not a video or image")):
@@ -55,7 +55,7 @@ def test_one_file_is_the_item_that_its_folder_shows(tmp_path):
             find_item(tmp_path / name)
 
 
-def test_caption_state_is_told_without_opening_a_file(tmp_path):
+def test_caption_state_is_found_without_opening_a_file(tmp_path):
     touch(tmp_path, "a.mp4", "a.txt", "b.mp4", "B.txt", "c.mp4", "c.TXT", "d.mp4", "d.mp4.txt")
     (tmp_path / "e.mp4").touch()
     (tmp_path / "e.txt").mkdir()
@@ -89,7 +89,7 @@ def test_folders_are_grouped_after_the_files_before_them(tmp_path):
     assert names(discover(tmp_path)) == ["x.mp4"]
 
 
-def test_hidden_files_and_folders_are_left_out(tmp_path):
+def test_hidden_files_and_folders_are_skipped(tmp_path):
     touch(tmp_path, ".a.mp4", ".cache/b.mp4", "c.mp4", "sub/.d.mp4", "._c.mp4")
     assert names(discover(tmp_path, recursive=True)) == ["c.mp4"]
 
@@ -97,7 +97,7 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
 # Captions of files with the same stem
 
 
-def test_second_file_of_a_stem_has_a_caption_of_its_own(tmp_path):
+def test_second_file_of_a_stem_has_its_own_caption(tmp_path):
     touch(tmp_path, "a.mp4", "a.jpg", "a.png", "b.mp4", "a.jpg.txt")
     found = discover(tmp_path)
     assert captions(found) == {"a.mp4": "a.txt", "a.jpg": "a.jpg.txt", "a.png": "a.png.txt", "b.mp4": "b.txt"}
@@ -108,14 +108,14 @@ def test_second_file_of_a_stem_has_a_caption_of_its_own(tmp_path):
     )
 
 
-def test_same_stem_in_two_folders_is_no_clash(tmp_path):
+def test_same_stem_in_two_folders_does_not_clash(tmp_path):
     touch(tmp_path, "one/a.mp4", "two/a.jpg")
     found = discover(tmp_path, recursive=True)
     assert captions(found) == {"one/a.mp4": "a.txt", "two/a.jpg": "a.txt"}
     assert found.warnings == ()
 
 
-def test_longer_name_that_is_taken_is_not_given_away(tmp_path):
+def test_longer_name_that_is_taken_is_not_used_again(tmp_path):
     touch(tmp_path, "a.mp4", "a.jpg", "a.jpg.mp4", "a.jpg.png")
     found = discover(tmp_path)
     assert captions(found) == {
@@ -127,7 +127,7 @@ def test_longer_name_that_is_taken_is_not_given_away(tmp_path):
     assert len(found.warnings) == 2
 
 
-def test_case_matters_only_where_the_system_says_so(tmp_path, monkeypatch):
+def test_case_matters_only_if_the_file_system_distinguishes_it(tmp_path, monkeypatch):
     touch(tmp_path, "A.mp4", "a.jpg", "B.mp4", "b.TXT")
     assert captions(discover(tmp_path)) == {"A.mp4": "A.txt", "a.jpg": "a.txt", "B.mp4": "B.txt"}
     monkeypatch.setattr(os.path, "normcase", str.lower)
@@ -150,7 +150,7 @@ def test_links_to_files_count_and_links_to_folders_do_not(tmp_path):
     assert found.warnings == ()
 
 
-def test_links_that_lead_nowhere_are_reported(tmp_path):
+def test_broken_links_are_reported(tmp_path):
     touch(tmp_path, "a.mp4")
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "missing.mp4")
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
@@ -163,7 +163,7 @@ def test_links_that_lead_nowhere_are_reported(tmp_path):
     ]
 
 
-def test_pipes_and_folders_are_no_media(tmp_path):
+def test_pipes_and_folders_are_not_media(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     touch(tmp_path, "folder.mp4/b.mp4")
     assert names(discover(tmp_path, recursive=True)) == ["folder.mp4/b.mp4"]
@@ -210,7 +210,7 @@ def test_subfolder_that_fails_is_reported_and_the_rest_found(tmp_path, monkeypat
         discover(tmp_path / "closed")
 
 
-def test_folder_that_is_none_is_refused(tmp_path):
+def test_path_that_is_not_a_folder_is_refused(tmp_path):
     touch(tmp_path, "a.mp4")
     os.mkfifo(tmp_path / "pipe")
     for name, message in [("missing", "no such folder: "), ("a.mp4", "not a folder: "), ("pipe", "not a folder: ")]:

@@ -38,7 +38,7 @@ BOMB = zlib.compress(bytes(100_000_000), 9)
     [(b"zTXt", b"a\0\0" + BOMB), (b"iTXt", b"a\0\x01\0\0\0" + BOMB), (b"iCCP", b"a\0\0" + BOMB)],
     ids=["zTXt", "iTXt", "iCCP"],
 )
-def test_a_text_that_unpacks_to_a_hundred_megabytes_is_not_unpacked(tmp_path, chunk):
+def test_text_that_unpacks_to_a_hundred_megabytes_is_not_unpacked(tmp_path, chunk):
     (tmp_path / "a.png").write_bytes(png(chunk))
     started_s = time.process_time()
     (reason,) = through_all_doors(tmp_path / "a.png")
@@ -55,7 +55,7 @@ def test_pixels_are_limited_in_every_format(tmp_path, monkeypatch, filename, lim
     assert through_all_doors(path) == {expected}
 
 
-def test_pillow_s_own_limit_is_an_error_at_the_same_size(tmp_path):
+def test_pillow_refuses_the_same_size(tmp_path):
     assert 2 * Image.MAX_IMAGE_PIXELS == picture.MAX_PIXELS
     (tmp_path / "a.png").write_bytes(
         png(size=(1, 1)).replace(*(struct.pack(">II", *size) for size in ((1, 1), (12_500, 12_001))))
@@ -74,7 +74,7 @@ def gif_of_many_frames(count: int) -> bytes:
     return data[:start] + data[start:-1] * count + b";"
 
 
-def test_an_animation_without_end_is_refused_before_it_is_decoded(tmp_path):
+def test_endless_animation_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "a.gif").write_bytes(gif_of_many_frames(1_000_000))
     started_s = time.process_time()
     reason = "more than 20,000 frames of 1x1 are too many; convert it to a video"
@@ -84,7 +84,7 @@ def test_an_animation_without_end_is_refused_before_it_is_decoded(tmp_path):
     assert probe(tmp_path / "b.gif").num_frames == 300
 
 
-def test_a_png_that_claims_billions_of_frames_is_refused(tmp_path):
+def test_png_that_claims_billions_of_frames_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(png((b"acTL", struct.pack(">II", 2**31 - 1, 0))))
     with pytest.raises(MediaError, match=r"frames of 8x8 are too many|damaged or cut off"):
         probe(tmp_path / "a.png")
@@ -106,7 +106,7 @@ def test_streams_are_limited(tmp_path):
         assert through_all_doors(path) == {expected}
 
 
-def test_frames_that_grow_later_are_not_decoded(tmp_path, monkeypatch):
+def test_later_frames_that_are_too_large_are_not_decoded(tmp_path, monkeypatch):
     path = make_video(tmp_path / "a.mp4")
     monkeypatch.setattr(container, "check_pixels", lambda *_: None)  # as if the header said less
     monkeypatch.setattr(container, "MAX_PIXELS", 96 * 64 - 1)
@@ -114,7 +114,7 @@ def test_frames_that_grow_later_are_not_decoded(tmp_path, monkeypatch):
 
 
 def claim_samples(path: Path, count: int) -> Path:
-    """An MP4 of 24 frames that claims `count` of one byte each, all but 24 of them left out by its edit list."""
+    """Make an MP4 of 24 frames that claims `count` of one byte each; its edit list drops all but 24 of them."""
     data = bytearray(path.read_bytes())
     for kind, offset, numbers in ((b"stsz", 8, (1, count)), (b"stsc", 16, (count,)), (b"stts", 12, (count,))):
         struct.pack_into(f">{len(numbers)}I", data, data.index(kind) + offset, *numbers)
@@ -133,8 +133,8 @@ def test_frames_are_limited_before_they_are_read(tmp_path, monkeypatch):
         probe(live)
 
 
-def test_a_million_frames_that_are_left_out_take_no_minutes(tmp_path):
-    """FFmpeg's seek takes 8 minutes here; nothing but the end of the process would stop it."""
+def test_a_million_dropped_frames_do_not_take_minutes(tmp_path):
+    """FFmpeg's seek would take 8 minutes here, and only the end of the process would stop it."""
     path = claim_samples(make_video(tmp_path / "a.mp4", 24), 1_000_000)
     started_s = time.process_time()
     (reason,) = through_all_doors(path)
@@ -143,24 +143,24 @@ def test_a_million_frames_that_are_left_out_take_no_minutes(tmp_path):
 
 
 @pytest.mark.parametrize("aspect", [Fraction(60_000, 1), Fraction(1, 60_000), Fraction(9, 1)])
-def test_the_shape_of_pixels_does_not_make_a_frame_too_large(tmp_path, aspect):
+def test_pixel_aspect_does_not_make_a_frame_too_large(tmp_path, aspect):
     path = make_video(tmp_path / "a.mp4", sample_aspect=aspect)
     assert sample(path, PLAN).pixels.shape[1:3] == ((32, 320) if aspect == 9 else (64, 96))
     assert through_all_doors(path) == {""}
 
 
 @pytest.mark.parametrize("size", [(16_000, 2), (2, 16_000)])
-def test_a_line_of_pixels_takes_no_memory_or_is_refused(tmp_path, size):
+def test_line_of_pixels_takes_little_memory_or_is_refused(tmp_path, size):
     path = make_video(tmp_path / "a.avi", 4, size=size, codec="ffvhuff")
     assert through_all_doors(path) <= {"", "its yuv420p frames cannot be converted: Invalid argument"}
 
 
-def test_a_name_that_no_file_can_have_is_one_line(tmp_path):
+def test_name_that_no_file_can_have_gives_one_line(tmp_path):
     with pytest.raises(MediaError, match=r"^cannot be opened: no file can have this name$"):
         sample(tmp_path / "a\0.mp4", PLAN)
 
 
-def test_a_large_float_picture_takes_no_more_than_twice_its_size(tmp_path):
+def test_large_float_picture_takes_at_most_twice_its_size(tmp_path):
     values = np.linspace(-3, 12, 1000 * 1000, dtype=np.float32).reshape(1000, 1000)
     values[:10, 0], values[:10, 1], values[:10, 2] = np.nan, np.inf, 3.4e38
     Image.fromarray(values).save(tmp_path / "a.tif")

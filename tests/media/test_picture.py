@@ -50,15 +50,15 @@ def test_exif_orientation_is_applied(tmp_path, filename, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_illegal_orientation_is_left_alone(tmp_path, orientation):
+def test_invalid_orientation_is_ignored(tmp_path, orientation):
     path = make_picture(tmp_path / "a.jpg", orientation=orientation)
     assert sample(path, SamplePlan()).pixels.shape == (1, 64, 96, 3)
 
 
-def test_sixteen_bit_grey_keeps_its_shades(tmp_path):
-    grey = np.linspace(0, 65535, 96 * 64).reshape(64, 96).astype(np.uint16)
-    Image.fromarray(grey).save(tmp_path / "a.png")
-    expected = np.repeat((grey >> 8)[..., None], 3, axis=2)
+def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
+    gray = np.linspace(0, 65535, 96 * 64).reshape(64, 96).astype(np.uint16)
+    Image.fromarray(gray).save(tmp_path / "a.png")
+    expected = np.repeat((gray >> 8)[..., None], 3, axis=2)
     assert mean_error(sample(tmp_path / "a.png", SamplePlan()), expected) < 2
 
 
@@ -71,7 +71,7 @@ def test_float_picture_is_spread_over_all_shades(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "filename"), [("CMYK", "a.jpg"), ("CMYK", "a.tif"), ("P", "a.png"), ("1", "a.png")])
-def test_other_colour_modes_become_rgb(tmp_path, mode, filename):
+def test_other_color_modes_become_rgb(tmp_path, mode, filename):
     image = Image.fromarray(numbered_picture(5)).convert(mode)
     image.save(tmp_path / filename)
     assert mean_error(sample(tmp_path / filename, SamplePlan()), np.asarray(image.convert("RGB"))) < 12
@@ -96,7 +96,7 @@ def test_large_jpeg_is_decoded_small(tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["gif", "webp", "png"])
-def test_animation_is_a_clip_with_times_of_its_own(tmp_path, extension):
+def test_animation_is_a_clip_with_its_own_times(tmp_path, extension):
     durations = [40, 40, 40, 400, 40, 40, 40, 40, 100, 60, 40, 40]
     frames = sample(make_animation(tmp_path / f"a.{extension}", durations), SamplePlan(max_frames=6))
     starts = np.concatenate([[0], np.cumsum(durations)[:-1]]) / 1000
@@ -108,12 +108,12 @@ def test_animation_is_a_clip_with_times_of_its_own(tmp_path, extension):
         assert np.abs(pixels.astype(int) - numbered_picture(int(index))).mean() < 12
 
 
-def test_frames_without_a_duration_stay_for_a_tenth_of_a_second(tmp_path):
+def test_frames_without_a_duration_last_a_tenth_of_a_second(tmp_path):
     frames = sample(make_animation(tmp_path / "a.gif", [0, 10, 50, 60]), SamplePlan())
     np.testing.assert_allclose(frames.times_s, [0, 0.1, 0.2, 0.25])
 
 
-def test_pages_of_a_tiff_are_no_animation(tmp_path):
+def test_pages_of_a_tiff_are_not_an_animation(tmp_path):
     make_animation(tmp_path / "a.tif", [40, 40, 40])
     assert len(sample(tmp_path / "a.tif", SamplePlan()).times_s) == 1
 
@@ -141,7 +141,7 @@ def test_endless_animation_is_refused(tmp_path, monkeypatch):
 
 
 def test_nothing_is_printed_about_odd_pictures(tmp_path):
-    """Pillow's warnings would go to the terminal of whoever runs the app."""
+    """Pillow's warnings would appear in the user's terminal."""
     path = make_picture(tmp_path / "a.jpg", orientation=6)
     data = path.read_bytes().replace(b"Exif\0\0MM\0*\0\0\0\x08\0\x01", b"Exif\0\0MM\0*\0\0\0\x08\0\xff")
     path.write_bytes(data)

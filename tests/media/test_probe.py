@@ -13,7 +13,7 @@ from tests.support.media_maker import make_animation, make_picture, make_video
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 
 
-def test_probe_tells_what_the_packets_say(tmp_path):
+def test_probe_reads_the_packets(tmp_path):
     info = probe(make_video(tmp_path / "a.mp4", num_frames=50, fps=25))
     assert (info.width, info.height, info.num_frames, info.rotation, info.codec) == (96, 64, 50, 0, "h264")
     assert info.duration_s == pytest.approx(2.0)
@@ -27,7 +27,7 @@ def test_probe_gives_the_size_as_displayed(tmp_path):
     assert (wide.width, wide.height) == (192, 64)
 
 
-def test_probe_does_not_believe_a_container_without_duration(tmp_path):
+def test_probe_finds_the_duration_that_a_container_does_not_state(tmp_path):
     path = make_video(tmp_path / "a.webm", num_frames=50, codec="libvpx", container_options={"live": "1"})
     info = probe(path)
     assert (info.num_frames, info.codec) == (50, "vp8")

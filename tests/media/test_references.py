@@ -1,4 +1,4 @@
-"""Files that name other files or addresses, or have other programs run: nothing of that happens."""
+"""Media files that name other files, addresses or programs cause no access to them."""
 
 import ctypes
 import http.server
@@ -25,7 +25,7 @@ IN_OPEN = 0x20  # linux/inotify.h
 
 @pytest.fixture
 def requests() -> Iterator[tuple[str, list[str]]]:
-    """(address of a server, what was asked of it)."""
+    """Return (address of a server, the paths requested from it)."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def requests() -> Iterator[tuple[str, list[str]]]:
 
 
 class Watch:
-    """Which files of a folder are opened, by whatever code of any process."""
+    """Records which files of a folder any process opens."""
 
     def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -67,22 +67,22 @@ class Watch:
 
 @pytest.fixture
 def watch(tmp_path) -> Iterator[Callable[[], set[str]]]:
-    """What was opened in a folder that holds "neighbour" files, besides the file in question."""
+    """Record the files that are opened in a folder of "neighbor" files, besides the tested one."""
     if sys.platform != "linux":
         pytest.skip("needs inotify")
-    make_video(tmp_path / "neighbour.mp4")
-    make_video(tmp_path / "neighbour.ts")
-    make_picture(tmp_path / "neighbour1.png")
+    make_video(tmp_path / "neighbor.mp4")
+    make_video(tmp_path / "neighbor.ts")
+    make_picture(tmp_path / "neighbor1.png")
     watched = Watch(tmp_path)
     yield watched.opened
     os.close(watched._file)
 
 
 LISTS = {
-    "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{address}/a.ts\n#EXTINF:2,\nneighbour.ts\n",
+    "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{address}/a.ts\n#EXTINF:2,\nneighbor.ts\n",
     "master playlist": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\n{address}/a.m3u8\n",
-    "playlist with a key": '#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{address}/k"\n#EXTINF:2,\nneighbour.ts\n',
-    "concat list": "ffconcat version 1.0\nfile neighbour.mp4\nfile {address}/b.mp4\n",
+    "playlist with a key": '#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{address}/k"\n#EXTINF:2,\nneighbor.ts\n',
+    "concat list": "ffconcat version 1.0\nfile neighbor.mp4\nfile {address}/b.mp4\n",
     "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{address}/</BaseURL></MPD>',
     "SDP": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 59999 RTP/AVP 96\r\n",
     "RTSP redirect": "RTSPtext\r\nrtsp://127.0.0.1:1/a\r\n",
@@ -96,7 +96,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_in_disguise_reads_and_fetches_nothing(tmp_path, requests, watch, name):
+def test_playlist_with_a_media_extension_reads_and_fetches_nothing(tmp_path, requests, watch, name):
     address, asked = requests
     for extension in VIDEO_EXTENSIONS:
         path = tmp_path / f"list.{extension}"
@@ -107,16 +107,16 @@ def test_a_list_in_disguise_reads_and_fetches_nothing(tmp_path, requests, watch,
     assert asked == []
 
 
-def test_the_watch_would_see_it(tmp_path, watch):
+def test_the_watch_notices_an_opened_file(tmp_path, watch):
     path = tmp_path / "list.mp4"
-    path.write_text("ffconcat version 1.0\nfile neighbour.mp4\n")
+    path.write_text("ffconcat version 1.0\nfile neighbor.mp4\n")
     watch()
     av.open(str(path), format="concat").close()
-    assert "neighbour.mp4" in watch()
+    assert "neighbor.mp4" in watch()
 
 
 def replace_box(data: bytes, trail: tuple[bytes, ...], new: bytes) -> bytes:
-    """An MP4 with the box at the end of the trail replaced, and the sizes of those around it put right."""
+    """Replace the box at the end of the trail in an MP4, and correct the sizes of the boxes around it."""
     start = 0
     while data[start + 4 : start + 8] != trail[0]:
         start += struct.unpack_from(">I", data, start)[0]
@@ -128,7 +128,7 @@ def replace_box(data: bytes, trail: tuple[bytes, ...], new: bytes) -> bytes:
 
 
 def alias_to(filename: bytes) -> bytes:
-    """A box of data references as Macs wrote them: the frames are in that file beside this one."""
+    """Return a box of data references as Macs wrote them: the frames are in that file beside this one."""
     path = b"disk:folder:" + filename
     path += b"\0" * (len(path) % 2)
     alias = bytes(10) + b"\x04disk".ljust(28, b"\0") + bytes(12) + bytes([len(filename)]) + filename.ljust(63, b"\0")
@@ -138,30 +138,30 @@ def alias_to(filename: bytes) -> bytes:
     return struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
 
 
-def test_a_movie_whose_frames_are_elsewhere_does_not_get_them(tmp_path, watch):
+def test_movie_whose_frames_are_in_another_file_does_not_get_them(tmp_path, watch):
     own = make_video(tmp_path / "whole.mov", codec="mjpeg", pixels="yuvj420p").read_bytes()
     path = tmp_path / "a.mov"
     trail = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")
-    path.write_bytes(replace_box(own, trail, alias_to(b"neighbour.mp4")))
+    path.write_bytes(replace_box(own, trail, alias_to(b"neighbor.mp4")))
     watch()
     with av.open(str(path), options={"enable_drefs": "1"}) as opened:
         list(opened.demux())
-    assert "neighbour.mp4" in watch()  # else this file would show nothing
+    assert "neighbor.mp4" in watch()  # else this file would show nothing
     through_all_doors(path)
-    assert "neighbour.mp4" not in watch()
+    assert "neighbor.mp4" not in watch()
 
 
-def test_a_name_with_a_number_is_one_file(tmp_path, watch):
-    path = make_picture(tmp_path / "x.png").rename(tmp_path / "neighbour%d.png")
+def test_name_with_a_number_is_one_file(tmp_path, watch):
+    path = make_picture(tmp_path / "x.png").rename(tmp_path / "neighbor%d.png")
     with pytest.raises(MediaError):
         sample(path, PLAN, "video")
     watch()
     with pytest.raises(MediaError):
         probe(path, "video")
-    assert "neighbour1.png" not in watch()
+    assert "neighbor1.png" not in watch()
 
 
-def test_formats_that_run_other_programs_are_no_pictures(tmp_path):
+def test_formats_that_run_other_programs_are_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
     with Image.open(path) as image:

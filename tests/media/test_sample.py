@@ -1,4 +1,4 @@
-"""Sampling, against a decode of everything in order that is written here on its own."""
+"""Sampling, compared with a separate implementation that decodes every frame in order."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +61,7 @@ CLIPS = {
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> dict[str, Path]:
-    """A file for each of CLIPS."""
+    """Make a file for each of CLIPS."""
     folder = tmp_path_factory.mktemp("clips")
     made = {}
     for number, (name, (filename, options)) in enumerate(CLIPS.items()):
@@ -96,11 +96,11 @@ def test_real_clips_give_the_frames_of_a_full_decode(name, plan):
     for pixels, number in zip(frames.pixels, shown, strict=True):
         small = Image.fromarray(np.rot90(pixels, turns)).convert("L").resize((16, 16), Image.Resampling.BOX)
         known = np.frombuffer(bytes.fromhex(facts["luma16x16"][number]), np.uint8)
-        assert np.abs(np.asarray(small, dtype=int).ravel() - known).mean() < 6  # luma is not quite the grey of colours
+        assert np.abs(np.asarray(small, dtype=int).ravel() - known).mean() < 6  # luma is not quite the gray of colors
 
 
-def test_all_reading_ways_are_tried(clips):
-    """The clips above are worth little if each takes the same way through the decoder."""
+def test_the_clips_use_every_way_of_reading(clips):
+    """The clips prove little if all of them are read in the same way."""
     with video.VideoFile(clips["long groups"]) as seeking, video.VideoFile(clips["AVI with B-frames"]) as plain:
         assert (seeking.exact, len(seeking.keyframes), len(seeking.times)) == (True, 4, 200)
         assert (plain.exact, len(plain.times)) == (False, 60)
@@ -135,7 +135,7 @@ def test_stream_without_times_is_counted(tmp_path):
         np.testing.assert_array_equal(pixels, as_shown(ordered[index], pixels))
 
 
-def test_facts_of_a_sample_are_those_of_the_source(clips):
+def test_sample_has_the_frame_rate_and_times_of_the_source(clips):
     frames = sample(clips["late start"], SamplePlan(fps=2))
     assert frames.fps == pytest.approx(25)
     assert frames.times_s[0] == 0
@@ -145,7 +145,7 @@ def test_facts_of_a_sample_are_those_of_the_source(clips):
     assert frames.clock == (pytest.approx(25), [0, 10, 21, 31, 42, 52, 63, 74])
 
 
-def test_pictures_of_a_turned_clip_stand_upright(clips):
+def test_frames_of_a_turned_clip_are_upright(clips):
     plain = sample(clips["constant rate"], EIGHT).pixels
     turned = sample(clips["turned clockwise"], EIGHT).pixels
     assert plain.shape[1:3] == (64, 96)
@@ -153,7 +153,7 @@ def test_pictures_of_a_turned_clip_stand_upright(clips):
     assert np.abs(np.rot90(turned[0]).astype(int) - plain[0]).mean() < 8
 
 
-def test_several_clips_at_once_give_the_same(clips):
+def test_several_threads_give_the_same_frames(clips):
     names = ["B-frames", "long groups", "HEVC with 10 bits", "AVI with B-frames"] * 2
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda name: sample(clips[name], EIGHT).pixels, names))

@@ -1,4 +1,4 @@
-"""The processes in which media are read: what they give, and what a file that hangs, crashes or grows costs."""
+"""The processes that read media: their results, and the cost of a file that hangs, crashes or grows."""
 
 import contextlib
 import multiprocessing
@@ -38,7 +38,7 @@ def workers() -> list[psutil.Process]:
 
 
 def wait_for_reader(path: Path) -> psutil.Process:
-    """The worker that has the file open."""
+    """Return the worker that has the file open."""
     while True:
         for process in workers():
             if any(file.path == str(path) for file in process.open_files()):
@@ -47,14 +47,14 @@ def wait_for_reader(path: Path) -> psutil.Process:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """A zombie has ended; who should take note of it was killed."""
+    """A zombie counts as ended: its parent was killed and cannot reap it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def make_slow_gif(path: Path) -> Path:
-    """300 frames of 3000 x 3000: 20 seconds of decoding, within the limits."""
+    """Make 300 frames of 3000 x 3000: 20 seconds of decoding, within the limits."""
     Image.new("P", (3000, 3000), 1).save(path)
     data = path.read_bytes()
     start = data.index(b"\x2c\0\0\0\0" + struct.pack("<HH", 3000, 3000))
@@ -71,7 +71,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 class TestReading:
-    def test_gives_what_this_process_would(self, sandbox, tmp_path):
+    def test_gives_the_same_as_this_process(self, sandbox, tmp_path):
         clip = item_of(make_video(tmp_path / "a.mp4", 50))
         assert sandbox.thumbnail(clip) == make_thumbnail(clip)
         assert sandbox.probe(clip.path) == probe(clip.path)
@@ -98,7 +98,7 @@ class TestReading:
         assert not {"torch", "transformers", "gradio", "pydantic", "fastapi"} & set(modules)
 
     def test_the_app_reads_no_media_itself(self, tmp_path, monkeypatch):
-        """Thumbnails, sheets and plans come about although nothing can be opened in this process."""
+        """Thumbnails, sheets and plans are made although this process cannot open media."""
         (tmp_path / "media").mkdir()
         make_video(tmp_path / "media" / "a.mp4", 50)
         make_picture(tmp_path / "media" / "b.png")
@@ -118,7 +118,7 @@ class TestReading:
 
 
 class TestTrouble:
-    def test_a_file_that_takes_too_long_is_given_up(self, sandbox, tmp_path):
+    def test_file_that_takes_too_long_is_abandoned(self, sandbox, tmp_path):
         slow, good = make_slow_gif(tmp_path / "a.gif"), item_of(make_picture(tmp_path / "b.png"))
         started_s = time.monotonic()
         with ThreadPoolExecutor() as pool:
@@ -133,7 +133,7 @@ class TestTrouble:
         assert sandbox.thumbnail(good).data
 
     @pytest.mark.skipif(not hasattr(signal, "SIGSEGV") or os.name == "nt", reason="POSIX signals")
-    def test_a_crash_is_the_file_s_and_others_go_on(self, sandbox, tmp_path):
+    def test_crash_costs_only_its_own_file(self, sandbox, tmp_path):
         slow, good = make_slow_gif(tmp_path / "a.gif"), item_of(make_picture(tmp_path / "b.png"))
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(sandbox.probe, slow)
@@ -145,14 +145,14 @@ class TestTrouble:
     @linux_only
     def test_memory_is_limited(self, tmp_path):
         sandbox = Sandbox(1, memory_bytes=200_000_000)
-        Image.new("P", (10_000, 10_000)).save(tmp_path / "a.png")  # a few KB that take 400 MB in colour
+        Image.new("P", (10_000, 10_000)).save(tmp_path / "a.png")  # a few KB that take 400 MB in color
         good = item_of(make_picture(tmp_path / "b.png"))
         with pytest.raises(MediaError, match="memory"):
             sandbox.thumbnail(item_of(tmp_path / "a.png"))
         assert sandbox.thumbnail(good).data
         sandbox.close()
 
-    def test_closing_ends_what_is_being_read(self, tmp_path):
+    def test_closing_ends_reading(self, tmp_path):
         sandbox, slow = Sandbox(2), make_slow_gif(tmp_path / "a.gif")
         with ThreadPoolExecutor() as pool:
             waiting = [pool.submit(sandbox.probe, slow) for _ in range(3)]
@@ -170,7 +170,7 @@ class TestTrouble:
     @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
     @pytest.mark.parametrize(("busy", "within_s"), [(False, 4.0), (True, 10.0)])
     def test_no_worker_outlives_an_app_that_is_killed(self, tmp_path, busy, within_s):
-        """An idle one sees the end of its pipe; one that decodes is ended by the system when its time is up."""
+        """An idle worker ends with its pipe; the operating system ends a busy one after its time limit."""
         good, slow = make_picture(tmp_path / "a.png"), make_slow_gif(tmp_path / "b.gif")
         script = tmp_path / "app.py"
         script.write_text(
@@ -199,7 +199,7 @@ class TestTrouble:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
 
-    def test_an_interrupt_of_the_terminal_does_not_reach_it(self, sandbox, tmp_path):
+    def test_interrupt_of_the_terminal_does_not_reach_a_worker(self, sandbox, tmp_path):
         good = item_of(make_picture(tmp_path / "a.png"))
         sandbox.thumbnail(good)
         (worker,) = workers()

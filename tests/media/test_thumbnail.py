@@ -1,4 +1,4 @@
-"""Thumbnails: what they show, where they are kept, and what is made only once."""
+"""Thumbnails: their picture and their duration."""
 
 import io
 import time
@@ -31,7 +31,7 @@ class TestPicture:
         height, width, _ = pixels_of(made.data).shape
         assert ((width, height), made.duration_s) == (expected, 0)
 
-    def test_a_photo_stands_upright(self, tmp_path):
+    def test_photo_is_upright(self, tmp_path):
         made = make_thumbnail(item_of(make_picture(tmp_path / "a.jpg", (96, 64), orientation=6)))
         expected = np.rot90(numbered_picture(5), -1)
         assert np.abs(pixels_of(made.data) - expected).mean() < 12
@@ -43,7 +43,7 @@ class TestPicture:
 
 class TestVideo:
     @pytest.mark.parametrize("filename", ["a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts", "a.flv"])
-    def test_shows_a_frame_and_knows_the_duration(self, tmp_path, filename):
+    def test_has_a_frame_and_the_duration(self, tmp_path, filename):
         made = make_thumbnail(item_of(make_video(tmp_path / filename, 50)))
         assert np.abs(pixels_of(made.data) - numbered_picture(0)).mean() < 12
         assert made.duration_s == pytest.approx(2, abs=0.1)
@@ -53,11 +53,11 @@ class TestVideo:
         assert np.abs(pixels_of(make_thumbnail(item_of(clip)).data) - numbered_picture(10)).mean() < 12
 
     @pytest.mark.parametrize("turn", [90, 180, 270])
-    def test_a_phone_clip_stands_upright(self, tmp_path, turn):
+    def test_phone_clip_is_upright(self, tmp_path, turn):
         made = make_thumbnail(item_of(make_video(tmp_path / "a.mp4", 30, rotation_ccw=turn)))
         assert np.abs(pixels_of(made.data) - np.rot90(numbered_picture(0), turn // 90)).mean() < 14
 
-    def test_a_black_start_is_passed_over(self, tmp_path):
+    def test_black_start_is_skipped(self, tmp_path):
         path = tmp_path / "a.mp4"
         with av.open(path, "w") as container:
             stream = container.add_stream("libx264", rate=25)
@@ -79,7 +79,7 @@ class TestVideo:
         make_thumbnail(clip)
         assert time.thread_time() - started_s < 0.1
 
-    def test_real_files_show_something_or_say_why_not(self, shared_media):
+    def test_real_files_give_a_thumbnail_or_a_reason(self, shared_media):
         reasons, num_made = {}, 0
         for item in discover(shared_media).items:
             try:

@@ -1,4 +1,4 @@
-"""Where thumbnails are kept, and what is made only once."""
+"""The thumbnail cache: storage on disk, and making each thumbnail only once."""
 
 import io
 import itertools
@@ -34,13 +34,13 @@ def kept(tmp_path) -> Path:
 
 @pytest.fixture
 def makes() -> list[str]:
-    """Names of the files that were read to make a thumbnail."""
+    """The names of the files that were read to make a thumbnail."""
     return []
 
 
 @pytest.fixture
 def make(makes) -> Callable[[MediaItem], Thumbnail]:
-    """Takes a while each time, so that calls overlap."""
+    """Make a thumbnail slowly, so that calls overlap."""
 
     def make_slowly(item):
         makes.append(item.filename)
@@ -62,9 +62,9 @@ class TestKept:
 
     def test_equal_names_in_two_folders_are_two_files(self, tmp_path, kept):
         paths = [tmp_path / name / "a.bmp" for name in ("one", "two")]
-        for path, colour in zip(paths, ("red", "blue"), strict=True):
+        for path, color in zip(paths, ("red", "blue"), strict=True):
             path.parent.mkdir()
-            Image.new("RGB", (64, 48), colour).save(path)
+            Image.new("RGB", (64, 48), color).save(path)
             os.utime(path, (1e9, 1e9))
         items = [item_of(path) for path in paths]
         assert len({item[4:6] for item in items}) == 1  # the same size and time
@@ -79,13 +79,13 @@ class TestKept:
         cache.get(item)
         assert cache.find(item._replace(**change)) is None
 
-    def test_names_that_are_no_text_are_kept_too(self, tmp_path, kept):
+    def test_names_that_are_not_utf8_are_kept_too(self, tmp_path, kept):
         path = make_picture(tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"h\xe4lf\n'<b>.png"))
         made = ThumbnailCache(kept, make_thumbnail).get(item_of(path))
         assert ThumbnailCache(kept, make_thumbnail).find(item_of(path)) == made
 
     @pytest.mark.parametrize("damage", [b"", b"\xff\xd8 half a picture", b"\xff\xd8\xff\xd9no number\n"])
-    def test_a_damaged_one_is_made_anew(self, tmp_path, kept, damage):
+    def test_damaged_thumbnail_is_made_again(self, tmp_path, kept, damage):
         item = item_of(make_picture(tmp_path / "a.png"))
         made = ThumbnailCache(kept, make_thumbnail).get(item)
         files_in(kept)[0].write_bytes(damage)
@@ -100,7 +100,7 @@ class TestKept:
         assert cache.get(item) == made
         assert len(files_in(kept)) == 1
 
-    def test_a_folder_that_cannot_be_written_is_said_once(self, tmp_path, make, makes, caplog):
+    def test_folder_that_cannot_be_written_is_logged_once(self, tmp_path, make, makes, caplog):
         (tmp_path / "state").mkdir(exist_ok=True)
         in_the_way = tmp_path / "state" / "thumbnails"
         in_the_way.write_text("a file")
@@ -114,7 +114,7 @@ class TestKept:
             "thumbnails are kept in memory only"
         ]
 
-    def test_the_longest_unused_go_when_it_is_over_its_size(self, tmp_path, kept):
+    def test_least_recently_used_are_deleted_when_the_folder_is_too_large(self, tmp_path, kept):
         items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(10)]
         cache = ThumbnailCache(kept, make_thumbnail, max_bytes=10**9)
         size_bytes = sum(len(cache.get(item).data) for item in items)
@@ -130,7 +130,7 @@ class TestKept:
         assert left[1:] == list(range(10 - len(left) + 1, 10))
         assert 3 <= len(left) <= 5
 
-    def test_it_prunes_itself_with_the_first_and_now_and_then(self, tmp_path, kept, monkeypatch):
+    def test_it_prunes_after_the_first_write_and_from_time_to_time(self, tmp_path, kept, monkeypatch):
         monkeypatch.setattr(thumbnail_cache, "WRITES_TO_PRUNE", 4)
         numbers = itertools.count()
         for _ in range(2):
@@ -142,7 +142,7 @@ class TestKept:
 
 
 class TestMaking:
-    def test_it_is_made_once_however_many_ask(self, tmp_path, kept, make, makes):
+    def test_it_is_made_once_for_any_number_of_callers(self, tmp_path, kept, make, makes):
         items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(3)]
         cache = ThumbnailCache(kept, make)
         with ThreadPoolExecutor(24) as pool:
@@ -150,7 +150,7 @@ class TestMaking:
         assert sorted(makes) == ["0.png", "1.png", "2.png"]
         assert made == made[:3] * 8
 
-    def test_only_so_many_are_made_at_once(self, tmp_path, kept):
+    def test_number_made_at_the_same_time_is_limited(self, tmp_path, kept):
         items = [item_of(make_picture(tmp_path / f"{number}.png")) for number in range(12)]
         lock, counts = threading.Lock(), [0, 0]
 
@@ -167,7 +167,7 @@ class TestMaking:
             list(pool.map(ThumbnailCache(kept, make_counted).get, items))
         assert counts[1] == thumbnail_cache.THUMBNAIL_WORKERS
 
-    def test_a_broken_file_is_tried_once_in_a_while(self, tmp_path, kept, make, makes, monkeypatch):
+    def test_broken_file_is_tried_again_after_a_while(self, tmp_path, kept, make, makes, monkeypatch):
         item = item_of(make_audio(tmp_path / "a.mp4"))
         cache = ThumbnailCache(kept, make)
         assert cache.find(item) is None
@@ -181,7 +181,7 @@ class TestMaking:
             forgetful.get(item)
         assert forgetful.find(item) is None
 
-    def test_all_who_wait_hear_of_a_failure(self, tmp_path, kept, make, makes):
+    def test_failure_reaches_every_waiting_caller(self, tmp_path, kept, make, makes):
         item = item_of(make_audio(tmp_path / "a.mp4"))
         cache = ThumbnailCache(kept, make)
 
@@ -194,7 +194,7 @@ class TestMaking:
             assert set(pool.map(reason, range(8))) == {"no video stream (audio only)"}
         assert makes == ["a.mp4"]
 
-    def test_a_file_that_is_gone_is_looked_for_again(self, tmp_path, kept):
+    def test_missing_file_is_tried_again_at_once(self, tmp_path, kept):
         path = make_picture(tmp_path / "a.png")
         item, data = item_of(path), path.read_bytes()
         path.unlink()

@@ -64,7 +64,7 @@ def test_older_file_gets_only_the_missing_migrations(path: Path, monkeypatch: py
         database.close()
 
 
-def test_history_of_the_older_schema_is_carried_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_of_the_older_schema_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("captioner.system.database.MIGRATIONS", MIGRATIONS[:3])
         database = Database(path)
@@ -83,7 +83,7 @@ def test_history_of_the_older_schema_is_carried_over(path: Path, monkeypatch: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there all names are text")
-def test_path_that_is_no_text_comes_back_from_the_database(tmp_path: Path) -> None:
+def test_path_that_is_not_utf8_comes_back_from_the_database(tmp_path: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn \xe2\x82.txt"))
     assert text_path(path_text(odd)) == odd
     plain = tmp_path / "grün.txt"
@@ -117,7 +117,7 @@ def test_file_of_a_newer_version_is_refused(path: Path) -> None:
     )
 
 
-def test_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+def test_file_that_is_not_a_database_is_refused_and_left_unchanged(path: Path) -> None:
     path.write_bytes(b"this is not a database" * 300)
     with pytest.raises(StateError) as caught:
         Database(path)
@@ -192,7 +192,7 @@ def test_several_processes_share_a_new_file(path: Path) -> None:
     assert Database(path).rows(COUNT)[0]["n"] == 60
 
 
-def test_value_that_is_too_big_is_one_line_and_no_damage(path: Path) -> None:
+def test_value_that_is_too_large_gives_one_line_and_no_damage(path: Path) -> None:
     database = Database(path)
     with pytest.raises(StateError, match=r"^cannot store this in the database .*: string or blob too big$"):
         database.rows("SELECT zeroblob(1500000000)")

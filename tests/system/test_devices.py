@@ -15,7 +15,7 @@ def test_given_devices_stay_as_they_are():
     assert devices.expand_devices(("cpu", "cpu")) == ("cpu", "cpu")
 
 
-def test_auto_is_every_gpu_that_may_be_used(monkeypatch):
+def test_auto_is_every_usable_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "nvidia_gpus", lambda: GPUS)
     monkeypatch.setattr(devices, "torch_build", lambda platform: "13.0" if platform == "cuda" else None)
@@ -34,7 +34,7 @@ def test_gpu_without_cuda_in_torch_is_noticed(monkeypatch):
     assert devices.expand_devices(("auto",)) == ("cpu",)
 
 
-def test_gpu_of_another_maker_is_left_to_torch(monkeypatch):
+def test_auto_stays_for_a_gpu_of_another_maker(monkeypatch):
     monkeypatch.setattr(devices, "nvidia_gpus", list)
     monkeypatch.setattr(devices, "torch_build", lambda platform: "6.4" if platform == "hip" else None)
     assert devices.expand_devices(("auto",)) == ("auto",)

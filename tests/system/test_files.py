@@ -1,4 +1,4 @@
-"""Where the state folder is, in a checkout, in an installed package and when the user chooses one."""
+"""The state folder: in a checkout, in an installed package, and chosen by the user."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A driver with one healthy GPU, as far as these functions go."""
+    """Replace NVML by a driver with one healthy GPU."""
     readings = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetCount": lambda: 1,
@@ -57,7 +57,7 @@ def test_gpu_readings_have_units(nvml: pytest.MonkeyPatch) -> None:
         ("nvmlDeviceGetEnforcedPowerLimit", {"power_limit_w"}),
     ],
 )
-def test_reading_that_fails_costs_its_fields_alone(nvml: pytest.MonkeyPatch, function: str, fields: set[str]) -> None:
+def test_failed_reading_costs_only_its_own_fields(nvml: pytest.MonkeyPatch, function: str, fields: set[str]) -> None:
     [healthy] = nvidia_gpus()
     nvml.setattr(pynvml, function, fail)
     [gpu] = nvidia_gpus()
@@ -104,7 +104,7 @@ def test_cpu_and_memory_are_those_of_the_machine() -> None:
     assert 0 < reading.ram_used_bytes < reading.ram_total_bytes
 
 
-def test_cpu_use_is_the_share_of_the_time_since_the_reading_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_use_is_the_share_of_the_time_since_the_previous_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 11.0, 11.1, 13.0])
     times = iter([(10.0, 90.0, 0.0), (12.0, 94.0, 2.0), (12.0, 100.0, 2.0)])  # user, idle, iowait
 

@@ -1,4 +1,4 @@
-"""No path from outside leads out of the allowed folders, through any door: properties over hostile paths."""
+"""No hostile path reaches anything outside the allowed folders, through any interface."""
 
 import contextlib
 import io
@@ -102,7 +102,7 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel
 @example(text="{in}-too")
 @example(text="{in}/" + "x" * 300 + "/../to-out")
 @example(text="{in}/a.png/../../out")
-def test_what_is_resolved_is_inside_or_refused_in_one_line(base, roots, text):
+def test_resolved_path_is_inside_or_refused_in_one_line(base, roots, text):
     text = filled_in(text, base)
     try:
         resolved = roots.resolve(text)
@@ -203,7 +203,7 @@ def test_page_opens_nothing_outside(base, services, text, as_key, recursive):
 
 @SOME
 @given(text=hostile_paths(), as_key=st.booleans())
-def test_page_looks_into_nothing_outside(base, services, text, as_key):
+def test_page_lists_nothing_outside(base, services, text, as_key):
     services.open_folder(base / "in", False)
     text = filled_in(text, base)
     where = {"key": quote(text, errors="replace")} if as_key else {"typed": text}
@@ -275,7 +275,7 @@ def test_settings_name_no_folder_outside(base, services, text, name):
 
 @pytest.fixture
 def linked(tmp_path) -> Path:
-    """A folder with links to files: inside, outside, and of a caption outside."""
+    """Make a folder with links to a file inside, a file outside, and a caption outside."""
     folder, outside = tmp_path / "linked", tmp_path / "outside"
     for each in (folder, outside):
         each.mkdir()
@@ -290,7 +290,7 @@ def linked(tmp_path) -> Path:
     return folder
 
 
-def test_links_that_lead_out_are_left_out_with_a_warning(tmp_path, linked):
+def test_links_that_lead_outside_are_skipped_with_a_warning(tmp_path, linked):
     with Services(tmp_path / "state", {"model": "demo"}, Roots([linked])) as services:
         library = services.open_folder(linked, True)
         assert [item.name for item in library.items] == ["inside.png", "own.png"]
@@ -303,7 +303,7 @@ def test_links_that_lead_out_are_left_out_with_a_warning(tmp_path, linked):
         assert len(services.open_folder(linked, True).items) == 4
 
 
-def test_caption_that_is_a_link_to_a_device_is_left_out_with_a_warning(linked):
+def test_caption_that_is_a_link_to_a_device_is_skipped_with_a_warning(linked):
     (linked / "own.txt").symlink_to("/dev/zero")
     found = discover(linked, escapes=Roots([linked]).escapes)
     assert [item.name for item in found.items] == ["inside.png"]
@@ -363,7 +363,7 @@ def is_foreign(folder: str, base: Path) -> bool:
 @example(folder="{in}/to-out", root=None, door=DOORS[0])
 @example(folder="{base}", root=None, door=DOORS[1])
 @example(folder="/", root=None, door=DOORS[1])
-def test_command_line_opens_what_was_given_or_says_why_not_in_one_line(base, folder, root, door):
+def test_command_line_opens_the_given_folder_or_gives_a_reason_in_one_line(base, folder, root, door):
     home, folder, root = base / "in" / "sub", filled_in(folder, base), root and filled_in(root, base)
     out, error = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):

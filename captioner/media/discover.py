@@ -195,17 +195,13 @@ def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> lis
     for number, (stem, filename, *_) in enumerate(found):
         owner = owners[folded[number]]
         if owner != filename:
-            caption = next(name for name in _long_names(filename) if os.path.normcase(name) not in owners)
+            numbered = (f"{filename}.{count}.txt" for count in itertools.count(2))
+            long_names = itertools.chain([f"{filename}.txt"], numbered)
+            caption = next(name for name in long_names if os.path.normcase(name) not in owners)
             owners[os.path.normcase(caption)] = filename
             captions[number] = caption
             warnings.append(f"{prefix}{filename}: {stem}.txt belongs to {owner}, so its caption is {caption}")
     return captions
-
-
-def _long_names(filename: str) -> Iterator[str]:
-    yield f"{filename}.txt"
-    for number in itertools.count(2):
-        yield f"{filename}.{number}.txt"
 
 
 def _folded(names: list[str]) -> list[str]:

@@ -4,17 +4,17 @@ from pathlib import Path
 
 from captioner.media.discover import check_file
 from captioner.media.picture import display_size, open_picture, read_timeline
-from captioner.media.video import VideoFile
+from captioner.media.video import VideoFile, rotation
 from captioner.values import MediaInfo, MediaKind
 
 
 def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
-    """Describe a file, of the kind of its extension by default. Raises MediaError, whose one line lacks the path."""
+    """Describe a file; `kind` defaults to that of its extension. Raises MediaError that does not name the file."""
     if check_file(path, kind) == "video":
         with VideoFile(path) as video:
             width, height = video.size
-            num_frames = len(video.times)
-            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, video.rotation, video.codec)
+            num_frames, turn = len(video.times), rotation(video.first_frame)
+            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, turn, video.codec)
     with open_picture(path) as image:
         width, height = display_size(image)
         timeline = read_timeline(image)

@@ -8,10 +8,9 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from captioner.media.discover import check_file
-from captioner.media.frame import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb, read_timeline
 from captioner.media.seek import read_frames
-from captioner.media.video import VideoFile
+from captioner.media.video import FrameScaler, VideoFile, rotation
 from captioner.values import Frames, MediaKind, SamplePlan
 
 SIZE_STEP = 32  # both sides of a frame are multiples of this, so that a processor has nothing left to resize
@@ -24,7 +23,7 @@ SCALING = (
 
 
 def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frames:
-    """Read frames of a file, of the kind of its extension by default. Raises MediaError, whose one line lacks the path.
+    """Read frames of a file; `kind` defaults to that of its extension. Raises MediaError that does not name the file.
 
     Safe in several threads at once; each uses one core, without the GIL most of the time.
     """
@@ -74,7 +73,7 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         wanted = [video.times[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
-            shown = read_frames(video, wanted, FrameScaler(width, height, video.rotation, SCALING))
+            shown = read_frames(video, wanted, FrameScaler(width, height, rotation(video.first_frame), SCALING))
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])

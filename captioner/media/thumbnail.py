@@ -15,9 +15,8 @@ from PIL import Image
 from captioner.media import picture
 from captioner.media.container import MAX_DURATION_S, can_seek, identity, open_container, time_base_of
 from captioner.media.discover import check_file
-from captioner.media.frame import FrameScaler, display_size, pixel_aspect, rotation
 from captioner.media.probe import probe
-from captioner.media.video import VideoFile
+from captioner.media.video import FrameScaler, VideoFile, display_size, pixel_aspect, rotation
 from captioner.values import MediaItem
 
 SIZE = 320  # pixels of the longest side

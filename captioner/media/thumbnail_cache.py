@@ -113,7 +113,11 @@ class ThumbnailCache:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > USED_S:
                 os.utime(path)
-        return _unpack(stored)
+        data, end, duration = stored.rpartition(END_OF_JPEG)  # the duration in seconds follows the JPEG, on one line
+        try:
+            return Thumbnail(data + end, float(duration)) if data and duration.endswith(b"\n") else None
+        except ValueError:
+            return None
 
     def _write(self, key: str, thumbnail: Thumbnail) -> None:
         try:
@@ -137,17 +141,6 @@ class ThumbnailCache:
 def _key(item: MediaItem) -> str:
     identity = b"%b\0%d\0%r\0%d" % (os.fsencode(item.path), item.size_bytes, item.modified_s, VERSION)
     return hashlib.blake2b(identity, digest_size=16).hexdigest()
-
-
-def _unpack(stored: bytes) -> Thumbnail | None:
-    """Return the thumbnail in the bytes of a file (the JPEG, then its duration in seconds), or None if damaged."""
-    data, end, duration = stored.rpartition(END_OF_JPEG)
-    if not data or not duration.endswith(b"\n"):
-        return None
-    try:
-        return Thumbnail(data + end, float(duration))
-    except ValueError:
-        return None
 
 
 def _files_in(folder: Path) -> list[tuple[float, int, str]]:

@@ -111,10 +111,9 @@ def expand_user(text: str) -> str:
 
 def _guess(text: str) -> Path:
     """Return where the path would be, only to choose between two messages."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         return Path(os.path.realpath(expand_user(text)))
-    except (OSError, ValueError, RecursionError):
-        return Path(expand_user(text)).absolute()
+    return Path(expand_user(text)).absolute()
 
 
 def _outside(text: str) -> str:

@@ -246,8 +246,6 @@ def _checked_text(text: str) -> str:
         raise PromptError("a prompt needs a text")
     if len(text) > MAX_TEXT_LENGTH:
         raise PromptError(f"a prompt's text must have at most {MAX_TEXT_LENGTH:,} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise PromptError("a prompt's text contains an invalid character") from None
+    if sendable(text) != text:
+        raise PromptError("a prompt's text contains an invalid character")
     return text

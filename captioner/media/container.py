@@ -103,7 +103,7 @@ def _open(path: Path) -> InputContainer:
 
 def _choose_stream(container: InputContainer) -> VideoStream:
     usable = [stream for stream in container.streams.video if stream.codec_context is not None]
-    streams = [stream for stream in usable if not stream.disposition & Disposition.attached_pic]  # a cover picture
+    streams = [stream for stream in usable if not stream.disposition & Disposition.attached_pic]  # not a cover picture
     if streams:
         return max(streams, key=lambda stream: bool(stream.disposition & Disposition.default))  # the first on a tie
     if container.streams.video and not container.streams.audio:

@@ -24,7 +24,7 @@ _ROLES: dict[str, Literal["video", "image", "text"]] = {**KINDS, "txt": "text"}
 _DIGITS = re.compile("([0-9]+)")
 _DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
 _new_tuple = tuple.__new__
-_Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, status; fast, as there may be 50,000
+_Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, status; tuples are fast
 
 
 @dataclass(frozen=True)

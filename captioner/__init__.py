@@ -1,10 +1,10 @@
-"""Caption folders of videos and images with a vision-language model.
+"""Caption folders of clips and images with a vision-language model.
 
     for event in captioner.caption("clips", model="qwen3-vl-8b"):
         print(event)
 
 `caption` captions a folder once; a `Captioner` keeps the model loaded for several folders or files. Importing the
-package loads nothing heavy: everything else is imported when it is first used.
+package loads nothing heavy: what needs other libraries is imported when it is first used.
 """
 
 import importlib
@@ -16,21 +16,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from captioner.errors import (
+    CaptionerError,
+    CaptionError,
+    FolderError,
+    JobError,
+    MediaError,
+    ModelError,
+    PromptError,
+    ReplicaError,
+    SettingsError,
+    StateError,
+)
+
 if TYPE_CHECKING:
     from captioner.config.options import SettingsOptions
     from captioner.config.settings import Settings
-    from captioner.errors import (
-        CaptionerError,
-        CaptionError,
-        FolderError,
-        JobError,
-        MediaError,
-        ModelError,
-        PromptError,
-        ReplicaError,
-        SettingsError,
-        StateError,
-    )
     from captioner.jobs.events import (
         Event,
         ItemDone,
@@ -58,73 +59,29 @@ log = logging.getLogger(__name__)
 __version__ = "0.2.0"
 
 __all__ = [
-    "Caption",
-    "CaptionError",
-    "Captioner",
-    "CaptionerError",
-    "Discovery",
-    "Event",
-    "FolderError",
-    "Frames",
-    "GenerationOptions",
-    "ItemDone",
-    "ItemEvent",
-    "ItemFailed",
-    "ItemGivenBack",
-    "ItemProgress",
-    "ItemSkipped",
-    "ItemStarted",
-    "ItemTried",
-    "JobEnded",
-    "JobError",
-    "JobQueued",
-    "JobStarted",
-    "MediaError",
-    "MediaItem",
-    "ModelError",
-    "ModelLoading",
-    "PromptError",
-    "ReplicaChanged",
-    "ReplicaError",
-    "ReplicaLoad",
-    "SamplePlan",
-    "Settings",
-    "SettingsError",
-    "SettingsOptions",
-    "StateError",
-    "__version__",
-    "caption",
-    "discover",
-    "sample",
-]
+    "Caption", "CaptionError", "Captioner", "CaptionerError", "Discovery", "Event", "FolderError", "Frames",
+    "GenerationOptions", "ItemDone", "ItemEvent", "ItemFailed", "ItemGivenBack", "ItemProgress", "ItemSkipped",
+    "ItemStarted", "ItemTried", "JobEnded", "JobError", "JobQueued", "JobStarted", "MediaError", "MediaItem",
+    "ModelError", "ModelLoading", "PromptError", "ReplicaChanged", "ReplicaError", "ReplicaLoad", "SamplePlan",
+    "Settings", "SettingsError", "SettingsOptions", "StateError", "__version__", "caption", "discover", "sample",
+]  # fmt: skip
 
-_MODULES = {
-    "captioner.config.options": ("SettingsOptions",),
-    "captioner.config.settings": ("Settings",),
-    "captioner.errors": (
-        "CaptionError", "CaptionerError", "FolderError", "JobError", "MediaError", "ModelError", "PromptError",
-        "ReplicaError", "SettingsError", "StateError",
-    ),
-    "captioner.jobs.events": (
-        "Event", "ItemDone", "ItemEvent", "ItemFailed", "ItemGivenBack", "ItemProgress", "ItemSkipped", "ItemStarted",
-        "ItemTried", "JobEnded", "JobQueued", "JobStarted", "ModelLoading", "ReplicaChanged", "ReplicaLoad",
-    ),
-    "captioner.media.discover": ("Discovery", "discover"),
-    "captioner.media.sample": ("sample",),
-    "captioner.values": ("Caption", "Frames", "GenerationOptions", "MediaItem", "SamplePlan"),
-}  # fmt: skip
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULES = (  # hold the names that are imported when they are first used; the quickest to import come first
+    "captioner.values", "captioner.jobs.events", "captioner.media.discover", "captioner.config.options",
+    "captioner.config.settings", "captioner.media.sample",
+)  # fmt: skip
 
 AnyPath = str | os.PathLike[str]
 
 if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Import one of the names of `_MODULES` when it is first used."""
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module 'captioner' has no attribute {name!r}")
-        globals()[name] = value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-        return value
+        """Import the module that holds a public name."""
+        for module in map(importlib.import_module, _MODULES if name in __all__ else ()):
+            if hasattr(module, name):
+                globals()[name] = value = getattr(module, name)
+                return value
+        raise AttributeError(f"module 'captioner' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
@@ -134,11 +91,10 @@ def __dir__() -> list[str]:
 def caption(
     folder: AnyPath, *, state: AnyPath | None = None, **settings: Unpack["SettingsOptions"]
 ) -> Generator["Event"]:
-    """Caption the videos and images of a folder and yield the events of the job as they come.
+    """Caption the clips and images of a folder and yield the events of the job as they come.
 
-    Captions are written beside the media. Nothing happens before the first event is asked for. Closing the generator
-    early stops the job and ends its worker processes. The arguments and exceptions are those of `Captioner` and
-    `Captioner.caption`.
+    Closing the generator early stops the job and ends its worker processes. The rest is as in `Captioner` and
+    `Captioner.caption`, arguments and exceptions too.
     """
     with Captioner(state=state, **settings) as captioner:
         yield from captioner.caption(folder)
@@ -164,11 +120,10 @@ class Captioner:
             StateError: The state folder cannot be used, or another program is using it.
             CaptionerError: The script lacks `if __name__ == "__main__":`.
         """
-        from captioner.errors import CaptionerError
-        from captioner.services import Services
-
         if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker is importing the script
             raise CaptionerError('put the code that captions under `if __name__ == "__main__":`')
+        from captioner.services import Services
+
         self._services = Services(Path(state) if state else None, settings)
         self._closed = False
         try:
@@ -194,7 +149,7 @@ class Captioner:
         return self._services.settings
 
     def caption(self, folder: AnyPath) -> Generator["Event"]:
-        """Caption the videos and images of a folder and yield the events of the job as they come.
+        """Caption the clips and images of a folder and yield the events of the job as they come.
 
         Captions are written beside the media, as the settings say (`existing`, `recursive`, `kinds`, ...). A file that
         fails yields `ItemFailed`, and the job continues. The last event is `JobEnded`. Nothing happens before the first
@@ -202,7 +157,7 @@ class Captioner:
 
         Raises:
             FolderError: The folder does not exist or cannot be read.
-            JobError: The folder has no videos or images, the job failed as a whole, such as when the model cannot be
+            JobError: The folder has no clips or images, the job failed as a whole, such as when the model cannot be
                 loaded, or this captioner is closed.
             ModelError: The model is unknown, or the settings do not fit it.
             PromptError: The prompt does not exist.
@@ -214,15 +169,14 @@ class Captioner:
         yield from self._follow(services.start)
 
     def caption_file(self, path: AnyPath) -> "Caption":
-        """Caption one video or image and return the caption. No file is written.
+        """Caption one clip or image and return the caption. No file is written.
 
         Raises:
-            MediaError: The file does not exist, is not a video or image, or cannot be captioned.
+            MediaError: The file does not exist, is not a clip or image, or cannot be captioned.
             JobError: The job failed as a whole, such as when the model cannot be loaded, or this captioner is closed.
             ModelError: The model is unknown, or the settings do not fit it.
             PromptError: The prompt does not exist.
         """
-        from captioner.errors import JobError, MediaError
         from captioner.jobs.events import ItemFailed, ItemTried
 
         services = self._open_services()
@@ -234,15 +188,12 @@ class Captioner:
         raise JobError(f"{path}: stopped before it was captioned")
 
     def _open_services(self) -> "Services":
-        from captioner.errors import JobError
-
         if self._closed:
             raise JobError("this captioner is closed")
         return self._services
 
     def _follow(self, start: Callable[[], int]) -> Generator["Event"]:
         """Start a job and yield its events; when the generator is closed early, stop the job and wait for its end."""
-        from captioner.errors import JobError
         from captioner.jobs.events import JobEnded
 
         cursor = self._services.events.snapshot().cursor

@@ -1,6 +1,7 @@
 """The public API: what `import captioner` offers, and that it captions, stops, cleans up and refuses bad input."""
 
 import ast
+import importlib
 import subprocess
 import sys
 import typing
@@ -18,6 +19,14 @@ from captioner.demo.clips import write_samples
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ast.parse((ROOT / "captioner" / "__init__.py").read_text())
+BLOCKS = [SOURCE, *(node for node in SOURCE.body if isinstance(node, ast.If))]
+IMPORTS = [node for block in BLOCKS for node in block.body if isinstance(node, ast.ImportFrom)]
+IMPORTED = {
+    (node.module, alias.name)
+    for node in IMPORTS
+    for alias in node.names
+    if node.module.startswith("captioner.") and alias.name != "Services"
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +58,15 @@ def test_all_is_sorted_and_every_name_can_be_imported():
 
 
 def test_every_public_name_is_in_all():
-    lazy = {name for names in captioner._MODULES.values() for name in names}
-    assert lazy | {"Captioner", "caption", "__version__"} == set(captioner.__all__)
+    assert {name for _, name in IMPORTED} | {"Captioner", "caption", "__version__"} == set(captioner.__all__)
 
 
 def test_editors_see_the_names_where_they_are_imported_from():
-    """Compare the imports under TYPE_CHECKING with the lazy ones."""
-    (block,) = (node for node in SOURCE.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    seen = {(node.module, alias.name) for node in block.body for alias in node.names}
-    lazy = {(module, name) for module, names in captioner._MODULES.items() for name in names}
-    assert seen - {("captioner.services", "Services")} == lazy
+    """Compare the imports, also those under TYPE_CHECKING, with what is imported lazily."""
+    modules = {module for module, _ in IMPORTED} - {"captioner.errors"}
+    assert modules == set(captioner._MODULES)
+    for module, name in IMPORTED:
+        assert getattr(captioner, name) is getattr(importlib.import_module(module), name)
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -10,67 +10,54 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from captioner.cli.command import STOPPED_BY_USER, Parser, add_command, given_roots
+from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, size
-from captioner.jobs.events import (
-    Event,
-    ItemDone,
-    ItemFailed,
-    ItemProgress,
-    ItemSkipped,
-    JobEnded,
-    JobStarted,
-    ModelLoading,
-    ReplicaChanged,
-)
+from captioner.jobs import events
 from captioner.services import Services
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 
 CHANGEABLE_ON_RESUME = ("offline", "models_folder")
 
 
-def add_captioning(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_captioning(commands: Commands) -> None:
     """Add `caption` and `plan`."""
-    caption = add_command(
-        commands,
-        "caption",
-        caption_folder,
-        "write a caption beside every video and image of a folder",
-        "[FOLDER]",
-        "captioner caption clips --model qwen3-vl-8b --prompt-name Wan\ncaptioner caption --resume",
-    )
-    add_settings(caption, folder="?")
-    job = caption.add_argument_group("this job")
+    example = "captioner caption clips --model qwen3-vl-8b --prompt-name Wan\ncaptioner caption --resume"
+    caption = add_command(commands, "caption", caption_folder, "[FOLDER]", example)
+    add_settings(caption, optional_folder=True)
+    add = caption.add_argument_group("this job").add_argument
     text = "resume the last unfinished job (of FOLDER, if given) with its original settings"
-    job.add_argument("--resume", action="store_true", help=text)
+    add("--resume", action="store_true", help=text)
     text = "with --existing overwrite, prefix or append: also replace captions edited by other programs"
-    job.add_argument("--changed-elsewhere", action="store_true", help=text)
-    job.add_argument("--json", action="store_true", help="print one event per line as JSON")
+    add("--changed-outside", action="store_true", help=text)
+    add("--changed-elsewhere", action="store_true", dest="changed_outside", help=argparse.SUPPRESS)  # its old name
+    add("--json", action="store_true", help="print one event per line as JSON")
 
-    text = "estimate tokens and time for a folder without captioning it"
-    plan = add_command(commands, "plan", plan_folder, text, "FOLDER", "captioner plan clips --model qwen3-vl-8b")
+    plan = add_command(commands, "plan", plan_folder, "FOLDER", "captioner plan clips --model qwen3-vl-8b")
     add_settings(plan)
     plan.add_argument_group("output").add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def caption_folder(args: argparse.Namespace) -> int:
-    """Run the command `caption`."""
+    """Write a caption beside every clip and image of a folder."""
     if args.folder is None and not args.resume:
         raise CaptionerError("name the folder to caption, or use --resume to resume the last job")
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         services.claim()
-        number = _resume(services, args) if args.resume else _start(services, args.folder, args.changed_elsewhere)
+        number = _resume(services, args) if args.resume else _start(services, args.folder, args.changed_outside)
         if number is None:
             return 0
-        watch = _print_json if args.json else _draw_progress
         try:
-            ended = watch(services, number)
+            ended = _follow(services, number, args.json)
         except KeyboardInterrupt:
-            _end_late(args.state)
+            state = f" --state {shlex.quote(str(args.state))}" if args.state else ""
+            how_to_resume = f"resume with: captioner{state} caption --resume"
+            _end_late(f"stopped; {how_to_resume}")
             services.jobs.close()
-            print(_after_stop(services, number, args.state), file=sys.stderr)
+            left = next((job.left for job in services.unfinished() if job.operation == number), 0)
+            rest = f"stopped with {plural(left, 'file')} of job {number} left; {how_to_resume}"
+            print(rest if left else f"stopped; nothing is left of job {number}", file=sys.stderr)
             return STOPPED_BY_USER
         progress = services.events.snapshot()
     if ended.outcome == "failed" and not ended.done:
@@ -87,7 +74,7 @@ def _start(services: Services, folder: Path, consent: bool) -> int | None:
     for warning in found.scan.warnings:
         print(f"note: {warning}", file=sys.stderr)
     if not found.items:
-        print(f"no videos or images in {folder}", file=sys.stderr)
+        print(f"no clips or images in {folder}", file=sys.stderr)
         return None
     return services.start(consent=consent)
 
@@ -95,7 +82,7 @@ def _start(services: Services, folder: Path, consent: bool) -> int | None:
 def _resume(services: Services, args: argparse.Namespace) -> int | None:
     """Resume the last unfinished job and return the number of the new one, or None if there is none."""
     given = [name for name in given_settings(args) if name not in (*CHANGEABLE_ON_RESUME, "folder")]
-    given += ["changed_elsewhere"] if args.changed_elsewhere else []
+    given += ["changed_outside"] if args.changed_outside else []
     if given:
         raise CaptionerError(f"--resume uses the job's own settings; remove --{given[0].replace('_', '-')}")
     folder = args.folder and services.roots.resolve(args.folder)
@@ -108,22 +95,11 @@ def _resume(services: Services, args: argparse.Namespace) -> int | None:
     return services.resume(job.operation)
 
 
-def _after_stop(services: Services, number: int, state: Path | None) -> str:
-    left = next((job.left for job in services.unfinished() if job.operation == number), 0)
-    if not left:
-        return f"stopped; nothing is left of job {number}"
-    return f"stopped with {plural(left, 'file')} of job {number} left; {_how_to_resume(state)}"
-
-
-def _how_to_resume(state: Path | None) -> str:
-    return f"resume with: captioner{f' --state {shlex.quote(str(state))}' if state else ''} caption --resume"
-
-
-def _end_late(state: Path | None) -> None:
-    """End the program if it does not end by itself, such as during a download without an answer."""
+def _end_late(text: str) -> None:
+    """Print a text and end the program if it does not end by itself, such as during a download without an answer."""
 
     def end() -> None:
-        print(f"stopped; {_how_to_resume(state)}", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
         end_now(STOPPED_BY_USER)
 
     timer = threading.Timer(CLOSE_TIMEOUT_S, end)
@@ -131,52 +107,47 @@ def _end_late(state: Path | None) -> None:
     timer.start()
 
 
-def _print_json(services: Services, number: int) -> JobEnded:
-    for event in services.jobs.follow(number):
-        print(json.dumps(event.to_json()), flush=True)
-        if isinstance(event, JobEnded) and event.job == number:
-            return event
-    raise JobError("the program is closing")
-
-
-def _draw_progress(services: Services, number: int) -> JobEnded:
-    """Draw a bar on standard error if that is a terminal; elsewhere print notes and failures only."""
-    with tqdm(unit="file", disable=None, dynamic_ncols=True, smoothing=0.1) as bar:
+def _follow(services: Services, number: int, as_json: bool) -> events.JobEnded:
+    """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
+    with tqdm(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
         for event in services.jobs.follow(number):
-            _show(event, bar)
-            if isinstance(event, ItemProgress):
+            if as_json:
+                print(json.dumps(event.to_json()), flush=True)
+            elif isinstance(event, events.ItemProgress):
                 bar.set_postfix_str(f"{services.events.snapshot().tokens_per_s:.0f} tokens/s")
-            if isinstance(event, JobEnded) and event.job == number:
+            else:
+                _show(event, bar)
+            if isinstance(event, events.JobEnded) and event.job == number:
                 return event
     raise JobError("the program is closing")
 
 
-def _show(event: Event, bar: tqdm) -> None:
+def _show(event: events.Event, bar: tqdm) -> None:
     """Bring the bar up to date with an event, and print what the user should know."""
+    text = ""
     match event:
-        case JobStarted():
+        case events.JobStarted():
             bar.reset(event.total)
-        case ModelLoading(bytes_total=total) if total:
+        case events.ModelLoading(bytes_total=total) if total:
             bar.set_description_str(f"downloading {size(event.bytes_done)} of {size(total)}")
-        case ModelLoading():
+        case events.ModelLoading():
             bar.set_description_str(f"loading {event.model}")
-        case ReplicaChanged(state="ready"):
+        case events.ReplicaChanged(state="ready"):
             bar.set_description_str("captioning")
-        case ReplicaChanged(state="lost"):
-            bar.write(f"lost {event.replica}: {event.detail}", file=sys.stderr)
-        case ItemFailed():
-            bar.write(f"failed {event.path}: {event.reason}", file=sys.stderr)
-            bar.update()
-        case ItemDone():
-            if event.warning:
-                bar.write(f"note {event.path}: {event.warning}", file=sys.stderr)
-            bar.update()
-        case ItemSkipped():
-            bar.update()
+        case events.ReplicaChanged(state="lost"):
+            text = f"lost {event.replica}: {event.detail}"
+        case events.ItemFailed():
+            text = f"failed {event.path}: {event.reason}"
+        case events.ItemDone() if event.warning:
+            text = f"note {event.path}: {event.warning}"
+    if text:
+        bar.write(text, file=sys.stderr)
+    if isinstance(event, events.ItemDone | events.ItemFailed | events.ItemSkipped):
+        bar.update()
 
 
 def plan_folder(args: argparse.Namespace) -> int:
-    """Run the command `plan`."""
+    """Estimate tokens and time for a folder without captioning it."""
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         services.open_folder(args.folder, services.settings.recursive)
         plan = services.estimate()

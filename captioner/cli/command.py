@@ -4,12 +4,14 @@ Exit status: 0 everything succeeded, 1 some files failed, 2 the command could no
 """
 
 import argparse
+import functools
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from captioner import __version__
 from captioner.errors import CaptionerError
@@ -31,12 +33,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
-def new_parser() -> tuple[Parser, "argparse._SubParsersAction[Parser]"]:
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+Run: TypeAlias = Callable[[argparse.Namespace], int]
+
+
+def new_parser() -> tuple[Parser, Commands]:
     """Return the parser of the program, and the object that commands are added to."""
     parser = Parser(
         prog="captioner",
         usage="captioner COMMAND [options]",
-        description="Caption folders of videos and images with a vision-language model.",
+        description="Caption folders of clips and images with a vision-language model.",
         epilog="`captioner COMMAND --help` shows the options of a command and an example.",
     )
     parser.add_argument("--version", action="version", version=f"captioner {__version__}")
@@ -45,40 +51,38 @@ def new_parser() -> tuple[Parser, "argparse._SubParsersAction[Parser]"]:
     return parser, commands
 
 
-def add_command(
-    commands: "argparse._SubParsersAction[Parser]",
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
-    arguments: str = "",
-    example: str = "",
-) -> Parser:
-    """Add a command that `run` carries out.
+def add_command(commands: Commands, name: str, run: Run, arguments: str = "", example: str = "") -> Parser:
+    """Add a command that `run` carries out. The first sentence of its docstring is the help.
 
-    text: what it does, in a few words that begin with a verb. arguments: the positional ones, for the usage line.
-    example: command lines that show it, without the name of the program.
+    arguments: the positional ones, for the usage line. example: command lines that show it.
     """
+    text = (run.__doc__ or "").partition(".")[0]
     parser = commands.add_parser(
         name,
-        help=text,
+        help=f"{text[:1].lower()}{text[1:]}",
         usage=f"%(prog)s {arguments} [options]".replace("  ", " "),
-        description=f"{text[0].upper()}{text[1:]}.",
+        description=f"{text}.",
         epilog="\n  ".join(["example:", *example.splitlines()]) if example else None,
-        formatter_class=_Formatter,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=28),
     )
     parser.set_defaults(run=run)
     return parser
 
 
+def add_folder(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Add the argument FOLDER."""
+    text = "folder of clips and images"
+    parser.add_argument("folder", type=Path, nargs="?" if optional else None, metavar="FOLDER", help=text)
+
+
 def add_common_options(parser: argparse.ArgumentParser, root: str = ROOT_TEXT) -> None:
     """Add the options that stand before a command or behind it. root: what --root does."""
-    group = parser.add_argument_group("common options")
+    add = parser.add_argument_group("common options").add_argument
     unset = argparse.SUPPRESS  # else the default behind a command would replace the value before it
-    group.add_argument("--state", type=Path, default=unset, metavar="DIR", help=STATE_TEXT)
+    add("--state", type=Path, default=unset, metavar="DIR", help=STATE_TEXT)
     dest = "root" if parser.prog == "captioner" else "more_roots"  # two lists, since one would replace the other
-    text = f"{root}; repeatable"
-    group.add_argument("--root", action="append", type=Path, dest=dest, default=unset, metavar="DIR", help=text)
-    group.add_argument("--verbose", action="store_true", default=unset, help="log what happens")
+    add("--root", action="append", type=Path, dest=dest, default=unset, metavar="DIR", help=f"{root}; repeatable")
+    add("--verbose", action="store_true", default=unset, help="log what happens")
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,26 +102,34 @@ def given_roots(args: argparse.Namespace) -> Roots:
     return Roots.local([args.folder, *args.root]) if args.folder else EVERYWHERE
 
 
-def run_command(args: argparse.Namespace, log_level: int = logging.ERROR) -> int:
-    """Run the parsed command and return its exit status; print an error as one line."""
-    logging.basicConfig(level=logging.INFO if args.verbose else log_level, format="%(levelname)s %(message)s")
-    hide_secrets()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse the arguments, run their command and return its exit status; print an error as one line."""
+    _prepare_streams()
     try:
-        return args.run(args)
+        try:
+            args = parse(parser, arguments)
+            logging.basicConfig(
+                level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s"
+            )
+            hide_secrets()
+            return args.run(args)
+        finally:
+            sys.stdout.flush()
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
+    except BrokenPipeError:  # the other end was closed, as by `head`; what is left would fail again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return STOPPED_BY_USER
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help with the lines of the example as they are, and options that take up one line of their own."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+def _prepare_streams() -> None:
+    """Replace closed streams, and let the others print any filename."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, errors="backslashreplace"))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -10,31 +10,29 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioner.cli.command import Parser, add_command, add_common_options, parse, run_command
+from captioner.cli.command import Commands, Parser, add_command, add_common_options, run_command
 from captioner.errors import CaptionerError
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 from captioner.ui.server.options import LOGIN_VARIABLE, ROOT_TEXT, add_options, find_access, last_folder, prepare_gradio
 
-TEXT = "open the page in the browser to caption, review and edit"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page as app.py does, and return the exit status. arguments: those of the process if None."""
-    return run_command(parse(build_parser(), arguments))
+    return run_command(build_parser(), arguments)
 
 
 def build_parser() -> Parser:
     """Return the parser of app.py."""
-    parser = Parser(description="Caption folders of videos and images in the browser.")
+    parser = Parser(description="Caption folders of clips and images in the browser.")
     _add_all_options(parser)
     parser.set_defaults(run=serve)
     return parser
 
 
-def add_serving(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_serving(commands: Commands) -> None:
     """Add `serve`."""
     example = "captioner serve clips\ncaptioner serve --demo --open\ncaptioner serve /data --root /data --listen"
-    _add_all_options(add_command(commands, "serve", serve, TEXT, "[FOLDER]", example))
+    _add_all_options(add_command(commands, "serve", serve, "[FOLDER]", example))
 
 
 def _add_all_options(parser: Parser) -> None:
@@ -43,7 +41,10 @@ def _add_all_options(parser: Parser) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl+C or SIGTERM; then stop the job and end every process. Raises CaptionerError."""
+    """Open the page in the browser to caption, review and edit.
+
+    Return after Ctrl+C or SIGTERM, when the job is stopped and every process ended. Raises CaptionerError.
+    """
     logging.getLogger().setLevel(logging.INFO if args.verbose else logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

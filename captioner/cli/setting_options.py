@@ -7,26 +7,20 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from captioner.cli.command import add_folder
 from captioner.config.options import FOLDER_SETTINGS, GROUPS
 from captioner.config.settings import Settings
 
-METAVARS: dict[str, str] = {  # the unit, where the kind of value does not say it
-    "model": "MODEL",
-    "devices": "DEVICE[,DEVICE]",
-    "batch_size": "CLIPS",
-    "fps": "FPS",
-    "max_frames": "FRAMES",
-    "frame_size": "PIXELS",
-    "decode_threads": "THREADS",
-    "max_new_tokens": "TOKENS",
+METAVARS = {  # the unit, where the kind of value does not say it
+    "model": "MODEL", "devices": "DEVICE[,DEVICE]", "batch_size": "CLIPS", "prompt_name": "NAME", "fps": "FPS",
+    "max_frames": "FRAMES", "frame_size": "PIXELS", "decode_threads": "THREADS", "max_new_tokens": "TOKENS",
     "top_k": "TOKENS",
-    "prompt_name": "NAME",
-}
+}  # fmt: skip
 
 
-def add_settings(parser: argparse.ArgumentParser, folder: str | None = None) -> None:
-    """Add the folder and an option for every other setting. folder: argparse's `nargs` for it."""
-    parser.add_argument("folder", type=Path, nargs=folder, metavar="FOLDER", help="folder of videos and images")
+def add_settings(parser: argparse.ArgumentParser, optional_folder: bool = False) -> None:
+    """Add the folder and an option for every other setting."""
+    add_folder(parser, optional_folder)
     for title, names in {**GROUPS, "Files": FOLDER_SETTINGS}.items():
         group = parser.add_argument_group(title.lower())
         for name in names:
@@ -40,37 +34,32 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_option(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
-    option, help_text = f"--{name.replace('_', '-')}", _help(field)
-    if field.annotation is bool:
-        group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=help_text)
-    else:  # Settings checks the value, so that every source of settings gets the same message
-        group.add_argument(option, metavar=METAVARS.get(name) or _metavar(field), help=help_text)
-
-
-def _help(field: FieldInfo) -> str:
-    """Return the description with the default, as argparse wants it."""
     text = (field.description or "").removesuffix(".")
-    text = text[:1].lower() + text[1:]
-    return f"{text} (default: {shown_default(field)})".replace("%", "%%")
+    text = f"{text[:1].lower()}{text[1:]} (default: {_shown_default(field)})".replace("%", "%%")
+    option = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
+    else:  # Settings checks the value, so that every source of settings gets the same message
+        group.add_argument(option, metavar=METAVARS.get(name) or _metavar(field), help=text)
 
 
-def shown_default(field: FieldInfo) -> str:
+def _shown_default(field: FieldInfo) -> str:
     """Return the default as a user would write it: "auto", "2.0", "off"."""
     match field.default:
         case bool(value):
             return "on" if value else "off"
         case tuple(values):
             return ",".join(values)
-        case None:
-            return "auto" if float in get_args(field.annotation) or int in get_args(field.annotation) else "none"
-        case "":
+        case None if {int, float} & {*get_args(field.annotation)}:
+            return "auto"
+        case None | "":
             return "none"
         case value:
             return str(value)
 
 
 def _metavar(field: FieldInfo) -> str:
-    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
     if get_origin(field.annotation) is Literal:
         return f"{{{','.join(get_args(field.annotation))}}}"
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
     return {int: "N", float: "NUMBER", Path: "DIR"}.get(kinds[0], "TEXT")

@@ -4,11 +4,12 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from captioner.cli.command import Parser, add_command, given_roots
+from captioner.cli.command import Commands, add_command, add_folder, given_roots
 from captioner.config.presets import PRESETS, vram_gb
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
@@ -21,58 +22,50 @@ from captioner.system.roots import Roots
 from captioner.values import QUANTIZED_BYTES, SamplePlan
 
 
-def add_showing(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add_showing(commands: Commands) -> None:
     """Add `list`, `frames`, `models`, `prompts`, `settings` and `demo`."""
-    text = "list the media of a folder and which files have captions"
-    listing = add_command(commands, "list", list_folder, text, "FOLDER", "captioner list clips --recursive")
-    listing.add_argument("folder", type=Path, metavar="FOLDER", help="folder of videos and images")
+    listing = add_command(commands, "list", list_folder, "FOLDER", "captioner list clips --recursive")
+    add_folder(listing)
     listing.add_argument("--recursive", action="store_true", help="include subfolders")
     listing.add_argument("--json", action="store_true", help="print one file per line as JSON")
 
     _add_frames(commands)
 
-    text = "list the model presets and the GPU memory they need"
-    models = add_command(commands, "models", list_models, text, "", "captioner models")
+    models = add_command(commands, "models", list_models, "", "captioner models")
     models.add_argument("--json", action="store_true", help="print one preset per line as JSON")
 
-    text = "list the prompt library, or print one prompt"
-    prompts = add_command(commands, "prompts", list_prompts, text, "[NAME]", "captioner prompts Detailed")
+    prompts = add_command(commands, "prompts", list_prompts, "[NAME]", "captioner prompts Detailed")
     prompts.add_argument("name", nargs="?", metavar="NAME", help="prompt to print in full (default: list all)")
 
     example = "captioner settings\ncaptioner settings model=qwen3-vl-8b max_frames=16"
-    text = "show the settings, or change some of them"
-    settings = add_command(commands, "settings", show_settings, text, "[NAME=VALUE ...]", example)
+    settings = add_command(commands, "settings", show_settings, "[NAME=VALUE ...]", example)
     settings.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="settings to change and save")
 
-    text = "write the sample clips that the demo model can caption"
-    demo = add_command(commands, "demo", write_demo, text, "FOLDER", "captioner demo clips")
+    demo = add_command(commands, "demo", write_demo, "FOLDER", "captioner demo clips")
     demo.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write them to; created if needed")
 
 
-def _add_frames(commands: "argparse._SubParsersAction[Parser]") -> None:
-    text = "show which frames of a file the model would see"
-    parser = add_command(commands, "frames", show_frames, text, "FILE", "captioner frames clip.mp4 -o sheet.png")
-    parser.add_argument("file", type=Path, metavar="FILE", help="video or image")
-    plan: list[tuple[str, type, float, str, str]] = [
-        ("--max-frames", int, SamplePlan.max_frames, "FRAMES", "most frames to show the model"),
-        ("--fps", float, SamplePlan.fps, "FPS", "frames per second to sample from a long clip"),
-        ("--frame-size", int, SamplePlan.frame_size, "PIXELS", "longest side of a frame"),
-    ]
-    for option, kind, default, unit, help_text in plan:
-        help_text += " (default: %(default)s)"
-        parser.add_argument(option, type=kind, default=default, metavar=unit, help=help_text)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a contact sheet to this image file")
-    parser.add_argument("--npz", type=Path, metavar="FILE", help="write the arrays frames, times_s, indices and fps")
+def _add_frames(commands: Commands) -> None:
+    example = "captioner frames clip.mp4 -o sheet.png"
+    add = add_command(commands, "frames", show_frames, "FILE", example).add_argument
+    add("file", type=Path, metavar="FILE", help="clip or image")
+    text = "most frames to show the model (default: %(default)s)"
+    add("--max-frames", type=int, default=SamplePlan.max_frames, metavar="FRAMES", help=text)
+    text = "frames per second to sample from a long clip (default: %(default)s)"
+    add("--fps", type=float, default=SamplePlan.fps, metavar="FPS", help=text)
+    text = "longest side of a frame (default: %(default)s)"
+    add("--frame-size", type=int, default=SamplePlan.frame_size, metavar="PIXELS", help=text)
+    add("-o", "--output", type=Path, metavar="FILE", help="write a contact sheet to this image file")
+    add("--npz", type=Path, metavar="FILE", help="write the arrays frames, times_s, indices and fps")
 
 
 def list_folder(args: argparse.Namespace) -> int:
-    """Run the command `list`."""
+    """List the media of a folder and which files have captions."""
     roots = given_roots(args)
     found = discover(roots.resolve(args.folder), args.recursive, roots.escapes)
     for item in found.items:
         if args.json:
-            row = item._asdict() | {"folder": str(item.folder)}
-            print(json.dumps(row))
+            print(json.dumps(item._asdict() | {"folder": str(item.folder)}))
         else:
             print(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
     for warning in found.warnings:
@@ -81,7 +74,7 @@ def list_folder(args: argparse.Namespace) -> int:
 
 
 def show_frames(args: argparse.Namespace) -> int:
-    """Run the command `frames`."""
+    """Show which frames of a file the model would see."""
     roots = Roots.local([args.file.parent, *args.root])
     if roots.escapes(args.file):
         roots.resolve(args.file)  # raises the reason
@@ -108,13 +101,13 @@ def show_frames(args: argparse.Namespace) -> int:
 
 
 def list_models(args: argparse.Namespace) -> int:
-    """Run the command `models`."""
+    """List the model presets and the GPU memory they need."""
     if not args.json:
         print(f"{'GB of GPU memory':20} 16bit  8bit  4bit  (-: unknown or not available)")
     for preset in PRESETS:
         if args.json:
             smaller = {f"vram_{kind}_gb": vram_gb(preset, kind) for kind in QUANTIZED_BYTES}
-            print(json.dumps({name: getattr(preset, name) for name in preset.__dataclass_fields__} | smaller))
+            print(json.dumps(asdict(preset) | smaller))
         else:
             needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
             row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
@@ -123,7 +116,7 @@ def list_models(args: argparse.Namespace) -> int:
 
 
 def list_prompts(args: argparse.Namespace) -> int:
-    """Run the command `prompts`."""
+    """List the prompt library, or print one prompt."""
     with Services(args.state) as services:
         if args.name:
             print(services.prompts.get(args.name).text)
@@ -134,7 +127,7 @@ def list_prompts(args: argparse.Namespace) -> int:
 
 
 def show_settings(args: argparse.Namespace) -> int:
-    """Run the command `settings`."""
+    """Show the settings, or change some of them."""
     changes = {}
     for change in args.changes:
         name, equals, value = change.partition("=")
@@ -151,7 +144,7 @@ def show_settings(args: argparse.Namespace) -> int:
 
 
 def write_demo(args: argparse.Namespace) -> int:
-    """Run the command `demo`."""
+    """Write the sample clips that the demo model can caption."""
     try:
         samples = write_samples(args.folder)
     except OSError as error:

@@ -82,7 +82,9 @@ class ProcessReplica:
                 events.append(self._connection.recv())
         except (EOFError, OSError):
             self._process.join(EXIT_TIMEOUT_S)
-            return [*events, Lost(f"its process ended unexpectedly (exit code {self._process.exitcode})")]
+            reason = f"its process ended unexpectedly (exit code {self._process.exitcode})"
+            raised = self._process.exitcode == 1  # an exception, which another worker would raise again
+            return [*events, Lost(reason, final=raised and not self.capacity)]
         if fault := self._fault(events, time.monotonic() - began_s):
             self._process.kill()
             events.append(Lost(fault))

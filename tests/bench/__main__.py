@@ -14,17 +14,17 @@ def main(arguments: list[str] | None = None) -> int:
     benches = parser.add_subparsers(required=True, metavar="WHAT")
     for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page):
         add_json(add(benches))
-    return run_command(parser.parse_args(arguments))
+    return run_command(parser, arguments)
 
 
 def _add_discovery(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    text = "scanning a folder, compared with reading its names"
-    parser = add_command(benches, "discovery", _run_discovery, text)
+    parser = add_command(benches, "discovery", _run_discovery)
     parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
     return parser
 
 
 def _run_discovery(args: argparse.Namespace) -> int:
+    """Scanning a folder, compared with reading its names."""
     from tests.bench.discovery import bench_discovery
 
     bench_discovery(args.files, max(1, args.files // 100), args.files * 3 // 5, as_json=args.json)
@@ -32,13 +32,14 @@ def _run_discovery(args: argparse.Namespace) -> int:
 
 
 def _add_folder(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = add_command(benches, "folder", _run_folder, "scanning, probing and thumbnails of a folder of clips")
+    parser = add_command(benches, "folder", _run_folder)
     parser.add_argument("--files", type=at_least_1, default=2000, help="default %(default)s")
     parser.add_argument("--repeats", type=at_least_1, default=5, help="default %(default)s")
     return parser
 
 
 def _run_folder(args: argparse.Namespace) -> int:
+    """Scanning, probing and thumbnails of a folder of clips."""
     from tests.bench.folder import bench_folder
 
     bench_folder(args.files, args.repeats, args.json)
@@ -46,8 +47,7 @@ def _run_folder(args: argparse.Namespace) -> int:
 
 
 def _add_replicas(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    text = "one worker process compared with two, one core each, on the same clips"
-    parser = add_command(benches, "replicas", _run_replicas, text)
+    parser = add_command(benches, "replicas", _run_replicas)
     parser.add_argument("--model", default="tiny", help=f"{MODELS}; default %(default)s")
     parser.add_argument("--clips", type=at_least_1, default=48, help="default %(default)s")
     parser.add_argument(
@@ -58,6 +58,7 @@ def _add_replicas(benches: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def _run_replicas(args: argparse.Namespace) -> int:
+    """One worker process compared with two, one core each, on the same clips."""
     from tests.bench.replicas import bench_replicas
 
     bench_replicas(args.model, args.clips, args.new_tokens, args.repeats, args.json)
@@ -65,7 +66,7 @@ def _run_replicas(args: argparse.Namespace) -> int:
 
 
 def _add_feed(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = add_command(benches, "feed", _run_feed, "how long the engine waits for clips, and the memory that takes")
+    parser = add_command(benches, "feed", _run_feed)
     parser.add_argument("--model", default="demo", help=f"{MODELS}; default %(default)s")
     parser.add_argument("--clips", type=at_least_1, default=40, help="clips of 720p; default %(default)s")
     parser.add_argument("--more", type=int, default=400, help="clips of a second job; 0: none; default %(default)s")
@@ -74,6 +75,7 @@ def _add_feed(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def _run_feed(args: argparse.Namespace) -> int:
+    """How long the engine waits for clips, and the memory that takes."""
     from tests.bench.feed import bench_feed
 
     bench_feed(args.model, args.clips, args.more, args.folder, args.json)
@@ -81,13 +83,14 @@ def _run_feed(args: argparse.Namespace) -> int:
 
 
 def _add_page(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = add_command(benches, "page", _run_page, "the page with many files and viewers, in a real Chromium")
+    parser = add_command(benches, "page", _run_page)
     parser.add_argument("--files", type=at_least_1, default=50_000, help="default %(default)s")
     parser.add_argument("--viewers", type=at_least_1, default=20, help="default %(default)s")
     return parser
 
 
 def _run_page(args: argparse.Namespace) -> int:
+    """The page with many files and viewers, in a real Chromium."""
     from tests.bench.page import bench_page
 
     bench_page(args.files, args.viewers, args.json)

@@ -10,6 +10,7 @@ import pytest
 
 import captioner
 from captioner.cli import main as cli
+from captioner.cli.command import parse
 from captioner.cli.serve import build_parser as build_app_parser
 from captioner.config.settings import Settings
 
@@ -42,9 +43,9 @@ class TestCommand:
     def test_common_options_can_stand_before_the_command_and_behind_it(self, name):
         words = {"plan": ["x"], "edit": ["x"], "approve": ["x"], "list": ["x"], "frames": ["x"], "demo": ["x"]}
         line = [name, *words.get(name, [])]
-        before = cli.parse(PARSER, ["--state", "s", "--root", "a", *line, "--root", "b"])
+        before = parse(PARSER, ["--state", "s", "--root", "a", *line, "--root", "b"])
         assert (before.state, before.root, before.verbose) == (Path("s"), [Path("a"), Path("b")], False)
-        behind = cli.parse(PARSER, [*line, "--state", "s", "--verbose"])
+        behind = parse(PARSER, [*line, "--state", "s", "--verbose"])
         assert (behind.state, behind.root, behind.verbose) == (Path("s"), [], True)
 
 
@@ -59,6 +60,22 @@ def test_every_setting_is_an_option_with_its_default(name):
     assert "--fps FPS" in text
     for title in ("model:", "frames:", "generation:", "output:", "application:", "files:", "common options:"):
         assert title in text
+
+
+def test_old_name_of_an_option_is_not_shown():
+    text = COMMANDS["caption"].format_help()
+    assert "--changed-outside" in text
+    assert "elsewhere" not in text
+
+
+def test_help_of_bench_and_its_benchmarks_ends_with_an_example():
+    texts = [SUBPARSERS.choices["bench"].format_help()]
+    (benches,) = (action for action in SUBPARSERS.choices["bench"]._actions if action.choices)
+    texts += [parser.format_help() for parser in benches.choices.values()]
+    for text in texts:
+        program, *words = shlex.split(text.partition("example:")[2])
+        assert program == "captioner"
+        assert PARSER.parse_args(words).run.__module__ == "captioner.cli.bench.command"
 
 
 def test_version_is_the_one_of_the_package(capsys):

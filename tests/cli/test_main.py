@@ -235,7 +235,8 @@ def test_frames_follows_no_link_out_of_the_folders_that_were_given(tmp_path, cap
     assert cli.main(["--root", str(outside), "frames", str(folder / "link.png")]) == 0
 
 
-def test_captions_changed_elsewhere_are_replaced_when_the_command_line_says_so(tmp_path):
+@pytest.mark.parametrize("option", ["--changed-outside", "--changed-elsewhere"])
+def test_captions_changed_outside_are_replaced_with_the_option_under_its_new_and_its_old_name(tmp_path, option):
     clips, own = tmp_path / "clips", tmp_path / "own"
     clips.mkdir()
     for name in ("a", "b"):
@@ -246,7 +247,7 @@ def test_captions_changed_elsewhere_are_replaced_when_the_command_line_says_so(t
         services.captions.approve([clips / "b.txt"])
     (clips / "a.txt").write_text("Theirs.")
     command = [sys.executable, "-m", "tests.tools.chaos_app", "--state", str(own), "caption", str(clips)]
-    options = ["--model", "demo", "--devices", "cpu", "--existing", "overwrite", "--changed-elsewhere"]
+    options = ["--model", "demo", "--devices", "cpu", "--existing", "overwrite", option]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout[:25]) == (0, "1 captioned, 1 skipped, 0")
     assert captions(clips) == {"a.txt": "what a shows, at length and to the end.", "b.txt": "Approved."}
@@ -334,10 +335,7 @@ def test_models_and_prompts_are_listed(capsys):
         (["plan", ".", "--max-frames", "0"], "error: max_frames: '0' is not"),
         (["list", "/nowhere"], "error: "),
         (["frames", "/nowhere.mp4"], "error: /nowhere.mp4: "),
-        (
-            ["caption", "--resume", "--changed-elsewhere"],
-            "error: --resume uses the job's own settings; remove --ch",
-        ),
+        (["caption", "--resume", "--changed-elsewhere"], "error: --resume uses the job's own settings; remove --ch"),
         (["prompts", "Nothing"], "error: "),
         (["settings", "max_frames"], "error: max_frames: write NAME=VALUE"),
         (["settings", "speed=9"], "error: unknown setting speed"),

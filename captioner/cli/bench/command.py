@@ -11,23 +11,23 @@ ENGINE_PATHS = ("original", "one", "batch", "slots")
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
     """Add the command `bench` to the program."""
-    bench = commands.add_parser("bench", help="measure the speed on this machine")
+    example = "example: captioner bench engine --model qwen3-vl-8b --random-weights"
+    bench = commands.add_parser("bench", help="measure the speed on this machine", epilog=example)
     benches = bench.add_subparsers(required=True, metavar="WHAT")
     _add_sample(benches)
     _add_engine(benches)
 
 
 def _add_sample(benches: argparse._SubParsersAction) -> None:
-    text = "measure frame sampling, compared with seeking to each frame"
-    parser = add_command(benches, "sample", _run_sample, text, "", "captioner bench sample")
+    parser = add_command(benches, "sample", _run_sample, "", "captioner bench sample")
     parser.add_argument("--folder", type=Path, help="keep the encoded clips in this folder for the next time")
-    parser.add_argument(
-        "--repeats", type=at_least_1, default=3, help="rounds; the median counts (default: %(default)s)"
-    )
+    text = "rounds; the median counts (default: %(default)s)"
+    parser.add_argument("--repeats", type=at_least_1, default=3, help=text)
     add_json(parser)
 
 
 def _run_sample(args: argparse.Namespace) -> int:
+    """Measure frame sampling, compared with seeking to each frame."""
     from captioner.cli.bench.sample import bench_sample
 
     bench_sample(args.folder, args.repeats, args.json)
@@ -35,9 +35,8 @@ def _run_sample(args: argparse.Namespace) -> int:
 
 
 def _add_engine(benches: argparse._SubParsersAction) -> None:
-    text = "measure the engine on rendered clips, compared with one clip at a time and fixed batches"
     example = "captioner bench engine --model qwen3-vl-8b --random-weights --clips 256"
-    parser = add_command(benches, "engine", _run_engine, text, "", example)
+    parser = add_command(benches, "engine", _run_engine, "", example)
     _add_model(parser)
     _add_clips(parser)
     slots = parser.add_argument_group("slots")
@@ -71,6 +70,7 @@ def _add_clips(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_engine(args: argparse.Namespace) -> int:
+    """Measure the engine on rendered clips, compared with one clip at a time and fixed batches."""
     from captioner.cli.bench.engine import bench_engine
     from captioner.cli.bench.variants import EngineSettings
 

@@ -30,6 +30,7 @@ import captioner
 if __name__ == "__main__":
     with captioner.Captioner(model="demo", existing="overwrite") as demo:
         print(demo.caption_file("clips/clip 01.mp4").text)
+    print(captioner.__file__)
 """
 
 
@@ -98,10 +99,10 @@ def clips(run) -> Path:
     return run.folder / "clips"
 
 
-@pytest.fixture
-def page(environment, variables, run, clips, tmp_path) -> Iterator[Client]:
+@pytest.fixture(scope="session")
+def page(environment, variables, run, clips, tmp_path_factory) -> Iterator[Client]:
     """Return a client of the page that `captioner serve` serves."""
-    command = [str(environment / "captioner"), "serve", "clips", "--state", str(tmp_path / "state")]
+    command = [str(environment / "captioner"), "serve", "clips", "--state", str(tmp_path_factory.mktemp("page-state"))]
     with subprocess.Popen(command, cwd=run.folder, env=variables, stdout=subprocess.PIPE, text=True) as program:
         try:
             line = program.stdout.readline()
@@ -159,14 +160,11 @@ def test_folder_is_captioned_and_the_state_is_in_the_users_data_folder(run, clip
     assert run("captioner", "history").split()[4:6] == ["12", "changed"]
 
 
-def test_api_captions_a_file(run, clips):
+def test_api_of_the_installed_package_captions_a_file(run, clips, environment):
     (run.folder / "example.py").write_text(EXAMPLE)
-    assert run("python", "example.py").startswith("A ")
-
-
-def test_package_is_imported_from_the_environment(run, environment):
-    place = run("python", "-c", "import captioner; print(captioner.__file__)")
-    assert Path(place.strip()).is_relative_to(environment.parent)
+    caption, place = run("python", "example.py").splitlines()
+    assert caption.startswith("A ")
+    assert Path(place).is_relative_to(environment.parent)
 
 
 def test_page_is_served_with_its_scripts_its_style_and_the_files(page):

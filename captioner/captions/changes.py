@@ -5,13 +5,13 @@ import errno
 import logging
 import os
 import re
-import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 
 from captioner.captions.operations import undone_by
 from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
@@ -29,7 +29,7 @@ _TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")  # the names that `write_atomic` 
 
 @dataclass(frozen=True)
 class Change:
-    """The replacement, creation or deletion of one caption file."""
+    """The replacement, creation or deletion of one caption file; `before` and `after` differ."""
 
     path: Path
     before: bytes | None  # None: there was no file
@@ -50,12 +50,11 @@ class ChangeLog:
         self.lock = threading.RLock()
 
     def make(self, changes: Sequence[Change]) -> list[CaptionError | None]:
-        """Make the changes in two transactions, and return for each one the reason why it was not made, or None.
+        """Make the changes, and return for each one the reason why it was not made, or None.
 
-        The first transaction records the texts before and after; then each file is replaced whole; the second
-        transaction records that this was done. If the program ends in between, `settle` finds out what was done. A file
-        that no longer holds `before` is left alone. Raises StateError before any file is touched; a failure of the
-        second transaction is only logged, since the captions are safe and the next `settle` completes it.
+        One transaction records the texts before and after; then each file that still holds `before` is replaced whole;
+        a second transaction records what was done. If the program ends in between, or this transaction fails, `settle`
+        finds out what was done. Raises StateError before any file is touched.
         """
         if not changes:
             return []
@@ -76,46 +75,40 @@ class ChangeLog:
 
     def record_unchanged(self, change: Change) -> None:
         """Record the origin of a text that the file already holds. A failure is only logged."""
-        key, data = path_text(change.path), change.after or b""
+        key, found = path_text(change.path), digest(change.after or b"")
         try:
             with self._database.transaction() as connection:
                 stamp = stamp_of(connection, key)
-                if stamp is None or stamp.digest != digest(data):
-                    put_stamp(connection, key, Stamp(change.origin, digest(data)))
+                if stamp is None or stamp.digest != found:
+                    put_stamp(connection, key, Stamp(change.origin, found))
                 if change.made:
                     insert_made(connection, change.made, "written")
         except StateError as error:
             log.warning("cannot record who wrote %s: %s", change.path, error)
 
-    def settle(self, operation: int | None = None) -> dict[Path, bool]:
-        """Complete or drop the changes that were under way when the program ended; return whether each was made.
-
-        A change whose file cannot be read now, for example on an unplugged drive, is left for the next call and missing
-        from the result. Removes the temporary files of these changes, and those of all killed writes if no operation is
-        given. Raises StateError.
-        """
+    def settle(self, operation: int | None) -> dict[Path, bool]:
+        """See CaptionStore.settle. A file that cannot be read now is left for the next call and not in the result."""
+        sql = (
+            "SELECT id, caption_path, before, after, origin, operation FROM caption_changes "
+            "WHERE made = 0 AND (?1 IS NULL OR operation = ?1) ORDER BY id"
+        )
+        settled = {}
         with self.lock:
-            rows = self._database.rows(
-                "SELECT * FROM caption_changes WHERE made = 0 AND (?1 IS NULL OR operation = ?1) ORDER BY id",
-                (operation,),
-            )
-            changes = {row["id"]: _from_row(row) for row in rows}
+            rows = self._database.rows(sql, (operation,))
+            changes = {row: Change(text_path(key), *values) for row, key, *values in rows}
             for folder in {change.path.parent for change in changes.values()}:
                 _remove_temporaries(folder, tuple(f".{change.path.name[:80]}." for change in changes.values()))
             if operation is None:
                 _remove_temporaries(self._scratch, (".",))
-            settled = {change.path: self._settle_one(row, change) for row, change in changes.items()}
-        return {path: made for path, made in settled.items() if made is not None}
-
-    def _settle_one(self, row: int, change: Change) -> bool | None:
-        """Return whether the change was made, or None if that cannot be determined now."""
-        try:
-            now = _read_in_folder(change.path)
-        except CaptionError as error:
-            log.warning("whether a caption was written will be checked again at the next start: %s", error)
-            return None
-        with self._database.transaction() as connection:
-            return _decide(connection, row, change, now)
+            for row, change in changes.items():
+                try:
+                    now = _read_in_folder(change.path)
+                except CaptionError as error:
+                    log.warning("whether a caption was written will be checked again at the next start: %s", error)
+                    continue
+                with self._database.transaction() as connection:
+                    settled[change.path] = _decide(connection, row, change, now)
+        return settled
 
     def _replace(self, change: Change) -> CaptionError | None:
         path = change.path
@@ -177,57 +170,44 @@ def _too_long(num_bytes: int) -> str:
     return f"{num_bytes:,} bytes is longer than any caption"
 
 
-def _insert(connection: sqlite3.Connection, change: Change) -> int:
+def _insert(connection: Connection, change: Change) -> int:
     key = path_text(change.path)
-    stamp = stamp_of(connection, key)
     if change.made:
         insert_made(connection, change.made, "pending")
-    cursor = connection.execute(
+    sql = (
         "INSERT INTO caption_changes (caption_path, before, after, origin, operation, made, changed_at_s, "
-        "state_origin, state_digest) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)",
-        (key, change.before, change.after, change.origin, change.operation, time.time())
-        + ((stamp.origin, stamp.digest) if stamp else (None, None)),
+        "state_origin, state_digest) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)"
     )
-    return cursor.lastrowid or 0
+    stamp = stamp_of(connection, key) or (None, None)
+    values = (key, change.before, change.after, change.origin, change.operation, time.time(), *stamp)
+    return connection.execute(sql, values).lastrowid or 0
 
 
-def _finish(connection: sqlite3.Connection, row: int, change: Change) -> None:
-    key = path_text(change.path)
-    put_stamp(connection, key, _stamp_after(connection, key, change))
-    follow_approval(connection, key, None if change.origin == "job" else change.after)
-    decide_made(connection, key, was_made=True)
-    connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
-
-
-def _decide(connection: sqlite3.Connection, row: int, change: Change, now: bytes | None) -> bool:
-    """Complete or drop a change, depending on the file's content now; return whether it was made."""
-    if now == change.after:
-        _finish(connection, row, change)
-    elif now == change.before or not change.before:
-        _drop(connection, row, change)
-    else:  # changed outside since: the change may have been made, so the text before it is kept
-        decide_made(connection, path_text(change.path), was_made=False)
-        connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
-    return now == change.after
-
-
-def _conclude(connection: sqlite3.Connection, row: int, change: Change, problem: CaptionError | None) -> None:
+def _conclude(connection: Connection, row: int, change: Change, problem: CaptionError | None) -> None:
     """Complete or drop a change that was just tried; leave it to `settle` if the file cannot be read."""
-    if problem is None:
-        _finish(connection, row, change)
-    elif isinstance(problem, _InDoubt):
+    if isinstance(problem, _InDoubt):
         with contextlib.suppress(CaptionError):
             _decide(connection, row, change, _read_in_folder(change.path))
     else:
-        _drop(connection, row, change)
+        _decide(connection, row, change, change.before if problem else change.after)
 
 
-def _drop(connection: sqlite3.Connection, row: int, change: Change) -> None:
-    decide_made(connection, path_text(change.path), was_made=False)
-    connection.execute("DELETE FROM caption_changes WHERE id = ?", (row,))
+def _decide(connection: Connection, row: int, change: Change, now: bytes | None) -> bool:
+    """Complete or drop a change, depending on the file's content now; return whether it was made."""
+    key, was_made = path_text(change.path), now == change.after
+    decide_made(connection, key, was_made)
+    if was_made:
+        put_stamp(connection, key, _stamp_after(connection, key, change))
+        follow_approval(connection, key, None if change.origin == "job" else change.after)
+        connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
+    elif now == change.before or not change.before:
+        connection.execute("DELETE FROM caption_changes WHERE id = ?", (row,))
+    else:  # changed outside since: the change may have been made, so the text before it is kept
+        connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
+    return was_made
 
 
-def _stamp_after(connection: sqlite3.Connection, key: str, change: Change) -> Stamp | None:
+def _stamp_after(connection: Connection, key: str, change: Change) -> Stamp | None:
     """Return who wrote what the file now holds. An undo brings back the stamp from before the undone operation."""
     if change.origin != "undo" or change.operation is None:
         return None if change.after is None else Stamp(change.origin, digest(change.after))
@@ -236,10 +216,6 @@ def _stamp_after(connection: sqlite3.Connection, key: str, change: Change) -> St
     sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
     first = connection.execute(sql, (key, undone)).fetchone()
     return None if first["state_origin"] is None else Stamp(first["state_origin"], first["state_digest"])
-
-
-def _from_row(row: sqlite3.Row) -> Change:
-    return Change(text_path(row["caption_path"]), row["before"], row["after"], row["origin"], row["operation"])
 
 
 def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
@@ -252,6 +228,4 @@ def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
 def _advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; make the folder writable, or copy it to a folder that is"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space"
-    return ""
+    return "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

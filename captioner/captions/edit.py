@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from regex import IGNORECASE, Match, Pattern, escape
-from regex import compile as compile_pattern
-from regex import error as PatternError
+import regex as re
 
 from captioner.captions.text import Decoration, decorate, one_line
 from captioner.errors import JobError
@@ -29,11 +27,11 @@ _VERB = (
     r"|(?:begins|opens|starts) (?:with|by showing|on)|is (?:showing|depicting|of))"
 )
 _SEEN = r"(?:we (?:can )?see|you (?:can )?see|there (?:is|are))"
-_OPENER = compile_pattern(
+_OPENER = re.compile(
     rf"(?:{_THE} {_VERB}|(?:in|throughout) {_THE}(?:,? {_SEEN}|,)|this is an? {_MEDIUM} (?:of|showing|depicting)"
     r"|an? (?:short |brief )?(?:video|clip|image)(?: clip)? (?:of|showing|depicting)|we (?:can )?see)"
     r"(?: us| that)? (?=\S)",
-    IGNORECASE,
+    re.IGNORECASE,
 )
 
 
@@ -89,24 +87,20 @@ class BulkEdit:
         """Return a title for the history, such as "Replace 'red' by 'blue', prefix 'sks'"."""
         if self.delete:
             return "Delete captions"
-        parts = [
-            "trim openers" if self.trim_openers else "",
-            f"replace {_short(self.find)} by {_short(self.replace)}" if self.find else "",
-            f"prefix {_short(self.prefix)}" if self.prefix else "",
-            f"suffix {_short(self.suffix)}" if self.suffix else "",
-        ]
-        text = ", ".join(part for part in parts if part)
+        parts = ["trim openers"] if self.trim_openers else []
+        parts += [f"replace {_short(self.find)} by {_short(self.replace)}"] if self.find else []
+        parts += [f"{name} {_short(text)}" for name, text in (("prefix", self.prefix), ("suffix", self.suffix)) if text]
+        text = ", ".join(parts)
         return text[0].upper() + text[1:]
 
     @cached_property
-    def _pattern(self) -> Pattern:
-        pattern = self.find if self.regex else escape(self.find)
-        return compile_pattern(pattern, 0 if self.match_case else IGNORECASE)
+    def _pattern(self) -> re.Pattern:
+        return re.compile(self.find if self.regex else re.escape(self.find), 0 if self.match_case else re.IGNORECASE)
 
     def _replaced(self, text: str) -> str:
         length = len(text)
 
-        def replacement(match: Match) -> str:
+        def replacement(match: re.Match) -> str:
             nonlocal length
             put = match.expand(self.replace) if self.regex else self.replace
             length += len(put) - len(match[0])
@@ -119,14 +113,13 @@ class BulkEdit:
             raise JobError(f"the pattern takes longer than {CAPTION_LIMIT_S:g} s on one caption; simplify it") from None
 
     def _check_pattern(self) -> None:
-        """Raise JobError if the pattern or the replacement is wrong."""
         try:
             _ = self._pattern
-        except (PatternError, RecursionError, OverflowError) as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise JobError(f"the pattern is wrong: {error}") from None
         try:  # the empty alternative always matches, so that the replacement is expanded
-            compile_pattern(f"(?:{self.find}\n)|").sub(self.replace, "")
-        except (PatternError, IndexError) as error:
+            re.compile(f"(?:{self.find}\n)|").sub(self.replace, "")
+        except (re.error, IndexError) as error:
             raise JobError(f"the replacement is wrong: {error}") from None
 
 

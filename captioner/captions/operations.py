@@ -1,10 +1,13 @@
-"""The table operations: jobs, bulk edits and undos, each of which can be undone as a whole."""
+"""The table operations: jobs, bulk edits and undos, each of which can be undone as a whole.
+
+Functions with the argument `connection` run in the caller's transaction.
+"""
 
 import json
-import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from sqlite3 import Connection, Row
 from typing import Any, Literal
 
 from captioner.errors import JobError
@@ -14,14 +17,14 @@ Kind = Literal["job", "bulk", "undo"]
 State = Literal["running", "done", "stopped", "failed", "interrupted", "resumed", "dismissed"]
 
 # How many captions an operation changed, and the outcomes of a job's items.
-_COUNTS = """
+_INFO = """SELECT o.*,
     (SELECT count(DISTINCT caption_path) FROM caption_changes c WHERE c.operation = o.id AND made = 1) AS changed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'done') AS done,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'failed') AS failed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'skipped') AS skipped
-"""
+    FROM operations o WHERE o.id = ?"""
 
-_UNFINISHED = "o.kind = 'job' AND o.state IN ('interrupted', 'stopped', 'failed') AND o.undone_at_s IS NULL"
+_UNFINISHED = "kind = 'job' AND state IN ('interrupted', 'stopped', 'failed') AND undone_at_s IS NULL"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class OperationInfo:
 
 
 def begin_operation(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: Kind,
     title: str,
     folder: Path,
@@ -53,9 +56,9 @@ def begin_operation(
     request: object = None,
     undoes: int | None = None,
 ) -> int:
-    """Add an operation within the caller's transaction and return its number.
+    """Add an operation and return its number.
 
-    request: what JSON can hold. undoes: the operation that an "undo" undoes.
+    request: anything that JSON can hold. undoes: the operation that an "undo" undoes.
     """
     cursor = connection.execute(
         "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s, undoes) "
@@ -65,38 +68,40 @@ def begin_operation(
     return cursor.lastrowid or 0
 
 
-def end_operation(connection: sqlite3.Connection, operation: int, state: State, reason: str = "") -> None:
-    """Record how an operation ended, in the caller's transaction. The state "running" reopens it."""
-    ended_at_s = None if state == "running" else time.time()
-    connection.execute(
-        "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?",
-        (state, reason, ended_at_s, operation),
-    )
+def end_operation(connection: Connection, operation: int, state: State, reason: str = "") -> None:
+    """Record how an operation ended."""
+    sql = "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?"
+    connection.execute(sql, (state, reason, time.time(), operation))
 
 
-def stop_running_edits(database: Database) -> None:
-    """End the bulk edits and undos that were cut short when the program ended."""
+def interrupt_running(database: Database) -> None:
+    """End the operations that were cut short when the program ended: jobs can be resumed, the others are stopped."""
     database.execute(
-        "UPDATE operations SET state = 'stopped', reason = 'the program ended', ended_at_s = ? "
-        "WHERE state = 'running' AND kind != 'job'",
+        "UPDATE operations SET ended_at_s = ?, state = CASE kind WHEN 'job' THEN 'interrupted' ELSE 'stopped' END, "
+        "reason = 'the program ended' || CASE kind WHEN 'job' THEN ' while it ran' ELSE '' END WHERE state = 'running'",
         (time.time(),),
     )
 
 
 def request_of(database: Database, operation: int) -> Any:
     """Return the `request` that `begin_operation` was given. Raise JobError for an unknown number."""
-    rows = database.rows("SELECT request_json FROM operations WHERE id = ?", (operation,))
-    if not rows:
-        raise _unknown(operation)
-    return json.loads(rows[0]["request_json"])
+    return json.loads(_row(database, "SELECT request_json FROM operations WHERE id = ?", operation)["request_json"])
 
 
 def operation_info(database: Database, operation: int) -> OperationInfo:
     """Return what the history shows of an operation. Raise JobError for an unknown number."""
-    rows = database.rows(f"SELECT o.*, {_COUNTS} FROM operations o WHERE o.id = ?", (operation,))
+    row = _row(database, _INFO, operation)
+    values = {field.name: row[field.name] for field in fields(OperationInfo)}
+    if row["kind"] != "job":
+        values["done"] = row["changed"]
+    return OperationInfo(**values | {"folder": text_path(row["folder"])})
+
+
+def _row(database: Database, sql: str, operation: int) -> Row:
+    rows = database.rows(sql, (operation,))
     if not rows:
-        raise _unknown(operation)
-    return _info(rows[0])
+        raise JobError(f"there is no job or bulk edit {operation}; run `captioner history` to list them")
+    return rows[0]
 
 
 def recent_operations(
@@ -120,10 +125,10 @@ def recent_operations(
 def last_standing(database: Database) -> OperationInfo | None:
     """Return the latest job or bulk edit that changed a caption and was not undone."""
     rows = database.rows(
-        f"SELECT o.*, {_COUNTS} FROM operations o WHERE o.kind != 'undo' AND o.undone_at_s IS NULL AND EXISTS "
-        "(SELECT 1 FROM caption_changes c WHERE c.operation = o.id AND c.made = 1) ORDER BY o.id DESC LIMIT 1"
+        "SELECT id FROM operations o WHERE kind != 'undo' AND undone_at_s IS NULL AND EXISTS "
+        "(SELECT 1 FROM caption_changes c WHERE c.operation = o.id AND c.made = 1) ORDER BY id DESC LIMIT 1"
     )
-    return _info(rows[0]) if rows else None
+    return operation_info(database, rows[0]["id"]) if rows else None
 
 
 def undo_of(database: Database, operation: int) -> int | None:
@@ -132,17 +137,14 @@ def undo_of(database: Database, operation: int) -> int | None:
     return rows[0]["id"]
 
 
-def undone_by(connection: sqlite3.Connection, operation: int) -> int | None:
+def undone_by(connection: Connection, operation: int) -> int | None:
     """Return the operation that an undo undoes; None for another kind of operation."""
     (undoes,) = connection.execute("SELECT undoes FROM operations WHERE id = ?", (operation,)).fetchone()
     return undoes
 
 
-def mark_undone(connection: sqlite3.Connection, operation: int) -> None:
-    """Record in the caller's transaction that an operation was undone.
-
-    If it is an undo itself, the operation that it had undone no longer counts as undone, and so on.
-    """
+def mark_undone(connection: Connection, operation: int) -> None:
+    """Record that an operation was undone. If it is an undo, what it had undone stands again, and so on."""
     number: int | None = operation
     undone = True
     while number is not None:
@@ -151,42 +153,23 @@ def mark_undone(connection: sqlite3.Connection, operation: int) -> None:
         number, undone = undone_by(connection, number), not undone
 
 
-def interrupt_running_jobs(connection: sqlite3.Connection) -> None:
-    """Mark jobs that still count as running as interrupted: their process has ended. In the caller's transaction."""
-    connection.execute(
-        "UPDATE operations SET state = 'interrupted', reason = 'the program ended while it ran', ended_at_s = ? "
-        "WHERE state = 'running' AND kind = 'job'",
-        (time.time(),),
-    )
-
-
-def unfinished_jobs(database: Database) -> list[sqlite3.Row]:
-    """Return the rows of all jobs that ended early, stand, and were neither resumed nor dismissed; the newest first.
+def unfinished_jobs(database: Database) -> list[Row]:
+    """Return the rows of all jobs that ended early and were not undone, resumed or dismissed; the newest first.
 
     They may have no items left all the same.
     """
-    return database.rows(f"SELECT o.* FROM operations o WHERE {_UNFINISHED} ORDER BY o.id DESC")
+    return database.rows(f"SELECT * FROM operations WHERE {_UNFINISHED} ORDER BY id DESC")
 
 
-def is_unfinished(database: Database, operation: int) -> bool:
-    """Return whether `unfinished_jobs` holds this operation."""
-    return bool(database.rows(f"SELECT 1 FROM operations o WHERE o.id = ? AND {_UNFINISHED}", (operation,)))
+def close_unfinished(connection: Connection, operation: int, state: State) -> bool:
+    """Give an unfinished job its final state; return False if it was not unfinished."""
+    reason = "CASE ?1 WHEN 'done' THEN '' ELSE reason END"
+    sql = f"UPDATE operations SET state = ?1, reason = {reason} WHERE id = ?2 AND {_UNFINISHED}"
+    return connection.execute(sql, (state, operation)).rowcount > 0
 
 
-def close_unfinished(connection: sqlite3.Connection, operation: int, state: State) -> bool:
-    """Give an unfinished job its final state, in the caller's transaction; return False if it was not unfinished."""
-    return (
-        connection.execute(
-            "UPDATE operations AS o SET state = ?1, reason = CASE ?1 WHEN 'done' THEN '' ELSE reason END "
-            f"WHERE id = ?2 AND {_UNFINISHED}",
-            (state, operation),
-        ).rowcount
-        > 0
-    )
-
-
-def dismiss_failed_starts(connection: sqlite3.Connection, job: int) -> None:
-    """Dismiss the jobs before `job` over the same items that failed to start. In the caller's transaction."""
+def dismiss_failed_starts(connection: Connection, job: int) -> None:
+    """Dismiss the jobs before `job` over the same items that failed to start."""
     connection.execute(
         "UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 "
         "AND (folder, total) = (SELECT folder, total FROM operations WHERE id = ?1) "
@@ -196,13 +179,3 @@ def dismiss_failed_starts(connection: sqlite3.Connection, job: int) -> None:
         "= (SELECT items_json FROM job_lists WHERE operation = ?1)",
         (job,),
     )
-
-
-def _info(row: sqlite3.Row) -> OperationInfo:
-    values = {name: row[name] for name in OperationInfo.__dataclass_fields__}
-    values["done"] = row["done"] if row["kind"] == "job" else row["changed"]
-    return OperationInfo(**values | {"folder": text_path(row["folder"])})
-
-
-def _unknown(operation: int) -> JobError:
-    return JobError(f"there is no job or bulk edit {operation}; run `captioner history` to list them")

@@ -1,12 +1,15 @@
-"""Records who wrote each caption, and which are approved: the tables caption_state and caption_approvals."""
+"""Records who wrote each caption, and which are approved: the tables caption_state and caption_approvals.
+
+Functions with the argument `connection` run in the caller's transaction.
+"""
 
 import hashlib
 import os
-import sqlite3
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from sqlite3 import Connection, Row
+from typing import Literal, NamedTuple
 
 from captioner.system.database import Database, path_text
 
@@ -19,8 +22,7 @@ _DIGEST = """
 """
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """The last text this program wrote into a file, and why. A file that holds another text was changed outside."""
 
     origin: Origin
@@ -60,59 +62,49 @@ class Ownership:
 
     def approve(self, contents: dict[Path, bytes]) -> None:
         """Approve these files as they are; a text that was changed outside then counts as written by hand."""
+        sql = "INSERT OR REPLACE INTO caption_approvals (caption_path, digest, approved_at_s) VALUES (?, ?, ?)"
         with self._database.transaction() as connection:
             for path, data in contents.items():
                 key, found = path_text(path), digest(data)
-                connection.execute(
-                    "INSERT OR REPLACE INTO caption_approvals (caption_path, digest, approved_at_s) VALUES (?, ?, ?)",
-                    (key, found, time.time()),
-                )
+                connection.execute(sql, (key, found, time.time()))
                 stamp = stamp_of(connection, key)
                 if stamp and stamp.digest != found:
                     put_stamp(connection, key, Stamp("hand", found))
 
-    def unapprove(self, paths: list[Path]) -> int:
+    def unapprove(self, paths: Iterable[Path]) -> int:
         """Remove the approval of these files, and return how many were approved."""
         with self._database.transaction() as connection:
             sql = "DELETE FROM caption_approvals WHERE caption_path = ?"
             return sum(connection.execute(sql, (path_text(path),)).rowcount for path in paths)
 
-    def _under(self, table: str, folder: Path) -> list[sqlite3.Row]:
+    def _under(self, table: str, folder: Path) -> list[Row]:
         start = path_text(folder).rstrip(os.sep) + os.sep
-        return self._database.rows(
-            f"SELECT * FROM {table} WHERE caption_path >= ? AND caption_path < ?",
-            (start, start[:-1] + chr(ord(os.sep) + 1)),
-        )
+        sql = f"SELECT * FROM {table} WHERE caption_path >= ? AND caption_path < ?"
+        return self._database.rows(sql, (start, start[:-1] + chr(ord(os.sep) + 1)))
 
 
 def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def stamp_of(connection: sqlite3.Connection, key: str) -> Stamp | None:
+def stamp_of(connection: Connection, key: str) -> Stamp | None:
     """Return what was last written into a file; None if this program never wrote it."""
-    row = connection.execute("SELECT * FROM caption_state WHERE caption_path = ?", (key,)).fetchone()
-    return Stamp(row["origin"], row["digest"]) if row else None
+    row = connection.execute("SELECT origin, digest FROM caption_state WHERE caption_path = ?", (key,)).fetchone()
+    return Stamp(*row) if row else None
 
 
-def put_stamp(connection: sqlite3.Connection, key: str, stamp: Stamp | None) -> None:
-    """Set or remove the stamp of a file, in the caller's transaction."""
+def put_stamp(connection: Connection, key: str, stamp: Stamp | None) -> None:
+    """Set or remove the stamp of a file."""
     if stamp is None:
         connection.execute("DELETE FROM caption_state WHERE caption_path = ?", (key,))
-        return
-    connection.execute(
-        "INSERT OR REPLACE INTO caption_state (caption_path, origin, digest, changed_at_s) VALUES (?, ?, ?, ?)",
-        (key, stamp.origin, stamp.digest, time.time()),
-    )
+    else:
+        sql = "INSERT OR REPLACE INTO caption_state (caption_path, origin, digest, changed_at_s) VALUES (?, ?, ?, ?)"
+        connection.execute(sql, (key, *stamp, time.time()))
 
 
-def follow_approval(connection: sqlite3.Connection, key: str, data: bytes | None) -> None:
-    """Keep the approval of a caption that a person edited; remove it if the caption was deleted or emptied.
-
-    data: the new content; None also for a model's text, which nobody has read yet.
-    """
+def follow_approval(connection: Connection, key: str, data: bytes | None) -> None:
+    """Let an approval follow the new content `data`, or remove it: None if deleted, or if nobody has read it yet."""
     if data:
-        sql = "UPDATE caption_approvals SET digest = ? WHERE caption_path = ?"
-        connection.execute(sql, (digest(data), key))
+        connection.execute("UPDATE caption_approvals SET digest = ? WHERE caption_path = ?", (digest(data), key))
     else:
         connection.execute("DELETE FROM caption_approvals WHERE caption_path = ?", (key,))

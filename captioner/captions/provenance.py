@@ -1,10 +1,10 @@
 """How captions were made: the table captions_made."""
 
 import json
-import sqlite3
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from sqlite3 import Connection, Row
 from typing import Literal
 
 from captioner.system.database import path_text, text_path
@@ -29,34 +29,24 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Made:
-    """A caption to be recorded. text: the cleaned and decorated caption."""
+    """A caption to be recorded; its text is cleaned and decorated."""
 
     item: MediaItem
     caption: Caption
-    text: str
     operation: int | None
 
 
-def insert_made(connection: sqlite3.Connection, made: Made, outcome: Outcome | Literal["pending"]) -> None:
+def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["pending"]) -> None:
     """Record a caption in the caller's transaction; "pending" until the file is written and `decide_made` called."""
-    caption = made.caption
-    options = asdict(caption.options)
-    values = {
+    values = asdict(made.caption)  # every other field is a column of the same name
+    options, frame_times_s = values.pop("options"), values.pop("frame_times_s")
+    values |= {
         "media_path": path_text(made.item.path),
         "caption_path": path_text(made.item.caption_path),
-        "text": made.text,
         "outcome": outcome,
-        "model": caption.model,
-        "prompt": caption.prompt,
         "seed": options.pop("seed"),
         "options_json": json.dumps(options),
-        "frame_times_json": json.dumps([round(float(time_s), 4) for time_s in caption.frame_times_s]),
-        "seconds": caption.seconds,
-        "num_prompt_tokens": caption.num_prompt_tokens,
-        "num_tokens": caption.num_tokens,
-        "device": caption.device,
-        "finish_reason": caption.finish_reason,
-        "warning": caption.warning,
+        "frame_times_json": json.dumps([round(float(time_s), 4) for time_s in frame_times_s]),
         "created_at_s": time.time(),
         "job": "" if made.operation is None else str(made.operation),
     }
@@ -64,26 +54,17 @@ def insert_made(connection: sqlite3.Connection, made: Made, outcome: Outcome | L
     connection.execute(f"INSERT INTO captions_made ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
 
 
-def decide_made(connection: sqlite3.Connection, caption_key: str, was_made: bool) -> None:
+def decide_made(connection: Connection, caption_key: str, was_made: bool) -> None:
     """Mark the pending captions of a file as written, or remove them, in the caller's transaction."""
     action = "UPDATE captions_made SET outcome = 'written'" if was_made else "DELETE FROM captions_made"
     connection.execute(f"{action} WHERE caption_path = ? AND outcome = 'pending'", (caption_key,))
 
 
-def provenance(row: sqlite3.Row) -> Provenance:
+def provenance(row: Row) -> Provenance:
     """Build a Provenance from a row of captions_made."""
-    caption = Caption(
-        text=row["text"],
-        model=row["model"],
-        prompt=row["prompt"],
-        options=GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"]),
-        frame_times_s=tuple(json.loads(row["frame_times_json"])),
-        num_prompt_tokens=row["num_prompt_tokens"],
-        num_tokens=row["num_tokens"],
-        seconds=row["seconds"],
-        device=row["device"],
-        warning=row["warning"],
-        finish_reason=row["finish_reason"],
-    )
+    columns = dict(row)
+    values = {field.name: columns[field.name] for field in fields(Caption) if field.name in columns}
+    values["options"] = GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"])
+    values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
-    return Provenance(caption, media_path, caption_path, row["outcome"], row["created_at_s"], row["job"])
+    return Provenance(Caption(**values), media_path, caption_path, row["outcome"], row["created_at_s"], row["job"])

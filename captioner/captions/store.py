@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
-from captioner.captions.operations import stop_running_edits
+from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, insert_made, provenance
 from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
@@ -19,8 +19,6 @@ from captioner.values import Caption, ExistingPolicy, MediaItem
 log = logging.getLogger(__name__)
 
 SkipReason = Literal["has a caption", "approved", "changed outside"]
-HAS_CAPTION: Final = "has a caption"
-APPROVED: Final = "approved"
 CHANGED_OUTSIDE: Final = "changed outside"
 
 
@@ -57,19 +55,16 @@ class CaptionStore:
         self._database = database
         self._log = ChangeLog(database, scratch)
         self.ownership = Ownership(database)
-        try:
-            scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StateError(f"cannot create the folder {scratch}: {error.strerror}") from None
+        scratch.mkdir(parents=True, exist_ok=True)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.
 
-        Call it before anything else is written. Without an operation it also ends bulk edits and undos that were cut
-        short, and removes the temporary files of killed writes.
+        Call it before anything else is written. It removes the temporary files of these changes. Without an operation
+        it also ends the operations that were cut short, and removes the temporary files of all killed writes.
         """
         if operation is None:
-            stop_running_edits(self._database)
+            interrupt_running(self._database)
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
@@ -109,17 +104,18 @@ class CaptionStore:
         text = clean(caption.text)
         if not text:
             raise CaptionError(f"{item.name}: the model returned an empty caption")
-        made = Made(item, caption, decorate(text, decoration), operation)
-        path = item.caption_path
+        text, path = decorate(text, decoration), item.caption_path
+        made = Made(item, replace(caption, text=text), operation)
         with self._log.lock:
             old = read_bytes(path)
             existing = one_line(_decode(old))
             if reason := self._skip_reason(path, old, policy, consent):
                 self._record_kept(made)
                 return Written(existing, "kept", reason)
-            new = _join(made.text, existing, policy)
-            self._put(Change(path, old, new.encode(), "job", operation, made))
-        return Written(new, "written")
+            if existing and policy in ("prefix", "append"):
+                text = f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"
+            self._put(Change(path, old, text.encode(), "job", operation, made))
+        return Written(text, "written")
 
     def save(self, caption_path: Path, text: str, origin: Origin = "hand", operation: int | None = None) -> str:
         """Write a text from a person as one line, otherwise unchanged, and return that line.
@@ -145,18 +141,15 @@ class CaptionStore:
         That may also be a blank file or no file. The present text goes into the history. change: the id of a
         HistoryEntry, or `last_change`. Raises CaptionError for an unknown id.
         """
-        rows = self._database.rows(
-            "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1",
-            (change, path_text(caption_path)),
-        )
+        sql = "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1"
+        rows = self._database.rows(sql, (change, path_text(caption_path)))
         if not rows:
             raise CaptionError(f"{caption_path} has no earlier text number {change}")
         before = rows[0]["before"]
-        if before is None:
-            self.delete(caption_path, "restore")
-        else:
-            with self._log.lock:
-                self._put(Change(caption_path, read_bytes(caption_path), before, "restore"))
+        with self._log.lock:
+            now = read_bytes(caption_path)
+            if now is not None or before is not None:
+                self._put(Change(caption_path, now, before, "restore"))
         return _decode(before)
 
     def last_change(self, caption_path: Path) -> int | None:
@@ -212,7 +205,7 @@ class CaptionStore:
         Files without a text are left out.
         """
         if not on:
-            return self.ownership.unapprove(list(caption_paths))
+            return self.ownership.unapprove(caption_paths)
         with self._log.lock:
             found = {path: read_bytes(path) for path in caption_paths}
             texts = {path: data for path, data in found.items() if data and _decode(data)}
@@ -226,10 +219,7 @@ class CaptionStore:
             "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
             (path_text(caption_path),),
         )
-        entries = [
-            HistoryEntry(row["id"], _decode(row["before"]), row["before"], row["changed_at_s"], row["origin"])
-            for row in rows
-        ]
+        entries = [HistoryEntry(number, _decode(data), data, *rest) for number, data, *rest in rows]
         return [entry for entry in entries if entry.text]
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
@@ -241,9 +231,9 @@ class CaptionStore:
         if not _decode(data):
             return None
         if self.ownership.is_approved(path):
-            return APPROVED
+            return "approved"
         if policy == "skip":
-            return HAS_CAPTION
+            return "has a caption"
         return CHANGED_OUTSIDE if not consent and _changed_outside(data, self.ownership.digest_of(path)) else None
 
     def _put(self, change: Change) -> None:
@@ -263,7 +253,7 @@ class CaptionStore:
         if not text:
             return "no caption"
         if self.ownership.is_approved(path):
-            return APPROVED
+            return "approved"
         new = edit(text)
         if new == text:
             return "same"
@@ -289,9 +279,3 @@ def _decode(data: bytes | None) -> str:
 
 def _changed_outside(data: bytes | None, expected_digest: bytes | None) -> bool:
     return expected_digest is not None and bool(_decode(data)) and digest(data or b"") != expected_digest
-
-
-def _join(text: str, existing: str, policy: ExistingPolicy) -> str:
-    if not existing or policy not in ("prefix", "append"):
-        return text
-    return f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"

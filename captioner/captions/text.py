@@ -101,8 +101,7 @@ def one_line(text: str) -> str:
 
     Joiners stay between non-ASCII letters and emoji, which need them; others are removed.
     """
-    text = _INVISIBLE.sub(" ", _JOINERS.sub(_keep_joiner, _INVISIBLE.sub(" ", text)))
-    return text.strip()
+    return _INVISIBLE.sub(" ", _JOINERS.sub(_keep_joiner, _INVISIBLE.sub(" ", text))).strip()
 
 
 def _keep_joiner(match: re.Match[str]) -> str:

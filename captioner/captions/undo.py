@@ -1,6 +1,6 @@
 """Undoes a whole operation, byte for byte."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
@@ -21,65 +21,54 @@ class Undone:
     kept: tuple[tuple[Path, str], ...]
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The content of a file before the first and after the last change of an operation."""
-
-    path: Path
-    before: bytes | None
-    after: bytes | None
-
-
 def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, operation: int) -> Undone:
     """See CaptionStore.undo."""
     undone = operation_info(database, operation)
-    spans = _spans(database, operation)
+    reversals = _reversals(database, operation)
     number, restored, kept = 0, 0, []
-    for start in range(0, len(spans), CHANGED_AT_ONCE):
+    for start in range(0, len(reversals), CHANGED_AT_ONCE):
         with log.lock:
-            wanted, refused = _sort_out(spans[start : start + CHANGED_AT_ONCE], ownership)
+            wanted, refused = _sort_out(reversals[start : start + CHANGED_AT_ONCE], ownership)
             if wanted and not number:
                 with database.transaction() as connection:
-                    title = f"Undo of {undone.title}"
-                    number = begin_operation(connection, "undo", title, undone.folder, len(spans), undoes=operation)
-            problems = log.make([Change(span.path, span.after, span.before, "undo", number) for span in wanted])
+                    title, total = f"Undo of {undone.title}", len(reversals)
+                    number = begin_operation(connection, "undo", title, undone.folder, total, undoes=operation)
+            problems = log.make([replace(change, operation=number) for change in wanted])
         kept += refused
-        kept += [(span.path, str(problem)) for span, problem in zip(wanted, problems, strict=True) if problem]
+        kept += [(change.path, str(problem)) for change, problem in zip(wanted, problems, strict=True) if problem]
         restored += problems.count(None)
-    if restored or not kept:
-        with database.transaction() as connection:
+    with database.transaction() as connection:
+        if restored or not kept:
             mark_undone(connection, operation)
-    if number:
-        with database.transaction() as connection:
+        if number:
             end_operation(connection, number, "done", f"kept {plural(len(kept), 'caption')}" if kept else "")
     return Undone(restored, tuple(kept))
 
 
-def _spans(database: Database, operation: int) -> list[_Span]:
-    rows = database.rows(
-        "SELECT caption_path, before, after FROM caption_changes WHERE operation = ? AND made = 1 ORDER BY id",
-        (operation,),
-    )
-    first = {row["caption_path"]: row for row in reversed(rows)}
-    last = {row["caption_path"]: row for row in rows}
-    return [_Span(text_path(key), first[key]["before"], row["after"]) for key, row in last.items()]
+def _reversals(database: Database, operation: int) -> list[Change]:
+    """Return for each file the change from what the operation left there to what was there before it."""
+    sql = "SELECT caption_path, before, after FROM caption_changes WHERE operation = ? AND made = 1 ORDER BY id"
+    rows = database.rows(sql, (operation,))
+    before = {row["caption_path"]: row["before"] for row in reversed(rows)}
+    after = {row["caption_path"]: row["after"] for row in rows}
+    return [Change(text_path(key), after[key], before[key], "undo") for key in after]
 
 
-def _sort_out(spans: list[_Span], ownership: Ownership) -> tuple[list[_Span], list[tuple[Path, str]]]:
-    """Return (the files to put back, the files to keep with the reasons); files that are as before are in neither."""
+def _sort_out(reversals: list[Change], ownership: Ownership) -> tuple[list[Change], list[tuple[Path, str]]]:
+    """Return (changes to make, files to keep with the reasons); files that are as before are in neither."""
     wanted, kept = [], []
-    for span in spans:
+    for change in reversals:
         try:
-            now = read_bytes(span.path)
+            now = read_bytes(change.path)
         except CaptionError as error:
-            kept.append((span.path, str(error)))
+            kept.append((change.path, str(error)))
             continue
-        if now == span.before:
+        if now == change.after:
             continue
-        if now != span.after:
-            kept.append((span.path, "changed since"))
-        elif ownership.is_approved(span.path):
-            kept.append((span.path, "approved"))
+        if now != change.before:
+            kept.append((change.path, "changed since"))
+        elif ownership.is_approved(change.path):
+            kept.append((change.path, "approved"))
         else:
-            wanted.append(span)
+            wanted.append(change)
     return wanted, kept

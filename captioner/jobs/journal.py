@@ -60,9 +60,7 @@ class Journal:
         self._infos: dict[tuple, OperationInfo] = {}  # of operations that will not change
 
     def settle(self) -> None:
-        """Mark jobs that an earlier process left running as interrupted, or done if nothing is left; call at start."""
-        with self._database.transaction() as connection:
-            operations.interrupt_running_jobs(connection)
+        """Close the interrupted jobs of which nothing is left. Call it once at the start, after CaptionStore.settle."""
         self._reconcile_all()
         for row in operations.unfinished_jobs(self._database):
             if row["state"] == "interrupted" and not self._num_left(row):
@@ -145,7 +143,7 @@ class Journal:
         """
         self._write_ends()
         request: JobRequest = request_of(self._database, job)
-        if not operations.is_unfinished(self._database, job):
+        if job not in (row["id"] for row in operations.unfinished_jobs(self._database)):
             raise JobError(f"job {job} cannot be resumed: it is running, finished or already resumed")
         self._captions.settle(job)
         self._reconcile(job)

@@ -44,10 +44,9 @@ class Services:
     def __init__(
         self, state: Path | None = None, overrides: Mapping[str, Any] | None = None, roots: Roots = EVERYWHERE
     ) -> None:
-        """Open the state folder.
+        """Open the state folder; None is the default one. Raise StateError and SettingsError.
 
-        state: None for the default one. overrides: settings that outrank the settings file and the environment. roots:
-        the folders that may be used. Raises StateError and SettingsError.
+        overrides: settings that outrank the settings file and the environment. roots: the folders that may be used.
         """
         self.folder = state_folder(state)
         self._settings_store = SettingsStore(self.folder / "settings.json")
@@ -81,8 +80,7 @@ class Services:
     def claim(self) -> None:
         """Become the only process that runs jobs on this state folder, and settle what the last one left unfinished.
 
-        `start`, `resume`, `undo` and `bulk_edit` call this; call it earlier to learn early whether it is possible.
-        Raises StateError while another process uses the folder.
+        Methods that need this call it. Raises StateError while another process uses the folder.
         """
         with self._claiming:
             if self._claimed:
@@ -115,7 +113,6 @@ class Services:
         return changed
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
-        """Raise FolderError for a new model or download folder outside the allowed folders."""
         folder = changes.get("models_folder")
         if self.roots.confined and folder and str(folder) != str(self._settings.models_folder):
             self.roots.resolve(str(folder))
@@ -154,11 +151,9 @@ class Services:
         existing: what to do with existing captions; None takes the setting. consent: also replace captions that were
         changed outside, since the user agreed to it. Raises JobError, PromptError, ModelError and StateError.
         """
-        job = replace(self._job(self._chosen(names)), consent=consent)
-        if existing:
-            job = replace(job, existing=existing)
+        job = self._job(self._chosen(names))
         self.claim()
-        scan = self.library.scan
+        job, scan = replace(job, consent=consent, existing=existing or job.existing), self.library.scan
         return self.jobs.start(job, scan.folder, scan.recursive)
 
     def unfinished(self) -> list[Unfinished]:
@@ -210,10 +205,7 @@ class Services:
         return bulk_edit(self.database, self.library, names, edit)
 
     def try_prompt(self, name: str, text: str) -> int:
-        """Caption one file of the open folder with this prompt, save nothing, and return the job's number.
-
-        The caption comes as an ItemTried event. Raises JobError, PromptError and ModelError.
-        """
+        """Caption one file of the open folder with this prompt as `try_file` does. Also raises JobError."""
         if not text.strip():
             raise PromptError("write a prompt to try it")
         items = self._chosen([name])
@@ -231,10 +223,7 @@ class Services:
         return self.jobs.start(replace(self._job((find_item(path),)), save=False))
 
     def estimate(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
-        """Estimate what `start` would take for these names. Probes some of the files, for about `budget_s`.
-
-        Raises what `start` raises.
-        """
+        """Estimate what `start` would take, by probing some of the files for about `budget_s`. Raise what it raises."""
         job = self._job(self._chosen(names))
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
@@ -242,10 +231,7 @@ class Services:
         return estimate_run(items, num_skipped, job.plan, job.prompt, job.options, measured, budget_s, probe)
 
     def load(self) -> int:
-        """Load the model of the settings without captioning anything, and return the job's number.
-
-        Raises ModelError, and PromptError since the memory to keep free depends on the prompt.
-        """
+        """Load the model of the settings and return the job's number. Raise ModelError and PromptError."""
         return self.jobs.load(build_model(self._settings, self.preset(), self.prompt_text()))
 
     def unload(self) -> None:

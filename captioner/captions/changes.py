@@ -52,9 +52,8 @@ class ChangeLog:
     def make(self, changes: Sequence[Change]) -> list[CaptionError | None]:
         """Make the changes, and return for each one the reason why it was not made, or None.
 
-        One transaction records the texts before and after; then each file that still holds `before` is replaced whole;
-        a second transaction records what was done. If the program ends in between, or this transaction fails, `settle`
-        finds out what was done. Raises StateError before any file is touched.
+        One transaction records the texts, each file that still holds `before` is replaced whole, and a second
+        transaction records that. If it is missing, `settle` finds out. Raises StateError before any file is touched.
         """
         if not changes:
             return []
@@ -85,6 +84,14 @@ class ChangeLog:
                     insert_made(connection, change.made, "written")
         except StateError as error:
             log.warning("cannot record who wrote %s: %s", change.path, error)
+
+    def record_kept(self, made: Made) -> None:
+        """Record a caption that is not written. A failure is only logged, or the file would be captioned again."""
+        try:
+            with self._database.transaction() as connection:
+                insert_made(connection, made, "kept")
+        except StateError as error:
+            log.warning("cannot record how %s was captioned: %s", made.item.name, error)
 
     def settle(self, operation: int | None) -> dict[Path, bool]:
         """See CaptionStore.settle. A file that cannot be read now is left for the next call and not in the result."""
@@ -136,10 +143,7 @@ class _InDoubt(CaptionError):
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Return the content of a caption file, or None if there is no file.
-
-    Raises CaptionError, also if it is not a regular file or longer than MAX_CAPTION_BYTES.
-    """
+    """Return the content of a caption file, None for no file. Raise CaptionError if it is too long or not regular."""
     try:
         with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())

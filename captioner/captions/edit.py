@@ -124,10 +124,7 @@ class BulkEdit:
 
 
 def trim_opener(text: str) -> str:
-    """Return the text without an opener such as "The video shows" or "This is a photo of". Knows English only.
-
-    The rest begins with a capital letter if the text did.
-    """
+    """Return the text without an English opener such as "The video shows", capitalized if it was before."""
     match = _OPENER.match(text)
     if not match:
         return text

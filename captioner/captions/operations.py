@@ -56,10 +56,7 @@ def begin_operation(
     request: object = None,
     undoes: int | None = None,
 ) -> int:
-    """Add an operation and return its number.
-
-    request: anything that JSON can hold. undoes: the operation that an "undo" undoes.
-    """
+    """Add an operation and return its number. request: anything that JSON can hold."""
     cursor = connection.execute(
         "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s, undoes) "
         "VALUES (?, ?, ?, 'running', '', ?, ?, ?, ?)",
@@ -68,10 +65,10 @@ def begin_operation(
     return cursor.lastrowid or 0
 
 
-def end_operation(connection: Connection, operation: int, state: State, reason: str = "") -> None:
+def end_operation(database: Database, operation: int, state: State, reason: str = "") -> None:
     """Record how an operation ended."""
     sql = "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?"
-    connection.execute(sql, (state, reason, time.time(), operation))
+    database.execute(sql, (state, reason, time.time(), operation))
 
 
 def interrupt_running(database: Database) -> None:
@@ -104,14 +101,12 @@ def _row(database: Database, sql: str, operation: int) -> Row:
     return rows[0]
 
 
-def recent_operations(
-    database: Database, limit: int = 50, cache: dict[tuple, OperationInfo] | None = None
-) -> list[OperationInfo]:
+def recent_operations(database: Database, limit: int = 50, cache: dict | None = None) -> list[OperationInfo]:
     """Return the latest operations, the latest first.
 
     cache: keeps what cannot change any more between calls, since counting the items of a job with 50,000 takes time.
     """
-    known = {} if cache is None else cache
+    known: dict[tuple, OperationInfo] = {} if cache is None else cache
     found = []
     for row in database.rows("SELECT id, state, undone_at_s FROM operations ORDER BY id DESC LIMIT ?", (limit,)):
         key = tuple(row)
@@ -154,10 +149,7 @@ def mark_undone(connection: Connection, operation: int) -> None:
 
 
 def unfinished_jobs(database: Database) -> list[Row]:
-    """Return the rows of all jobs that ended early and were not undone, resumed or dismissed; the newest first.
-
-    They may have no items left all the same.
-    """
+    """Return the rows of jobs that ended early and were not undone, resumed or dismissed; the newest first."""
     return database.rows(f"SELECT * FROM operations WHERE {_UNFINISHED} ORDER BY id DESC")
 
 

@@ -1,6 +1,5 @@
 """Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import Final, Literal
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
-from captioner.captions.provenance import Made, Outcome, Provenance, insert_made, provenance
+from captioner.captions.provenance import Made, Outcome, Provenance, provenance
 from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
 from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
-from captioner.errors import CaptionError, StateError
+from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
 from captioner.values import Caption, ExistingPolicy, MediaItem
-
-log = logging.getLogger(__name__)
 
 SkipReason = Literal["has a caption", "approved", "changed outside"]
 CHANGED_OUTSIDE: Final = "changed outside"
@@ -60,25 +57,18 @@ class CaptionStore:
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.
 
-        Call it before anything else is written. It removes the temporary files of these changes. Without an operation
-        it also ends the operations that were cut short, and removes the temporary files of all killed writes.
+        Without an operation, call it before anything else is written: it then also ends what was cut short.
         """
         if operation is None:
             interrupt_running(self._database)
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
-        """Return the text of the file without outer spaces; "" if there is no file or nothing visible in it.
-
-        A BOM selects the encoding, UTF-8 or UTF-16; bytes that cannot be decoded become U+FFFD.
-        """
+        """Return the visible text of the file, or "". A BOM selects UTF-8 or UTF-16; wrong bytes become U+FFFD."""
         return _decode(read_bytes(caption_path))
 
     def read_with_origin(self, caption_path: Path, expected_digest: bytes | None) -> tuple[str, bool]:
-        """Return the text, and whether another program changed it.
-
-        expected_digest: `Ownership.digest_of` the file; None if it was never written or approved here.
-        """
+        """Return the text, and whether another program changed it. expected_digest: `Ownership.digest_of` the file."""
         data = read_bytes(caption_path)
         return _decode(data), _changed_outside(data, expected_digest)
 
@@ -110,7 +100,7 @@ class CaptionStore:
             old = read_bytes(path)
             existing = one_line(_decode(old))
             if reason := self._skip_reason(path, old, policy, consent):
-                self._record_kept(made)
+                self._log.record_kept(made)
                 return Written(existing, "kept", reason)
             if existing and policy in ("prefix", "append"):
                 text = f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"
@@ -118,10 +108,7 @@ class CaptionStore:
         return Written(text, "written")
 
     def save(self, caption_path: Path, text: str, origin: Origin = "hand", operation: int | None = None) -> str:
-        """Write a text from a person as one line, otherwise unchanged, and return that line.
-
-        A blank text leaves an empty file, which counts as having no caption.
-        """
+        """Write a person's text as one line, otherwise unchanged, and return it. A blank one leaves an empty file."""
         text = "" if is_blank(text) else one_line(text)
         with self._log.lock:
             self._put(Change(caption_path, read_bytes(caption_path), text.encode(), origin, operation))
@@ -138,8 +125,7 @@ class CaptionStore:
     def restore(self, caption_path: Path, change: int) -> str:
         """Put back what the file held before a change, byte for byte, and return its text.
 
-        That may also be a blank file or no file. The present text goes into the history. change: the id of a
-        HistoryEntry, or `last_change`. Raises CaptionError for an unknown id.
+        That may also be no file. change: the id of a HistoryEntry, or `last_change`. Raises CaptionError if unknown.
         """
         sql = "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1"
         rows = self._database.rows(sql, (change, path_text(caption_path)))
@@ -160,8 +146,7 @@ class CaptionStore:
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
         """Edit each file that has a text; `edit` returns one line, or None to delete the file.
 
-        Return for each file "changed", "same", or the reason why it was left alone. An error that `edit` raises ends
-        the work and is passed on.
+        Return for each file "changed", "same", or the reason why it was left alone. An error in `edit` ends the work.
         """
         results: dict[Path, str] = {}
         paths = list(dict.fromkeys(paths))
@@ -188,9 +173,8 @@ class CaptionStore:
     def undo(self, operation: int) -> Undone:
         """Put back every file that the operation changed, byte for byte, and delete the files that it made.
 
-        Files that were changed since or are approved are kept. Files that already are as before count as neither, so
-        a second undo does nothing. The undo is an operation itself, and undoing it redoes this one. Raises JobError for
-        an unknown operation.
+        Files that were changed since or are approved are kept. A second undo does nothing. The undo is an operation
+        itself, and undoing it redoes this one. Raises JobError for an unknown operation.
         """
         return undo_operation(self._database, self._log, self.ownership, operation)
 
@@ -200,10 +184,7 @@ class CaptionStore:
         return [text_path(row["caption_path"]) for row in self._database.rows(sql, (operation,))]
 
     def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:
-        """Protect captions as they are from jobs and bulk edits, or stop protecting them; return their number.
-
-        Files without a text are left out.
-        """
+        """Protect captions, but no blank ones, from jobs and bulk edits, or stop protecting them; return how many."""
         if not on:
             return self.ownership.unapprove(caption_paths)
         with self._log.lock:
@@ -260,14 +241,6 @@ class CaptionStore:
         if new is not None and is_blank(new):
             return "would be empty"
         return Change(path, old, None if new is None else new.encode(), "bulk", operation)
-
-    def _record_kept(self, made: Made) -> None:
-        """Record a caption that is not written. A failure is only logged: else the item would be captioned again."""
-        try:
-            with self._database.transaction() as connection:
-                insert_made(connection, made, "kept")
-        except StateError as error:
-            log.warning("cannot record how %s was captioned: %s", made.item.name, error)
 
 
 def _decode(data: bytes | None) -> str:

@@ -37,11 +37,11 @@ def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, ope
         kept += refused
         kept += [(change.path, str(problem)) for change, problem in zip(wanted, problems, strict=True) if problem]
         restored += problems.count(None)
-    with database.transaction() as connection:
-        if restored or not kept:
+    if restored or not kept:
+        with database.transaction() as connection:
             mark_undone(connection, operation)
-        if number:
-            end_operation(connection, number, "done", f"kept {plural(len(kept), 'caption')}" if kept else "")
+    if number:
+        end_operation(database, number, "done", f"kept {plural(len(kept), 'caption')}" if kept else "")
     return Undone(restored, tuple(kept))
 
 

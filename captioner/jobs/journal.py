@@ -113,8 +113,7 @@ class Journal:
                 return
             for job, (outcome, reason, outcomes) in list(self._ended.items()):
                 outcomes.flush()
-                with self._database.transaction() as connection:
-                    operations.end_operation(connection, job, outcome, reason)
+                operations.end_operation(self._database, job, outcome, reason)
                 del self._ended[job]
                 self._active.discard(job)
             self._reconcile_all()

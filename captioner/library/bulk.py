@@ -35,10 +35,7 @@ class BulkDone:
 
 
 def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int = PREVIEWED) -> Preview:
-    """Return what the edit would do to the captions of these files, with at most `limit` of the changes.
-
-    Raises JobError and StateError.
-    """
+    """Return what the edit would do to these files, with at most `limit` changes. Raise JobError and StateError."""
     changed: list[tuple[str, str, str]] = []
     outcomes: Counter[str] = Counter()
     changed_outside: set[str] = set()
@@ -72,13 +69,11 @@ def bulk_edit(database: Database, library: Library, names: Collection[str], edit
     try:
         outcomes = Counter(library.captions.rewrite(paths, within_limits(edit), operation).values())
     except CaptionerError as error:
-        with database.transaction() as connection:
-            end_operation(connection, operation, "failed", str(error))
+        end_operation(database, operation, "failed", str(error))
         raise
     finally:
         library.edits.refresh(paths)
-    with database.transaction() as connection:
-        end_operation(connection, operation, "done")
+    end_operation(database, operation, "done")
     return BulkDone(operation, *_counts(outcomes))
 
 

@@ -11,19 +11,14 @@ READ_AT_ONCE = 100
 
 
 class CaptionEdits:
-    """Any thread may call. Methods raise JobError for a file whose folder is no longer open, CaptionError and
-    StateError.
-    """
+    """Any thread may call. Methods raise JobError if a file's folder is no longer open, CaptionError and StateError."""
 
     def __init__(self, open_folder: OpenFolder) -> None:
         self._open, self._captions = open_folder, open_folder.captions
 
     def save(self, item: MediaItem, text: str, expected: str | None = None) -> str:
-        """Write a caption by hand and return it as it stands in the file.
-
-        Raises JobError if the file holds something else than `expected`, the text that the editor started from.
-        """
-        with self._open.lock:
+        """Write a caption by hand and return it as saved. Raise JobError if the file no longer holds `expected`."""
+        with self._open.current():  # so that earlier events of a job do not replace what is written now
             position, path = self._position(item), item.caption_path
             if not path.parent.is_dir():
                 raise JobError(f"the folder {path.parent} is missing, so the caption cannot be saved")
@@ -36,7 +31,7 @@ class CaptionEdits:
 
     def delete(self, item: MediaItem) -> bool:
         """Delete a caption file, whose text stays in the history. Return False if there was none."""
-        with self._open.lock:
+        with self._open.current():
             position = self._position(item)
             deleted = self._captions.delete(item.caption_path)
             self._open.files.set_text(position, "", edited=False)
@@ -44,17 +39,14 @@ class CaptionEdits:
 
     def restore(self, item: MediaItem, change: int) -> str:
         """Put back what stood before a change (see CaptionStore.restore) and return the text."""
-        with self._open.lock:
+        with self._open.current():
             position = self._position(item)
             text = self._captions.restore(item.caption_path, change)
             self._open.files.set_text(position, text, edited=True)
             return text
 
     def approve(self, names: Iterable[str], on: bool = True) -> int:
-        """Protect the captions of these files from jobs and bulk edits, or stop that; return how many changed.
-
-        Files without a caption are left out.
-        """
+        """Protect the captions of these files from jobs and bulk edits, or stop that; return how many there are."""
         with self._open.lock:
             paths = [self._open.scan.items[position].caption_path for position in self._open.positions(names)]
         num_changed = self._captions.approve(paths, on)
@@ -63,8 +55,7 @@ class CaptionEdits:
 
     def refresh(self, caption_paths: Sequence[Path]) -> None:
         """Read these captions again, after something else than a job or a method of this class changed them."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             files, positions = self._open.files, self._open.files.positions(caption_paths)
             files.find_marks()
         for start in range(0, len(positions), READ_AT_ONCE):
@@ -74,7 +65,6 @@ class CaptionEdits:
                         files.reload(position)
 
     def _position(self, item: MediaItem) -> int:
-        self._open.catch_up()  # so that earlier events of a job do not replace what is written next
         position = self._open.scan.position(item)
         if position is None:
             raise JobError("the folder of this file is no longer open; open it again")

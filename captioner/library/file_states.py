@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,6 @@ State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
 APPROVED_FLAG, CHANGED_OUTSIDE_FLAG = 1, 2  # bits of `FileStates.flags`
 PREVIEW_LENGTH = 160
-FileKey = tuple[Path, str, int, float, bool]  # folder, name, bytes, POSIX time, whether it has a caption
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,7 @@ class FileStates:
     """Not thread-safe: call it under the lock of OpenFolder."""
 
     def __init__(
-        self,
-        folder: Path | None,
-        items: tuple[MediaItem, ...],
-        captions: CaptionStore,
-        touch: Callable[[int], None],
+        self, folder: Path | None, items: Sequence[MediaItem], captions: CaptionStore, touch: Callable[[int], None]
     ) -> None:
         """`touch` is called with the position of each file that viewers have to see again."""
         self._folder, self._captions, self._touch = folder, captions, touch
@@ -58,7 +53,7 @@ class FileStates:
         self.approved: set[int] = set()
         self.find_captions(items)
 
-    def find_captions(self, items: tuple[MediaItem, ...]) -> None:
+    def find_captions(self, items: Sequence[MediaItem]) -> None:
         """Rescan which of the files have captions, without reading them; `items` are the same files as before.
 
         A file counts as captioned if its caption file exists and is not empty. Blank captions are detected when read.
@@ -66,15 +61,15 @@ class FileStates:
         self._items = items
         self.texts.clear()
         self.changed_outside.clear()
-        self.captioned = {i for i, item in enumerate(self._items) if item.has_caption and _size(item)}
+        self.captioned = {i for i, item in enumerate(items) if item.has_caption and _size(item)}
         self.find_marks()
 
     def find_marks(self) -> None:
         """Read from the database which captions are edited and which are approved."""
-        states = self._captions.ownership
-        edited, approved = (
-            (states.edited_in(self._folder), states.approved_in(self._folder)) if self._folder else (set(), set())
-        )
+        if self._folder is None:
+            return
+        ownership = self._captions.ownership
+        edited, approved = ownership.edited_in(self._folder), ownership.approved_in(self._folder)
         positions = self._positions_by_path() if edited or approved else {}
         self.edited = {positions[key] for key in edited & positions.keys()}
         self.approved = {positions[key] for key in approved & positions.keys()}
@@ -94,18 +89,14 @@ class FileStates:
         positions = self._positions_by_path() if digests else {}
         return {positions[key]: digest for key, digest in digests.items() if key in positions}
 
-    def failures_by_file(self) -> dict[FileKey, str]:
-        """Return why files failed, for `fail` after the next scan."""
-        return {self._key(position): reason for position, reason in self.failures.items()}
-
-    def fail(self, failures: dict[FileKey, str]) -> None:
-        """Mark files as failed again, if neither they nor the existence of their captions changed."""
+    def keep_failures(self, before: "FileStates") -> None:
+        """Mark the files that failed in an earlier scan, unless they or the existence of their captions changed."""
+        failures = {before._key(position): reason for position, reason in before.failures.items()}
         if failures:
             keys = ((position, self._key(position)) for position in range(len(self._items)))
             self.failures = {position: failures[key] for position, key in keys if key in failures}
 
     def state(self, position: int) -> State:
-        """Return the state of a file."""
         if position in self.failures:
             return "failed"
         if position not in self.captioned:
@@ -119,7 +110,6 @@ class FileStates:
         return APPROVED_FLAG * (position in self.approved) + CHANGED_OUTSIDE_FLAG * (position in self.changed_outside)
 
     def problem(self, position: int) -> str:
-        """Return why a file failed or cannot be read, or ""."""
         return self.failures.get(position) or self.problems.get(position, "")
 
     def text(self, position: int) -> str:
@@ -149,9 +139,8 @@ class FileStates:
     def columns(self) -> dict[str, list]:
         """Return all files as columns of equal length.
 
-        kinds: 1 for a clip, 0 for an image. sizes: bytes. times: POSIX time of the last change. states: index into
-        STATES. flags: see `flags`; CHANGED_OUTSIDE_FLAG only once the captions are read. durations: seconds, 0 if
-        unknown. lengths: characters of the captions, 0 if not read.
+        kinds: 1 for a clip. sizes: bytes. times: POSIX time of the last change. states: index into STATES. durations:
+        seconds, 0 if unknown. lengths: characters of the captions. These and CHANGED_OUTSIDE_FLAG: 0 until it is read.
         """
         items, positions = self._items, range(len(self._items))
         return {
@@ -199,15 +188,13 @@ class FileStates:
             self.problems.pop(position, None)
             self.set_text(position, event.caption, edited=False)
         elif isinstance(event, ItemSkipped) and (position not in self.captioned or event.reason == CHANGED_OUTSIDE):
-            self.mark_unread(position)
+            self._mark_unread(position)
 
     def reload(self, position: int) -> None:
         """Read the caption again, whether there was one or not."""
-        self.captioned.add(position)
-        self.texts.pop(position, None)
+        self._mark_unread(position)
         self.problems.pop(position, None)
         self.text(position)
-        self._touch(position)
 
     def set_text(self, position: int, text: str, edited: bool) -> None:
         """Set a text that this program has just written."""
@@ -220,13 +207,12 @@ class FileStates:
             self.approved.discard(position)
         self._touch(position)
 
-    def mark_unread(self, position: int) -> None:
-        """Note that another program wrote a caption; it is read when needed."""
+    def _mark_unread(self, position: int) -> None:
         self.captioned.add(position)
         self.texts.pop(position, None)
         self._touch(position)
 
-    def _key(self, position: int) -> FileKey:
+    def _key(self, position: int) -> tuple:
         item = self._items[position]
         return item.folder, item.filename, item.size_bytes, item.modified_s, position in self.captioned
 
@@ -237,8 +223,7 @@ class FileStates:
             log.warning("cannot find out whether a caption was changed outside: %s", error)
             return None
 
-    def _positions_by_path(self) -> dict[str, int]:
-        """Return the position of each caption, by `path_text`."""
+    def _positions_by_path(self) -> dict[str, int]:  # by the path_text of the captions
         starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in self._items}}
         return {
             starts[item.folder] + item.caption_name if item.caption_name.isascii() else path_text(item.caption_path): i

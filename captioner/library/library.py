@@ -1,7 +1,4 @@
-"""The open folder as its viewers see it: the list of its files, and what changed since a revision.
-
-Any number of viewers ask with a revision of their own; nothing about them is kept here.
-"""
+"""The open folder as any number of viewers see it: the list of its files, and what changed since a revision."""
 
 import threading
 import time
@@ -59,17 +56,16 @@ class Library:
         When the same folder is scanned again, files that failed and are unchanged stay failed.
         """
         folder, shown = self._roots.resolve(folder), self._open
-        with shown.lock:
-            shown.catch_up()
+        with shown.current():
             cursor, revision = shown.cursor, shown.revision
         found = discover(folder, recursive, self._roots.escapes)
         items = tuple(item for item in found.items if kinds in ("all", item.kind))
-        with shown.lock:
-            shown.catch_up()
-            failures = shown.files.failures_by_file() if folder == shown.scan.folder else {}
+        with shown.current():
+            before = shown.files if folder == shown.scan.folder else None
             changed = [shown.scan.items[position].caption_path for position in shown.changed_since(revision)]
-            shown.show(folder, recursive, kinds, items, found.warnings)
-            shown.files.fail(failures)
+            shown.show(Scan("", folder, recursive, kinds, items, found.warnings))
+            if before:
+                shown.files.keep_failures(before)
             # The scan may have seen a file before a job or a person changed it during the scan.
             shown.cursor = cursor
             if changed:
@@ -77,12 +73,8 @@ class Library:
         return len(items)
 
     def listing(self) -> dict:
-        """Return all files as columns of equal length (see FileStates.columns), which is small even for 50,000 files.
-
-        The first call after a scan also starts to read the captions.
-        """
-        with self._open.lock:
-            self._open.catch_up()
+        """Return `FileStates.columns`. The first call after a scan also starts to read the captions."""
+        with self._open.current():
             scan = self._open.scan
             if self._reading != scan.id:
                 self._reading = scan.id
@@ -92,8 +84,7 @@ class Library:
 
     def since(self, scan: str, revision: int) -> Changes:
         """Return what changed after a viewer's revision, each file once."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             shown, rows = self._open, None
             if scan == shown.scan.id and revision >= shown.oldest:
                 rows = tuple(shown.files.row(position) for position in shown.changed_since(revision))
@@ -101,8 +92,7 @@ class Library:
 
     def counts(self) -> Counts:
         """Return the number of files in each state, counted again only after a change."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             state = (self._open.scan.id, self._open.revision)
             if self._counted[0] != state:  # else every viewer would count 50,000 files each second
                 self._counted = (state, self._open.files.counts())
@@ -122,10 +112,7 @@ class Library:
                 self._open.touch(position)
 
     def _read_texts(self, scan: Scan) -> None:
-        """Read every caption, for search, lengths and flags; runs in its own thread.
-
-        It reads a few at a time and then pauses as long as that took, since the page is being built at the same time.
-        """
+        """Read every caption, with pauses since the page is being built at the same time. Runs in its own thread."""
         files = self._open.files
         time.sleep(READ_AFTER_S)
         if scan is not self._open.scan:

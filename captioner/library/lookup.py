@@ -39,8 +39,7 @@ class FileLookup:
 
     def entry(self, item: MediaItem) -> Entry | None:
         """Return what is known of a file, or None if its folder is no longer open. Reads its caption if need be."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             position, files = self._open.scan.position(item), self._open.files
             if position is None:
                 return None
@@ -69,29 +68,23 @@ class FileLookup:
 
     def with_state(self, *states: State) -> list[str]:
         """Return the names of all files in one of these states."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             return [item.name for i, item in enumerate(self._open.scan.items) if self._open.files.state(i) in states]
 
     def without_text(self, names: Iterable[str]) -> list[str]:
         """Return the names whose caption was not read yet, is missing or is blank."""
-        with self._open.lock:
-            self._open.catch_up()
-            files, items = self._open.files, self._open.scan.items
-            return [
-                items[i].name for i in self._open.positions(names) if not (i in files.captioned and files.texts.get(i))
-            ]
+        with self._open.current():
+            texts, items = self._open.files.texts, self._open.scan.items
+            return [items[i].name for i in self._open.positions(names) if not texts.get(i)]
 
     def num_changed_outside(self, names: Iterable[str]) -> int:
         """Count the captions that another program is known to have changed."""
-        with self._open.lock:
-            self._open.catch_up()
-            return sum(bool(self._open.files.flags(i) & CHANGED_OUTSIDE_FLAG) for i in self._open.positions(names))
+        with self._open.current():
+            return sum(i in self._open.files.changed_outside for i in self._open.positions(names))
 
     def search(self, words: str) -> list[str]:
         """Return the names of the files whose name or caption holds all the words, whatever their case."""
-        with self._open.lock:
-            self._open.catch_up()
+        with self._open.current():
             items, texts = self._open.scan.items, self._open.files.texts
             haystacks = [f"{item.name}\n{texts.get(i, '')}".casefold() for i, item in enumerate(items)]
         found = list(range(len(haystacks)))

@@ -1,9 +1,10 @@
 """The state of the open folder that the viewers, the look-ups and the edits share."""
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ KEPT_CHANGES = 4000  # a viewer that missed more fetches the whole list
 class Scan:
     """The files that one scan of a folder found. A viewer with another `id` still shows an earlier scan."""
 
-    id: str
+    id: str = ""
     folder: Path | None = None  # None: no folder was opened yet
     recursive: bool = False
     kinds: KindFilter = "all"
@@ -45,7 +46,7 @@ class Scan:
 class OpenFolder:
     """The files of the open folder, their states and the latest changes.
 
-    Hold `lock` to use anything but `scan`, which any thread may read.
+    Hold `lock`, best by `current`, to use anything but `scan`, which any thread may read.
     """
 
     def __init__(self, events: EventLog, captions: CaptionStore) -> None:
@@ -54,24 +55,23 @@ class OpenFolder:
         self.cursor = self.revision = 0
         self._events = events
         self._job, self._trying = 0, False  # the running job, and whether it only tries a prompt
+        self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, position)
         # The time makes ids differ from those of an earlier process, which an open browser tab may still use.
         self._num_scans = int(time.time() * 10)
-        self.show(None)
+        self.show(Scan())
 
-    def show(
-        self,
-        folder: Path | None,
-        recursive: bool = False,
-        kinds: KindFilter = "all",
-        items: tuple[MediaItem, ...] = (),
-        warnings: tuple[str, ...] = (),
-    ) -> None:
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        """Hold the lock after applying all events."""
+        with self.lock:
+            self._catch_up()
+            yield
+
+    def show(self, scan: Scan) -> None:
         """Replace the open folder; every viewer has to fetch the list again."""
-        self._num_scans += 1
-        self.scan = Scan(f"{self._num_scans:x}", folder, recursive, kinds, items, warnings)
-        self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, position)
+        self._set_scan(scan)
         self.oldest = self.revision  # the first revision from which all changes are known
-        self.files = FileStates(folder, items, self.captions, self.touch)
+        self.files = FileStates(scan.folder, scan.items, self.captions, self.touch)
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of the files of these names; unknown names are left out."""
@@ -94,12 +94,18 @@ class OpenFolder:
         """Return the positions of the files that changed after a revision, each once."""
         return list(dict.fromkeys(position for number, position in self._changed if number > revision))
 
-    def catch_up(self) -> None:
-        """Apply the events since the last call."""
-        news = self._events.since(self.cursor)
-        if news and news[0].number > self.cursor + 1:  # some events are gone: nobody asked for too long
-            self._check_captions()
-        for event in news:
+    def _set_scan(self, scan: Scan) -> None:
+        self._num_scans += 1
+        self.scan = replace(scan, id=f"{self._num_scans:x}")
+        self._changed.clear()
+
+    def _catch_up(self) -> None:
+        events = self._events.since(self.cursor)
+        if events and events[0].number > self.cursor + 1:  # some events are gone: nobody asked for too long
+            items = tuple(item._replace(has_caption=item.caption_path.is_file()) for item in self.scan.items)
+            self._set_scan(replace(self.scan, items=items))
+            self.files.find_captions(items)
+        for event in events:
             self.cursor = event.number
             if isinstance(event, JobStarted):
                 self._job, self._trying = event.job, not event.saves
@@ -110,11 +116,3 @@ class OpenFolder:
                 position = self.scan.positions.get(event.item)
                 if position is not None and self.scan.items[position].path == event.path:
                     self.files.apply(position, event)
-
-    def _check_captions(self) -> None:
-        """Look again which files have captions, and begin a new scan id."""
-        items = tuple(item._replace(has_caption=item.caption_path.is_file()) for item in self.scan.items)
-        self._num_scans += 1
-        self.scan = replace(self.scan, id=f"{self._num_scans:x}", items=items)
-        self.files.find_captions(items)
-        self._changed.clear()

@@ -21,23 +21,6 @@ class RecentFolders:
 
     def paths(self) -> list[Path]:
         """Return the folders, the latest first."""
-        with self._lock:
-            return self._read()
-
-    def add(self, folder: Path) -> None:
-        """Put a folder first, and forget the oldest of more than KEPT_FOLDERS."""
-        with self._lock:
-            before = self._read()
-            folders = [folder, *(other for other in before if other != folder)][:KEPT_FOLDERS]
-            if folders == before:
-                return
-            try:
-                # ASCII escapes, since a name may hold lone surrogates, which UTF-8 cannot encode.
-                write_atomic(self._path, (json.dumps([str(f) for f in folders], indent=2) + "\n").encode("ascii"))
-            except OSError as error:
-                log.warning("cannot write %s: %s", self._path, error.strerror)
-
-    def _read(self) -> list[Path]:
         try:
             names = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -47,3 +30,16 @@ class RecentFolders:
             return []
         valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
         return [Path(name) for name in names][:KEPT_FOLDERS] if valid else []
+
+    def add(self, folder: Path) -> None:
+        """Put a folder first, and forget the oldest of more than KEPT_FOLDERS."""
+        with self._lock:
+            before = self.paths()
+            folders = [folder, *(other for other in before if other != folder)][:KEPT_FOLDERS]
+            if folders == before:
+                return
+            try:
+                # ASCII escapes, since a name may hold lone surrogates, which UTF-8 cannot encode.
+                write_atomic(self._path, (json.dumps([str(f) for f in folders], indent=2) + "\n").encode("ascii"))
+            except OSError as error:
+                log.warning("cannot write %s: %s", self._path, error.strerror)

@@ -64,8 +64,7 @@ def run(
     operation = begin(database)
     for item in items:
         store.write(item, replace(CAPTION, text=text or CAPTION.text), policy, operation)
-    with database.transaction() as connection:
-        end_operation(connection, operation, "done")
+    end_operation(database, operation, "done")
     return operation
 
 

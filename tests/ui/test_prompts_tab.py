@@ -185,7 +185,7 @@ class TestTester:
     @pytest.mark.parametrize(
         ("text", "file", "reason"),
         [
-            ("  ", "0", "Write a prompt to try."),
+            ("  ", "0", "Write a prompt to try it."),
             ("x", "nothing", "Choose a file from the list, or type its name."),
         ],
     )

@@ -1,6 +1,5 @@
-"""Attention over packed requests, which the text tower and the vision tower call instead of transformers' functions.
+"""Attention over packed requests, which both towers call: `_attn_implementation` in each tower's config selects it.
 
-Both functions are registered with transformers and selected by `_attn_implementation` in each tower's config.
 transformers builds no mask for the text tower, since it does not know the name. The vision tower passes all frames in
 one call, since its name contains "flash".
 """
@@ -52,10 +51,7 @@ def text_attention(
     module: TextAttentionLayer, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
     text_step: TextStep, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Write keys and values into the slots, then attend.
-
-    query (1, H, N, D), key and value (1, G, N, D) -> (1, N, H, D).
-    """
+    """Write keys and values into the slots and attend: query (1, H, N, D), key, value (1, G, N, D) -> (1, N, H, D)."""
     step = text_step
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]

@@ -15,7 +15,7 @@ from captioner.engine.core import first_line
 
 log = logging.getLogger(__name__)
 
-TESTED_SLOT_TOKENS = 2304
+TESTED_SLOT_TOKENS = 2304  # so long that a kernel splits a slot among its blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,6 @@ class Segments:
 
     @property
     def longest(self) -> int:
-        """The length of the longest segment."""
         return max(self.lengths)
 
 
@@ -46,17 +45,13 @@ class Backend(Protocol):
         """Attend within each segment: q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
 
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
-        """Return what cached() needs and all layers share; the caller does not look inside.
+        """Return what cached() needs and all layers share.
 
-        slots (B,) int64 and used (B,) int64, the valid tokens of each. All slots are < num_slots and all used <=
-        longest.
+        slots int64 (B,), all < num_slots, and used int64 (B,), the valid tokens of each, all <= longest.
         """
 
     def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
-        """Attend from one new token of each row to the row's slot.
-
-        q (B, H, D), k and v of one layer (slots, tokens, G, D) -> (B, H, D).
-        """
+        """Attend from one new token to each row's slot: q (B, H, D), k and v (slots, tokens, G, D) -> (B, H, D)."""
 
     def round_up(self, longest: int, limit: int) -> int:
         """Return a `longest` for plan_rows() that changes rarely, for steps whose shapes must stay the same."""
@@ -113,13 +108,10 @@ def _grouped(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Ten
     return out.transpose(1, 2)
 
 
-VarlenKernel = Callable[..., Tensor]
-
-
 class VarlenBackend:
     """torch's built-in FlashAttention for sequences of different lengths: one call a layer, directly on the slots."""
 
-    def __init__(self, name: str, kernel: VarlenKernel) -> None:
+    def __init__(self, name: str, kernel: Callable[..., Tensor]) -> None:
         self.name, self._kernel = name, kernel
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
@@ -151,12 +143,10 @@ def _public_varlen(
     """
     from torch.nn.attention.varlen import varlen_attn  # not in every supported torch
 
+    window, grouped = (-1, 0) if causal else (-1, -1), q.shape[1] != k.shape[1]
     out = varlen_attn(
         q, k, v, bounds_q, bounds_k, longest_q, longest_k,
-        scale=scale,
-        window_size=(-1, 0) if causal else (-1, -1),
-        enable_gqa=q.shape[1] != k.shape[1],
-        seqused_k=used,
+        scale=scale, window_size=window, enable_gqa=grouped, seqused_k=used,
     )  # fmt: skip
     assert isinstance(out, Tensor)  # a tuple only with return_aux
     return out
@@ -195,11 +185,7 @@ def pick_backend(
 
 @torch.inference_mode()
 def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads: int, groups: int, dim: int) -> str:
-    """Compare a back end with plain float32 arithmetic; return "" or what is wrong.
-
-    The inputs resemble real ones: frames of a few hundred patches, values that are a view into a larger tensor, and
-    slots in any order, long enough that a kernel splits them among its blocks.
-    """
+    """Compare a back end with plain float32 arithmetic; return "" or what is wrong."""
     random = torch.Generator(device).manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -208,9 +194,10 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
     segments = Segments.from_lengths([7, 1, 240, 240, 130], device)
     num_tokens = sum(segments.lengths)
     q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
-    cache = SlotCache(1, 4, TESTED_SLOT_TOKENS, groups, dim, dtype, device)
-    cache.keys[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
-    cache.values[0].copy_(draw(4, TESTED_SLOT_TOKENS, groups, dim))
+    shape = 4, TESTED_SLOT_TOKENS, groups, dim
+    cache = SlotCache(1, shape, dtype, device)
+    cache.keys[0].copy_(draw(*shape))
+    cache.values[0].copy_(draw(*shape))
     try:
         for causal in (True, False):
             ours = backend.packed(q, k, v, segments, causal, dim**-0.5)
@@ -238,18 +225,12 @@ def _test_cached(backend: Backend, cache: SlotCache, q: Tensor, dtype: torch.dty
 
 
 def reference_attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], causal: bool) -> Tensor:
-    """Return softmax(q k^T / sqrt(D)) v in float32, segment by segment; the last query sees the last key.
-
-    q (N, H, D), k and v (N, G, D) -> (N, H, D).
-    """
+    """Return softmax(q k^T / sqrt(D)) v in float32 for each segment: q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
     out, start = [], 0
     for length in lengths:
-        keys, values = (
-            x[start : start + length].float().repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(0, 1)
-            for x in (k, v)
-        )
-        queries = q[start : start + length].float().transpose(0, 1)
-        scores = queries @ keys.transpose(1, 2) * q.shape[-1] ** -0.5
+        part, repeats = slice(start, start + length), q.shape[1] // k.shape[1]
+        keys, values = (x[part].float().repeat_interleave(repeats, 1).transpose(0, 1) for x in (k, v))
+        scores = q[part].float().transpose(0, 1) @ keys.transpose(1, 2) * q.shape[-1] ** -0.5
         if causal:
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), float("-inf"))
         out.append((scores.softmax(-1) @ values).transpose(0, 1))
@@ -258,7 +239,6 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...
 
 
 def _compare(ours: Tensor, reference: Tensor, dtype: torch.dtype) -> str:
-    """Return "" or by how much (N, H, D) differs from the reference, relative to each vector's length."""
     tolerance = 1e-4 if dtype == torch.float32 else 3e-2  # rounding to 16 bits costs up to 0.5 %
     error = ((ours.float() - reference).norm(dim=-1) / reference.norm(dim=-1)).max().item()
     return "" if error <= tolerance else f"differs by {error:.2g} of its length"

@@ -13,29 +13,11 @@ SLOT_GRANULE = 256  # slot lengths are multiples of this many tokens
 class SlotCache:
     """One tensor of keys and one of values for each layer, (num_slots, slot_tokens, key heads, head dimension)."""
 
-    def __init__(
-        self,
-        num_layers: int,
-        num_slots: int,
-        slot_tokens: int,
-        num_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, num_layers: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
         """Fill the cache with zeros: masked values are still multiplied, and uninitialized memory may hold NaN."""
-        shape = (num_slots, slot_tokens, num_heads, head_dim)
-        self.num_slots, self.slot_tokens = num_slots, slot_tokens
+        self.num_slots, self.slot_tokens = shape[:2]
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
-
-    @classmethod
-    def for_model(
-        cls, config: PretrainedConfig, num_slots: int, slot_tokens: int, dtype: torch.dtype, device: torch.device
-    ) -> "SlotCache":
-        """Allocate a cache for a text tower with this config."""
-        heads, dim = config.num_key_value_heads, config.head_dim
-        return cls(config.num_hidden_layers, num_slots, slot_tokens, heads, dim, dtype, device)
 
 
 def token_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
@@ -61,12 +43,8 @@ def plan_cache(free_bytes: float, bytes_per_token: int, max_tokens: int, max_slo
 
 
 def free_bytes(device: torch.device) -> float:
-    """Return the bytes that a cache may take.
-
-    On a GPU this is the free memory less a reserve for activations (5 % of the total, between 1.5 and 4 GB), on a CPU
-    half of the free memory.
-    """
+    """Return the bytes that a cache may take: half of the free memory, on a GPU all but a reserve for activations."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return free - min(max(total * 0.05, 1.5e9), 4e9)
+        return free - min(max(total * 0.05, 1.5e9), 4e9)  # 5 %, but 1.5 to 4 GB
     return available_bytes() / 2

@@ -13,20 +13,11 @@ PACKED_ATTENTION = ("auto", "sdpa")
 
 
 def choose_core(model: PreTrainedModel, spec: ModelSpec) -> Core:
-    """Return a ContinuousCore if it supports the model, else a StaticCore; the report names it and the reason.
-
-    Raises ModelError if the free memory is too small for a single clip.
-    """
+    """Return a ContinuousCore if it supports the model, else a StaticCore. Raises ModelError if no clip would fit."""
     reason = why_unsupported(model)
     if not reason and spec.attention not in PACKED_ATTENTION:
         reason = f"attention is set to {spec.attention}"
     if reason:
         return StaticCore(model, spec.batch_size or STATIC_BATCH, spec.compile, reason, spec.sage_attention)
-    options = ContinuousOptions(
-        max_slots=spec.batch_size,
-        max_tokens=spec.max_tokens,
-        attention=spec.attention,
-        compile=spec.compile,
-        sage_attention=spec.sage_attention,
-    )
+    options = ContinuousOptions(spec.batch_size, spec.max_tokens, spec.attention, spec.compile, spec.sage_attention)
     return ContinuousCore(model, options)

@@ -5,7 +5,6 @@ packed sequence. The text of a request does not depend on the others.
 """
 
 import logging
-from collections import deque
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from captioner.engine.cache import CachePlan
-from captioner.engine.core import FinishReason, StepEvent, describe_failure, end_tokens, is_device_error, use_device
+from captioner.engine.core import Core, FinishReason, StepEvent, describe_failure, is_device_error, use_device
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Layout, Prepared
 from captioner.engine.sampling import Draw
@@ -52,32 +51,25 @@ class _Running:
     length: int = 0  # tokens whose keys and values are in the slot
     tokens: list[int] = field(default_factory=list)
 
-    def draw(self) -> Draw:
-        return Draw(self.request.options, len(self.tokens))
-
     def row(self) -> tuple[int, int, int, int]:
         """Return its column for PackedModel.decode: token, position, slot, tokens in the slot."""
         position = self.length + int(self.request.layout["offset"])
         return self.tokens[-1], position, self.slot, self.length
 
 
-class ContinuousCore:
+class ContinuousCore(Core):
     """A Core that replaces the model's attention until close()."""
 
     def __init__(self, model: PreTrainedModel, options: ContinuousOptions = ContinuousOptions()) -> None:
         """Prepare the model. Raises ModelError if `max_tokens` is given and not even one such request fits."""
-        use_device(model.device)
+        super().__init__(model)
         self._options = options
         self._model = PackedModel(model, options.attention, options.sage_attention)
-        self._eos = end_tokens(model)
         self._max_slots = options.max_slots or (MAX_SLOTS if self._model.device.type == "cuda" else MAX_SLOTS_CPU)
         self._weights_gb = model.get_memory_footprint() / 1e9
         self._memory: SlotMemory | None = None
         self._policy = SlotPolicy(self._max_slots, options.max_tokens)
-        self._seen: Tensor | None = None  # bool (slots, V): tokens generated, for repetition penalties
-        self._waiting: deque[Prepared] = deque()
         self._running: dict[int, _Running] = {}  # by slot
-        self._events: list[StepEvent] = []
         self._suspects: set[int] = set()  # new in a step that failed: their prompts run in steps of their own
         if options.max_tokens:
             try:
@@ -103,10 +95,6 @@ class ContinuousCore:
         return len(self._running)
 
     @property
-    def num_waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
     def busy(self) -> bool:
         return bool(self._running or self._waiting or self._events)
 
@@ -119,14 +107,9 @@ class ContinuousCore:
     def submit(self, request: Prepared) -> None:
         if not self.busy:
             self._policy.on_idle()
-        self._waiting.append(request)
+        super().submit(request)
 
-    def cancel(self, request_id: int) -> None:
-        for request in self._waiting:
-            if request.id == request_id:
-                self._waiting.remove(request)
-                self._events.append(StepEvent(request_id, 0, (), "cancelled"))
-                return
+    def _cancel_running(self, request_id: int) -> None:
         for running in self._running.values():
             if running.request.id == request_id:
                 tokens = tuple(running.tokens)
@@ -146,9 +129,11 @@ class ContinuousCore:
         try:
             logits = self._forward(new, rows)
             assert self._memory is not None
-            tokens = self._memory.pick([r.slot for r in order], [r.draw() for r in order], logits)
+            draws = [Draw(running.request.options, len(running.tokens)) for running in order]
+            tokens = self._memory.pick([running.slot for running in order], draws, logits)
         except torch.OutOfMemoryError as error:
-            return events + self._after_out_of_memory(new, rows, error)
+            self._after_out_of_memory(new, rows, error)
+            return events
         except Exception as error:  # the model may raise anything; the new requests caused it
             if not new or is_device_error(error):
                 raise
@@ -169,20 +154,16 @@ class ContinuousCore:
         self._model.release()
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
-        plan = self._plan
-        slots = "planned with the first clip"
+        plan, slots = self._plan, "planned with the first clip"
         if plan.num_slots:
-            slots = (
-                f"{plan.num_slots} slots, {plan.slot_tokens:,} tokens each, "
-                f"{self._weights_gb:.1f} GB weights, {plan.bytes / 1e9:.1f} GB cache"
-            )
+            slots = f"{plan.num_slots} slots, {plan.slot_tokens:,} tokens each, "
+            slots += f"{self._weights_gb:.1f} GB weights, {plan.bytes / 1e9:.1f} GB cache"
             if plan.num_slots < min(FEW_SLOTS, self._max_slots):
                 slots += f"; {WHAT_TO_LOWER} to run more clips at once"
         steps = self._memory.decode.report_rows() if self._memory else UNDECIDED_STEPS
         return ("engine", "continuous batching"), ("memory", slots), *self._model.report_rows(), *steps
 
     def _admit(self) -> list[_Running]:
-        """Give free slots to waiting requests, within the limits of one step."""
         new: list[_Running] = []
         while self._waiting and self._may_join(self._waiting[0], new):
             request = self._waiting[0]
@@ -203,10 +184,7 @@ class ContinuousCore:
         return new
 
     def _plan_for(self, request: Prepared) -> None:
-        """Plan the memory for the longest expected request, or for this one's length if that is too long.
-
-        Raises ModelError if not even this one fits.
-        """
+        """Plan memory for the longest expected request, or for this one if that is too long. Raises ModelError."""
         num_tokens, num_slots = self._policy.wanted(request)
         try:
             self._allocate(num_tokens, num_slots)
@@ -218,7 +196,6 @@ class ContinuousCore:
         self._policy.on_planned(request, num_tokens)
 
     def _may_join(self, request: Prepared, new: list[_Running]) -> bool:
-        """Return True if one step can take its prompt together with those of `new`."""
         if not new:
             return True
         if request.id in self._suspects or new[-1].request.id in self._suspects:
@@ -267,14 +244,10 @@ class ContinuousCore:
         self._suspects.update(running.request.id for running in new)
         return []
 
-    def _after_out_of_memory(
-        self, new: list[_Running], rows: list[_Running], error: torch.OutOfMemoryError
-    ) -> list[StepEvent]:
-        """Free memory for a retry.
+    def _after_out_of_memory(self, new: list[_Running], rows: list[_Running], error: Exception) -> None:
+        """Free memory and retry the new requests, or else the last running one.
 
-        Several new requests are retried in steps of their own. A single one is retried in a one-slot plan when the
-        others have ended, and ends if that is already the case. Without new requests, this applies to the last running
-        one.
+        Several are retried in steps of their own, a single one in a one-slot plan, and then it ends.
         """
         release_unused(self._model.device)
         victims = new or rows[-1:]
@@ -286,7 +259,6 @@ class ContinuousCore:
             self._policy.on_shortage(victims[0].request, self._plan.num_slots)
         else:
             self._end_for_memory(self._waiting.popleft(), describe_failure(error))
-        return []
 
     def _end_for_memory(self, request: Prepared, reason: str) -> None:
         self._policy.on_end(request.id)

@@ -1,5 +1,6 @@
-"""The protocol of an engine core, and what a core returns after a step."""
+"""The interface of an engine core, what it returns after a step, and what all cores share."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -8,15 +9,12 @@ from transformers import PreTrainedModel
 
 from captioner.engine.prepare import Layout, Prepared
 
-FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]  # memory: it did not fit even alone
 
 
 @dataclass(frozen=True)
 class StepEvent:
-    """The state of one request after a step; its tokens (without the end token) and the reason once it has ended.
-
-    The reason "memory" means that it did not fit even alone; it may be tried again with fewer frames.
-    """
+    """The state of one request after a step; its tokens (without the end token) and the reason once it has ended."""
 
     id: int
     num_tokens: int
@@ -26,23 +24,35 @@ class StepEvent:
 
 
 class Core(Protocol):
-    """One model on one device. A core starts no I/O, and one thread calls submit, cancel and step."""
+    """One model on one device and its requests. A core starts no I/O, and one thread calls submit, cancel and step."""
+
+    _eos: tuple[int, ...]
+    _waiting: deque[Prepared]
+    _events: list[StepEvent]  # the next step returns them
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        use_device(model.device)
+        eos = model.generation_config.eos_token_id
+        self._eos = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+        self._waiting, self._events = deque(), []
 
     @property
     def layout(self) -> Layout | None:
         """The function that a Preparer for this core needs; any thread may call it."""
+        return None
 
     @property
     def num_slots(self) -> int:
-        """How many requests can run at once."""
+        """The number of requests that can run at once."""
 
     @property
     def num_running(self) -> int:
-        """How many requests are running."""
+        """The number of running requests."""
 
     @property
     def num_waiting(self) -> int:
-        """How many submitted requests have not begun."""
+        """The number of submitted requests that have not begun."""
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
@@ -52,22 +62,26 @@ class Core(Protocol):
         """Return True if step() should be called now instead of waiting for more requests."""
 
     def announce_longest(self, max_tokens: int) -> None:
-        """Announce the length of the longest coming request: prompt + caption, 0 = unknown.
-
-        Memory is planned for it the next time that nothing runs.
-        """
+        """Plan for requests of up to this length (prompt + caption, 0: unknown) the next time that nothing runs."""
+        return
 
     def submit(self, request: Prepared) -> None:
         """Queue a request; step() ends it with exactly one event that has a finish_reason."""
+        self._waiting.append(request)
 
     def cancel(self, request_id: int) -> None:
         """End a request at the next step; its tokens are a prefix of the full caption."""
+        for request in self._waiting:
+            if request.id == request_id:
+                self._waiting.remove(request)
+                self._events.append(StepEvent(request_id, 0, (), "cancelled"))
+                return
+        self._cancel_running(request_id)
+
+    def _cancel_running(self, request_id: int) -> None: ...
 
     def step(self) -> list[StepEvent]:
-        """Generate one more token for each running request.
-
-        Raises only if the device or the model can no longer be used.
-        """
+        """Generate one more token for each running request. Raises only if the device or model is lost."""
 
     def close(self) -> None:
         """Drop all requests and free the device memory except the model's weights."""
@@ -85,12 +99,6 @@ def use_device(device: torch.device) -> None:
 def is_device_error(error: Exception) -> bool:
     """Return True if the device cannot be used in this process after this error."""
     return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)
-
-
-def end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
-    """Return the end tokens in the model's generation config, or none."""
-    eos = model.generation_config.eos_token_id
-    return tuple(eos) if isinstance(eos, list) else (eos,) if eos is not None else ()
 
 
 def describe_failure(error: Exception) -> str:

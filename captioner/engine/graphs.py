@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # (rows (4, B), cache, num_slots, longest) -> logits (B, V); see PackedModel.decode
 Decode = Callable[[Tensor, SlotCache, int, int], Tensor]
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 def bucket(num_slots: int, limit: int) -> int:
@@ -29,9 +29,8 @@ def bucket(num_slots: int, limit: int) -> int:
     return min(size, limit)
 
 
-@functools.cache
+@functools.cache  # one stream for each device, since cuBLAS keeps a workspace for every stream that it has seen
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return one stream for each device, never released: cuBLAS keeps a workspace for every stream that it has seen."""
     return torch.cuda.Stream(device)
 
 
@@ -70,10 +69,7 @@ class _Fixed:
 
 
 class DecodeSteps:
-    """Runs decode steps, through graphs where they work.
-
-    Idle slots write too; a new request overwrites that when it takes the slot.
-    """
+    """Runs decode steps, through graphs where they work. Idle slots write too, until a new request overwrites that."""
 
     def __init__(self, model: PackedModel, cache: SlotCache, graphs: bool, compile_step: bool) -> None:
         self._model, self._cache = model, cache
@@ -84,52 +80,35 @@ class DecodeSteps:
         on_cuda = model.device.type == "cuda"
         self.why_no_graphs = "" if graphs and on_cuda else "needs an NVIDIA GPU" if graphs else "switched off"
         self.compiling = "off"
-        if compile_step:
-            self._start_compiling(not self.why_no_graphs)
-
-    def _start_compiling(self, possible: bool) -> None:
-        if not possible:
+        if compile_step and self.why_no_graphs:
             self.compiling = "not active: needs an NVIDIA GPU and CUDA graphs"
-            return
-        self.compiling = "decode steps"
-        # Each shape is compiled once.
-        torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
-        self._decode = torch.compile(self._model.decode, dynamic=False, fullgraph=True)
+        elif compile_step:
+            self.compiling = "decode steps"
+            dynamo = torch._dynamo.config
+            dynamo.cache_size_limit = max(64, dynamo.cache_size_limit)  # each shape is compiled once
+            self._decode = torch.compile(model.decode, dynamic=False, fullgraph=True)
 
     def run(self, rows: Tensor, longest: int) -> Tensor:
-        """Run one decode step: rows int64 (4, B) on the host, sorted by slot -> logits (B, V).
-
-        longest is the largest number of tokens in a slot, including the new one. Raises what the model raises; a graph
-        that fails is replaced by an eager step.
-        """
-        num_slots = int(rows[2, -1]) + 1
+        """Run one decode step: rows int64 (4, B) on the host, sorted by slot, and the `longest` length -> (B, V)."""
         if not self.why_no_graphs:
             try:
-                return self._run_fixed(rows, num_slots, longest)
+                return self._run_fixed(rows, longest)
             except Exception as error:  # capture and compilation fail in many ways
                 self._give_up(error)
-        return self._model.decode(rows.to(self._model.device), self._cache, num_slots, longest)
+        return self._model.decode(rows.to(self._model.device), self._cache, int(rows[2, -1]) + 1, longest)
 
     def warm_up(self) -> None:
-        """Capture the smallest step, so that the report can say if graphs work. All slots must be idle.
-
-        Raises torch.OutOfMemoryError if the cache leaves no room for it.
-        """
+        """Capture the smallest step, to find out if graphs work, while all slots are idle. Raises OutOfMemoryError."""
         if not self.why_no_graphs:
             try:
-                self._run_fixed(torch.zeros(4, 1, dtype=torch.int64), 1, 1)
+                self._run_fixed(torch.zeros(4, 1, dtype=torch.int64), longest=1)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
                 self._give_up(error)
 
-    def run_fixed_eagerly(self, rows: Tensor, longest: int) -> Tensor:
-        """Compute the same as a graph, kernel by kernel, for tests without a GPU."""
-        fixed, key = self._fill(rows, int(rows[2, -1]) + 1, longest)
-        return self._decode(fixed.rows, self._cache, *key)[rows[2].to(self._model.device)]
-
-    def _fill(self, rows: Tensor, num_slots: int, longest: int) -> tuple[_Fixed, tuple[int, int]]:
-        size = bucket(num_slots, self._cache.num_slots)
+    def _fill(self, rows: Tensor, longest: int) -> tuple[_Fixed, tuple[int, int]]:
+        size = bucket(int(rows[2, -1]) + 1, self._cache.num_slots)
         key = size, self._model.backend.round_up(longest, self._cache.slot_tokens)
         if key not in self._fixed:
             self._fixed[key] = _Fixed(torch.zeros(4, size, dtype=torch.int64, device=self._model.device))
@@ -139,20 +118,16 @@ class DecodeSteps:
         self._fixed[key].rows.copy_(full)
         return self._fixed[key], key
 
-    def _run_fixed(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
-        fixed, key = self._fill(rows, num_slots, longest)
+    def _run_fixed(self, rows: Tensor, longest: int) -> Tensor:
+        fixed, key = self._fill(rows, longest)
         if self._logits is None:
             shape = (self._cache.num_slots, self._model.config.vocab_size)
             self._logits = torch.empty(shape, dtype=self._model.dtype, device=self._model.device)
         logits = self._logits
         if fixed.replay is None:
-            fixed.replay = self.capture(lambda: self._compute(fixed, key, logits))
+            fixed.replay = self.capture(lambda: logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key)))
         fixed.replay()
         return logits[rows[2].to(self._model.device)]
-
-    def _compute(self, fixed: _Fixed, key: tuple[int, int], logits: Tensor) -> None:
-        """Compute the logits of the step in the buffer. It is safe to run repeatedly: it writes the same values."""
-        logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key))
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
         """Return the rows of the capability report about graphs and compilation."""

@@ -11,14 +11,7 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    ProcessorMixin,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
 from captioner.engine.core import use_device
@@ -35,10 +28,7 @@ MEMORY_RESERVE = 1.15  # times the weights: also room for buffers, a first batch
 
 @dataclass
 class LoadedModel:
-    """A model in evaluation mode with its processor.
-
-    The report describes the model; the core that runs it adds how.
-    """
+    """A model in evaluation mode, its processor, and a report to which the core that runs it adds rows."""
 
     model: PreTrainedModel
     processor: ProcessorMixin
@@ -60,7 +50,8 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
     config = _read_config(folder)
-    num_quantized, quantization = _quantize(spec, dtype, config)
+    plan = None if spec.quantization == "none" else plan_quantization(config)
+    num_quantized = plan.num_weights if plan else 0
     weights_bytes = check_memory(folder, dtype, device, num_quantized, QUANTIZED_BYTES.get(spec.quantization, 0.0))
     attention = _pick_attention(spec.attention, device)
     try:
@@ -71,7 +62,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             device_map={"": str(device)},
             attn_implementation=attention,
             local_files_only=True,
-            quantization_config=quantization,
+            quantization_config=bitsandbytes_config(spec.quantization, dtype, plan) if plan else None,
         ).eval()
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except torch.OutOfMemoryError:
@@ -117,23 +108,10 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _quantize(
-    spec: ModelSpec, dtype: torch.dtype, config: transformers.PreTrainedConfig
-) -> tuple[int, BitsAndBytesConfig | None]:
-    """Return the number of weights to quantize and transformers' config for that. Raises ModelError."""
-    if spec.quantization == "none":
-        return 0, None
-    plan = plan_quantization(config)
-    return plan.num_weights, bitsandbytes_config(spec.quantization, dtype, plan)
-
-
 def check_memory(
     folder: Path, dtype: torch.dtype, device: torch.device, num_quantized: int = 0, quantized_bytes: float = 0.0
 ) -> int:
-    """Return the bytes that the weights need: `num_quantized` of them `quantized_bytes` each, the others as `dtype`.
-
-    Raises ModelError if the device has less free memory.
-    """
+    """Return the bytes of the weights, so many of them quantized. Raises ModelError if there is less free memory."""
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} contains no *.safetensors weights")
@@ -146,7 +124,6 @@ def check_memory(
 
 
 def _num_weights(file: Path) -> int:
-    """Count the numbers in a safetensors file, reading only its header."""
     try:
         with safe_open(file, "pt") as tensors:
             return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
@@ -156,10 +133,8 @@ def _num_weights(file: Path) -> int:
 
 def _too_little_memory(folder: Path, device: torch.device, needed: int, free: int | None) -> str:
     has = f"only {free / 1e9:.1f} GB are free" if free is not None else "less is free"
-    return (
-        f"{folder.name} needs about {needed * MEMORY_RESERVE / 1e9:.1f} GB on {device}, but {has}; "
-        "choose a smaller model, close other programs, or use another device"
-    )
+    what_to_do = "choose a smaller model, close other programs, or use another device"
+    return f"{folder.name} needs about {needed * MEMORY_RESERVE / 1e9:.1f} GB on {device}, but {has}; {what_to_do}"
 
 
 def _read_config(folder: Path) -> transformers.PreTrainedConfig:
@@ -192,8 +167,7 @@ class PatchProjection(nn.Linear):
         if conv.bias is not None:
             self.bias = nn.Parameter(conv.bias, requires_grad=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Project patches: (N, in, frames, height, width) -> (N, out)."""
+    def forward(self, patches: Tensor) -> Tensor:  # (N, in, frames, height, width) -> (N, out)
         return super().forward(patches.flatten(1))
 
 

@@ -1,7 +1,6 @@
 """Run Qwen3-VL's unmodified modules over many requests packed into one sequence.
 
-Only this module depends on the structure of Qwen3-VL in transformers; 5.17 to 5.24 are the same in everything used
-here.
+Only this module depends on the structure of Qwen3-VL in transformers, which is the same in 5.17 to 5.24.
 """
 
 import itertools
@@ -59,53 +58,33 @@ class PackedModel:
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
         """Return the rows of the capability report about attention."""
-
-        def describe(name: str, note: str) -> str:
-            return f"{name} ({note})" if note else name
-
-        return (
-            ("attention", describe(self.backend.name, self.backend_note)),
-            ("vision attention", describe(self.vision_backend.name, self.vision_note)),
-            ("SageAttention", self.sage_note),
-        )
+        text = self.backend.name + (f" ({self.backend_note})" if self.backend_note else "")
+        vision = self.vision_backend.name + (f" ({self.vision_note})" if self.vision_note else "")
+        return ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note)
 
     def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute on the CPU, in any thread, what the towers need besides the processor's tensors.
 
-        positions int64 (3, L) of the prompt; offset int64 (), which added to a later token's index gives its position;
-        grid int64 (n, 3), patch_positions, taps and weights for the vision tower.
+        positions int64 (3, L) of the prompt, offset int64 () from a later token's index to its position; for the vision
+        tower grid int64 (n, 3), patch_positions, taps and weights.
         """
-        positions, offset = self._core.get_rope_index(
-            inputs["input_ids"], inputs["mm_token_type_ids"], **{name: inputs[name] for name in GRIDS if name in inputs}
-        )
-        grid = torch.cat([inputs[name] for name in GRIDS if name in inputs])
+        grids = {name: inputs[name] for name in GRIDS if name in inputs}
+        positions, offset = self._core.get_rope_index(inputs["input_ids"], inputs["mm_token_type_ids"], **grids)
+        grid = torch.cat(list(grids.values()))
         visual, merge = self._core.visual, self._vision_config.spatial_merge_size
         taps, weights = get_vision_interpolation_indices_and_weights(
-            grid,
-            num_grid_per_side=visual.num_grid_per_side,
-            mode=visual.interpolation_mode,
-            align_corners=visual.interpolation_align_corners,
-            spatial_merge_size=merge,
-        )
-        return {
-            "positions": positions[:, 0],
-            "offset": offset[0, 0],
-            "grid": grid,
-            "patch_positions": get_vision_position_ids(grid, merge),
-            "taps": taps,
-            "weights": weights,
-        }
+            grid, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners, spatial_merge_size=merge,
+        )  # fmt: skip
+        patch_positions = get_vision_position_ids(grid, merge)
+        vision = {"grid": grid, "patch_positions": patch_positions, "taps": taps, "weights": weights}
+        return {"positions": positions[:, 0], "offset": offset[0, 0]} | vision
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Embed tokens: int64 (N,) -> (1, N, hidden)."""
+    def _embed(self, tokens: Tensor) -> Tensor:  # int64 (N,) -> (1, N, hidden)
         return self._core.language_model.embed_tokens(tokens)[None]
 
-    def encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
-        """Run the vision tower over all frames of all requests at once.
-
-        Returns an embedding for each visual token (V, hidden), and the same for each of the first text layers
-        (DeepStack).
-        """
+    def _encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
+        """Return an embedding of each visual token (V, hidden), and the same for the first text layers (DeepStack)."""
         patches = []
         for request in requests:
             pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)
@@ -131,14 +110,10 @@ class PackedModel:
         )
         return encoded.pooler_output, encoded.deepstack_features
 
-    def run_text(
-        self,
-        embeds: Tensor,
-        positions: Tensor,
-        step: TextStep,
-        visual_mask: Tensor | None = None,
-        deepstack: list[Tensor] | None = None,
-    ) -> Tensor:
+    def _run_text(
+        self, embeds: Tensor, positions: Tensor, step: TextStep,
+        visual_mask: Tensor | None = None, deepstack: list[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Run the text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
         return self._core.language_model(
             inputs_embeds=embeds,
@@ -150,21 +125,16 @@ class PackedModel:
             text_step=step,
         ).last_hidden_state[0]
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Apply the last layer: (B, hidden) -> (B, V)."""
-        return self._head(hidden)
-
     def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
         """Run one more token of each row and return logits (B, V).
 
-        rows int64 (4, B): token, position, slot, tokens in the slot. num_slots and longest are upper bounds of the
-        slots and of the lengths with the new token. A graph can capture this: it never waits for the device and no
-        shape depends on values.
+        rows int64 (4, B): token, position, slot, tokens in the slot. num_slots and longest are upper bounds of slots
+        and lengths with the new token. A graph can capture it: no waiting for the device, no shape depends on values.
         """
         tokens, positions, slots, lengths = rows.unbind()
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
         step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan)
-        return self.logits(self.run_text(self.embed(tokens), positions.expand(3, -1), step))
+        return self._head(self._run_text(self._embed(tokens), positions.expand(3, -1), step))
 
     def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
         """Run the whole prompts of `new` into `slots` and one more token of each row, in one pass.
@@ -185,13 +155,13 @@ class PackedModel:
         tokens, positions, write, last, places, on_device = (
             x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, places, rows)
         )
-        visual, deepstack = self.encode_vision(new)
-        embeds = self.embed(tokens)
+        visual, deepstack = self._encode_vision(new)
+        embeds = self._embed(tokens)
         embeds[0].index_copy_(0, places, visual.to(embeds.dtype))
         plan = None
         if rows.shape[1]:
             num_slots = int(rows[2].max()) + 1
             plan = self.backend.plan_rows(cache, on_device[2], on_device[3] + 1, num_slots, longest)
         step = TextStep(cache, self.backend, write, Segments.from_lengths(lengths, self.device), plan)
-        hidden = self.run_text(embeds, positions, step, visual_mask[None].to(self.device), deepstack)
-        return self.logits(hidden[last])
+        hidden = self._run_text(embeds, positions, step, visual_mask[None].to(self.device), deepstack)
+        return self._head(hidden[last])

@@ -4,8 +4,8 @@ import copy
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
 
 PIXELS = ("pixel_values", "pixel_values_videos")
+Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # see PackedModel.layout
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,6 @@ class Prepared:
     def num_prompt_tokens(self) -> int:
         """The length of the prompt, visual tokens included."""
         return self.inputs["input_ids"].shape[1]
-
-    @property
-    def num_bytes(self) -> int:
-        """The memory that all tensors take."""
-        return sum(t.nbytes for t in (*self.inputs.values(), *self.layout.values()))
-
-    def pinned(self) -> "Prepared":
-        """Return a copy with its pixels in page-locked memory, so that the copy to a GPU is asynchronous.
-
-        The other tensors are joined with those of other requests before they are copied.
-        """
-        inputs = {name: value.pin_memory() if name in PIXELS else value for name, value in self.inputs.items()}
-        return replace(self, inputs=inputs)
-
-
-Layout = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class Preparer:
@@ -93,18 +78,17 @@ class Preparer:
         tensors = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
         if not self._layout:
             return Prepared(request_id, tensors, options)
-        scale = _pixel_scale(processor.image_processor if as_images else processor.video_processor)
-        prepared = Prepared(request_id, tensors, options, self._layout(tensors), scale)
-        return prepared.pinned() if self._pin else prepared
+        kind = processor.image_processor if as_images else processor.video_processor
+        scale = _pixel_scale(kind.image_mean, kind.image_std, kind.rescale_factor)
+        layout = self._layout(tensors)
+        if self._pin:  # page-locked pixels are copied to a GPU asynchronously; the others are joined before the copy
+            tensors |= {name: tensors[name].pin_memory() for name in PIXELS if name in tensors}
+        return Prepared(request_id, tensors, options, layout, scale)
 
     def _video(self, frames: Frames) -> dict[str, Any]:
         fps, ticks = frames.clock
-        metadata = {
-            "fps": fps,
-            "frames_indices": ticks,
-            "total_num_frames": ticks[-1] + 1,
-            "duration": (ticks[-1] + 1) / fps,
-        }
+        count = ticks[-1] + 1
+        metadata = {"fps": fps, "frames_indices": ticks, "total_num_frames": count, "duration": count / fps}
         pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)  # (T, 3, H, W)
         return {"videos": [[pixels]], "video_metadata": [metadata], **(self._video_options or {})}
 
@@ -123,32 +107,20 @@ def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
     return processor.apply_chat_template(cast(list[dict[str, str]], chat), tokenize=False, add_generation_prompt=True)
 
 
-class _PixelProcessor(Protocol):
-    """The attributes of an image or video processor that determine how it scales colors."""
-
-    rescale_factor: float
-    image_mean: list[float]
-    image_std: list[float]
-
-
-def _pixel_scale(processor: _PixelProcessor) -> PixelScale:
+def _pixel_scale(means: list[float], stds: list[float], rescale_factor: float) -> PixelScale:
     """Combine rescaling and normalization in float32, as the installed processors do."""
-    mean, std = (
-        torch.tensor(x) * (1.0 / processor.rescale_factor) for x in (processor.image_mean, processor.image_std)
-    )
+    mean, std = (torch.tensor(x) * (1.0 / rescale_factor) for x in (means, stds))
     return PixelScale(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def video_options(processor: ProcessorMixin) -> dict[str, bool] | None:
-    """Return the keywords for a video whose frames are already sampled, or None if the processor takes only images.
-
-    `cap_pixels_per_frame` is passed if the processor knows it, since its default differs between releases.
-    """
+    """Return the keywords for a video whose frames are already sampled, or None if the processor takes only images."""
     video_processor = getattr(processor, "video_processor", None)
     if video_processor is None:
         return None
-    known = inspect.get_annotations(getattr(type(video_processor), "valid_kwargs", object))
-    return {"do_sample_frames": False} | ({"cap_pixels_per_frame": False} if "cap_pixels_per_frame" in known else {})
+    known = {"do_sample_frames", *inspect.get_annotations(getattr(type(video_processor), "valid_kwargs", object))}
+    # the default of the second differs between releases, and some do not know it
+    return {name: False for name in ("do_sample_frames", "cap_pixels_per_frame") if name in known}
 
 
 def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
@@ -165,14 +137,8 @@ def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
 
 
 def can_share_batch(a: Prepared, b: Prepared) -> bool:
-    """Return True if `collate` can put both requests into one batch.
-
-    Both must have the same tensors, since a missing one cannot be padded: an image and a clip of Qwen's never share a
-    batch.
-    """
+    """Return True if `collate` can batch both: they have the same tensors, unlike an image and a clip of Qwen's."""
     if a.inputs.keys() != b.inputs.keys():
         return False
-    return all(
-        a.inputs[name].shape[1:] == b.inputs[name].shape[1:] or a.inputs[name].shape == a.inputs["input_ids"].shape
-        for name in a.inputs
-    )
+    prompt = a.inputs["input_ids"].shape
+    return all(x.shape == prompt or x.shape[1:] == b.inputs[name].shape[1:] for name, x in a.inputs.items())

@@ -18,18 +18,17 @@ LEAST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """The parts of a model that are quantized."""
+    """The dotted names of modules that stay unchanged, and the number of weights that are quantized."""
 
-    skipped: tuple[str, ...]  # dotted names of modules that stay unchanged, with everything in them
-    num_weights: int  # number of quantized weights
+    skipped: tuple[str, ...]
+    num_weights: int
 
 
 def plan_quantization(config: PreTrainedConfig) -> QuantizationPlan:
-    """Build the model without memory for its weights (this takes a second) and find the linear modules to quantize.
+    """Find the linear modules to quantize, which takes a second: all in the text decoder, none outside.
 
-    lm_head, embeddings, the vision tower and everything else outside the text decoder stay unchanged. transformers
-    needs their full names: it compares them with the start of a module's name, so "visual" would match nothing. Raises
-    ModelError if quantization would save almost nothing.
+    transformers needs the full names of those outside: it compares them with the start of a module's name, so "visual"
+    would match nothing. Raises ModelError if quantization would save almost nothing.
     """
     if any(getattr(part, "quantization_config", None) for part in (config, config.get_text_config(decoder=True))):
         raise ModelError("this checkpoint is already quantized; set quantization to none")
@@ -37,16 +36,13 @@ def plan_quantization(config: PreTrainedConfig) -> QuantizationPlan:
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(copy.deepcopy(config))
     except (ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError(
-            f"cannot determine what to quantize in a {config.model_type}: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"cannot determine what to quantize in a {config.model_type}: {reason}") from error
     decoder = model.get_decoder()
     num_weights = sum(module.weight.numel() for module in decoder.modules() if type(module) is nn.Linear)
     if decoder is model or num_weights < LEAST_SHARE * model.num_parameters():
-        raise ModelError(
-            f"quantization would save almost nothing in a {type(model).__name__}: most of its weights are outside the "
-            "linear modules of its text layers; set quantization to none"
-        )
+        where = "most of its weights are outside the linear modules of its text layers; set quantization to none"
+        raise ModelError(f"quantization would save almost nothing in a {type(model).__name__}: {where}")
     return QuantizationPlan(_outside(model, decoder), num_weights)
 
 

@@ -58,8 +58,7 @@ def with_sage(
     except Exception as error:  # a broken installation may raise anything
         return base, f"not active: {first_line(error, 160)}"
     backend = SageBackend(base, sageattn)
-    wrong = _test_sage(backend, device, dtype, heads, groups, dim)
-    if wrong:
+    if wrong := _test_sage(backend, device, dtype, heads, groups, dim):
         return base, f"not active: {wrong}"
     return backend, f"active for prompts of {SAGE_MIN_TOKENS} tokens and more"
 
@@ -70,9 +69,8 @@ def _test_sage(
 ) -> str:
     """Check the relative error of one long segment and that the input is unchanged; return "" or what is wrong."""
     random = torch.Generator().manual_seed(0)
-    q, k, v = (
-        torch.randn(SAGE_MIN_TOKENS, h, dim, generator=random).to(device, dtype) for h in (heads, groups, groups)
-    )
+    shapes = ((SAGE_MIN_TOKENS, count, dim) for count in (heads, groups, groups))
+    q, k, v = (torch.randn(shape, generator=random).to(device, dtype) for shape in shapes)
     before = k.clone()
     try:
         ours = backend.packed(q, k, v, Segments.from_lengths([SAGE_MIN_TOKENS], device), True, dim**-0.5).float()

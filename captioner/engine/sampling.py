@@ -26,10 +26,9 @@ class Draw:
 def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = None) -> Tensor:
     """Pick the next token of each row: logits (B, V) of any float dtype -> int64 (B,).
 
-    seen (B, V) bool marks the tokens that each row has generated; rows with a repetition penalty need it. It excludes
-    the prompt, so trigger words are never penalized. The order is as in transformers: penalty (Keskar et al. 2019,
-    CTRL), temperature, top-k, top-p; then the Gumbel-max trick draws a token. Rows with the same options are computed
-    together.
+    seen (B, V) bool marks the tokens that each row has generated, without the prompt, so trigger words are never
+    penalized; only a repetition penalty needs it. The order is as in transformers: penalty (Keskar et al. 2019, CTRL),
+    temperature, top-k, top-p; then the Gumbel-max trick draws a token.
     """
     groups: dict[GenerationOptions, list[int]] = {}
     for row, draw in enumerate(draws):
@@ -70,15 +69,13 @@ def uniform(draws: Sequence[Draw], num: int, device: torch.device) -> Tensor:
     return (bits.float() + 0.5) / 2**23
 
 
-def _mix(x: Tensor) -> Tensor:
-    """Apply the mixing function of splitmix64 to int64."""
+def _mix(x: Tensor) -> Tensor:  # int64
     for shift, factor in _MIX:
         x = (x ^ _shift_right(x, shift)) * factor
     return x
 
 
-def _shift_right(x: Tensor, num_bits: int) -> Tensor:
-    """Shift int64 to the right as if it were unsigned."""
+def _shift_right(x: Tensor, num_bits: int) -> Tensor:  # int64 as if it were unsigned
     return (x >> num_bits) & ((1 << (64 - num_bits)) - 1)
 
 
@@ -88,8 +85,7 @@ class PerRowSampling(LogitsProcessor):
     def __init__(self, options: list[GenerationOptions], prompt_length: int) -> None:
         self._options, self._prompt_length = options, prompt_length
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Replace scores (B, V), given input_ids (B, L) int64, by scores with one finite entry in each row."""
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # int64 (B, L), (B, V) -> (B, V)
         generated = input_ids[:, self._prompt_length :]
         seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, generated, True)
         draws = [Draw(options, generated.shape[1]) for options in self._options]

@@ -56,7 +56,8 @@ def allocate(model: PackedModel, max_tokens: int, max_slots: int, graphs: bool, 
 
 
 def _allocate(model: PackedModel, plan: CachePlan, graphs: bool, compile_step: bool) -> SlotMemory:
-    cache = SlotCache.for_model(model.config, plan.num_slots, plan.slot_tokens, model.dtype, model.device)
+    shape = plan.num_slots, plan.slot_tokens, model.config.num_key_value_heads, model.config.head_dim
+    cache = SlotCache(model.config.num_hidden_layers, shape, model.dtype, model.device)
     decode = DecodeSteps(model, cache, graphs, compile_step)
     decode.warm_up()
     return SlotMemory(plan, cache, decode)

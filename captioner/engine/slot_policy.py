@@ -5,7 +5,7 @@ from captioner.engine.prepare import Prepared
 
 
 class SlotPolicy:
-    """The engine asks the policy before it admits a request, and reports to it what happened.
+    """Decides what memory to plan for a request. The engine reports to it what happened.
 
     A request that runs out of memory in a shared plan is retried alone in a one-slot plan; the others keep the shared
     one. If that happens again soon, the shared plan gets half the slots until the engine has been idle.
@@ -21,7 +21,7 @@ class SlotPolicy:
         self._alone: set[int] = set()  # ids of requests that need a one-slot plan
 
     def announce_longest(self, max_tokens: int) -> None:
-        """See Core.announce_longest."""
+        """Plan for requests of this length, as in Core.announce_longest."""
         if max_tokens and max_tokens != self._expected:
             self._expected = self._max_tokens = max_tokens
 

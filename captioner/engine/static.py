@@ -1,11 +1,7 @@
-"""`StaticCore`: fixed batches through `model.generate`, for every model family.
-
-It is also the reference in the tests of the continuous engine.
-"""
+"""`StaticCore`: fixed batches through `model.generate`, for every model family; the reference in tests of the other."""
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -15,47 +11,38 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from transformers.generation.streamers import BaseStreamer
 
 from captioner.engine.core import (
+    Core,
     FinishReason,
     StepEvent,
     describe_failure,
-    end_tokens,
     first_line,
     is_device_error,
     use_device,
 )
-from captioner.engine.prepare import Layout, Prepared, can_share_batch, collate
+from captioner.engine.prepare import PIXELS, Prepared, can_share_batch, collate
 from captioner.engine.sampling import PerRowSampling
 
 log = logging.getLogger(__name__)
 
 
-class StaticCore:
+class StaticCore(Core):
     """A Core that starts the next batch only when the last row of the current one has ended."""
 
-    layout: Layout | None = None  # the processor's tensors are enough
-
     def __init__(
-        self,
-        model: PreTrainedModel,
-        max_batch: int,
-        compile_decode: bool = False,
-        reason: str = "",
-        sage_attention: bool = False,
+        self, model: PreTrainedModel, max_batch: int, compile_decode: bool = False, reason: str = "", sage: bool = False
     ) -> None:
         """Prepare the core; the report shows `reason`, the reason why the continuous core cannot run the model."""
+        super().__init__(model)
         self._model, self._max_batch, self._reason = model, max_batch, reason
         self._batch = max_batch  # size of the next batch; smaller after a shortage of memory
-        self._eos = end_tokens(model)
         pad = model.generation_config.pad_token_id
         self._pad = pad if pad is not None else (self._eos or (0,))[0]
-        self._sage_wanted = sage_attention
+        self._sage_wanted = sage
         self._compile = compile_decode and model.device.type == "cuda"
         self._compiling = "off"
         if compile_decode:
             self._compiling = "decode steps" if self._compile else "not active: needs an NVIDIA GPU"
-        self._waiting: deque[Prepared] = deque()
         self._alone: set[int] = set()  # requests whose batch failed: they run again in batches of one
-        self._cancelled: list[StepEvent] = []
         self._run: _Run | None = None
 
     @property
@@ -67,39 +54,21 @@ class StaticCore:
         return len(self._run.unfinished) if self._run else 0
 
     @property
-    def num_waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
     def busy(self) -> bool:
-        return bool(self._run or self._waiting or self._cancelled)
+        return bool(self._run or self._waiting or self._events)
 
     def ready(self, more_coming: bool) -> bool:
         """Return True if a batch runs, is full, or no more requests are coming."""
         full = len(self._waiting) >= self._batch
-        return self.busy and (self._run is not None or full or not more_coming or bool(self._cancelled))
+        return self.busy and (self._run is not None or full or not more_coming or bool(self._events))
 
-    def announce_longest(self, max_tokens: int) -> None:
-        """Do nothing: this core plans no memory."""
-
-    def submit(self, request: Prepared) -> None:
-        self._waiting.append(request)
-
-    def cancel(self, request_id: int) -> None:
-        for request in self._waiting:
-            if request.id == request_id:
-                self._waiting.remove(request)
-                self._cancelled.append(StepEvent(request_id, 0, (), "cancelled"))
-                return
+    def _cancel_running(self, request_id: int) -> None:
         if self._run:
             self._run.cancel(request_id)
 
     def step(self) -> list[StepEvent]:
-        """Start a batch if none runs, and generate one token for each of its rows.
-
-        After a failure, its requests run again; only the one that caused it ends.
-        """
-        events, self._cancelled = self._cancelled, []
+        """Start a batch if none runs, and generate one token for each of its rows; after a failure they run again."""
+        events, self._events = self._events, []
         if self._run is None and self._waiting:
             self._run = _Run(self._model, self._take_batch(), self._eos, self._pad, self._compile)
         if self._run is None:
@@ -113,8 +82,6 @@ class StaticCore:
             if is_device_error(error):
                 raise
             log.exception("generation failed")
-            if self._compile and self._run.decoding:
-                return events + self._after_failed_compilation(self._run, error)
             return events + self._after_failure(self._run, error)
         if self._run.ended:
             self._batch = min(self._max_batch, self._batch + 1)
@@ -151,9 +118,13 @@ class StaticCore:
         return batch
 
     def _after_failure(self, run: "_Run", error: Exception) -> list[StepEvent]:
-        """End a request that failed alone, or queue those of a batch again."""
+        """Queue the requests again, without compilation if that may be the cause. One that failed alone ends."""
         unfinished, self._run = run.unfinished, None
         reason, out_of_memory = describe_failure(error), isinstance(error, torch.OutOfMemoryError)
+        if self._compile and run.decoding and not out_of_memory:
+            self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
+            self._waiting.extendleft(reversed(unfinished))
+            return []
         if len(unfinished) == 1:
             self._alone.discard(unfinished[0].id)
             self._batch = self._max_batch  # the size of the batch was not the cause
@@ -161,13 +132,6 @@ class StaticCore:
         log.warning("%s; retrying its %d clips in smaller batches", reason, len(unfinished))
         if not out_of_memory:
             self._alone.update(request.id for request in unfinished)
-        self._waiting.extendleft(reversed(unfinished))
-        return []
-
-    def _after_failed_compilation(self, run: "_Run", error: Exception) -> list[StepEvent]:
-        """Queue the whole batch again, without compilation."""
-        unfinished, self._run = run.unfinished, None
-        self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
         self._waiting.extendleft(reversed(unfinished))
         return []
 
@@ -179,8 +143,7 @@ class _Run(BaseStreamer, StoppingCriteria):
         self, model: PreTrainedModel, batch: list[Prepared], eos: tuple[int, ...], pad: int, compile_decode: bool
     ) -> None:
         self.batch, self.ended = batch, False
-        self._model, self._eos, self._pad = model, eos, pad
-        self._compile = compile_decode
+        self._model, self._eos, self._pad, self._compile = model, eos, pad, compile_decode
         self._tokens: list[list[int]] = [[] for _ in batch]
         self._reasons: list[FinishReason | None] = [None] * len(batch)
         self._cancelled: set[int] = set()
@@ -188,21 +151,17 @@ class _Run(BaseStreamer, StoppingCriteria):
         self._error: BaseException | None = None
         self._prompt_seen = False
         self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._generate, name="generate", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._generate, name="generate", daemon=True).start()
 
     @property
     def unfinished(self) -> list[Prepared]:
-        """The requests that have not ended."""
         return [p for p, reason in zip(self.batch, self._reasons, strict=True) if reason is None]
 
     @property
     def decoding(self) -> bool:
-        """True once the prompts have been processed."""
         return any(self._tokens)
 
     def cancel(self, request_id: int) -> None:
-        """End this row at the next step."""
         self._cancelled.add(request_id)
 
     def step(self) -> list[StepEvent]:
@@ -228,7 +187,7 @@ class _Run(BaseStreamer, StoppingCriteria):
     def _call_generate(self) -> None:
         device = self._model.device
         inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
-        for name in inputs.keys() & {"pixel_values", "pixel_values_videos"}:
+        for name in inputs.keys() & set(PIXELS):
             inputs[name] = inputs[name].to(self._model.dtype)  # not every model family casts them
         sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])
         config = GenerationConfig(

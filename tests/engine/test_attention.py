@@ -17,7 +17,7 @@ from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.graphs import bucket
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_MIN_TOKENS, SageBackend, with_sage
-from tests.support.engine_cases import make_cases, prepare_cases, run
+from tests.support.engine_cases import make_cases, prepare_cases, run, run_fixed_eagerly
 
 CPU = torch.device("cpu")
 
@@ -136,7 +136,7 @@ def test_steps_of_fixed_shape_give_the_same_logits(tiny_model, kernel):
                 longest = max(r.length for r in rows) + 1
                 with torch.inference_mode():
                     plain = core._memory.decode.run(table, longest)
-                    fixed = core._memory.decode.run_fixed_eagerly(table, longest)
+                    fixed = run_fixed_eagerly(core._memory.decode, table, longest)
                 assert torch.allclose(plain, fixed, atol=1e-5)
                 compared += 1
         assert compared > 10
@@ -180,7 +180,7 @@ def test_cache_of_8b_takes_144_kib_a_token():
         num_hidden_layers, num_key_value_heads, head_dim = 36, 8, 128
 
     assert token_bytes(Config, torch.bfloat16) == 144 * 1024
-    cache = SlotCache.for_model(Config, 2, 256, torch.bfloat16, torch.device("meta"))
+    cache = SlotCache(36, (2, 256, 8, 128), torch.bfloat16, torch.device("meta"))
     assert sum(t.nbytes for t in (*cache.keys, *cache.values)) == 2 * 256 * 144 * 1024
 
 
@@ -213,7 +213,7 @@ def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model)
             core._memory.decode._decode = torch.compile(
                 core._model.decode, dynamic=False, fullgraph=True, backend=backend
             )
-            assert torch.allclose(plain, core._memory.decode.run_fixed_eagerly(table, longest), atol=1e-5)
+            assert torch.allclose(plain, run_fixed_eagerly(core._memory.decode, table, longest), atol=1e-5)
         assert len(graphs) == 1
     finally:
         core.close()

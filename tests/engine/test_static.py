@@ -192,5 +192,5 @@ def test_failed_compilation_is_disabled_and_the_batch_runs_again(tiny_model, pre
 
 
 def test_report_says_that_sage_attention_is_not_active(tiny_model):
-    rows = dict(StaticCore(tiny_model.model, 4, sage_attention=True).report_rows())
+    rows = dict(StaticCore(tiny_model.model, 4, sage=True).report_rows())
     assert rows["SageAttention"] == "not active: needs continuous batching"

@@ -21,7 +21,7 @@ from captioner.engine.cache import free_bytes
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_HEAD_DIMS, with_sage
-from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run, teacher_forced
+from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run, run_fixed_eagerly, teacher_forced
 
 pytestmark = [
     pytest.mark.gpu,
@@ -110,7 +110,7 @@ def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor)
             table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
             with torch.inference_mode():
                 replayed = core._memory.decode.run(table, longest).clone()
-                launched = core._memory.decode.run_fixed_eagerly(table, longest)
+                launched = run_fixed_eagerly(core._memory.decode, table, longest)
             assert torch.allclose(replayed.float(), launched.float(), atol=1e-2)
             compared += 1
     assert core._memory.decode.why_no_graphs == ""

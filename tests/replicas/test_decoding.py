@@ -82,7 +82,8 @@ def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
         nonlocal most_alive, most_bytes
         alive.add(decoded.prepared)
         most_alive = max(most_alive, len(alive))
-        most_bytes = max(most_bytes, sum(p.num_bytes for p in list(alive)))
+        tensors = [t for p in list(alive) for t in (*p.inputs.values(), *p.layout.values())]
+        most_bytes = max(most_bytes, sum(t.nbytes for t in tensors))
         inbox.put(decoded)
 
     core = ContinuousCore(tiny_model.model)

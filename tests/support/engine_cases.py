@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig, RepetitionPenaltyLogitsProcessor
 
 from captioner.engine.core import Core, StepEvent
+from captioner.engine.graphs import DecodeSteps
 from captioner.engine.prepare import Prepared, Preparer
 from captioner.values import Frames, GenerationOptions
 
@@ -121,3 +122,9 @@ def teacher_forced(model, processor, case: Case, tokens: tuple[int, ...], min_ga
     clear = best.values[:, 0] - best.values[:, 1] > min_gap
     agreeing = (best.indices[:, 0] == generated[0]) & clear
     return int(agreeing.sum()), int(clear.sum())
+
+
+def run_fixed_eagerly(steps: DecodeSteps, rows: torch.Tensor, longest: int) -> torch.Tensor:
+    """Compute the same as a CUDA graph, kernel by kernel."""
+    fixed, key = steps._fill(rows, longest)
+    return steps._decode(fixed.rows, steps._cache, *key)[rows[2].to(fixed.rows.device)]

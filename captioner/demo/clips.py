@@ -1,5 +1,6 @@
 """Sample clips and images of the toy world as real files: mp4, webm and png."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,11 @@ def write_samples(folder: Path, num_clips: int = 9, num_stills: int = 3, seed: i
     samples = []
     for i in range(num_clips):
         scene = random_scene(rng)
-        suffix = "webm" if i % 3 == 2 else "mp4"
-        path = folder / f"clip {i + 1:02d}.{suffix}"
-        write_clip(path, scene, duration_s=float(rng.uniform(2, 4)))
+        path = folder / f"clip {i + 1:02d}.{'webm' if i % 3 == 2 else 'mp4'}"
+        num_frames = round(float(rng.uniform(2, 4)) * FPS)
+        pictures = (draw(scene, number / (num_frames - 1), SIDE) for number in range(num_frames))
+        frames = (av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in pictures)
+        encode(path, (SIDE, SIDE), FPS, frames, *CODECS[path.suffix[1:]])
         samples.append(Sample(path, scene))
     for i in range(num_stills):
         scene = random_scene(rng, still=True)
@@ -42,16 +45,15 @@ def write_samples(folder: Path, num_clips: int = 9, num_stills: int = 3, seed: i
     return samples
 
 
-def write_clip(path: Path, scene: Scene, duration_s: float) -> None:
-    """Encode a scene as a clip, with H.264 or VP9 according to the suffix."""
-    codec, options = CODECS[path.suffix[1:]]
-    num_frames = round(duration_s * FPS)
+def encode(
+    path: Path, size: tuple[int, int], fps: int, frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str]
+) -> None:
+    """Write a clip of this size (width, height) and number of frames a second."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, VideoStream)
-        stream.width = stream.height = SIDE
+        stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        for i in range(num_frames):
-            picture = draw(scene, i / (num_frames - 1), SIDE)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for frame in frames:
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -89,11 +89,6 @@ def draw(scene: Scene, progress: float, size: int) -> np.ndarray:
     return (frame + 0.5).astype(np.uint8)
 
 
-def draw_clip(scene: Scene, num_frames: int, size: int) -> np.ndarray:
-    """Draw all frames of a clip at equal intervals -> uint8 (num_frames, size, size, 3) RGB."""
-    return np.stack([draw(scene, i / max(num_frames - 1, 1), size) for i in range(num_frames)])
-
-
 def _pose(scene: Scene, progress: float) -> tuple[float, float, float]:
     """Return x, y and radius at `progress`."""
     shift = (progress - 0.5) * scene.travel

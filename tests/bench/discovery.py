@@ -6,8 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from captioner.cli.bench.report import Report
-from captioner.cli.bench.timing import alternate, ratio
+from captioner.cli.bench.report import Report, alternate, ratio
 from captioner.errors import CaptionerError
 from captioner.media.discover import discover
 

@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
-from captioner.cli.bench.report import Report
-from captioner.cli.bench.timing import alternate
+from captioner.cli.bench.report import Report, alternate
 from captioner.errors import CaptionerError
 from captioner.media.discover import discover
 from captioner.media.probe import probe

@@ -16,8 +16,7 @@ from pathlib import Path
 import psutil
 
 from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
-from captioner.cli.bench.report import Report
-from captioner.cli.bench.timing import alternate, ratio
+from captioner.cli.bench.report import Report, alternate, ratio
 from captioner.replicas.process import ProcessReplica
 from captioner.values import GenerationOptions, ModelSpec, SamplePlan
 from tests.bench.folder import link

@@ -9,7 +9,7 @@ from captioner.config.presets import find_preset
 from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import world
 from captioner.demo.clips import write_samples
-from tests.tools.demo_model import captions
+from tests.tools.demo_model import lesson
 from tests.tools.demo_model.evaluate import HELD_OUT_SEED, evaluate
 
 
@@ -23,20 +23,20 @@ def test_world_has_enough_variety():
 def test_scene_is_captioned_in_three_styles():
     scene = world.Scene("orange", "star", "left", "striped", 0.5, 0.5, 0.2, 0.3, 0.1)
     still = world.Scene("red", "ring", "", "gray", 0.5, 0.5, 0.2, 0.3, 0.1)
-    assert captions.caption(scene, "sentence") == "An orange star moves to the left on a striped background."
-    assert captions.caption(scene, "short") == "orange star moving left"
-    assert captions.caption(scene, "tags") == "star, orange, moving left, striped background"
-    assert captions.caption(still, "sentence") == "A red ring on a gray background."
+    assert lesson.caption(scene, "sentence") == "An orange star moves to the left on a striped background."
+    assert lesson.caption(scene, "short") == "orange star moving left"
+    assert lesson.caption(scene, "tags") == "star, orange, moving left, striped background"
+    assert lesson.caption(still, "sentence") == "A red ring on a gray background."
 
 
 def test_shape_stays_inside_the_frame():
     random = np.random.default_rng(1)
     for _ in range(200):
         scene = world.random_scene(random)
-        frames = world.draw_clip(scene, 9, 64).astype(int)
+        frames = lesson.draw_clip(scene, 9, 64).astype(int)
         color = np.array(world.COLORS[scene.color])
         covered = (np.abs(frames - color).sum(-1) < 12).reshape(9, -1).sum(1)
-        reference = world.draw_clip(world.Scene(**vars(scene) | {"motion": "", "x": 0.5, "y": 0.5}), 1, 64).astype(int)
+        reference = lesson.draw_clip(world.Scene(**vars(scene) | {"motion": "", "x": 0.5, "y": 0.5}), 1, 64).astype(int)
         whole = (np.abs(reference - color).sum(-1) < 12).sum()
         if scene.motion not in ("grow", "shrink"):
             assert covered.min() > 0.8 * whole, scene
@@ -50,7 +50,7 @@ def test_same_seed_renders_the_same_files(tmp_path):
 
 
 def test_every_built_in_prompt_has_a_style():
-    assert {prompt.name for prompt in BUILTIN_PROMPTS} == captions.PROMPT_STYLES.keys()
+    assert {prompt.name for prompt in BUILTIN_PROMPTS} == lesson.PROMPT_STYLES.keys()
 
 
 def test_bundled_model_is_small():

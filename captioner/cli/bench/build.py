@@ -4,36 +4,17 @@ Benchmarks and tests use it untrained; training of the demo model starts with it
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 import torch
+import transformers
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-from transformers import (
-    GenerationConfig,
-    Qwen2Tokenizer,
-    Qwen2VLImageProcessor,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLMoeConfig,
-    Qwen3VLMoeForConditionalGeneration,
-    Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
-)
+from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedModel, Qwen2Tokenizer
 
 PATCH_SIZE, MERGE_SIZE, TEMPORAL_PATCH_SIZE = 16, 2, 2  # as in every released Qwen3-VL
-
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+SPECIAL_TOKENS = (*CHAT_TOKENS, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 # ChatML as in Qwen3-VL: a line with the role, then the parts of the message in order.
 CHAT_TEMPLATE = """
@@ -84,17 +65,10 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
     """Train a byte-level BPE tokenizer on a corpus; digits stay single tokens, as in Qwen's own tokenizer."""
     bpe = Tokenizer(models.BPE())
     words = Regex(r"'\w+| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(words, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
+    bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), bytes_of_words])
+    size, alphabet = vocab_size - len(SPECIAL_TOKENS), sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator(corpus, trainer)
     trained = json.loads(bpe.to_str())["model"]
     return Qwen2Tokenizer(
@@ -107,66 +81,38 @@ def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer
     )
 
 
-def build_processor(tokenizer: Qwen2Tokenizer, min_image_pixels: int = 1024) -> Qwen3VLProcessor:
+def build_processor(tokenizer: Qwen2Tokenizer, min_image_pixels: int = 1024) -> transformers.Qwen3VLProcessor:
     """Build a Qwen3-VL processor that enlarges images to at least `min_image_pixels`; released ones use 65,536."""
-    image_processor = Qwen2VLImageProcessor(
-        size={"shortest_edge": min_image_pixels, "longest_edge": 16777216},
-        patch_size=PATCH_SIZE,
-        temporal_patch_size=TEMPORAL_PATCH_SIZE,
-        merge_size=MERGE_SIZE,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    )
-    video_processor = Qwen3VLVideoProcessor(
-        size={"shortest_edge": 4096, "longest_edge": 25165824},
-        patch_size=PATCH_SIZE,
-        temporal_patch_size=TEMPORAL_PATCH_SIZE,
-        merge_size=MERGE_SIZE,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    )
-    return Qwen3VLProcessor(
-        image_processor=image_processor,
-        tokenizer=tokenizer,
-        video_processor=video_processor,
-        chat_template=CHAT_TEMPLATE.strip(),
-    )
+    image_processor = transformers.Qwen2VLImageProcessor(
+        size={"shortest_edge": min_image_pixels, "longest_edge": 16777216}, patch_size=PATCH_SIZE,
+        temporal_patch_size=TEMPORAL_PATCH_SIZE, merge_size=MERGE_SIZE, image_mean=[0.5] * 3, image_std=[0.5] * 3,
+    )  # fmt: skip
+    video_processor = transformers.Qwen3VLVideoProcessor(size={"shortest_edge": 4096, "longest_edge": 25165824})
+    template = CHAT_TEMPLATE.strip()
+    return transformers.Qwen3VLProcessor(image_processor, tokenizer, video_processor, chat_template=template)
 
 
 def build_model(
-    tokenizer: Qwen2Tokenizer,
-    geometry: Geometry = Geometry(),
-    seed: int = 0,
-    device: str = "cpu",
+    tokenizer: Qwen2Tokenizer, geometry: Geometry = Geometry(), seed: int = 0, device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> Qwen3VLForConditionalGeneration | Qwen3VLMoeForConditionalGeneration:
+) -> PreTrainedModel:  # fmt: skip
     """Build a model with random weights directly on `device`; its generation config is greedy."""
-
-    def token_id(token: str) -> int:
-        number = tokenizer.convert_tokens_to_ids(token)
-        assert isinstance(number, int)
-        return number
-
-    config_class = Qwen3VLMoeConfig if geometry.experts else Qwen3VLConfig
+    ids = dict(zip(SPECIAL_TOKENS, cast(list[int], tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))), strict=True))
+    config_class = transformers.Qwen3VLMoeConfig if geometry.experts else transformers.Qwen3VLConfig
     config = config_class(
         text_config=_text_config(tokenizer, geometry),
         vision_config=_vision_config(geometry),
-        image_token_id=token_id("<|image_pad|>"),
-        video_token_id=token_id("<|video_pad|>"),
-        vision_start_token_id=token_id("<|vision_start|>"),
-        vision_end_token_id=token_id("<|vision_end|>"),
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=geometry.tied,
     )
     torch.manual_seed(seed)
-    with torch.device(device), _default_dtype(dtype):
-        model: Qwen3VLForConditionalGeneration | Qwen3VLMoeForConditionalGeneration
-        if isinstance(config, Qwen3VLMoeConfig):
-            model = Qwen3VLMoeForConditionalGeneration(config).eval()
-        else:
-            model = Qwen3VLForConditionalGeneration(config).eval()
-    model.generation_config = GenerationConfig(
-        eos_token_id=token_id("<|im_end|>"), pad_token_id=token_id("<|endoftext|>"), do_sample=False
-    )
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
+    eos, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
+    model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad, do_sample=False)
     return model
 
 
@@ -194,11 +140,8 @@ def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict[str, obj
         },
     }
     if geometry.experts:
-        config |= {
-            "num_experts": geometry.experts,
-            "num_experts_per_tok": geometry.experts_per_token,
-            "moe_intermediate_size": geometry.expert_mlp,
-        }
+        config |= {"num_experts": geometry.experts, "num_experts_per_tok": geometry.experts_per_token}
+        config["moe_intermediate_size"] = geometry.expert_mlp
     return config
 
 
@@ -216,13 +159,3 @@ def _vision_config(geometry: Geometry) -> dict[str, object]:
         "deepstack_visual_indexes": list(geometry.deepstack),
         "initializer_range": geometry.initializer_range,
     }
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

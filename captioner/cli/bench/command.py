@@ -75,26 +75,12 @@ def _run_engine(args: argparse.Namespace) -> int:
     from captioner.cli.bench.variants import EngineSettings
 
     settings = EngineSettings(
-        model=args.model,
-        random_weights=args.random_weights,
-        device=args.device,
-        dtype=args.dtype,
-        threads=args.threads,
-        num_clips=args.clips,
-        waves=args.waves,
-        frames=args.frames,
-        sizes=args.size,
-        new_tokens=args.new_tokens,
-        slots=args.slots,
-        batch=args.batch,
-        attention=args.attention,
-        compile=args.compile,
-        sage=args.sage,
-        graphs=not args.no_graphs,
-        repeats=args.repeats,
-        skip=tuple(args.skip),
-        seed=args.seed,
-    )
+        model=args.model, random_weights=args.random_weights, device=args.device, dtype=args.dtype,
+        threads=args.threads, num_clips=args.clips, waves=args.waves, frames=args.frames, sizes=args.size,
+        new_tokens=args.new_tokens, slots=args.slots, batch=args.batch, attention=args.attention,
+        compile=args.compile, sage=args.sage, graphs=not args.no_graphs, repeats=args.repeats,
+        skip=tuple(args.skip), seed=args.seed,
+    )  # fmt: skip
     bench_engine(settings, args.json)
     return 0
 
@@ -127,7 +113,6 @@ def at_least_1(text: str) -> int:
 
 
 def _range(text: str) -> tuple[int, int]:
-    """Parse N or LO-HI."""
     low, _, high = text.partition("-")
     bounds = at_least_1(low), at_least_1(high or low)
     if bounds[0] > bounds[1]:
@@ -136,7 +121,6 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Parse WxH or WxH-WxH in multiples of 32."""
     small, _, large = text.partition("-")
     return _size(small), _size(large or small)
 

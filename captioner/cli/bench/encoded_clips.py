@@ -8,8 +8,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 from PIL import Image
+
+from captioner.demo.clips import encode
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,8 @@ def make_clip(recipe: ClipRecipe, folder: Path) -> Path:
     if path.exists():
         return path
     unfinished = path.with_suffix(".part.mp4")
-    with av.open(unfinished, "w") as container:
-        stream = container.add_stream(recipe.codec, rate=recipe.fps, options=recipe.options)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height = recipe.size
-        stream.pix_fmt = "yuv420p"
-        for frame in _moving_pictures(*recipe.size, recipe.seconds * recipe.fps):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    frames = _moving_pictures(*recipe.size, recipe.seconds * recipe.fps)
+    encode(unfinished, recipe.size, recipe.fps, frames, recipe.codec, recipe.options)
     return unfinished.rename(path)
 
 

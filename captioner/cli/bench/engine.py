@@ -24,20 +24,12 @@ from captioner.cli.bench.meter import Meter
 from captioner.cli.bench.models import open_model
 from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
 from captioner.cli.bench.report import Report
-from captioner.cli.bench.roofline import Clip, Device, caption_s, measure_device
-from captioner.cli.bench.variants import (
-    EngineSettings,
-    Feed,
-    Outcome,
-    Variant,
-    Workload,
-    make_variants,
-    prepare_all,
-    shortened,
-)
+from captioner.cli.bench.roofline import Clip, caption_s, measure_device
+from captioner.cli.bench.variants import EngineSettings, Feed, Outcome, Variant, Workload, make_variants, prepare_all
 from captioner.engine.loading import pick_device, pick_dtype
 from captioner.engine.prepare import Prepared
 from captioner.errors import CaptionerError, ModelError
+from captioner.values import GenerationOptions
 
 COLUMNS = (
     "name", "captions_per_s", "tokens_per_s", "first_token_s", "busy", "peak_memory_gb", "roofline", "speedup"
@@ -49,30 +41,26 @@ class Measured:
     """The result of one variant in one round."""
 
     outcome: Outcome
-    wall_s: float
-    cpu_s: float
-    busy: float | None
-    peak_bytes: int | None
+    meter: Meter
 
 
 def bench_engine(settings: EngineSettings, as_json: bool = False) -> None:
     """Print a row for each variant; one that fails is reported below. Raises CaptionerError if nothing can run."""
     workload = open_workload(settings)
     report = Report(COLUMNS, as_json)
-    speed = measure_device(workload.device, workload.model.dtype)
     variants = make_variants(settings, workload.device)
     feeds = prepare_all(workload, variants)
     runs, failed = run_rounds(workload, variants, feeds, report)
     baseline = None
     for variant in variants:
         if variant.name in runs:
-            rate = add_row(report, workload, variant, runs[variant.name], feeds[variant.feed], speed, baseline)
+            rate = add_row(report, workload, variant, runs[variant.name], feeds[variant.feed], baseline)
             baseline = baseline or rate
     videos = [runs[v.name][0].outcome.tokens for v in variants if v.name in runs and v.feed != "images"]
     engines = [measured[-1].outcome.notes for name, measured in runs.items() if name.startswith("slots")]
     report.end(
         same_tokens=same_tokens(videos),
-        **facts(workload, speed),
+        **facts(workload),
         engine=dict(engines[-1]) if engines else {},
         failed=failed,
         settings=dataclasses.asdict(settings),
@@ -87,7 +75,8 @@ def open_workload(settings: EngineSettings) -> Workload:
     dtype = pick_dtype(settings.dtype, device)
     model, processor = open_model(settings.model, settings.random_weights, device, dtype)
     clips = render_clips(settings.num_clips, settings.frames, settings.sizes, settings.seed)
-    return Workload(settings, model, processor, clips, draw_lengths(len(clips), settings.new_tokens, settings.seed))
+    lengths = draw_lengths(len(clips), settings.new_tokens, settings.seed)
+    return Workload(settings, model, processor, clips, lengths, measure_device(device, model.dtype))
 
 
 def run_rounds(
@@ -105,10 +94,8 @@ def run_rounds(
                 report.note(f"{variant.name} failed: {failed[variant.name]}")
                 continue
             runs.setdefault(variant.name, []).append(measured)
-            count = len(measured.outcome.tokens)
-            report.note(
-                f"{variant.name}: {count} clips in {measured.wall_s:.2f} s, {count / measured.wall_s:.4g} a second"
-            )
+            count, seconds = len(measured.outcome.tokens), measured.meter.wall_s
+            report.note(f"{variant.name}: {count} clips in {seconds:.2f} s, {count / seconds:.4g} a second")
     return runs, failed
 
 
@@ -125,31 +112,28 @@ def measure(workload: Workload, variant: Variant, clips: list[Prepared]) -> Meas
     for clip in clips:
         if len(outcome.tokens[clip.id]) != clip.options.max_new_tokens:
             raise ModelError(f"clip {clip.id} ended after {len(outcome.tokens[clip.id])} tokens")
-    return Measured(outcome, meter.wall_s, meter.cpu_s, meter.busy, meter.peak_bytes)
+    return Measured(outcome, meter)
 
 
 def _warm_up(clips: list[Prepared], width: int, device: torch.device) -> list[Prepared]:
     """Return one short request; on a GPU as many as run at once, of different lengths so that all graphs are used."""
     count = min(width, len(clips)) if device.type == "cuda" else 1
-    return [shortened(clip, 2 + count - number) for number, clip in enumerate(clips[:count])]
+    options = [GenerationOptions(max_new_tokens=2 + count - number) for number in range(count)]
+    return [dataclasses.replace(clips[number], options=options[number]) for number in range(count)]
 
 
 def add_row(
-    report: Report,
-    workload: Workload,
-    variant: Variant,
-    runs: list[Measured],
-    clips: list[Prepared],
-    speed: Device,
+    report: Report, workload: Workload, variant: Variant, runs: list[Measured], clips: list[Prepared],
     baseline: float | None,
-) -> float:
+) -> float:  # fmt: skip
     """Add the medians over all rounds. Return captions a second, with which later rows are compared."""
-    tokens = runs[0].outcome.tokens
-    seconds = statistics.median(run.cpu_s if clock(workload).startswith("CPU") else run.wall_s for run in runs)
+    tokens, meters = runs[0].outcome.tokens, [run.meter for run in runs]
+    by_cpu = clock(workload).startswith("CPU")
+    seconds = statistics.median(meter.cpu_s if by_cpu else meter.wall_s for meter in meters)
     rate = len(tokens) / seconds
-    bound = bound_rate(workload, variant, [clip for clip in clips if clip.id in tokens], speed)
-    busy = [run.busy for run in runs if run.busy is not None]
-    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+    bound = bound_rate(workload, variant, [clip for clip in clips if clip.id in tokens])
+    busy = [meter.busy for meter in meters if meter.busy is not None]
+    peaks = [meter.peak_bytes for meter in meters if meter.peak_bytes is not None]
     report.add(
         variant.name,
         _round(rate),
@@ -163,17 +147,16 @@ def add_row(
         at_once=variant.width,
         roofline_captions_per_s=_round(bound),
         prompt_tokens=round(statistics.mean(clip.num_prompt_tokens for clip in clips), 1),
-        wall_s=[round(run.wall_s, 3) for run in runs],
-        cpu_s=[round(run.cpu_s, 3) for run in runs],
+        wall_s=[round(meter.wall_s, 3) for meter in meters],
+        cpu_s=[round(meter.cpu_s, 3) for meter in meters],
     )
     return rate
 
 
-def bound_rate(workload: Workload, variant: Variant, clips: list[Prepared], speed: Device) -> float:
+def bound_rate(workload: Workload, variant: Variant, clips: list[Prepared]) -> float:
     """Return the captions a second that the roofline allows for these inputs and this many at once."""
-    itemsize = workload.model.dtype.itemsize
-    rows = min(variant.width, len(clips))
-    return len(clips) / sum(caption_s(workload.model.config, _shape(clip), rows, speed, itemsize) for clip in clips)
+    config, itemsize, rows = workload.model.config, workload.model.dtype.itemsize, min(variant.width, len(clips))
+    return len(clips) / sum(caption_s(config, _shape(clip), rows, workload.speed, itemsize) for clip in clips)
 
 
 def _shape(clip: Prepared) -> Clip:
@@ -195,7 +178,7 @@ def clock(workload: Workload) -> str:
     return "CPU seconds" if workload.device.type == "cpu" and torch.get_num_threads() == 1 else "wall seconds"
 
 
-def facts(workload: Workload, speed: Device) -> dict[str, object]:
+def facts(workload: Workload) -> dict[str, object]:
     """Return the conditions of the measurement."""
     on_cuda = workload.device.type == "cuda"
     return {
@@ -204,8 +187,8 @@ def facts(workload: Workload, speed: Device) -> dict[str, object]:
         "model": workload.settings.model,
         "dtype": str(workload.model.dtype).removeprefix("torch."),
         "params": sum(p.numel() for p in workload.model.parameters()),
-        "bandwidth_gb_per_s": round(speed.bytes_per_s / 1e9, 1),
-        "matrix_tflop_per_s": round(speed.flops_per_s / 1e12, 3),
+        "bandwidth_gb_per_s": round(workload.speed.bytes_per_s / 1e9, 1),
+        "matrix_tflop_per_s": round(workload.speed.flops_per_s / 1e12, 3),
         "rates_by": clock(workload),
         "peak_memory_is": "allocated by torch on the device" if on_cuda else "growth of the process during the run",
         "torch": torch.__version__,

@@ -12,7 +12,11 @@ INTERVAL_S = 0.05
 
 
 class Meter:
-    """Measures a run on one device: peak memory within `with`, seconds and load between start() and stop()."""
+    """Measures a run on one device: peak memory within `with`, seconds and load between start() and stop().
+
+    peak_bytes is what torch allocated on a GPU, and the growth of the process on a CPU, which is too small if memory of
+    an earlier run is reused; None without psutil.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -24,6 +28,7 @@ class Meter:
         if device.type == "cuda":
             self._uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         self._rss_before = self._rss_peak = resident_bytes()
+        self.peak_bytes: int | None = None
         self.wall_s = self.cpu_s = 0.0
 
     def __enter__(self) -> "Meter":
@@ -35,6 +40,10 @@ class Meter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
+        if self._device.type == "cuda":
+            self.peak_bytes = torch.cuda.max_memory_allocated(self._device)
+        elif self._rss_peak is not None and self._rss_before is not None:
+            self.peak_bytes = self._rss_peak - self._rss_before
 
     def start(self) -> None:
         """Begin the timed part."""
@@ -58,26 +67,10 @@ class Meter:
             return self.cpu_s / (self.wall_s * torch.get_num_threads())
         return sum(self._readings) / len(self._readings) / 100 if self._readings else None
 
-    @property
-    def peak_bytes(self) -> int | None:
-        """The peak memory: on a GPU what torch allocated, on a CPU the growth of the process (resident set, sampled).
-
-        The growth is too small if memory of an earlier run is reused. None without psutil.
-        """
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        if self._rss_peak is None or self._rss_before is None:
-            return None
-        return self._rss_peak - self._rss_before
-
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL_S):
             if self._device.type != "cuda":
                 self._rss_peak = max(self._rss_peak or 0, resident_bytes() or 0) or None
             elif self._timing:
-                self._read_gpu()
-
-    def _read_gpu(self) -> None:
-        for gpu in nvidia_gpus():
-            if gpu.uuid == self._uuid and gpu.utilization_percent is not None:
-                self._readings.append(gpu.utilization_percent)
+                loads = (gpu.utilization_percent for gpu in nvidia_gpus() if gpu.uuid == self._uuid)
+                self._readings.extend(load for load in loads if load is not None)

@@ -67,22 +67,18 @@ def open_model(
     name: str, random_weights: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Return a model without an end token, and its processor. Raises ModelError for an unknown name."""
-    model: PreTrainedModel
-    processor: ProcessorMixin
     geometry = GEOMETRIES.get(name)
     if geometry and (random_weights or name in ALWAYS_RANDOM):
-        model, processor = build(geometry, device, dtype)
+        model, processor = _build(geometry, device, dtype)
     else:
         folder = model_folder(name)
-        spec = ModelSpec(str(folder), str(device), str(dtype).removeprefix("torch."))
-        loaded = load(folder, spec)
+        loaded = load(folder, ModelSpec(str(folder), str(device), str(dtype).removeprefix("torch.")))
         model, processor = loaded.model, loaded.processor
     model.generation_config = endless(model.generation_config)
     return model, processor
 
 
-def build(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Build a model with random weights and a byte-level tokenizer. Raises ModelError if its device is too small."""
+def _build(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = build_tokenizer(CORPUS, 400)
     tokenizer.padding_side = "left"
     try:

@@ -1,7 +1,9 @@
-"""The output of a benchmark: a table, printed row by row, or one JSON object at the end."""
+"""Timing for benchmarks, and their output: a table, printed row by row, or one JSON object at the end."""
 
 import json
+import statistics
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Cell = str | float | None
@@ -42,3 +44,22 @@ class Report:
         cells = ["-" if value is None else str(value) for value in values]
         widths = [max(14, len(column) + 2) for column in self._columns]
         print(f"{cells[0]:<20}" + "".join(f"{c:>{w}}" for c, w in zip(cells[1:], widths[1:], strict=True)), flush=True)
+
+
+def alternate(
+    runs: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float]
+) -> tuple[list[float], ...]:
+    """Return the seconds of each function in each round. All run in each, so other load slows all of them alike."""
+    seconds: tuple[list[float], ...] = tuple([] for _ in runs)
+    for _ in range(repeats):
+        for run, taken in zip(runs, seconds, strict=True):
+            start = clock()
+            result = run()
+            taken.append(clock() - start)
+            del result
+    return seconds
+
+
+def ratio(below: Sequence[float], above: Sequence[float]) -> float:
+    """Return the median over all rounds of above / below."""
+    return statistics.median(b / a for a, b in zip(below, above, strict=True))

@@ -6,13 +6,11 @@
 The roofline model is by Williams, Waterman and Patterson (2009), https://doi.org/10.1145/1498765.1498785. A
 multiply-add counts as 2 FLOP.
 
-Text tower: linear layers with 2 FLOP for each weight and token, causal attention with 2 T^2 x H x D for each layer
-(half of 4), and the last layer for one token. Vision tower: linear layers, attention within each frame group with 4 P x
-P_group x hidden for each layer, patch embedding and mergers (one, and one for each DeepStack layer), which take 4
-patches each. Decode step: it reads all text weights once, the last layer, and keys and values of all rows. In a mixture
-of experts it reads the experts that its rows are expected to choose, k of E for each row: E x (1 - (1 - k/E)^rows).
-Attention in decode counts only as bytes. Norms, rotary embeddings and sampling count nothing, so a share of 1.0 is
-impossible.
+Text tower: linear layers, causal attention with 2 T^2 x H x D for each layer (half of 4), and the last layer for one
+token. Vision tower: linear layers, attention within each frame group, patch embedding and mergers (one, and one for
+each DeepStack layer), which take 4 patches each. Decode step: it reads all text weights, the last layer, and keys and
+values of all rows; in a mixture of experts, those that its rows are expected to choose, k of E for each row:
+E x (1 - (1 - k/E)^rows). Norms, rotary embeddings and sampling count nothing, so a share of 1.0 is impossible.
 """
 
 import time
@@ -41,71 +39,35 @@ class Clip:
     new_tokens: int
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Numbers of weights, counted from a Qwen3-VL config."""
+def text_weights(config: PretrainedConfig, rows: float) -> float:
+    """Return the weights that a step over `rows` tokens reads in the text layers, last layer excluded."""
+    text = config.text_config
+    heads = 2 * text.num_attention_heads + 2 * text.num_key_value_heads
+    mlp = 3.0 * text.hidden_size * text.intermediate_size
+    if count := getattr(text, "num_experts", 0):
+        touched = count * (1 - (1 - text.num_experts_per_tok / count) ** rows)
+        mlp = 3.0 * text.hidden_size * text.moe_intermediate_size * touched + text.hidden_size * count
+    return text.num_hidden_layers * (text.hidden_size * heads * text.head_dim + mlp)
 
-    config: PretrainedConfig
 
-    @property
-    def attention(self) -> int:
-        """The weights of query, key, value and output in one text layer."""
-        text = self.config.text_config
-        heads = 2 * text.num_attention_heads + 2 * text.num_key_value_heads
-        return text.hidden_size * heads * text.head_dim
-
-    @property
-    def experts(self) -> tuple[int, int]:
-        """(experts in a layer, experts that one token uses), zeros for a dense model."""
-        text = self.config.text_config
-        count = getattr(text, "num_experts", 0) or 0
-        return (count, text.num_experts_per_tok) if count else (0, 0)
-
-    def text(self, rows: float) -> float:
-        """Return the weights that a step over `rows` tokens reads in the text layers, last layer excluded."""
-        text, (count, used) = self.config.text_config, self.experts
-        if not count:
-            mlp = 3.0 * text.hidden_size * text.intermediate_size
-        else:
-            touched = count * (1 - (1 - used / count) ** rows)
-            mlp = 3.0 * text.hidden_size * text.moe_intermediate_size * touched + text.hidden_size * count
-        return text.num_hidden_layers * (self.attention + mlp)
-
-    @property
-    def head(self) -> int:
-        """The weights of the last layer."""
-        text = self.config.text_config
-        return text.vocab_size * text.hidden_size
-
-    @property
-    def vision_layers(self) -> int:
-        """The weights of all vision layers."""
-        vision = self.config.vision_config
-        return vision.depth * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size)
-
-    @property
-    def mergers(self) -> int:
-        """The weights of all mergers."""
-        vision = self.config.vision_config
-        wide = vision.hidden_size * vision.spatial_merge_size**2
-        return (1 + len(vision.deepstack_visual_indexes)) * (wide**2 + wide * vision.out_hidden_size)
-
-    @property
-    def patch_embedding(self) -> int:
-        """The weights of the patch embedding."""
-        vision = self.config.vision_config
-        return vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * vision.hidden_size
+def head_weights(config: PretrainedConfig) -> int:
+    """Return the weights of the last layer."""
+    return config.text_config.vocab_size * config.text_config.hidden_size
 
 
 def prefill_flops(config: PretrainedConfig, clip: Clip) -> tuple[float, float]:
     """Return the FLOP of the vision tower and of the text tower for one clip."""
-    weights, text, vision = Weights(config), config.text_config, config.vision_config
-    vision_attention = 4 * clip.patches_per_group * vision.hidden_size * vision.depth * clip.patches
-    merged = clip.patches // vision.spatial_merge_size**2
-    vision_linear = (weights.vision_layers + weights.patch_embedding) * clip.patches + weights.mergers * merged
+    text, vision = config.text_config, config.vision_config
+    attention = 4 * clip.patches_per_group * vision.hidden_size * vision.depth * clip.patches
+    layers = vision.depth * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size)
+    embedding = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * vision.hidden_size
+    wide = vision.hidden_size * vision.spatial_merge_size**2
+    mergers = (1 + len(vision.deepstack_visual_indexes)) * (wide**2 + wide * vision.out_hidden_size)
+    linear = (layers + embedding) * clip.patches + mergers * (clip.patches // vision.spatial_merge_size**2)
     tokens = clip.prompt_tokens
-    attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
-    return float(2 * vision_linear + vision_attention), 2 * weights.text(rows=1) * tokens + attention + 2 * weights.head
+    text_attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
+    text_flops = 2 * text_weights(config, rows=1) * tokens + text_attention + 2 * head_weights(config)
+    return float(2 * linear + attention), text_flops
 
 
 def token_bytes(config: PretrainedConfig, itemsize: int) -> int:
@@ -116,21 +78,16 @@ def token_bytes(config: PretrainedConfig, itemsize: int) -> int:
 
 def step_bytes(config: PretrainedConfig, rows: float, context_tokens: float, itemsize: int) -> float:
     """Return the bytes that one decode step of `rows` rows with `context_tokens` tokens each reads."""
-    weights = Weights(config)
-    return (weights.text(rows) + weights.head) * itemsize + rows * context_tokens * token_bytes(config, itemsize)
-
-
-def token_flops(config: PretrainedConfig) -> float:
-    """Return the FLOP of the matrix products for one new token."""
-    weights = Weights(config)
-    return 2 * (weights.text(rows=1) + weights.head)
+    weights = text_weights(config, rows) + head_weights(config)
+    return weights * itemsize + rows * context_tokens * token_bytes(config, itemsize)
 
 
 def caption_s(config: PretrainedConfig, clip: Clip, rows: int, device: Device, itemsize: int) -> float:
     """Return the lower bound of the time for one caption when `rows` captions always run at once."""
     prefill_s = sum(prefill_flops(config, clip)) / device.flops_per_s
     read = step_bytes(config, rows, clip.prompt_tokens + clip.new_tokens / 2, itemsize)
-    step_s = max(read / device.bytes_per_s, rows * token_flops(config) / device.flops_per_s)
+    token_flops = 2 * (text_weights(config, rows=1) + head_weights(config))
+    step_s = max(read / device.bytes_per_s, rows * token_flops / device.flops_per_s)
     return prefill_s + clip.new_tokens * step_s / rows
 
 

@@ -14,26 +14,19 @@ import numpy as np
 from PIL import Image
 
 from captioner.cli.bench.encoded_clips import ClipRecipe, folder_or_temporary, make_clip
-from captioner.cli.bench.report import Report
-from captioner.cli.bench.timing import alternate, ratio
+from captioner.cli.bench.report import Report, alternate, ratio
 from captioner.errors import CaptionerError
 from captioner.media.sample import sample
 from captioner.values import SamplePlan
 
 FRAME_SIZE = 336
 
+HEVC = {"preset": "superfast", "x265-params": "log-level=0"}
+
 CLIPS = (
     ClipRecipe("5 s 720p H.264", "h264-720p-5s.mp4", (1280, 720), 5, 25, "libx264", {"preset": "veryfast", "g": "75"}),
     ClipRecipe("60 s 1080p H.264", "h264-1080p-60s.mp4", (1920, 1080), 60, 24, "libx264", {"preset": "veryfast"}),
-    ClipRecipe(
-        "60 s 1080p HEVC",
-        "hevc-1080p-60s.mp4",
-        (1920, 1080),
-        60,
-        24,
-        "libx265",
-        {"preset": "superfast", "x265-params": "log-level=0"},
-    ),
+    ClipRecipe("60 s 1080p HEVC", "hevc-1080p-60s.mp4", (1920, 1080), 60, 24, "libx265", HEVC),
 )
 # (index of the clip, frames to sample, target: OpenCV's CPU seconds / ours)
 COMPARISONS = ((0, 16, 8.0), (1, 32, 3.5), (1, 128, 10.0), (2, 32, 3.5), (2, 128, 10.0))
@@ -60,17 +53,13 @@ def bench_sample(folder: Path | None = None, repeats: int = 3, as_json: bool = F
 
 
 def _two_threads(path: Path, repeats: int) -> dict[str, float]:
-    """Compare two clips in two threads with one clip; the result is valid only on a machine with two idle cores."""
+    """Compare two clips in two threads with one clip; valid only on a machine with two idle cores."""
     plan = SamplePlan(max_frames=32, min_frames=32, frame_size=FRAME_SIZE)
     with ThreadPoolExecutor(2) as threads:
         runs = [lambda count=count: list(threads.map(sample, [path] * count, [plan] * count)) for count in (1, 2)]
         one, two = alternate(runs, max(3, repeats), time.perf_counter)
-    return {
-        "one_clip_s": round(statistics.median(one), 3),
-        "two_clips_s": round(statistics.median(two), 3),
-        "ratio": round(ratio(one, two), 2),
-        "target": MAX_THREADS_RATIO,
-    }
+    seconds = {"one_clip_s": round(statistics.median(one), 3), "two_clips_s": round(statistics.median(two), 3)}
+    return seconds | {"ratio": round(ratio(one, two), 2), "target": MAX_THREADS_RATIO}
 
 
 def _opencv_sampler() -> Callable[[Path, int], list[Image.Image]]:
@@ -78,9 +67,8 @@ def _opencv_sampler() -> Callable[[Path, int], list[Image.Image]]:
     try:
         import cv2
     except ImportError:
-        raise CaptionerError(
-            "this benchmark compares with OpenCV; install it with: pip install opencv-python-headless"
-        ) from None
+        hint = "install it with: pip install opencv-python-headless"
+        raise CaptionerError(f"this benchmark compares with OpenCV; {hint}") from None
 
     def opencv_sample(path: Path, num_frames: int) -> list[Image.Image]:
         pictures = []

@@ -1,9 +1,8 @@
 """The variants of captioning that `bench engine` compares, and the input of each."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 from transformers.generation.streamers import BaseStreamer
 
+from captioner.cli.bench.roofline import Device
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
 from captioner.engine.prepare import PIXELS, Prepared, Preparer, chat_prompt
@@ -53,21 +53,18 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Workload:
-    """The model, the clips, and the number of tokens of each caption."""
+    """The model, the clips, the number of tokens of each caption, and the speed of the device."""
 
     settings: EngineSettings
     model: PreTrainedModel
     processor: ProcessorMixin
     clips: list[Frames]
     lengths: list[int]
+    speed: Device
 
     @property
     def device(self) -> torch.device:
         return self.model.device
-
-    def options(self, number: int) -> GenerationOptions:
-        """Return the options for one clip."""
-        return GenerationOptions(max_new_tokens=self.lengths[number])
 
 
 @dataclass(frozen=True)
@@ -84,95 +81,78 @@ Run = Callable[[Sequence[Prepared]], Outcome]
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of captioning. `open` gives a function that runs clips any number of times, then cleans up."""
+    """One variant of captioning: through the core that `make_core` makes, or through `generate`, one clip at a time."""
 
     name: str
     width: int  # clips at once
     feed: Feed
-    open: Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]
-
-    @property
-    def kind(self) -> str:
-        """The first word of the name, which --skip accepts."""
-        return self.name.split()[0]
+    make_core: Callable[[Workload, list[Prepared], int], Core] | None = None
 
     def num_clips(self, workload: Workload) -> int:
         """Return how many clips this variant captions."""
         return min(self.width * workload.settings.waves or len(workload.clips), len(workload.clips))
+
+    @contextmanager
+    def open(self, workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
+        """Yield a function that runs some of these clips, any number of times."""
+        if self.make_core is None:
+            yield lambda some: run_generate(workload.model, some)
+            return
+        with closing(self.make_core(workload, clips, self.width)) as core:
+            yield lambda some: run_core(core, some, self.width)
 
 
 def make_variants(settings: EngineSettings, device: torch.device) -> list[Variant]:
     """Return all variants except those to skip."""
     slots = settings.slots or (GPU_SLOTS if device.type == "cuda" else CPU_SLOTS)
     variants = [
-        Variant("original", 1, "images", open_generate),
-        Variant("one video at a time", 1, "video", open_generate),
-        Variant(f"batch {settings.batch}", settings.batch, "video", open_batches(settings.batch)),
-        *(Variant(f"slots {count}", count, "packed", open_slots(count)) for count in slots),
+        Variant("original", 1, "images"),
+        Variant("one video at a time", 1, "video"),
+        Variant(f"batch {settings.batch}", settings.batch, "video", make_static),
+        *(Variant(f"slots {count}", count, "packed", make_continuous) for count in slots),
     ]
-    return [variant for variant in variants if variant.kind not in settings.skip]
+    return [variant for variant in variants if variant.name.split()[0] not in settings.skip]
 
 
-@contextmanager
-def open_generate(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
+def make_static(workload: Workload, clips: list[Prepared], width: int) -> Core:
+    """Return a core for fixed batches."""
+    return StaticCore(workload.model, width)
+
+
+def make_continuous(workload: Workload, clips: list[Prepared], width: int) -> Core:
+    """Return a core with slots for these clips. Raises ModelError if fewer than `width` fit into the memory."""
+    settings = workload.settings
+    longest = max(clip.num_prompt_tokens + clip.options.max_new_tokens for clip in clips)
+    options = ContinuousOptions(
+        width, longest, settings.attention, settings.compile, settings.sage, graphs=settings.graphs
+    )
+    core = ContinuousCore(workload.model, options)
+    if core.num_slots < width:
+        core.close()
+        raise ModelError(f"only {core.num_slots} slots fit into the memory of {workload.device}")
+    return core
+
+
+@torch.inference_mode()
+def run_generate(model: PreTrainedModel, clips: Sequence[Prepared]) -> Outcome:
     """Run one clip at a time through `generate`."""
-
-    def run(clips: Sequence[Prepared]) -> Outcome:
-        tokens, first_s = {}, []
-        for clip in clips:
-            started_s = time.perf_counter()
-            watch = _FirstToken()
-            tokens[clip.id] = _generate(workload.model, clip, watch)
-            first_s.append(watch.at_s - started_s)
-        return Outcome(tokens, first_s)
-
-    yield run
-
-
-def open_batches(size: int) -> Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]:
-    """Return an `open` for fixed batches of `size` through `generate`."""
-
-    @contextmanager
-    def opened(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
-        core = StaticCore(workload.model, size)
-        try:
-            yield lambda some: run_core(core, some, size)
-        finally:
-            core.close()
-
-    return opened
-
-
-def open_slots(count: int) -> Callable[[Workload, list[Prepared]], AbstractContextManager[Run]]:
-    """Return an `open` for the continuous core with `count` slots."""
-
-    @contextmanager
-    def opened(workload: Workload, clips: list[Prepared]) -> Iterator[Run]:
-        settings = workload.settings
-        options = ContinuousOptions(
-            max_slots=count,
-            max_tokens=max(clip.num_prompt_tokens + clip.options.max_new_tokens for clip in clips),
-            attention=settings.attention,
-            compile=settings.compile,
-            sage_attention=settings.sage,
-            graphs=settings.graphs,
-        )
-        core = ContinuousCore(workload.model, options)
-        try:
-            if core.num_slots < count:
-                raise ModelError(f"only {core.num_slots} slots fit into the memory of {workload.device}")
-            yield lambda some: run_core(core, some, count)
-        finally:
-            core.close()
-
-    return opened
+    generate = cast(Callable[..., Tensor], model.generate)  # torch types it as a Tensor or Module
+    pad = model.generation_config.pad_token_id
+    tokens, first_s = {}, []
+    for clip in clips:
+        started_s, watch, length = time.perf_counter(), _FirstToken(), clip.options.max_new_tokens
+        inputs = {name: tensor.to(model.device) for name, tensor in clip.inputs.items()}
+        for name in inputs.keys() & set(PIXELS):
+            inputs[name] = inputs[name].to(model.dtype)
+        config = GenerationConfig(max_new_tokens=length, do_sample=False, eos_token_id=None, pad_token_id=pad)
+        ids = generate(**inputs, generation_config=config, streamer=watch)
+        tokens[clip.id] = tuple(ids[0, clip.num_prompt_tokens :].tolist())
+        first_s.append(watch.at_s - started_s)
+    return Outcome(tokens, first_s)
 
 
 def run_core(core: Core, clips: Sequence[Prepared], width: int) -> Outcome:
-    """Submit all clips and step until all have ended.
-
-    The times to the first token are those of the first `width` clips. Raises ModelError.
-    """
+    """Caption all clips; the times to the first token are those of the first `width`. Raises ModelError."""
     started_s = time.perf_counter()
     for clip in clips:
         core.submit(clip)
@@ -203,61 +183,36 @@ class _FirstToken(BaseStreamer):
         """Do nothing; the streamer's interface requires this method."""
 
 
-@torch.inference_mode()
-def _generate(model: PreTrainedModel, clip: Prepared, streamer: BaseStreamer) -> tuple[int, ...]:
-    inputs = {name: tensor.to(model.device) for name, tensor in clip.inputs.items()}
-    for name in inputs.keys() & set(PIXELS):
-        inputs[name] = inputs[name].to(model.dtype)
-    config = GenerationConfig(
-        max_new_tokens=clip.options.max_new_tokens,
-        do_sample=False,
-        eos_token_id=None,
-        pad_token_id=model.generation_config.pad_token_id,
-    )
-    generate = cast(Callable[..., Tensor], model.generate)  # torch types it as a Tensor or Module
-    ids = generate(**inputs, generation_config=config, streamer=streamer)
-    return tuple(ids[0, clip.num_prompt_tokens :].tolist())
-
-
 def prepare_all(workload: Workload, variants: list[Variant]) -> dict[Feed, list[Prepared]]:
     """Prepare as many clips as the variants need, for each kind of input."""
     counts: dict[Feed, int] = {}
     for variant in variants:
         counts[variant.feed] = max(counts.get(variant.feed, 0), variant.num_clips(workload))
-    feeds: dict[Feed, Callable[[Workload, int], list[Prepared]]] = {
-        "images": _images,
-        "video": _videos,
-        "packed": _packed,
+    return {
+        feed: _images(workload, count) if feed == "images" else _videos(workload, count, feed == "packed")
+        for feed, count in counts.items()
     }
-    return {feed: feeds[feed](workload, count) for feed, count in counts.items()}
 
 
-def _videos(workload: Workload, count: int) -> list[Prepared]:
-    preparer = Preparer(workload.processor)
-    return [preparer.prepare(i, clip, PROMPT, workload.options(i)) for i, clip in enumerate(workload.clips[:count])]
-
-
-def _packed(workload: Workload, count: int) -> list[Prepared]:
-    core = ContinuousCore(workload.model)
-    preparer = Preparer(workload.processor, core.layout, pin=workload.device.type == "cuda")
-    prepared = [preparer.prepare(i, clip, PROMPT, workload.options(i)) for i, clip in enumerate(workload.clips[:count])]
-    core.close()
+def _videos(workload: Workload, count: int, packed: bool) -> list[Prepared]:
+    core = ContinuousCore(workload.model) if packed else None
+    pin = packed and workload.device.type == "cuda"
+    preparer = Preparer(workload.processor, core.layout if core else None, pin)
+    options = [GenerationOptions(max_new_tokens=length) for length in workload.lengths[:count]]
+    prepared = [preparer.prepare(i, workload.clips[i], PROMPT, options[i]) for i in range(count)]
+    if core:
+        core.close()
     return prepared
 
 
 def _images(workload: Workload, count: int) -> list[Prepared]:
     """Prepare clips as messages of many images."""
-    processor, prepared = workload.processor, []
+    prepared = []
     for number, clip in enumerate(workload.clips[:count]):
         parts = [*[{"type": "image"}] * len(clip.pixels), {"type": "text", "text": PROMPT}]
-        text = chat_prompt(processor, parts)
         images = [torch.from_numpy(frame).permute(2, 0, 1) for frame in clip.pixels]
-        inputs = processor(text=[text], images=[images], return_tensors="pt")
+        text = chat_prompt(workload.processor, parts)
+        inputs = workload.processor(text=[text], images=[images], return_tensors="pt")
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-        prepared.append(Prepared(number, tensors, workload.options(number)))
+        prepared.append(Prepared(number, tensors, GenerationOptions(max_new_tokens=workload.lengths[number])))
     return prepared
-
-
-def shortened(clip: Prepared, new_tokens: int) -> Prepared:
-    """Return a copy whose caption has `new_tokens` tokens."""
-    return dataclasses.replace(clip, options=GenerationOptions(max_new_tokens=new_tokens))

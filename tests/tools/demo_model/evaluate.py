@@ -13,7 +13,7 @@ from pathlib import Path
 from captioner.demo.clips import Sample, write_samples
 from captioner.jobs.events import ItemDone
 from captioner.services import Services
-from tests.tools.demo_model.captions import PROMPT_STYLES, caption
+from tests.tools.demo_model.lesson import PROMPT_STYLES, caption
 
 HELD_OUT_SEED = 900_001  # training draws from seeds 0 and 11
 PROMPTS = ("Detailed", "Short", "Tags")

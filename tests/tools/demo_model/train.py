@@ -30,7 +30,7 @@ from captioner.cli.bench import build
 from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import world
 from captioner.engine.prepare import chat_prompt
-from tests.tools.demo_model import captions
+from tests.tools.demo_model import lesson
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def degrade(frames: np.ndarray, rng: np.random.Generator) -> Tensor:
 def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, num_frames: int) -> Batch:
     """Draw `size` scenes as clips of `num_frames` frames, or as images for 1."""
     still = num_frames == 1
-    style = str(rng.choice(captions.STYLES, p=[0.6, 0.2, 0.2]))
-    library = [p.text for p in BUILTIN_PROMPTS if captions.PROMPT_STYLES[p.name] == style]
+    style = str(rng.choice(lesson.STYLES, p=[0.6, 0.2, 0.2]))
+    library = [p.text for p in BUILTIN_PROMPTS if lesson.PROMPT_STYLES[p.name] == style]
     prompt = str(rng.choice(OTHER_PROMPTS[style] if rng.random() < (0.85 if still else 0.7) else library))
     texts, clips, prefix = [], [], ""
     for _ in range(size):
@@ -105,7 +105,7 @@ def make_batch(tokenizer: Qwen2Tokenizer, rng: np.random.Generator, size: int, n
         if not still:
             times_s = np.linspace(0, rng.uniform(0.8, 9.4), num_frames).reshape(-1, 2).mean(1)
         prefix = prompt_text(num_frames // 2, times_s, prompt)
-        texts.append(prefix + captions.caption(scene, style) + "<|im_end|>")
+        texts.append(prefix + lesson.caption(scene, style) + "<|im_end|>")
     frames = degrade(np.stack(clips), rng)
     if still:
         frames = frames.repeat(1, 2, 1, 1, 1)
@@ -149,7 +149,7 @@ def exact_match(model: Qwen3VLForConditionalGeneration, tokenizer: Qwen2Tokenize
 def check_against_processor(processor: Qwen3VLProcessor) -> None:
     """Raise SystemExit unless the processor gives the same ids and pixels as this module."""
     rng = np.random.default_rng(0)
-    frames = world.draw_clip(world.random_scene(rng), 6, SIZE)
+    frames = lesson.draw_clip(world.random_scene(rng), 6, SIZE)
     indices, prompt = [0, 6, 12, 18, 24, 30], "Describe this video."
     text = chat_prompt(processor, [{"type": "video"}, {"type": "text", "text": prompt}])
     metadata = {"fps": 24.0, "frames_indices": indices, "total_num_frames": 31, "duration": 31 / 24}
@@ -255,7 +255,7 @@ def _corpus() -> list[str]:
     prompts = [p.text for p in BUILTIN_PROMPTS] + [p for prompts in OTHER_PROMPTS.values() for p in prompts]
     rng = np.random.default_rng(0)
     scenes = [world.random_scene(rng) for _ in range(400)]
-    texts = [captions.caption(scene, style) for scene in scenes for style in captions.STYLES]
+    texts = [lesson.caption(scene, style) for scene in scenes for style in lesson.STYLES]
     return 20 * prompts + texts + ["user", "assistant", "<0.5 seconds>"] * 50
 
 

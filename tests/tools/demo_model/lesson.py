@@ -1,6 +1,8 @@
-"""The captions that the demo model learns: one correct caption of each scene in each of three styles."""
+"""What the demo model learns: the frames of a scene, and its one correct caption in each of three styles."""
 
-from captioner.demo.world import Scene
+import numpy as np
+
+from captioner.demo.world import Scene, draw
 
 STYLES = ("sentence", "short", "tags")
 PROMPT_STYLES = {  # built-in prompt -> style of the demo model's answer
@@ -38,3 +40,8 @@ def caption(scene: Scene, style: str) -> str:
     article = "An" if scene.color[0] in "aeiou" else "A"
     motion = f" {MOTION_WORDS[scene.motion][0]}" if scene.motion else ""
     return f"{article} {scene.color} {scene.shape}{motion} on a {background}."
+
+
+def draw_clip(scene: Scene, num_frames: int, size: int) -> np.ndarray:
+    """Draw all frames of a clip at equal intervals -> uint8 (num_frames, size, size, 3) RGB."""
+    return np.stack([draw(scene, i / max(num_frames - 1, 1), size) for i in range(num_frames)])

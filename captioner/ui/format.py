@@ -1,6 +1,7 @@
 """Texts and HTML that several parts of the page share."""
 
 import html
+from collections.abc import Iterable
 
 from captioner.formatting import sendable, sentence, size
 from captioner.system.devices import CUDA_MISSING
@@ -19,6 +20,11 @@ def isolated(name: str) -> str:
 def escape(text: object) -> str:
     """Return the text escaped for HTML, including quoted attributes; lone surrogates become "?"."""
     return html.escape(sendable(str(text)))
+
+
+def definitions(rows: Iterable[tuple[str, str]]) -> str:
+    """Return the rows of a <dl> as HTML."""
+    return "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in rows)
 
 
 def notices(demo: bool, cuda_missing: bool) -> str:

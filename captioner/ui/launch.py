@@ -32,10 +32,9 @@ def launch(
     open_browser: bool = False,
     mcp: bool = False,
 ) -> str:
-    """Serve the page from background threads and return its address.
+    """Serve the page from background threads and return its address. Raise CaptionerError, as for a taken port.
 
     access: only this machine if None. port: the first free one from 7860 if None.
-    Raise CaptionerError if the page cannot be served, for example because the port is taken.
     """
     access = access or Access(page.services.roots)
     if access.exposed and not access.login:
@@ -59,8 +58,6 @@ def launch(
 def _serve(
     blocks: gr.Blocks, page: Page, access: Access, port: int | None, open_browser: bool, mcp: bool
 ) -> tuple[str, str | None]:
-    """Start Gradio's server and return (address, public link). Raise OSError."""
-    limits = page.uploads.limits if page.uploads else None
     guard = Middleware(
         Guard,
         loopback=not access.exposed,
@@ -77,7 +74,7 @@ def _serve(
         auth=access.login,
         mcp_server=mcp,
         app_kwargs={"routes": media_routes(page.services).routes, "middleware": [guard]},
-        max_file_size=limits.max_file_bytes if limits else PROMPTS_BYTES,
+        max_file_size=page.uploads.limits.max_file_bytes if page.uploads else PROMPTS_BYTES,
         num_workers=0,  # Gradio's file servers would not be behind the guard
         ssr_mode=False,
         run_history=False,
@@ -93,10 +90,7 @@ def _serve(
 
 
 def disable_url_downloads() -> None:
-    """Stop Gradio from downloading URLs sent as file values.
-
-    All its downloads go through these two functions, which it looks up in their module.
-    """
+    """Stop Gradio from downloading URLs sent as file values; it looks up these two functions in their module."""
     for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
         setattr(processing_utils, name, _refuse_download)
 

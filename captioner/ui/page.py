@@ -1,6 +1,5 @@
 """The page: header, three tabs, and the one handler that keeps all of it up to date."""
 
-import html
 import os
 import time
 from pathlib import Path
@@ -26,17 +25,13 @@ from captioner.ui.wiring import in_background, keep_up_to_date
 
 TITLE = "Video Caption Suite"
 PULSE_S = 2.5 if "SPACE_ID" in os.environ else 1.0  # a Space limits how often a page may ask
-RESOURCES_S = 2.0
 
 
 class Page:
     """The handlers of all tabs over one Services."""
 
     def __init__(self, services: Services, folder: Path | None = None, remote: bool = False) -> None:
-        """Open `folder`, if one is given. remote: browsers are on other machines, so they may upload.
-
-        Raise FolderError if the folder cannot be opened.
-        """
+        """Open `folder`, if given, or raise FolderError. remote: browsers are on other machines, so they may upload."""
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
         self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services)
@@ -76,12 +71,12 @@ class Page:
 
 
 def build(services: Services, folder: Path | None = None, remote: bool = False) -> tuple[gr.Blocks, Page]:
-    """Draw the page and wire it; the arguments are those of Page. Raise FolderError if `folder` cannot be opened."""
+    """Draw the page and wire it; the arguments are those of Page."""
     page = Page(services, folder, remote)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):
-            gr.HTML(f"<h1>{html.escape(TITLE)}</h1>", apply_default_css=False, elem_id="title")
+            gr.HTML(f"<h1>{TITLE}</h1>", apply_default_css=False, elem_id="title")
             strip = gr.HTML(apply_default_css=False, elem_id="strip")
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
         warnings = gr.HTML(apply_default_css=False, elem_id="notices")
@@ -90,7 +85,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
                 run = run_card(page.run)
                 gallery = gallery_tab(page.gallery)
                 operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
-                uploads = _upload_row(services, page.uploads) if page.uploads else []
+                uploads = upload_controls(UploadHandlers(services, page.uploads)) if page.uploads else []
             with gr.Tab("Settings") as tab:
                 settings = settings_tab(page.form, tab)
             with gr.Tab("Prompts") as tab:
@@ -102,12 +97,6 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
             [strip, run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
         )
-        in_background([blocks.load, gr.Timer(RESOURCES_S).tick], page.resources, None, chip)
+        in_background([blocks.load, gr.Timer(machine.READ_EVERY_S).tick], page.resources, None, chip)
         in_background(blocks.load, page.prompts.choose, prompts.chosen, prompts.outputs)
     return blocks, page
-
-
-def _upload_row(services: Services, uploads: Uploads) -> list[Any]:
-    """Draw the row; return the events after which the page is to be refreshed."""
-    with gr.Row(elem_id="transfer"):
-        return upload_controls(UploadHandlers(services, uploads), uploads.limits)

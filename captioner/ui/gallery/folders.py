@@ -46,11 +46,8 @@ class FolderBar:
         return answer
 
     def enter(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> None:
-        """Open a folder and remember it for the next start. kinds: None for the setting. Raise FolderError.
-
-        One call at a time: a folder that is slow to scan must not replace one that was opened after it.
-        """
-        with self._entering:
+        """Open a folder and remember it for the next start. kinds: None for the setting. Raise FolderError."""
+        with self._entering:  # a folder that is slow to scan must not replace one that was opened after it
             library = self._services.open_folder(folder, recursive, kinds)
             self._services.change_settings({"folder": str(folder), "recursive": recursive, "kinds": library.scan.kinds})
             self.recent.add(folder)

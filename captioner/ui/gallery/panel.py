@@ -3,12 +3,14 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from captioner.captions.store import HistoryEntry, Provenance
+from captioner.config.settings import sampling_plan
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import clock, plural, sendable, size
 from captioner.library.lookup import Entry
@@ -17,9 +19,8 @@ from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.format import escape, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
-from captioner.ui.gallery.sheet import num_seen, sheet_plan
 from captioner.ui.wiring import errors_as_toasts
-from captioner.values import MediaItem
+from captioner.values import MediaItem, SamplePlan
 
 MAX_HISTORY = 20
 REPLACED = {
@@ -224,3 +225,23 @@ def _frames(times_s: Sequence[float]) -> str:
 
 def _time(posix_s: float) -> str:
     return f'<time data-s="{posix_s:.0f}"></time>'  # the browser fills it in its own time zone
+
+
+def current_plan(services: Services) -> SamplePlan:
+    """Return the sampling plan that a job started now would use."""
+    try:
+        return sampling_plan(services.settings, services.preset())
+    except CaptionerError:  # an unknown model; the Settings tab shows the error
+        return SamplePlan()
+
+
+def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
+    """Return how many frames the model saw for its latest caption of this file; 0 if the file changed since."""
+    is_of_this_file = made and made[0].created_at_s >= item.modified_s
+    return len(made[0].caption.frame_times_s) if is_of_this_file else 0
+
+
+def sheet_plan(services: Services, num_frames: int) -> SamplePlan:
+    """Return a plan that samples `num_frames` frames; 0: as `current_plan`. The number alone decides which frames."""
+    plan = current_plan(services)
+    return replace(plan, max_frames=num_frames, min_frames=num_frames) if num_frames else plan

@@ -18,7 +18,7 @@ from captioner.ui.gallery.estimate import TOOLTIP_JS, Estimator
 from captioner.ui.gallery.folders import FolderBar, folder_bar
 from captioner.ui.gallery.grid import START_JS, grid_changes, media_grid, selected_names
 from captioner.ui.gallery.panel import Panel, panel
-from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
+from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
 
 START_WAIT_S = 0.4
 
@@ -36,10 +36,9 @@ class Gallery:
 
     @errors_as_toasts
     def start(self, selection: str) -> dict[str, Any]:
-        """Caption the selected files, or without a selection those that have no caption.
+        """Caption the selected files (the grid's value), or without a selection those that have no caption.
 
-        `selection` is the grid's value. Before captions that were changed outside are replaced, the answer is a
-        question to the user.
+        Return a question to the user if that would replace captions that were changed outside.
         """
         names, changed = self._names(selection), self._num_changed_outside(selection)
         if changed and self._services.settings.existing != "skip":
@@ -58,7 +57,6 @@ class Gallery:
         gr.Info(f"{'Approved' if event.on else 'Unapproved'} {plural(count, 'caption')}.", duration=3)
 
     def _start(self, names: list[str], selection: str, consent: bool = False) -> None:
-        """Start a job, or queue it behind others; only selected files are queued."""
         if not names:
             raise JobError("there is nothing to caption")
         with self._starting:
@@ -73,22 +71,18 @@ class Gallery:
         self._services.events.wait(lambda now: now.job == number and now.stage != "loading", START_WAIT_S)
 
     def _num_changed_outside(self, selection: str) -> int:
-        """Count the selected captions that were changed outside."""
         library = self._services.library
         if not library.counts().changed_outside:
             return 0
         return library.lookup.num_changed_outside(selected_names(library, selection))
 
     def _names(self, selection: str) -> list[str]:
-        """Return the files that the start button captions.
-
-        Files that the job would skip are left out here: of 50,000 selected files that takes the job seconds.
-        """
-        library = self._services.library
-        names = selected_names(library, selection)
+        """Return the files that the start button captions, without those that the job would need seconds to skip."""
+        lookup = self._services.library.lookup
+        names = selected_names(self._services.library, selection)
         if not names:
-            return library.lookup.with_state("pending") or library.lookup.with_state("failed")
-        return library.lookup.without_text(names) if self._services.settings.existing == "skip" else names
+            return lookup.with_state("pending") or lookup.with_state("failed")
+        return lookup.without_text(names) if self._services.settings.existing == "skip" else names
 
     def stop(self) -> None:
         """Stop the job that runs or is about to; the next one in the queue follows."""
@@ -100,7 +94,7 @@ class Gallery:
             gr.Info("Stopped. The next job starts.", duration=4)
 
     def with_tile(self, act: Callable[[gr.EventData], Any]) -> Callable[[str, gr.EventData], tuple[Any, Any, str]]:
-        """Return a handler of the panel that also updates the tile; the next refresh would be a round trip later."""
+        """Return a handler of the panel that also updates the tile, which the next refresh would do a moment later."""
 
         def act_and_update(seen: str, event: gr.EventData) -> tuple[Any, Any, str]:
             answer = act(event)
@@ -162,6 +156,10 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     in_background(tooltip.change, None, tooltip, js=TOOLTIP_JS)
     in_background(grid.open, gallery.panel.open, None, side, mode=KEEP_EVERY_EVENT)
     asked = question("start-question")
+
+    def change(event: Trigger, handler: Callable[[gr.EventData], Any], mode: TriggerMode | None = None) -> Dependency:
+        return on_action(event, gallery.with_tile(handler), seen, [side, grid, seen], mode=mode)
+
     in_background(bar.browse, gallery.bar.browse, None, bar, mode=KEEP_EVERY_EVENT)
     acting = [
         on_action(bar.open, gallery.bar.open, None, side, mode=KEEP_EVERY_EVENT),
@@ -169,15 +167,10 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         on_action(asked.answer, gallery.start_with_answer),
         on_action(grid.approve, gallery.approve, mode=KEEP_EVERY_EVENT),
         on_action(stop.click, gallery.stop),
-        *(
-            on_action(event, gallery.with_tile(handler), seen, [side, grid, seen], mode=mode)
-            for event, handler, mode in (
-                (side.save, gallery.panel.save, KEEP_EVERY_EVENT),
-                (side.restore, gallery.panel.restore, KEEP_EVERY_EVENT),
-                (side.remove, gallery.panel.remove, None),
-                (side.again, gallery.panel.again, None),
-                (side.approve, gallery.panel.approve, KEEP_EVERY_EVENT),
-            )
-        ),
+        change(side.save, gallery.panel.save, KEEP_EVERY_EVENT),
+        change(side.restore, gallery.panel.restore, KEEP_EVERY_EVENT),
+        change(side.remove, gallery.panel.remove),
+        change(side.again, gallery.panel.again),
+        change(side.approve, gallery.panel.approve, KEEP_EVERY_EVENT),
     ]
     return GalleryTab([seen, side], [grid, seen, bar, side, stop, estimate_key], acting)

@@ -1,6 +1,5 @@
 """The handlers of the Prompts tab, and its list as HTML."""
 
-import html
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +85,7 @@ class PromptHandlers:
         added, skipped = self.services.prompts.import_json(data or b"")
         gr.Info(f"{plural(len(added), 'prompt')} added.", duration=4)
         if skipped:
-            reasons = [html.escape(reason) for reason in skipped[:REASONS_SHOWN]]
+            reasons = [escape(reason) for reason in skipped[:REASONS_SHOWN]]
             more = len(skipped) - len(reasons)
             reasons += [f"and {more:,} more"] * bool(more)
             gr.Warning("Not imported: " + "<br>".join(reasons), duration=10)
@@ -144,7 +143,7 @@ class PromptHandlers:
 
 
 def _notify(action: str, name: str) -> None:
-    gr.Info(f"{action} the prompt “{html.escape(name)}”.", duration=3)
+    gr.Info(f"{action} the prompt “{escape(name)}”.", duration=3)
 
 
 def _loaded(before: str) -> tuple[str, str]:

@@ -45,35 +45,21 @@ class PromptsTab:
     outputs: Sequence[gr.components.Component]
 
 
-@dataclass(frozen=True)
-class _Editor:
-    name: gr.Textbox
-    delete: gr.HTML
-    duplicate: gr.Button
-    use: gr.Button
-    save: gr.Button
-    hint: gr.HTML
-    text: gr.Textbox
-
-
 def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
     """Draw the tab and wire it."""
     chosen, before, exported = (gr.Textbox("", visible="hidden") for _ in range(3))
     with gr.Row(elem_id="prompts"):
         search, listing, upload, export = _draw_side()
-        editor = _draw_editor()
-        tester_pane(Tester(handlers.services), editor.text, tab)
-    name, text = editor.name, editor.text
-    outputs = [
-        chosen, before, listing, name, text, editor.hint, editor.save, editor.duplicate, editor.use, editor.delete,
-    ]  # fmt: skip
+        name, text, hint, save, duplicate, use, delete = _draw_editor()
+        tester_pane(Tester(handlers.services), text, tab)
+    outputs = [chosen, before, listing, name, text, hint, save, duplicate, use, delete]
     edited = [before, name, text]
     for event, handler, inputs in (
         (listing.pick, handlers.pick, [search]),
-        (editor.save.click, handlers.save, [chosen, *edited, search]),
-        (editor.use.click, handlers.use, [chosen, *edited, search]),
-        (editor.duplicate.click, handlers.duplicate, [chosen, before, text, search]),
-        (editor.delete.confirm, handlers.delete, [chosen, search]),
+        (save.click, handlers.save, [chosen, *edited, search]),
+        (use.click, handlers.use, [chosen, *edited, search]),
+        (duplicate.click, handlers.duplicate, [chosen, before, text, search]),
+        (delete.confirm, handlers.delete, [chosen, search]),
     ):
         filled = on_action(event, handler, inputs, outputs, js=script("lockEditor"))
         for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
@@ -96,7 +82,7 @@ def _draw_side() -> tuple[gr.Textbox, gr.HTML, gr.UploadButton, gr.Button]:
     return search, listing, upload, export
 
 
-def _draw_editor() -> _Editor:
+def _draw_editor() -> tuple[gr.Textbox, gr.Textbox, gr.HTML, gr.Button, gr.Button, gr.Button, gr.HTML]:
     with gr.Column(elem_id="prompt-editor", elem_classes="card"):
         with gr.Row(elem_id="prompt-buttons"):
             name = bare_textbox(label="Name", placeholder="Name of the prompt", max_lines=1, elem_id="prompt-name")
@@ -109,7 +95,7 @@ def _draw_editor() -> _Editor:
             label="Instruction to the model", placeholder=TEXT_HINT, lines=14, max_lines=14, elem_id="prompt-text"
         )
         bare_html(_variables(), js_on_load=INSERT_JS, elem_id="variables")
-    return _Editor(name, delete, duplicate, use, save, hint, text)
+    return name, text, hint, save, duplicate, use, delete
 
 
 def _variables() -> str:

@@ -21,7 +21,7 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_SHOWN = 30  # changed captions in the preview
 CONTEXT = 60  # unchanged characters shown around a change
-SHORTEST = 2  # changes with at most so many characters between them are shown as one
+SHORTEST = 2  # changes with at most so many characters between them are shown as one, which is easier to read
 MAX_COMPARED = 400  # words; of longer captions everything between the first and the last change is shown as changed
 
 Part = tuple[str, str]  # ("", "del" or "ins", text)
@@ -127,7 +127,6 @@ def marks(before: str, after: str | None) -> list[Part]:
 
 
 def _joined(stretches: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join changes with next to nothing between them: easier to read than marks on every other word."""
     joined: list[tuple[str, str]] = []
     for i, (removed, added) in enumerate(stretches):
         inside = 0 < i < len(stretches) - 1 and removed == added and len(removed.strip()) <= SHORTEST
@@ -139,7 +138,6 @@ def _joined(stretches: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _compare(old: Sequence[str], new: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
-    """Return what difflib's get_opcodes() returns."""
     if max(len(old), len(new)) <= 2 * MAX_COMPARED:  # words and the spaces between them
         return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))

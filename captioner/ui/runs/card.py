@@ -11,18 +11,8 @@ from captioner.ui.runs import lists
 
 Phase = Literal["idle", "queued", "downloading", "loading", "running", "done", "stopped", "failed"]
 
-NAMES: dict[Phase, str] = {
-    "idle": "Ready",
-    "queued": "Starting",
-    "downloading": "Downloading",
-    "loading": "Loading",
-    "running": "Captioning",
-    "done": "Done",
-    "stopped": "Stopped",
-    "failed": "Failed",
-}
+NAMES: dict[Phase, str] = {"idle": "Ready", "queued": "Starting", "running": "Captioning"}
 ENDED = ("done", "stopped", "failed")
-FULL_RING = 100.0
 
 
 @dataclass(frozen=True)
@@ -67,24 +57,26 @@ def steps(progress: Progress) -> tuple[Step, ...]:
     return Step("Model", "done"), *(Step(name, "now" if count else "todo", count) for name, count in counts.items())
 
 
+def phase_name(now: Phase) -> str:
+    return NAMES.get(now, now.capitalize())
+
+
 def headline(progress: Progress) -> str:
     now = phase(progress)
     if now in ("loading", "downloading"):
-        return f"{NAMES[now]} {progress.model}"
+        return f"{phase_name(now)} {progress.model}"
     if now == "done" and not progress.total:
         return "Model loaded" if progress.replicas else "Model unloaded"
     if now == "done" and progress.failed:
         return f"Done, {progress.failed:,} failed"
-    return NAMES[now]
+    return phase_name(now)
 
 
 def summary(progress: Progress) -> str:
     """Return a finished job in one line: "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"."""
-    left = progress.total - progress.finished
-    parts = [f"{progress.done:,} captioned"] if progress.total else []
-    parts += [f"{progress.failed:,} failed"] * bool(progress.failed)
-    parts += [f"{progress.skipped:,} skipped"] * bool(progress.skipped)
-    parts += [f"{left:,} left"] * bool(left)
+    parts = [f"{progress.done:,} captioned"] * bool(progress.total)
+    numbers = {"failed": progress.failed, "skipped": progress.skipped, "left": progress.total - progress.finished}
+    parts += [f"{number:,} {word}" for word, number in numbers.items() if number]
     parts.append(f"in {duration(progress.ended_s - progress.started_s)}")
     parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)
     return ", ".join(parts)
@@ -99,17 +91,14 @@ def strip(progress: Progress) -> str:
     if now == "downloading":
         count, rate, left = f"{percent(progress):.0f} %", *_download_speed(progress)
     return (
-        f'<div class="run-strip" data-phase="{now}" title="{escape(headline(progress))}"><div><b>{NAMES[now]}</b>'
+        f'<div class="run-strip" data-phase="{now}" title="{escape(headline(progress))}"><div><b>{phase_name(now)}</b>'
         f'{_bar(progress)}<span class="run-count">{count}</span><span class="run-rate">{rate}</span>'
         f'<span class="run-left">{left}</span></div></div>'
     )
 
 
 def view(progress: Progress, now_s: float, dismissed: int = 0, context: RunContext = RunContext()) -> str:
-    """Return the card of the current job, or an offer to resume an unfinished one.
-
-    dismissed: the number of a finished job that this viewer has hidden.
-    """
+    """Return the card of the current job, or an offer to resume one. dismissed: the number of a job to hide."""
     now = phase(progress)
     if now == "idle" or (now in ENDED and progress.job == dismissed):
         offers = [job for job in context.unfinished if job.operation != dismissed]
@@ -153,15 +142,13 @@ def percent(progress: Progress) -> float:
 
 def _ring(progress: Progress) -> str:
     now = phase(progress)
-    mark = f"{int(percent(progress))}%"
+    mark = "" if now in ("queued", "loading") else f"{int(percent(progress))}%"
     if now in ENDED:
         mark = {"done": "!" if progress.failed else "✓", "stopped": "■", "failed": "!"}[now]
-    elif now in ("queued", "loading"):
-        mark = ""
     return (
         '<svg class="run-ring" viewBox="0 0 40 40" aria-hidden="true"><circle cx="20" cy="20" r="17"></circle>'
-        f'<circle class="run-arc" cx="20" cy="20" r="17" pathLength="{FULL_RING:.0f}" '
-        f'style="stroke-dasharray:{percent(progress):.1f} {FULL_RING:.0f}"></circle>'
+        '<circle class="run-arc" cx="20" cy="20" r="17" pathLength="100" '
+        f'style="stroke-dasharray:{percent(progress):.1f} 100"></circle>'
         f'<text x="20" y="20">{mark}</text></svg>'
     )
 
@@ -190,27 +177,19 @@ def _button(act: str, job: int, label: str) -> str:
 
 
 def _steps(progress: Progress) -> str:
-    rows = "".join(
-        f'<li data-state="{step.state}">{step.name}'
-        + ("" if step.count is None else f"<i>{step.count if step.count else ''}</i>")
-        + "</li>"
-        for step in steps(progress)
-    )
+    rows = ""
+    for step in steps(progress):
+        count = "" if step.count is None else f"<i>{step.count or ''}</i>"
+        rows += f'<li data-state="{step.state}">{step.name}{count}</li>'
     return f'<ol class="run-steps">{rows}</ol>'
 
 
 def _middle(progress: Progress, context: RunContext) -> str:
-    """Return the line below the title: the state of a download, how the job ended, or nothing."""
-    now = phase(progress)
-    if now in ENDED:
-        return _ending(progress, context)
-    if now == "downloading":
+    if phase(progress) == "downloading":
         parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
         return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
-    return ""
-
-
-def _ending(progress: Progress, context: RunContext) -> str:
+    if phase(progress) not in ENDED:
+        return ""
     parts = ["The job was undone"] * bool(context.undone) + [progress.reason] * bool(progress.reason)
     text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
     return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
@@ -230,7 +209,6 @@ def _time_left(progress: Progress) -> str:
 
 
 def _bar(progress: Progress) -> str:
-    """Return the progress bar; that of a job has three parts: captioned, skipped, failed."""
     if phase(progress) in ("queued", "loading"):
         return '<div class="run-bar" data-unknown><i></i></div>'
     if progress.bytes_total or not progress.total:
@@ -238,16 +216,12 @@ def _bar(progress: Progress) -> str:
     else:
         counts = {"done": progress.done, "skipped": progress.skipped, "failed": progress.failed}
         parts = {name: 100 * count / progress.total for name, count in counts.items()}
-    return (
-        '<div class="run-bar">'
-        + "".join(f'<i data-part="{k}" style="width:{v:.2f}%"></i>' for k, v in parts.items())
-        + "</div>"
-    )
+    bars = "".join(f'<i data-part="{name}" style="width:{share:.2f}%"></i>' for name, share in parts.items())
+    return f'<div class="run-bar">{bars}</div>'
 
 
 def _numbers(progress: Progress, now_s: float) -> str:
-    elapsed_s = (progress.ended_s or now_s) - progress.started_s if progress.started_s else 0.0
-    unknown = "–"
+    elapsed_s, unknown = (progress.ended_s or now_s) - progress.started_s, "–"
     cells = {
         "captioned": f"{progress.done:,}<small> / {progress.total:,}</small>" if progress.total else unknown,
         "skipped": f"{progress.skipped:,}" if progress.total else unknown,
@@ -257,6 +231,6 @@ def _numbers(progress: Progress, now_s: float) -> str:
         "elapsed": clock(elapsed_s) if progress.started_s else unknown,
         "left": _time_left(progress) or unknown,
     }
-    bad = {"failed"} if progress.failed else set()
-    rows = (f"<div{' data-bad' if k in bad else ''}><dt>{k}</dt><dd>{v}</dd></div>" for k, v in cells.items())
+    bad = "failed" if progress.failed else ""
+    rows = (f"<div{' data-bad' * (k == bad)}><dt>{k}</dt><dd>{v}</dd></div>" for k, v in cells.items())
     return f'<dl class="run-numbers">{"".join(rows)}</dl>'

@@ -18,7 +18,6 @@ from captioner.ui import scripts
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
 NUM_LISTED = 50
-STATES = {"dismissed": "stopped"}  # the other states are shown by their names
 DONE_WORDS = {"job": "captioned", "bulk": "changed"}
 
 
@@ -68,18 +67,17 @@ def in_words(undone: Undone, act: Literal["undo", "redo"] = "undo") -> str:
     """Return a phrase such as "198 captions restored, 2 kept: changed since"."""
     if not undone.restored and not undone.kept:
         return f"Nothing to {act}"
-    reasons = Counter(reason for _, reason in undone.kept)
-    kept = [f"{count:,} kept: {reason}" for reason, count in reasons.most_common(3)]
-    more = len(undone.kept) - sum(count for _, count in reasons.most_common(3))
-    kept += [f"{more:,} more kept"] * bool(more)
-    return ", ".join([f"{plural(undone.restored, 'caption')} {'restored' if act == 'undo' else 'redone'}", *kept])
+    reasons = Counter(reason for _, reason in undone.kept).most_common(3)
+    more = len(undone.kept) - sum(count for _, count in reasons)
+    parts = [f"{plural(undone.restored, 'caption')} {'restored' if act == 'undo' else 'redone'}"]
+    parts += [f"{count:,} kept: {reason}" for reason, count in reasons] + [f"{more:,} more kept"] * bool(more)
+    return ", ".join(parts)
 
 
 class History:
     """The handlers of the dialog. They return its properties; an error is one of them. Any thread may call."""
 
     def __init__(self, services: Services, enter: Callable[[Path, bool], object]) -> None:
-        """`enter` opens a folder in the page, with or without its subfolders."""
         self._services, self._enter = services, enter
         self._numbers = itertools.count(1)
 
@@ -96,7 +94,7 @@ class History:
         return self._do(lambda: resume(self._services, int(event.id), self._enter))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row of plain texts and numbers for each job and bulk edit, the latest first; an undo has none."""
+        """Return a row of plain texts and numbers for each job and bulk edit, the latest first."""
         left = {job.operation: job.left for job in self._services.unfinished()}
         allowed = self._services.roots.allows
         operations = [each for each in self._services.jobs.journal.recent(NUM_LISTED) if allowed(each.folder)]
@@ -105,6 +103,7 @@ class History:
     def _row(self, operation: OperationInfo, left: int) -> dict[str, Any]:
         undone = operation.undone_at_s is not None
         running = operation.state == "running"
+        state = "stopped" if operation.state == "dismissed" else operation.state
         can_redo = undone and is_undone(self._services, operation.id)
         return {
             "id": operation.id,
@@ -115,7 +114,7 @@ class History:
             "when": operation.created_at_s,
             "counts": counts(operation, left),
             "reason": sendable(operation.reason),
-            "state": "undone" if undone else STATES.get(operation.state, operation.state),
+            "state": "undone" if undone else state,
             "changed": operation.changed,
             "act": "redo" if can_redo else "undo" if operation.changed and not running and not undone else "",
             "left": 0 if undone else left,
@@ -134,12 +133,8 @@ class History:
 
 def counts(operation: OperationInfo, left: int = 0) -> str:
     """Return a phrase such as "198 captioned, 2 failed, 8 skipped, 12 left"."""
-    numbers = {
-        DONE_WORDS[operation.kind]: operation.done,
-        "failed": operation.failed,
-        "skipped": operation.skipped,
-        "left": left,
-    }
+    done = DONE_WORDS[operation.kind]
+    numbers = {done: operation.done, "failed": operation.failed, "skipped": operation.skipped, "left": left}
     return ", ".join(f"{number:,} {word}" for word, number in numbers.items() if number) or "nothing changed"
 
 

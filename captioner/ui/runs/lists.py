@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from captioner.formatting import plural
 from captioner.jobs.progress import Progress, ReplicaProgress
-from captioner.ui.format import escape, isolated
+from captioner.ui.format import definitions, escape, isolated
 
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "failed", "closed": "closed"}
 ITEMS_SHOWN = 3  # files of a worker
@@ -13,12 +13,10 @@ ROWS = 3  # visible at once; more need scrolling
 
 
 def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
-    """Return all lists, as high as the workers need, so that the height stays the same during a job.
-
-    queue: (number, description) of each waiting job.
-    """
+    """Return all lists, as high as the workers need. queue: (number, description) of each waiting job."""
     lists = _list("Workers", _replicas(progress), "replicas", _slots(progress))
-    lists += _list(_failures_title(progress), _failures(progress), "failures")
+    title = f"Failed<span>{progress.failed:,}</span>" if progress.failed else "Failed"
+    lists += _list(title, _failures(progress), "failures")
     if queue:
         rows = "".join(_queue_row(number, escape(line)) for number, line in queue)
         tip = "Stop ends only the running job. These follow."
@@ -40,8 +38,8 @@ def _queue_row(number: int, line: str) -> str:
 
 
 def _slots(progress: Progress) -> str:
-    slots = sum(replica.slots for replica in progress.replicas)
-    return f"{sum(replica.running for replica in progress.replicas):,} of {plural(slots, 'slot')} busy" if slots else ""
+    slots, busy = sum(r.slots for r in progress.replicas), sum(r.running for r in progress.replicas)
+    return f"{busy:,} of {plural(slots, 'slot')} busy" if slots else ""
 
 
 def _replicas(progress: Progress) -> str:
@@ -64,31 +62,20 @@ def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> s
 
 
 def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
-    """Name the files that a worker captions, those with the most tokens first."""
-    items = sorted(items, key=lambda name: -tokens.get(name, 0))
-    parts = [
-        isolated(name) + (f" ({plural(tokens[name], 'token')})" if tokens.get(name) else "")
-        for name in items[:ITEMS_SHOWN]
-    ]
-    if len(items) > ITEMS_SHOWN:
-        parts.append(f"{len(items) - ITEMS_SHOWN} more")
+    shown = sorted(items, key=lambda name: -tokens.get(name, 0))[:ITEMS_SHOWN]
+    parts = [isolated(name) + (f" ({plural(tokens[name], 'token')})" if tokens.get(name) else "") for name in shown]
+    parts += [f"{len(items) - ITEMS_SHOWN} more"] * (len(items) > ITEMS_SHOWN)
     return " · ".join(parts)
 
 
 def _report(number: int, replica: ReplicaProgress) -> str:
-    """Return a popover: unlike <details> it stays open while the page around it is updated, and nothing moves."""
     if not replica.report:
         return ""
-    name, key = escape(replica.name), f"run-report-{number}"
-    rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
+    key = f"run-report-{number}"  # unlike <details>, a popover stays open while the page around it is updated
     return (
-        f'<button type="button" class="run-link" popovertarget="{key}">Report</button>'
-        f'<div popover id="{key}" class="run-popover"><h4>{name}</h4><dl>{rows}</dl></div>'
+        f'<button type="button" class="run-link" popovertarget="{key}">Report</button><div popover id="{key}" '
+        f'class="run-popover"><h4>{escape(replica.name)}</h4><dl>{definitions(replica.report)}</dl></div>'
     )
-
-
-def _failures_title(progress: Progress) -> str:
-    return f"Failed<span>{progress.failed:,}</span>" if progress.failed else "Failed"
 
 
 def _failures(progress: Progress) -> str:

@@ -32,16 +32,20 @@ class Readings:
 
 def view(resources: Resources) -> str:
     """Return the chip and its popover as HTML. The popover stays open while it is updated, as its id never changes."""
+    rows = _row("CPU", resources.cpu_percent, _percent(resources.cpu_percent))
+    rows += _memory("RAM", resources.ram_used_bytes, resources.ram_total_bytes)
+    note = escape(sentence(resources.gpu_note or "no GPU"))
+    gpus = "".join(_gpu(gpu) for gpu in resources.gpus) or f'<p class="machine-note">{note}</p>'
     return (
-        f'<div class="machine"><button type="button" popovertarget="machine" title="Resources of this machine">'
+        '<div class="machine"><button type="button" popovertarget="machine" title="Resources of this machine">'
         f"{_chip(resources)}</button>"
-        f'<div popover id="machine"><h4>This machine</h4>{_processor(resources)}{_gpus(resources)}</div></div>'
+        f'<div popover id="machine"><h4>This machine</h4><dl>{rows}</dl>{gpus}</div></div>'
     )
 
 
 def _chip(resources: Resources) -> str:
-    used, total = resources.ram_used_bytes, resources.ram_total_bytes
-    parts = [("CPU", _percent(resources.cpu_percent)), ("RAM", f"{_gb(used)}/{_gb(total)} GB")]
+    ram = f"{resources.ram_used_bytes / 1e9:.0f}/{resources.ram_total_bytes / 1e9:.0f} GB"
+    parts = [("CPU", _percent(resources.cpu_percent)), ("RAM", ram)]
     busy = [gpu.utilization_percent for gpu in resources.gpus if gpu.utilization_percent is not None]
     if resources.gpus:
         name = "GPU" if len(resources.gpus) == 1 else f"{len(resources.gpus)} GPUs"
@@ -49,19 +53,6 @@ def _chip(resources: Resources) -> str:
     else:
         parts.append(("", "no GPU"))
     return "".join(f"<span><i>{name}</i><b>{text}</b></span>" for name, text in parts)
-
-
-def _processor(resources: Resources) -> str:
-    used, total = resources.ram_used_bytes, resources.ram_total_bytes
-    rows = _row("CPU", resources.cpu_percent, _percent(resources.cpu_percent)) + _memory("RAM", used, total)
-    return f"<dl>{rows}</dl>"
-
-
-def _gpus(resources: Resources) -> str:
-    if not resources.gpus:
-        note = resources.gpu_note or "no GPU"
-        return f'<p class="machine-note">{escape(sentence(note))}</p>'
-    return "".join(_gpu(gpu) for gpu in resources.gpus)
 
 
 def _gpu(gpu: Gpu) -> str:
@@ -81,7 +72,6 @@ def _memory(name: str, used: int | None, total: int | None) -> str:
 
 
 def _row(name: str, share: float | None, text: str, alarm: float = math.inf) -> str:
-    """Return a line with a bar of `share` percent, highlighted from `alarm` percent on."""
     width = min(max(share or 0.0, 0.0), 100.0)
     bar = f'<dd class="machine-bar"{" data-alarm" * (width >= alarm)}><i style="width:{width:.0f}%"></i></dd>'
     return f"<div><dt>{name}</dt>{bar}<dd>{text}</dd></div>"
@@ -93,7 +83,3 @@ def _percent(value: float | None) -> str:
 
 def _known(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value} {unit}"
-
-
-def _gb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.0f}"

@@ -16,23 +16,23 @@ from captioner.errors import CaptionerError, JobError
 from captioner.formatting import sendable
 from captioner.jobs.progress import Progress
 from captioner.library.file_states import STATES
-from captioner.library.library import Library
 from captioner.library.lookup import Entry
 from captioner.services import Services
 
 MAX_LISTED = 1000
 MAX_FAILURES = 20
+PROGRESS_KEYS = (
+    "job", "stage", "reason", "model", "total", "done", "failed", "skipped", "queued_jobs", "tokens", "bytes_done",
+    "bytes_total",
+)  # fmt: skip
+REPLICA_KEYS = ("name", "state", "detail", "running", "slots")
 
 
 class Api:
     """The endpoints. Clients and agents read their docstrings; Gradio reads one line for each argument."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
-
-    @property
-    def _library(self) -> Library:
-        return self._services.library
+        self._services, self._library = services, services.library
 
     def open_folder(self, folder: str, recursive: bool = False) -> dict:
         """Open a folder on the machine that runs the app and find its videos and images. It becomes the current folder
@@ -93,10 +93,7 @@ class Api:
         return describe(self._services.events.snapshot(), time.time()) | self._about_folder()
 
     def list_files(
-        self,
-        offset: int = 0,
-        limit: int = 100,
-        state: Literal["all", "pending", "done", "failed", "edited"] = "all",
+        self, offset: int = 0, limit: int = 100, state: Literal["all", "pending", "done", "failed", "edited"] = "all"
     ) -> dict:
         """List the files of the current folder, page by page, with the beginning of each caption.
 
@@ -115,8 +112,8 @@ class Api:
         rows = self._library.lookup.rows([listing["names"][index] for index in page])
         if self._library.scan.id != listing["scan"]:
             raise JobError("another folder was opened; list again from the start")
-        files = [_listed(listing, row["index"], row) for row in rows]
         end = offset + len(page)
+        files = [_listed(listing, row["index"], row) for row in rows]
         return {"files": files, "total": len(found), "next_offset": end if end < len(found) else None}
 
     def get_caption(self, name: str) -> dict:
@@ -217,22 +214,14 @@ def checked(function: Callable, name: str) -> Callable:
 def describe(progress: Progress, now_s: float) -> dict:
     """Return a snapshot as JSON values."""
     elapsed_s = (progress.ended_s or now_s) - progress.started_s if progress.started_s else 0.0
-    keys = (
-        "job", "stage", "reason", "model", "total", "done", "failed", "skipped", "queued_jobs", "tokens", "bytes_done",
-        "bytes_total",
-    )  # fmt: skip
-    return {key: getattr(progress, key) for key in keys} | {
+    failures = progress.failures[:MAX_FAILURES]
+    return {key: getattr(progress, key) for key in PROGRESS_KEYS} | {
         "tokens_per_s": round(progress.tokens_per_s, 1),
         "elapsed_s": round(elapsed_s, 1),
         "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
         "running": [{"name": sendable(name), "tokens": tokens} for name, tokens in progress.running],
-        "failures": [
-            {"name": sendable(name), "reason": sendable(reason)} for name, reason in progress.failures[:MAX_FAILURES]
-        ],
-        "replicas": [
-            {"name": r.name, "state": r.state, "detail": r.detail, "running": r.running, "slots": r.slots}
-            for r in progress.replicas
-        ],
+        "failures": [{"name": sendable(name), "reason": sendable(reason)} for name, reason in failures],
+        "replicas": [{key: getattr(replica, key) for key in REPLICA_KEYS} for replica in progress.replicas],
     }
 
 

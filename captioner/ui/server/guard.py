@@ -20,8 +20,7 @@ API = "/gradio_api"
 LOGIN = "/login"
 UPLOAD = f"{API}/upload"
 
-# The login form, what it is drawn with, and what the app requests from itself when it starts.
-# None of these reveals anything about the folders or the user.
+# The login form, what it is drawn with, and what the app requests from itself. Nothing about the folders or the user.
 PUBLIC_PATHS = (
     "/", LOGIN, "/logout", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/theme.css",
     f"{API}/startup-events", f"{API}/login_check",
@@ -71,10 +70,9 @@ class Guard:
     def __init__(
         self, app: ASGIApp, loopback: bool, framed_by: str = "'self'", upload_room: Callable[[], int] = lambda: 0
     ) -> None:
-        """Wrap `app`.
+        """Wrap `app`. framed_by: the sites that may show the page in a frame.
 
         loopback: answer only requests to this machine's own names, or a site could reach the app under its name.
-        framed_by: the sites that may show the page in a frame.
         upload_room: returns the bytes that an upload may have now, not counting uploads in progress.
         """
         self._app, self._loopback, self._upload_room = app, loopback, upload_room
@@ -89,7 +87,9 @@ class Guard:
             return await send({"type": "websocket.close", "code": 1008})
         request = Request(scope)
         send = with_headers(send, self._headers)
-        refusal = self._refuse(request) or await self._refuse_anonymous(request)
+        refusal = self._refuse(request)
+        if refusal is None and not (is_public(route_path(scope)) or await is_authenticated(request)):
+            refusal = error_response(401, "log in first")
         if refusal is not None:
             return await refusal(scope, receive, send)
         path, body = route_path(scope).rstrip("/"), CountedReceive(receive, body_bytes(request.headers) or 0)
@@ -103,7 +103,6 @@ class Guard:
             self._uploads.discard(body)
 
     def _refuse(self, request: Request) -> Response | None:
-        """Return the response to a request that nobody may make, else None."""
         path = route_path(request.scope)
         if self._loopback and not is_loopback(_host_name(request.headers)):
             return error_response(400, "this address is not served")
@@ -120,11 +119,6 @@ class Guard:
         if path.rstrip("/") != UPLOAD:
             return MAX_BODY_BYTES
         return self._upload_room() - sum(body.left_bytes for body in self._uploads)
-
-    async def _refuse_anonymous(self, request: Request) -> Response | None:
-        if is_public(route_path(request.scope)) or await is_authenticated(request):
-            return None
-        return error_response(401, "log in first")
 
     async def _log_in(self, request: Request, receive: Receive, send: Send) -> None:
         address = request.client.host if request.client else ""

@@ -13,8 +13,8 @@ MAX_ATTEMPTS, MAX_ATTEMPTS_TOTAL, PERIOD_S = 10, 60, 60.0
 async def is_authenticated(request: Request) -> bool:
     """Return whether Gradio would accept the request; it is always true while the page has no login.
 
-    Repeat the check of Gradio's `login_check`, which cannot be imported. The attributes are undocumented: under a
-    Gradio that lacks them every request fails, so none gets past the login.
+    Repeat the check of Gradio's `login_check`, which cannot be imported. Under a Gradio without these undocumented
+    attributes every request fails, so none gets past the login.
     """
     app = request.app
     if app.auth is None and app.auth_dependency is None:
@@ -35,11 +35,7 @@ async def require_login(request: Request) -> None:
 
 
 class LoginLimiter:
-    """Limits login attempts by address and in total; any thread may call it.
-
-    Behind a tunnel or proxy all attempts may seem to come from one address, or each from a made-up one, hence the
-    total. Users who are logged in already are not affected.
-    """
+    """Limits login attempts by address, and in total: a proxy may hide or invent addresses. Any thread may call."""
 
     def __init__(
         self, per_address: int = MAX_ATTEMPTS, total: int = MAX_ATTEMPTS_TOTAL, period_s: float = PERIOD_S
@@ -49,20 +45,16 @@ class LoginLimiter:
         self._attempts: deque[tuple[float, str]] = deque()  # (time, address), at most `total`
 
     def add(self, address: str) -> float:
-        """Count an attempt and return 0, or return the seconds to wait if there were too many.
-
-        Call it before the password is checked, so that simultaneous attempts cannot exceed the limit.
-        """
+        """Count an attempt before its password is checked and return 0, or return the seconds to wait."""
         now_s = time.monotonic()
         with self._lock:
             while self._attempts and self._attempts[0][0] <= now_s - self._period_s:
                 self._attempts.popleft()
-            times_s = [at_s for at_s, _ in self._attempts]
             own_s = [at_s for at_s, other in self._attempts if other == address]
-            if len(own_s) < self._per_address and len(times_s) < self._total:
+            if len(own_s) < self._per_address and len(self._attempts) < self._total:
                 self._attempts.append((now_s, address))
                 return 0.0
-            oldest_s = own_s[0] if len(own_s) >= self._per_address else times_s[0]
+            oldest_s = own_s[0] if len(own_s) >= self._per_address else self._attempts[0][0]
             return oldest_s + self._period_s - now_s
 
     def reset(self, address: str) -> None:

@@ -2,25 +2,29 @@
 
 All are GET and change nothing. Files are named by the ids of the grid, so no path comes from outside.
 
-Threads: all handlers of the page share 40 threads, so nothing slow may run there. Requests that decode a file or read
-thousands of them wait on the event loop for one of a few other threads (routing.Workers). However many galleries
-scroll, the page keeps updating.
+Threads: all handlers of the page share 40 threads. Requests that decode a file or read thousands of them wait on the
+event loop for one of a few other threads (routing.Workers), so the page keeps updating however many galleries scroll.
 """
 
 import functools
 import gzip
 import hashlib
+import logging
+import tempfile
 import threading
 import time
+import zipfile
 import zlib
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import IO, Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
 
-from captioner.errors import MediaError
+from captioner.captions.store import CaptionStore
+from captioner.errors import CaptionError, MediaError
 from captioner.formatting import sendable
 from captioner.library.library import Scan
 from captioner.library.lookup import Entry
@@ -30,16 +34,19 @@ from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
-from captioner.ui.gallery.sheet import num_seen, sheet_plan
-from captioner.ui.server.archive import make_zip, read_chunks
+from captioner.ui.gallery.panel import num_seen, sheet_plan
 from captioner.ui.server.login import require_login
 from captioner.ui.server.routing import PrivateRoute, Workers, json_response, matches_etag, to_json
 from captioner.values import MediaItem
+
+log = logging.getLogger(__name__)
 
 PREFIX = "/gradio_api/vcs"  # every proxy for Gradio forwards what is below its prefix
 MAX_ROWS = 400
 LIST_CACHE_S = 1.0
 SHEET_WORKERS, MAX_CACHED_SHEETS = 2, 20  # about 300 KB each
+ZIP_IN_MEMORY_BYTES = 8_000_000  # a larger zip goes through a temporary file
+CHUNK_BYTES = 256 * 1024
 
 CACHE_A_DAY = {"Cache-Control": "private, max-age=86400"}  # an id always means the same file
 REVALIDATE = "private, no-cache"
@@ -85,30 +92,24 @@ class _Handlers:
         self._list_lock = threading.Lock()
         self._list = ("", 0.0, ("", b"", b""))  # scan, expiry time, (ETag, JSON, gzip)
 
-    # The list
-
     def listing(self, request: Request) -> Response:
         """Return the list, compressed once for all browsers; Gradio would compress it for each, ten times slower."""
-        etag, plain, compressed = self._current_list()
+        etag, text, compressed = self._current_list()
         headers = {"ETag": etag, "Cache-Control": REVALIDATE, "Vary": "Accept-Encoding"}
         if matches_etag(request, etag):
             return Response(status_code=304, headers=headers)
-        if "gzip" not in request.headers.get("accept-encoding", ""):
-            return Response(plain, media_type="application/json", headers=headers)
-        return Response(compressed, media_type="application/json", headers=headers | {"Content-Encoding": "gzip"})
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"], text = "gzip", compressed
+        return Response(text, media_type="application/json", headers=headers)
 
     def _current_list(self) -> tuple[str, bytes, bytes]:
-        """Return (ETag, JSON, the same in gzip), made once for all browsers that ask within LIST_CACHE_S.
-
-        An older list does no harm: it holds its revision, and browsers ask for the changes since then. The ETag also
-        has a checksum, since text lengths and durations become known without a new revision.
-        """
+        """Return (ETag, JSON, gzip of it). An older list does no harm: browsers ask for the changes since then."""
         with self._list_lock:
             scan, expires_s, cached = self._list
             if scan != self._library.scan.id or time.monotonic() >= expires_s:
                 columns = self._library.listing()
                 plain = to_json(columns)
-                # A weak ETag, since it is the same for both encodings.
+                # Weak, as it is the same for both encodings; lengths and durations change without a new revision.
                 etag = f'W/"{columns["scan"]}-{columns["revision"]}-{zlib.crc32(plain):x}"'
                 cached = etag, plain, gzip.compress(plain, 1, mtime=0)
                 self._list = columns["scan"], time.monotonic() + LIST_CACHE_S, cached
@@ -129,16 +130,10 @@ class _Handlers:
         return json_response({"scan": scan, "ids": to_ranges([positions[name] for name in found])})
 
     def _checked(self, scan_id: str) -> Scan:
-        """Return the scan of the open folder. Raise HTTPException 409 if the browser knows another one.
-
-        Called again after the work, during which another folder may have been opened.
-        """
-        scan = self._library.scan
+        scan = self._library.scan  # checked again after the work, during which another folder may have been opened
         if scan_id != scan.id:
             raise HTTPException(409, "another folder was opened")
         return scan
-
-    # One file
 
     async def thumbnail(self, request: Request, entry_id: str) -> Response | None:
         """Return the thumbnail as a JPEG, or a placeholder if the file cannot be read."""
@@ -164,13 +159,9 @@ class _Handlers:
             status = item.path.stat()
         except (MediaError, OSError) as error:
             raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
+        kind, name = CONTENT_TYPES[item.path.suffix[1:].lower()], sendable(item.filename)
         return FileResponse(
-            item.path,
-            headers=CACHE_A_DAY,
-            media_type=CONTENT_TYPES[item.path.suffix[1:].lower()],
-            filename=sendable(item.filename),
-            stat_result=status,
-            content_disposition_type="inline",
+            item.path, 200, CACHE_A_DAY, kind, filename=name, stat_result=status, content_disposition_type="inline"
         )
 
     async def sheet(self, request: Request, entry_id: str) -> Response:
@@ -182,9 +173,9 @@ class _Handlers:
         history = self._services.captions.provenance(entry.item.caption_path)
         plan = sheet_plan(self._services, num_seen(entry.item, history))
         identity = repr((entry.item.path, entry.item.size_bytes, entry.item.modified_s, plan))
-        headers = {"ETag": f'"{hashlib.sha1(identity.encode("utf-8", "replace")).hexdigest()}"'}
-        headers["Cache-Control"] = REVALIDATE
-        if matches_etag(request, headers["ETag"]):
+        etag = f'"{hashlib.sha1(identity.encode("utf-8", "replace")).hexdigest()}"'
+        headers = {"ETag": etag, "Cache-Control": REVALIDATE}
+        if matches_etag(request, etag):
             return Response(status_code=304, headers=headers)
         try:
             return Response(self._make_sheet(entry.item, plan), media_type="image/jpeg", headers=headers)
@@ -204,8 +195,6 @@ class _Handlers:
             raise HTTPException(404, str(error))
         return Response(BROKEN_SVG, media_type="image/svg+xml")
 
-    # Captions
-
     async def captions(self, request: Request, scan: str, ids: str | None = None) -> Response:
         """Return a zip with the captions of the files `ids`, or of all files."""
         items = self._checked(scan).items
@@ -215,3 +204,35 @@ class _Handlers:
             raise HTTPException(404, "none of these files has a caption yet")
         headers = {"Content-Disposition": 'attachment; filename="captions.zip"', "Content-Length": str(file.tell())}
         return StreamingResponse(read_chunks(file), media_type="application/zip", headers=headers)
+
+
+def make_zip(items: Iterable[MediaItem], captions: CaptionStore) -> IO[bytes] | None:
+    """Return an open temporary file, at its end, with the captions that can be read, or None if there are none."""
+    file = tempfile.SpooledTemporaryFile(ZIP_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by read_chunks()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for item in items:
+            try:
+                text = captions.read(item.caption_path)
+            except CaptionError as error:
+                log.warning("left out of the zip: %s", error)
+                continue
+            if text:
+                archive.writestr(_name_in_zip(item), text)
+        if archive.filelist:
+            return file
+    file.close()
+    return None
+
+
+def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the whole file in chunks and close it."""
+    with file:
+        file.seek(0)
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _name_in_zip(item: MediaItem) -> str:
+    """Return the caption's path below the folder, with "_" for backslashes: some programs unpack them as slashes."""
+    name = str(PurePosixPath(item.name).parent / item.caption_name)
+    return name.encode("utf-8", "backslashreplace").decode().replace("\\", "_")

@@ -51,11 +51,7 @@ class Workers:
         self._threads = anyio.CapacityLimiter(count)
 
     async def run(self, request: Request, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the result of `work` from one of the threads.
-
-        Skip requests whose client disconnected while waiting, as it does when a gallery is scrolled on: raise
-        HTTPException 499 for those.
-        """
+        """Return the result of `work` from one of the threads. Raise HTTPException 499 if the client left meanwhile."""
         async with self._turns:
             if await request.is_disconnected():
                 raise HTTPException(499)
@@ -74,8 +70,5 @@ def json_response(value: Any) -> Response:
 
 
 def to_json(value: Any) -> bytes:
-    """Return the value as JSON in ASCII.
-
-    orjson and Starlette's JSONResponse fail at file names that are not UTF-8; here they travel as escapes.
-    """
+    """Return the value as JSON in ASCII. orjson and Starlette's JSONResponse fail at names that are not UTF-8."""
     return json.dumps(value, separators=(",", ":")).encode()

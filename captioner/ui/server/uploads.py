@@ -15,9 +15,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from captioner.errors import CaptionerError, MediaError
 from captioner.formatting import plural, sendable, size
@@ -28,7 +28,6 @@ from captioner.ui.format import escape
 from captioner.ui.wiring import errors_as_toasts, on_action
 from captioner.values import MediaInfo
 
-MAX_FILE_BYTES = 500_000_000  # also for launch(max_file_size=...), where uploads are offered
 MAX_NAME_BYTES = 180  # file systems allow 255; the rest is for ".txt" or a number
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices on Windows
@@ -41,7 +40,7 @@ class Limits:
     """The limits of one run of the app."""
 
     max_files: int = 200
-    max_file_bytes: int = MAX_FILE_BYTES
+    max_file_bytes: int = 500_000_000
     max_total_bytes: int = 10_000_000_000
 
     def __str__(self) -> str:
@@ -61,10 +60,7 @@ class Uploads:
     """The folder of this run; any thread may call it."""
 
     def __init__(self, parent: Path, limits: Limits = Limits(), examine: Callable[[Path], MediaInfo] = probe) -> None:
-        """Keep `parent`, which holds the folders of all runs; the first file creates this run's folder.
-
-        examine: raises MediaError for a file that is not a readable video or image.
-        """
+        """Create this run's folder in `parent` for the first file. examine: raises MediaError for unreadable files."""
         self.limits, self._examine = limits, examine
         self.folder: Path | None = None
         self._parent = parent
@@ -88,7 +84,6 @@ class Uploads:
         return max(0, self.limits.max_total_bytes - sum(waiting) - sum(self._sizes()))
 
     def _add(self, file: Path) -> str:
-        """Return the new name. Raise MediaError with the reason if the file is refused."""
         try:
             with self._lock:
                 self._check(file)
@@ -106,7 +101,6 @@ class Uploads:
         return target.name
 
     def _check(self, file: Path) -> None:
-        """Raise MediaError if the file may not be added, or OSError."""
         if file.is_symlink():
             raise MediaError("not a regular file")
         check_file(file)
@@ -120,12 +114,10 @@ class Uploads:
             raise MediaError(f"the limit of {round_size(limits.max_total_bytes)} for all uploads is reached")
 
     def _sizes(self) -> list[int]:
-        """Return the sizes in bytes of the media in the folder."""
         sizes = sizes_below(self.folder) if self.folder else {}
         return [num_bytes for path, num_bytes in sizes.items() if path.suffix[1:].lower() in KINDS]
 
     def _move(self, file: Path) -> Path:
-        """Move the file here and return its new path. Raise OSError."""
         if self.folder is None or not self.folder.is_dir():
             self.folder = make_folder(self._parent)
         present = {name.casefold() for name in os.listdir(self.folder)}
@@ -153,11 +145,10 @@ def sizes_below(folder: Path) -> dict[Path, int]:
 def make_folder(parent: Path) -> Path:
     """Return a new folder named after the time. Raise OSError."""
     parent.mkdir(parents=True, exist_ok=True)
-    for name in numbered(time.strftime("%Y-%m-%d %H-%M-%S")):
-        with contextlib.suppress(FileExistsError):
-            (parent / name).mkdir()
-            return parent / name
-    raise AssertionError("unreachable: numbered() never ends")
+    names = numbered(time.strftime("%Y-%m-%d %H-%M-%S"))
+    folder = next(parent / name for name in names if not os.path.lexists(parent / name))
+    folder.mkdir()
+    return folder
 
 
 def place(file: Path, target: Path) -> None:
@@ -179,8 +170,7 @@ def clean_name(name: str) -> str:
     name = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Zs") else c for c in name)
     name = "".join(c for c in name if not unicodedata.category(c).startswith("C"))  # such as direction marks
     stem, _, extension = name.translate(_TO_UNDERSCORE).rpartition(".")
-    extension = "".join(extension.split())
-    stem = " ".join(stem.split()).strip(". ")
+    stem, extension = " ".join(stem.split()).strip(". "), "".join(extension.split())
     stem = stem.encode()[: MAX_NAME_BYTES - len(extension.encode()) - 1].decode(errors="ignore").strip(". ")
     if _RESERVED.fullmatch(stem):
         stem = f"_{stem}"
@@ -191,13 +181,6 @@ def numbered(name: str) -> Iterator[str]:
     """Return the name and alternatives to it: a.mp4, a (2).mp4, a (3).mp4, ..."""
     path = Path(name)
     return itertools.chain([name], (f"{path.stem} ({number}){path.suffix}" for number in itertools.count(2)))
-
-
-def upload_hint(limits: Limits) -> str:
-    """Return the text beside the button, as HTML."""
-    kinds = ", ".join((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS))
-    text = escape(str(limits))
-    return f'<p class="transfer-hint" title="{escape(kinds)}">Videos and images, {text}.</p>'
 
 
 def upload_report(received: Received) -> str:
@@ -212,26 +195,29 @@ class UploadHandlers:
     """The handlers of the upload button."""
 
     def __init__(self, services: Services, uploads: Uploads) -> None:
-        self._services, self._uploads = services, uploads
+        self._services, self.uploads = services, uploads
 
     @errors_as_toasts
     def receive(self, files: list[str] | None) -> str:
         """Add the files that the browser sent, open the folder of uploads, and return the report."""
-        received = self._uploads.add([Path(file) for file in files or ()])
-        if received.kept and self._uploads.folder:
-            self._services.open_folder(self._uploads.folder, False)
+        received = self.uploads.add([Path(file) for file in files or ()])
+        if received.kept and self.uploads.folder:
+            self._services.open_folder(self.uploads.folder, False)
             gr.Info(f"{plural(len(received.kept), 'file')} uploaded.", duration=3)
         if received.refused:
             gr.Warning(f"{plural(len(received.refused), 'file')} could not be uploaded.")
         return upload_report(received)
 
 
-def upload_controls(handlers: UploadHandlers, limits: Limits) -> list[Any]:
+def upload_controls(handlers: UploadHandlers) -> list[Dependency]:
     """Draw the button with its hint and report; return the events after which the page is to be refreshed."""
-    extensions = [f".{extension}" for extension in KINDS]
-    button = gr.UploadButton(
-        "Upload files", file_count="multiple", file_types=extensions, size="sm", scale=0, elem_id="upload"
-    )
-    gr.HTML(upload_hint(limits), apply_default_css=False, elem_id="upload-hint")
-    report = gr.HTML(apply_default_css=False, elem_id="upload-report")
+    types = [f".{extension}" for extension in KINDS]
+    kinds = ", ".join((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS))
+    hint = f'<p class="transfer-hint" title="{kinds}">Videos and images, {escape(handlers.uploads.limits)}.</p>'
+    with gr.Row(elem_id="transfer"):
+        button = gr.UploadButton(
+            "Upload files", file_count="multiple", file_types=types, scale=0, elem_id="upload", size="sm"
+        )
+        gr.HTML(hint, apply_default_css=False, elem_id="upload-hint")
+        report = gr.HTML(apply_default_css=False, elem_id="upload-report")
     return [on_action(button.upload, handlers.receive, button, report)]

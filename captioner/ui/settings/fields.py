@@ -54,10 +54,7 @@ FIELDS = [name for names in grouped_fields().values() for name in names]
 
 
 def field_kind(name: str) -> tuple[Any, bool]:
-    """Return a field's type (bool, int, float, str, Path, tuple or a Literal) and whether it may be None.
-
-    None means the model's own value.
-    """
+    """Return a field's type (bool, int, float, str, Path, tuple or a Literal), and whether it may be None."""
     annotation = Settings.model_fields[name].annotation
     members = (annotation,) if get_origin(annotation) in (Literal, tuple) else get_args(annotation) or (annotation,)
     kind = next(member for member in members if member is not NoneType)
@@ -72,7 +69,6 @@ def to_control(value: Any) -> Any:
 
 
 def title(name: str) -> str:
-    """Return the label of a field."""
     return LABELS.get(name, name.replace("_", " ").capitalize())
 
 

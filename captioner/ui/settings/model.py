@@ -3,17 +3,14 @@
 from captioner.config.presets import Preset, vram_gb
 from captioner.formatting import size
 from captioner.jobs.progress import Progress
-from captioner.ui.format import escape, loading_text
+from captioner.ui.format import definitions, escape, loading_text
 from captioner.values import Quantization
 
 PRECISIONS: dict[Quantization, str] = {"none": "16-bit", "8bit": "8-bit", "4bit": "4-bit"}
 
 
 def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automatic: bool) -> str:
-    """Return what to know before loading a model: its memory by quantization, and what it is good for.
-
-    gpu_gb: the memory of the largest GPU, None without one. automatic: the app chose the preset.
-    """
+    """Return the model's memory by quantization, and what it is good for. gpu_gb: the memory of the largest GPU."""
     chips = []
     for value, label in PRECISIONS.items():
         needs_gb = vram_gb(preset, value)
@@ -47,17 +44,12 @@ def model_state(progress: Progress) -> str:
     return f'<div class="model-state" data-state="{state}"><p title="{escape(text)}">{escape(text)}</p>{bar}</div>'
 
 
-def _shown(state: str) -> str:
-    return "failed" if state == "lost" else state
-
-
 def model_report(progress: Progress) -> str:
     """Return the device and capabilities of each loaded copy of the model; "" if none is loaded."""
-    return "".join(
-        f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{_shown(replica.state)}</em></h4>'
-        + (f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else "")
-        + '<dl class="capabilities">'
-        + "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in replica.report)
-        + "</dl>"
-        for replica in progress.replicas
-    )
+    reports = []
+    for replica in progress.replicas:
+        detail = f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else ""
+        state = "failed" if replica.state == "lost" else replica.state
+        title = f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{state}</em></h4>'
+        reports.append(f'{title}{detail}<dl class="capabilities">{definitions(replica.report)}</dl>')
+    return "".join(reports)

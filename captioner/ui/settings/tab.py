@@ -22,7 +22,6 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_a
 
 COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # empty means the model's own value
-RESET_QUESTION = "Reset all settings to their defaults?"
 MODEL_HINT = "Choose a preset, or enter a Hub id such as owner/name or a model folder."
 
 
@@ -34,8 +33,7 @@ def script(function: str) -> str:
 class SettingsForm:
     """The handlers. `values` are the values of the controls, in the order of FIELDS.
 
-    Browsers merge: settings saved anywhere arrive as `fresh`, and fill every field that was not changed since
-    `filled`, the settings that this browser received before.
+    Browsers merge: saved settings arrive as `fresh`, and fill every field that was not changed since `filled`.
     """
 
     def __init__(self, services: Services) -> None:
@@ -52,13 +50,10 @@ class SettingsForm:
 
     @errors_as_toasts
     def save(self, filled: str, *values: Any) -> tuple[Any, str]:
-        """Save the changed fields, or nothing if any is wrong.
-
-        Return `fresh`, and what is wrong as JSON {name: hint}.
-        """
-        given = dict(zip(FIELDS, values, strict=True))
+        """Save the changed fields, or nothing if any is wrong. Return `fresh`, and what is wrong as {name: hint}."""
         before = _parse(filled) or self.values()
-        changes = {name: value for name, value in given.items() if not _same(value, before.get(name))}
+        given = zip(FIELDS, values, strict=True)
+        changes = {name: value for name, value in given if not _same(value, before.get(name))}
         wrong = self._problems(changes)
         if wrong:
             gr.Warning("Correct the marked fields, then save again.", title="Not saved", duration=5)
@@ -83,7 +78,6 @@ class SettingsForm:
 
     @errors_as_toasts
     def unload(self) -> None:
-        """Unload the model."""
         self._services.unload()
 
     def describe_model(self, name: str | None, quantization: str | None) -> Sequence[Any]:
@@ -106,7 +100,6 @@ class SettingsForm:
         ]
 
     def _problems(self, changes: Mapping[str, Any]) -> dict[str, str]:
-        """Return a hint for each wrong value, including valid names of models and prompts that do not exist."""
         wrong = {name: sentence(text) for name, text in problems(changes).items()}
         if changes.get("model") and "model" not in wrong:
             try:
@@ -122,7 +115,6 @@ class SettingsForm:
 
 
 def _parse(filled: str) -> dict[str, Any]:
-    """Return the settings that the browser had, or {} if it sent nonsense."""
     try:
         values = json.loads(filled)
     except ValueError:
@@ -167,7 +159,7 @@ def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
         with gr.Row(elem_id="settings-bar"):
             gr.HTML('<p><b class="state">Everything is saved</b> All browsers share these settings.</p>')
             discard = gr.Button("Discard", size="sm", scale=0, min_width=90, elem_id="discard-settings")
-            reset = confirm_button("Reset", RESET_QUESTION, "Reset", elem_id="reset-settings")
+            reset = confirm_button("Reset", "Reset all settings to their defaults?", "Reset", elem_id="reset-settings")
             save = gr.Button("Save", variant="primary", size="sm", scale=0, min_width=110, elem_id="save-settings")
         controls = _draw_columns(model)
     ordered = [controls[name] for name in FIELDS]
@@ -193,7 +185,6 @@ def settings_tab(form: SettingsForm, tab: gr.Tab) -> SettingsTab:
 
 
 def _wire_hints(form: SettingsForm, tab: gr.Tab, note: gr.HTML, controls: Mapping[str, Control]) -> None:
-    """Keep the note below the model, its placeholders and the list of prompts up to date."""
     sources = [controls["model"], controls["quantization"]]
     described = [note, *(controls[name] for name in SAMPLING)]
     in_background([source.change for source in sources], form.describe_model, sources, described, mode="always_last")
@@ -201,7 +192,6 @@ def _wire_hints(form: SettingsForm, tab: gr.Tab, note: gr.HTML, controls: Mappin
 
 
 def _draw_columns(model: _Model) -> dict[str, Control]:
-    """Draw the groups of fields in their columns; return the controls by field name."""
     controls: dict[str, Control] = {}
     devices = ["auto", "cpu", *(f"cuda:{index}" for index in range(len(nvidia_gpus())))]
     with gr.Row(elem_id="settings-columns"):

@@ -11,7 +11,7 @@ import pytest
 from captioner.media.contact_sheet import make_sheet
 from captioner.media.discover import KINDS
 from captioner.media.thumbnail import make_thumbnail
-from captioner.ui.gallery.sheet import current_plan
+from captioner.ui.gallery.panel import current_plan
 from captioner.ui.server.routes import CONTENT_TYPES, PREFIX
 from captioner.values import Caption, GenerationOptions, SamplePlan
 from tests.support.media_maker import make_video

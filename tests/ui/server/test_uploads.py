@@ -161,7 +161,7 @@ def test_browser_uploads_and_sees_what_was_refused(services, sent):
     fake.write_text("no video")
     uploads = Uploads(services.folder / "uploads")
     with gr.Blocks() as blocks:
-        transfer.upload_controls(UploadHandlers(services, uploads), uploads.limits)
+        transfer.upload_controls(UploadHandlers(services, uploads))
     _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
     with open_browser(address) as (page, expect):
         expect(page.locator(".transfer-hint")).to_contain_text("up to 200 files of 500 MB each, 10 GB in all")

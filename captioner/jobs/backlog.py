@@ -1,7 +1,7 @@
 """The items that a run still has to caption. Finds the item that crashes replicas without failing any other."""
 
-from collections import deque
-from collections.abc import Collection, Iterable
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 
 from captioner.values import MediaItem
 
@@ -16,21 +16,21 @@ class Backlog:
     is to blame. So an item fails only for what it did alone, and the others run once more.
     """
 
-    def __init__(self, items: Iterable[MediaItem], losses: dict[str, int]) -> None:
-        """losses: item name -> replicas lost with it, also in earlier jobs over the same items; kept up to date."""
+    def __init__(self, items: Iterable[MediaItem], losses: Mapping[str, int]) -> None:
+        """losses: item name -> replicas lost with it in earlier jobs over the same items."""
         self.together: deque[MediaItem] = deque()
         self.alone: deque[MediaItem] = deque()
-        self.losses = losses
+        self.losses = Counter(losses)  # item name -> replicas lost with it
         self._lost_with: dict[str, str] = {}  # item name -> the last replica that was lost with it
         for item in items:
-            (self.alone if losses.get(item.name) else self.together).append(item)
+            (self.alone if self.losses[item.name] else self.together).append(item)
 
     def __len__(self) -> int:
         return len(self.together) + len(self.alone)
 
     def is_poison(self, item: MediaItem) -> bool:
         """Return whether the item crashes replicas."""
-        return self.losses.get(item.name, 0) >= MAX_LOSSES
+        return self.losses[item.name] >= MAX_LOSSES
 
     def find_suspect(self, replica: str, has_others: bool) -> bool:
         """Move a suspect that this replica may run to the front of `alone`; return False if there is none.
@@ -46,7 +46,7 @@ class Backlog:
     def charge(self, replica: str, items: Collection[MediaItem]) -> list[MediaItem]:
         """Charge `items` with the loss of a replica. Return those that are to blame; the rest is put back."""
         for item in items:
-            self.losses[item.name] = self.losses.get(item.name, 0) + 1
+            self.losses[item.name] += 1
             self._lost_with[item.name] = replica
             if not self.is_poison(item):
                 self.alone.append(item)
@@ -55,7 +55,7 @@ class Backlog:
     def put_back(self, items: Iterable[MediaItem]) -> None:
         """Put items that were interrupted through no fault of their own back at the front."""
         for item in reversed(list(items)):
-            (self.alone if self.losses.get(item.name) else self.together).appendleft(item)
+            (self.alone if self.losses[item.name] else self.together).appendleft(item)
 
     def clear(self) -> list[MediaItem]:
         """Remove all items and return them."""

@@ -54,7 +54,8 @@ class EventLog:
     def since(self, cursor: int) -> list[Event]:
         """Return the kept events after number `cursor`; older ones may be gone."""
         with self._changed:
-            return self._after(cursor)
+            newest_first = itertools.islice(reversed(self._events), max(0, self._tracker.cursor - cursor))
+            return list(newest_first)[::-1]
 
     def follow(self, cursor: int = 0) -> Iterator[Event]:
         """Yield events after `cursor`, waiting for new ones, until the log is closed."""
@@ -62,7 +63,7 @@ class EventLog:
             with self._changed:
                 while not self._closed and self._tracker.cursor <= cursor:
                     self._changed.wait()
-                events = self._after(cursor)
+                events = self.since(cursor)
             if not events:
                 return
             yield from events
@@ -73,7 +74,3 @@ class EventLog:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def _after(self, cursor: int) -> list[Event]:
-        newest_first = itertools.islice(reversed(self._events), max(0, self._tracker.cursor - cursor))
-        return list(newest_first)[::-1]

@@ -22,9 +22,8 @@ from captioner.errors import JobError, StateError
 from captioner.formatting import plural
 from captioner.jobs import unfinished
 from captioner.jobs.events import JobOutcome
-from captioner.jobs.job import FindModel, Job, Losses
+from captioner.jobs.job import FindModel, Job, JobRequest, Losses, rebuild_job, request_for
 from captioner.jobs.outcomes import Outcomes, upsert_item
-from captioner.jobs.request import JobRequest, rebuild_job, request_for
 from captioner.jobs.unfinished import Obstacle
 from captioner.redaction import redact
 from captioner.system.database import Database, escape_surrogates

@@ -56,16 +56,13 @@ class Run:
     store: CaptionStore
     pool: ReplicaPool
     outcomes: Outcomes
-    losses: dict[str, int] = field(default_factory=dict)  # item name -> replicas lost while they worked on it
+    backlog: Backlog
     flight: dict[int, _InFlight] = field(default_factory=dict)  # request id -> item
     lost_reason: str = ""
     broken: bool = False  # the state folder cannot be written, so neither can captions
     ending: bool = False
     meter: Meter = field(default_factory=Meter)
     last_load_event_s: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time
-
-    def __post_init__(self) -> None:
-        self.backlog = Backlog(self.job.items, self.losses)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, StateError, and Stopped during a download."""
@@ -189,7 +186,7 @@ class Run:
         match answer:
             case Cancelled():
                 self.backlog.put_back([flight.item])
-                self._give_back(flight.item)
+                self.outcomes.given_back(flight.item, self.backlog.losses[flight.item.name])
             case Failed():
                 self.outcomes.failed(flight.item, answer.reason)
             case Finished() if self.job.save:
@@ -219,9 +216,6 @@ class Run:
         else:
             self.outcomes.failed(item, "the model returned an empty caption")
 
-    def _give_back(self, item: MediaItem) -> None:
-        self.outcomes.given_back(item, self.losses.get(item.name, 0))
-
     def _on_lost(self, replica: Replica, lost: Lost) -> None:
         self.log.append(ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))
         items = [flight.item for flight in self.flight.values() if flight.replica is replica]
@@ -231,7 +225,7 @@ class Run:
             if item in poison:
                 self.outcomes.failed(item, f"skipped after crashing {MAX_LOSSES} workers (last error: {lost.reason})")
             else:
-                self._give_back(item)
+                self.outcomes.given_back(item, self.backlog.losses[item.name])
         self.pool.lost(replica, lost.final, blameless=bool(poison))
         if self.ending or self.pool.num_expected:
             return

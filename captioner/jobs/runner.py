@@ -9,6 +9,7 @@ from pathlib import Path
 
 from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionerError, JobError, StateError
+from captioner.jobs.backlog import Backlog
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import Event, JobEnded, JobOutcome, JobQueued, JobStarted, ReplicaChanged
 from captioner.jobs.job import FindModel, Job, Losses, Model
@@ -124,7 +125,8 @@ class JobRunner:
         self._log.append(JobStarted(job=number, total=len(job.items), model=job.model.name, saves=job.save))
         operation = number if number > 0 else None
         outcomes = Outcomes(number, self._log, self._database if operation else None)
-        run = Run(job, operation, stop, self._log, self._store, self._pool, outcomes, dict(losses))
+        backlog = Backlog(job.items, losses)
+        run = Run(job, operation, stop, self._log, self._store, self._pool, outcomes, backlog)
         outcome, reason = self._outcome_of(run)
         if job.save:  # before the event: its readers may estimate the next job
             self.speeds.record(job.model.specs, job.plan, run.meter)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from captioner.jobs.job import JobRequest
 from captioner.jobs.outcomes import ItemState, upsert_item
-from captioner.jobs.request import JobRequest
 from captioner.system.database import Database, escape_surrogates, path_text
 from captioner.values import MediaItem
 

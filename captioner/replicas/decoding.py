@@ -65,11 +65,6 @@ class DecodePool:
         self._depth = max(depth, self.num_threads)
 
     @property
-    def has_idle_thread(self) -> bool:
-        """True if a decode thread has nothing to do."""
-        return self.num_decoding < self.num_threads
-
-    @property
     def more_coming(self) -> bool:
         """True if requests are queued or being decoded."""
         return bool(self.num_decoding or self.queued)

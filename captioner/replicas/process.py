@@ -109,7 +109,8 @@ class ProcessReplica:
                             log.warning("replica %s answered request %d, which it was not given", self.name, event.id)
                         self._open.discard(event.id)
                     case Load():
-                        if self._open and event.idle and event.num_received == self._num_submitted:
+                        num_known = event.running + event.waiting + event.decoding + event.queued
+                        if self._open and not num_known and event.num_received == self._num_submitted:
                             return f"it left {plural(len(self._open), 'request')} unanswered"
             # Count at most a second at a time: this process may have been suspended, or the machine asleep.
             busy = self._open or not self.capacity
@@ -118,7 +119,7 @@ class ProcessReplica:
 
     def _send(self) -> None:
         with contextlib.suppress(OSError):  # events() reports a worker that is gone
-            while (message := self._outbox.get()) is not None:
+            for message in iter(self._outbox.get, None):
                 self._connection.send(message)  # blocks while the worker is suspended
             self._connection.send(None)
 

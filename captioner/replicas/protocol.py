@@ -68,11 +68,6 @@ class Load:
     queued: int = 0  # not yet decoded
     num_received: int = 0  # requests since the start
 
-    @property
-    def idle(self) -> bool:
-        """True if the replica has no requests."""
-        return not (self.running or self.waiting or self.decoding or self.queued)
-
 
 ReplicaEvent = Ready | TokensSoFar | Load | Answer | Lost
 

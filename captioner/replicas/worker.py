@@ -148,7 +148,7 @@ class Worker:
         if not self._flights and self._inbox.empty():
             self._send_load()
             return self._inbox.get()
-        starving, since_s = self._decoders.has_idle_thread, time.monotonic()
+        starving, since_s = self._decoders.num_decoding < self._decoders.num_threads, time.monotonic()
         try:
             return self._inbox.get(timeout=LOAD_INTERVAL_S)
         finally:

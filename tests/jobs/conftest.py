@@ -23,7 +23,7 @@ def clips(tmp_path) -> Path:
 
 @pytest.fixture
 def library(tmp_path):
-    """A folder of eight files that look like media; no decoder ever sees them."""
+    """Return the items of a folder of eight files that look like media; none is decoded."""
     folder = tmp_path / "clips"
     folder.mkdir()
     for i in range(8):
@@ -33,7 +33,7 @@ def library(tmp_path):
 
 @pytest.fixture
 def runner(tmp_path):
-    """A function (answers by device) -> (JobRunner, EventLog, replicas started so far)."""
+    """Return a function (answers by device) -> (JobRunner, EventLog, replicas started so far)."""
     made = []
 
     def make(**answers):

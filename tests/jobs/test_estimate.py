@@ -1,4 +1,4 @@
-"""What a run would be: counts that agree with the sampler and the processor, samples of large folders, the words."""
+"""Estimates: token counts that agree with the sampler and the processor, samples of large folders, the summary."""
 
 import math
 import time
@@ -30,7 +30,7 @@ def info(width: int, height: int, num_frames: int, fps: float = 25) -> MediaInfo
 
 @pytest.fixture(scope="module")
 def preparer():
-    """The released processors' sizes over a small tokenizer."""
+    """Return a preparer with the released processors' sizes and a small tokenizer."""
     from captioner.engine.prepare import Preparer
 
     tokenizer = build.build_tokenizer(["describe this video in detail <0.5 seconds>"], 400)
@@ -58,7 +58,7 @@ def num_visual(preparer, frames: Frames) -> int:
     ids=["wide", "turned", "short", "one", "still", "thin", "moving"],
 )
 @pytest.mark.parametrize("plan", [PLAN, SamplePlan(8, 4.0, 4, 200)], ids=["usual", "small"])
-def test_visual_tokens_are_those_that_the_processor_makes(tmp_path, preparer, make, plan):
+def test_visual_tokens_equal_those_of_the_processor(tmp_path, preparer, make, plan):
     path = make(tmp_path)
     frames = sample(path, plan)
     estimate = file_tokens(probe(path), plan)
@@ -74,7 +74,7 @@ def test_clip_is_shrunk_to_the_processors_limit_of_pixels(preparer, count, heigh
     assert file_tokens(info(width, height, 10_000), plan).visual == num_visual(preparer, frames)
 
 
-def test_tokens_are_those_of_the_known_table():
+def test_token_counts_match_the_published_table():
     """ENGINE.md, section 1: 16 and 32 frames at 336 px."""
     sixteen, more = replace(PLAN, max_frames=16), PLAN
     assert file_tokens(info(1920, 1080, 1000), sixteen).visual == 480
@@ -87,7 +87,7 @@ def test_tokens_are_those_of_the_known_table():
     "plan", [PLAN, SamplePlan(2, 1, 2, 32), SamplePlan(33, 2, 8, 350), SamplePlan(128, 2, 8, 1024)], ids=str
 )
 def test_no_request_is_longer_than_the_longest(preparer, plan):
-    """Times of 3 digits and a prompt of odd characters, tokenised by bytes at worst."""
+    """Times of 3 digits and a prompt of odd characters, tokenized by bytes at worst."""
     prompt = "Beschreibe präzise: 動画を説明してください 🎞️ " * 3
     options = GenerationOptions(max_new_tokens=7)
     longest = longest_request(plan, prompt, options)
@@ -137,7 +137,7 @@ def test_time_is_the_work_over_the_measured_speed(folder):
     assert plan.num_new_tokens == 82
 
 
-def test_large_folder_is_judged_by_a_sample_spread_over_it(tmp_path):
+def test_large_folder_is_estimated_from_a_sample_spread_over_it(tmp_path):
     """Half of the files are twice as long, and every tenth is broken."""
     items = [discover_one(tmp_path, number) for number in range(50_000)]
     opened = []
@@ -213,7 +213,7 @@ def services(tmp_path):
         yield services
 
 
-def test_services_plan_what_they_would_start(services, folder):
+def test_services_estimate_the_job_that_they_would_start(services, folder):
     (folder / "0.txt").write_text("A caption.")
     (folder / "1.txt").write_text("  ")
     services.open_folder(folder, recursive=False)
@@ -224,7 +224,7 @@ def test_services_plan_what_they_would_start(services, folder):
     assert (services.estimate().num_files, services.estimate().num_left_alone) == (5, 0)
 
 
-def test_plan_of_what_cannot_start_is_refused_alike(services, folder):
+def test_estimate_of_a_job_that_cannot_start_raises_the_same_error(services, folder):
     with pytest.raises(JobError, match="open a folder first"):
         services.estimate()
     services.open_folder(folder, recursive=False)
@@ -233,14 +233,14 @@ def test_plan_of_what_cannot_start_is_refused_alike(services, folder):
         services.estimate()
 
 
-def test_model_is_told_of_the_longest_request(services, folder):
+def test_model_spec_holds_the_length_of_the_longest_request(services, folder):
     services.open_folder(folder, recursive=False)
     (spec,) = services._job(None).model.specs
     assert spec.max_tokens == services.estimate().max_tokens == 1600 + 192 + math.ceil(277 / 2) + 64 + 512
 
 
-def test_50_000_files_are_planned_within_seconds(services, tmp_path):
-    """Without the time to open any of them, which is bounded."""
+def test_50_000_files_are_estimated_within_seconds(services, tmp_path):
+    """The time to open files has its own limit and does not count here."""
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(50_000):

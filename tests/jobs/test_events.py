@@ -47,7 +47,7 @@ def test_events_are_numbered_without_gaps():
     assert log.since(3) == []
 
 
-def test_reader_that_fell_behind_gets_what_is_left_and_a_whole_snapshot(monkeypatch):
+def test_reader_that_fell_behind_gets_the_kept_events_and_a_complete_snapshot(monkeypatch):
     monkeypatch.setattr(events, "KEPT_EVENTS", 4)
     log = EventLog()
     started(log, 10)
@@ -57,7 +57,7 @@ def test_reader_that_fell_behind_gets_what_is_left_and_a_whole_snapshot(monkeypa
     assert log.snapshot().failed == 10
 
 
-def test_waiting_ends_when_the_snapshot_is_so_or_the_time_is_over():
+def test_wait_returns_when_the_condition_holds_or_after_the_timeout():
     log = EventLog()
     log.wait(lambda progress: progress.job == 1, 0.01)
     assert log.snapshot().job == 0
@@ -66,7 +66,7 @@ def test_waiting_ends_when_the_snapshot_is_so_or_the_time_is_over():
     assert log.snapshot().job == 1
 
 
-def test_snapshot_adds_up_what_happened():
+def test_snapshot_adds_up_the_events():
     log = EventLog()
     started(log)
     log.append(ReplicaChanged(replica="cpu", state="ready", report=(("device", "cpu"),)))
@@ -125,7 +125,7 @@ def test_followers_see_every_event_in_order_and_end_with_the_log():
     assert seen["one"] == seen["two"] == list(range(1, 103))
 
 
-def test_event_as_json_names_its_kind():
+def test_event_as_json_names_its_type():
     event = EventLog().append(ItemSkipped(**ABOUT))
     assert event.to_json() | {"time_s": 0} == {
         "event": "ItemSkipped",
@@ -138,7 +138,7 @@ def test_event_as_json_names_its_kind():
     }
 
 
-def test_a_try_counts_as_done():
+def test_trial_counts_as_done():
     log = EventLog()
     started(log, 1)
     log.append(ItemStarted(**ABOUT, replica="cpu"))
@@ -147,7 +147,7 @@ def test_a_try_counts_as_done():
     assert (now.done, now.finished, now.tokens, now.running) == (1, 1, 4, ())
 
 
-def test_load_of_a_replica_is_known_until_the_job_ends():
+def test_load_of_a_replica_is_shown_until_the_job_ends():
     log = EventLog()
     started(log)
     log.append(ReplicaLoad(replica="gone", slots=4, running=4, waiting=0, decoding=0))
@@ -161,7 +161,7 @@ def test_load_of_a_replica_is_known_until_the_job_ends():
 
 
 class BusyReplica:
-    """Tells its load three times at each request, then answers it."""
+    """Sends its load three times at each request, then answers it."""
 
     name, capacity = "cpu", 1
 
@@ -188,7 +188,7 @@ class BusyReplica:
         pass
 
 
-def test_job_tells_the_load_of_a_replica_at_most_once_a_second(tmp_path):
+def test_load_of_a_replica_is_emitted_at_most_once_a_second(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     log, database = EventLog(), Database(tmp_path / "captioner.sqlite")
     jobs = JobRunner(log, CaptionStore(database, tmp_path), database, ReplicaPool(lambda *_: BusyReplica()))
@@ -200,7 +200,7 @@ def test_job_tells_the_load_of_a_replica_at_most_once_a_second(tmp_path):
     assert (load.replica, load.slots, load.running, load.waiting, load.decoding) == ("cpu", 16, 1, 2, 3)
 
 
-def test_speed_of_a_download_is_known_while_it_lasts(monkeypatch):
+def test_download_speed_is_shown_during_the_download(monkeypatch):
     log, now = EventLog(), iter([100.0, 100.0, 100.0, 102.0])
     monkeypatch.setattr(events.time, "time", lambda: next(now, 102.0))
     started(log)

@@ -1,4 +1,4 @@
-"""Faults in real workers and the real file layer: what they cost. `pytest -s tests/jobs/test_faults.py` prints it.
+"""The cost of faults in real workers and the real file layer. `pytest -s tests/jobs/test_faults.py` prints it.
 
 lost: items that are neither captioned nor failed with a reason. healthy hurt: items without a fault that failed.
 """
@@ -29,13 +29,13 @@ from captioner.values import GenerationOptions, ModelSpec, SamplePlan
 from tests.support.faulty_replica import FaultyReplica
 
 PLAN = SamplePlan(max_frames=4, min_frames=2, frame_size=64)
-POISON = "skipped after crashing 2 workers (last error: {})"
+CRASHED = "skipped after crashing 2 workers (last error: {})"
 NUM_HEALTHY = 12
 
 
 @dataclass
 class Outcome:
-    """Of one job. Names are those of items."""
+    """The outcome of one job. Names are those of items."""
 
     folder: Path
     ended: JobEnded
@@ -120,7 +120,7 @@ def table() -> Iterator[list[tuple]]:
 
 
 def check(table: list[tuple], fault: str, outcome: Outcome, guilty: set[str], in_flight: int = 8) -> None:
-    """Nothing is lost, nothing healthy is hurt, and no more than `in_flight` healthy items ran again a loss."""
+    """Assert that no healthy item failed and that at most `in_flight` healthy items ran again per loss."""
     items = {item.name for item in discover(outcome.folder).items}
     captioned = {name for name in items if Path(name).stem in outcome.captioned}
     lost, hurt = items - captioned - outcome.failed.keys(), outcome.failed.keys() - guilty
@@ -134,7 +134,7 @@ def check(table: list[tuple], fault: str, outcome: Outcome, guilty: set[str], in
 
 
 def add(bench: Bench, still: Path, *stems: str) -> set[str]:
-    """Files beside the healthy ones that a worker takes harm from; they sort among them."""
+    """Add files that harm a worker; their names sort among those of the healthy ones."""
     for stem in stems:
         shutil.copy(still, bench.folder / f"{stem}.png")
     return {f"{stem}.png" for stem in stems}
@@ -154,22 +154,22 @@ ENDED = "its process ended unexpectedly (exit code {})"
         ("hang", "it did not respond for 8 s"),
     ],
 )
-def test_item_that_brings_replicas_down_is_found_among_innocent_ones(bench, table, still, fault, reason):
+def test_item_that_crashes_replicas_is_found_among_harmless_ones(bench, table, still, fault, reason):
     guilty = add(bench, still, f"{fault} among the good")
     outcome = bench.run()
     check(table, f"{fault}, one item", outcome, guilty)
-    assert set(outcome.failed.values()) == {POISON.format(reason)}
+    assert set(outcome.failed.values()) == {CRASHED.format(reason)}
     assert len(outcome.losses) == 2
 
 
-def test_several_poison_items_on_two_replicas(bench, table, still):
+def test_several_crashing_items_on_two_replicas_all_fail_and_no_other(bench, table, still):
     bench.num_replicas = 2
     guilty = add(bench, still, "exit 1", "good 03 not", "segfault 2", "cuda 3", "exit 4") - {"good 03 not.png"}
     outcome = bench.run()
     check(table, "exit, segfault, cuda; 2 replicas", outcome, guilty)
 
 
-def test_decoder_that_is_stuck_costs_its_item_and_no_replica(bench, table, still):
+def test_stuck_decoder_costs_its_item_and_no_replica(bench, table, still):
     guilty = add(bench, still, "stick 1", "stick 2")
     outcome = bench.run()
     check(table, "2 stuck decoders", outcome, guilty)
@@ -177,14 +177,14 @@ def test_decoder_that_is_stuck_costs_its_item_and_no_replica(bench, table, still
     assert outcome.losses == []
 
 
-def test_replica_with_too_many_stuck_decoders_gives_back_what_it_has(bench, table, still):
+def test_replica_with_too_many_stuck_decoders_gives_its_items_back(bench, table, still):
     guilty = add(bench, still, *(f"stick {number}" for number in range(6)))
     outcome = bench.run()
     check(table, "6 stuck decoders", outcome, guilty)
     assert outcome.losses in ([f"{number} decode threads are stuck in files"] for number in (5, 6))
 
 
-def test_device_memory_that_one_item_exhausts_costs_that_item(bench, table, still):
+def test_item_that_exhausts_device_memory_fails_alone(bench, table, still):
     guilty = add(bench, still, "memory 1")
     outcome = bench.run()
     check(table, "out of device memory", outcome, guilty)
@@ -228,7 +228,7 @@ def test_replica_that_always_dies_on_start_ends_the_job_with_the_reason(bench, t
 
 
 def fail_at(monkeypatch, layer: str, number: int, names: set[str]) -> None:
-    """Writing the captions of these items fails from now on, when their new file is opened or put in its place."""
+    """Make writing the captions of these items fail, when their new file is opened or moved into place."""
 
     def faulty(real, path_of):
         def call(*args, **options):
@@ -247,7 +247,7 @@ def fail_at(monkeypatch, layer: str, number: int, names: set[str]) -> None:
 
 @pytest.mark.parametrize("layer", ["open", "replace"])
 @pytest.mark.parametrize("code", ["EIO", "EACCES", "ENOSPC"])
-def test_caption_that_cannot_be_written_fails_its_item_and_the_old_one_stands(bench, table, monkeypatch, code, layer):
+def test_caption_that_cannot_be_written_fails_its_item_and_the_old_one_stays(bench, table, monkeypatch, code, layer):
     for path in discover(bench.folder).items:
         path.caption_path.write_text("Old.")
     guilty = {"good 03.png", "good 07.png"}
@@ -260,15 +260,15 @@ def test_caption_that_cannot_be_written_fails_its_item_and_the_old_one_stands(be
     assert not list(bench.folder.glob(".*")) + list(bench.state.glob("*.tmp"))
 
 
-def test_media_deleted_or_replaced_during_the_run_fails_alone(bench, table):
+def test_file_deleted_or_replaced_during_the_job_fails_alone(bench, table):
     (bench.folder / "good 04.txt").write_text("Old.")
 
-    def meddle(event):
+    def change_files(event):
         if isinstance(event, JobStarted):
             (bench.folder / "good 04.png").write_bytes(b"no picture any more")
             (bench.folder / "good 05.png").unlink()
 
-    outcome = bench.run(meddle, existing="overwrite")
+    outcome = bench.run(change_files, existing="overwrite")
     assert outcome.failed.keys() == {"good 04.png", "good 05.png"}
     assert (outcome.ended.outcome, outcome.ended.done) == ("done", NUM_HEALTHY - 2)
     assert (bench.folder / "good 04.txt").read_text() == "Old."
@@ -278,7 +278,7 @@ def test_media_deleted_or_replaced_during_the_run_fails_alone(bench, table):
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    """A filesystem of 4 MB."""
+    """Mount a file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
@@ -289,7 +289,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill_up(disk: Path) -> Path:
-    """Until not a byte is free; returns the file to delete."""
+    """Fill the disk until not a byte is free; return the file to delete."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"x" * 4096):
@@ -316,7 +316,7 @@ def test_full_disk_fails_items_until_there_is_room_again(bench, table, small_dis
     assert not list(bench.folder.glob(".*"))
 
 
-def test_read_only_folder_fails_its_items_and_the_old_captions_stand(bench, table, small_disk):
+def test_read_only_folder_fails_its_items_and_the_old_captions_stay(bench, table, small_disk):
     bench.folder = Path(shutil.copytree(bench.folder, small_disk / "clips"))
     for item in discover(bench.folder).items:
         item.caption_path.write_text("Old.")
@@ -327,7 +327,7 @@ def test_read_only_folder_fails_its_items_and_the_old_captions_stand(bench, tabl
     assert {path.read_text() for path in bench.folder.glob("*.txt")} == {"Old."}
 
 
-def test_full_state_folder_ends_the_job_in_one_line_and_the_next_one_does_the_rest(bench, table, small_disk):
+def test_full_state_folder_ends_the_job_with_one_line_and_the_next_job_does_the_rest(bench, table, small_disk):
     bench.state = small_disk
     for item in discover(bench.folder).items:
         item.caption_path.write_text("Old.")

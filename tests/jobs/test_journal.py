@@ -1,4 +1,4 @@
-"""The journal: what is left of a job after a stop, a failure or the end of its process, and nothing else."""
+"""The journal: the rest of a job after a stop, a failure or the end of its process."""
 
 import json
 import os
@@ -29,7 +29,7 @@ SPECS = (ModelSpec("owner/name", "cpu", quantization="none", batch_size=3), Mode
 
 
 class State:
-    """A journal with its captions, as a process has it; `again` is what the next process sees."""
+    """The journal and captions of one process; `again` gives those of the next process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,9 +63,9 @@ class State:
     def items(self, operation: int) -> dict[str, str]:
         ((listed,),) = self.database.rows("SELECT items_json FROM job_lists WHERE operation = ?", (operation,))
         rows = self.database.rows("SELECT name, state FROM job_items WHERE operation = ?", (operation,))
-        told = {row["name"]: row["state"] for row in rows}
+        states = {row["name"]: row["state"] for row in rows}
         return {
-            escape_surrogates(fields[0]): told.get(escape_surrogates(fields[0]), "waiting")
+            escape_surrogates(fields[0]): states.get(escape_surrogates(fields[0]), "waiting")
             for fields in json.loads(listed)
         }
 
@@ -88,7 +88,7 @@ def begin(state: State, folder: Path, **options) -> tuple[int, tuple[MediaItem, 
     return state.journal.begin(job, folder, True), job.items
 
 
-def test_job_is_reopened_as_it_was_asked_for(state, clips):
+def test_job_is_reopened_with_its_original_settings(state, clips):
     plan = SamplePlan(max_frames=6, fps=1.5, min_frames=2, frame_size=96)
     decoration = Decoration("sks", "before ", " after")
     job = make_job(
@@ -104,7 +104,7 @@ def test_job_is_reopened_as_it_was_asked_for(state, clips):
     assert (state.found, losses, state.journal.folder_of(number)) == (["owner/name"], {}, (clips, True))
 
 
-def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
+def test_job_of_a_killed_process_is_listed_with_its_remaining_items(state, clips):
     number, items = begin(state, clips)
     outcomes = state.outcomes(number)
     state.write(number, items[0])  # written, and killed before the journal heard of it
@@ -123,8 +123,8 @@ def test_what_a_dead_process_left_is_offered_with_what_is_left(state, clips):
 
 
 @pytest.mark.parametrize("was_replaced", [True, False])
-def test_caption_cut_short_is_done_exactly_when_its_file_is_new(state, clips, was_replaced):
-    """Killed between the promise of a change and the note that it was made."""
+def test_interrupted_caption_counts_as_done_only_if_its_file_was_replaced(state, clips, was_replaced):
+    """The process was killed after it announced a change and before it recorded that the file was replaced."""
     number, items = begin(state, clips)
     path = items[0].caption_path
     path.write_text("Old.")
@@ -140,7 +140,7 @@ def test_caption_cut_short_is_done_exactly_when_its_file_is_new(state, clips, wa
 
 
 def cut_short(state: State, number: int, item: MediaItem) -> None:
-    """As if it was killed between the replaced file and the note that it was."""
+    """Pretend that the process was killed after it replaced the file and before it recorded that."""
     item.caption_path.write_text("Old text.")
     state.write(number, item, "append", "New text.")
     state.database.execute("UPDATE caption_changes SET made = 0")
@@ -159,7 +159,7 @@ def test_caption_on_a_drive_that_comes_back_after_the_start_is_not_joined_twice(
     assert items[0].caption_path.read_text() == "Old text. New text."
 
 
-def test_item_whose_caption_cannot_be_told_is_left_out(state, clips, caplog):
+def test_item_whose_caption_may_or_may_not_be_written_is_skipped(state, clips, caplog):
     number, items = begin(state, clips, existing="append")
     cut_short(state, number, items[0])
     items[0].caption_path.rename(clips / "aside")
@@ -180,7 +180,7 @@ def test_caption_equal_to_the_old_one_is_done_too(state, clips):
     assert state.reopen(number)[0].items == items[1:]
 
 
-def test_captions_written_since_by_anyone_are_left_alone(state, clips):
+def test_captions_that_anything_wrote_since_are_skipped(state, clips):
     number, items = begin(state, clips)
     state.end(number, "stopped")
     state.captions.save(items[0].caption_path, "By hand.")
@@ -192,7 +192,7 @@ def test_captions_written_since_by_anyone_are_left_alone(state, clips):
     assert state.items(number)["2.mp4"] == "skipped"
 
 
-def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, clips):
+def test_job_is_not_listed_once_another_job_captioned_everything(state, clips):
     number, items = begin(state, clips)
     state.end(number, "stopped")
     later, _ = begin(state, clips)
@@ -208,7 +208,7 @@ def test_job_is_offered_no_more_once_everything_was_captioned_by_another(state, 
         state.reopen(later)
 
 
-def test_job_killed_when_all_was_done_is_done(state, clips):
+def test_job_killed_after_its_last_caption_is_done(state, clips):
     number, items = begin(state, clips)
     for item in items:
         state.write(number, item)
@@ -217,7 +217,7 @@ def test_job_killed_when_all_was_done_is_done(state, clips):
     assert [(job.id, job.state, job.done, job.reason) for job in state.journal.recent()] == [(number, "done", 6, "")]
 
 
-def test_losses_outlive_the_process(state, clips):
+def test_losses_are_kept_across_processes(state, clips):
     number, items = begin(state, clips)
     state.outcomes(number).given_back(items[1], 1)
     state = state.again()
@@ -246,7 +246,7 @@ def test_job_is_resumed_once(state, clips):
     ]
 
 
-def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
+def test_dismissed_undone_and_finished_jobs_are_not_listed(state, clips):
     dismissed, undone, finished = (begin(state, clips)[0] for _ in range(3))
     for number in (dismissed, undone, finished):
         items = make_job(clips).items
@@ -259,12 +259,12 @@ def test_dismissed_undone_and_finished_jobs_are_not_offered(state, clips):
     assert state.journal.unfinished() == []
 
 
-def test_unknown_number_is_told(state):
+def test_unknown_job_number_raises(state):
     with pytest.raises(JobError, match="there is no job or bulk edit 7"):
         state.reopen(7)
 
 
-def test_names_that_are_no_text_come_back(state, tmp_path):
+def test_names_that_are_not_valid_text_survive(state, tmp_path):
     folder = tmp_path / os.fsdecode(b"clips \xff")
     try:
         folder.mkdir()
@@ -281,7 +281,7 @@ def test_names_that_are_no_text_come_back(state, tmp_path):
     assert state.journal.unfinished()[0].folder == folder
 
 
-def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_path):
+def test_job_over_50_000_files_is_recorded_and_reopened_quickly(state, tmp_path):
     items = tuple(
         MediaItem(tmp_path, f"clip {i:05}.mp4", f"clip {i:05}.mp4", "video", 10_000_000 + i, 1.7e9 + i / 7,
                   f"clip {i:05}.txt", False)
@@ -301,7 +301,7 @@ def test_fifty_thousand_files_are_written_down_and_reopened_quickly(state, tmp_p
     assert reopen_s < 1.5
 
 
-def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, clips, caplog):
+def test_outcomes_are_kept_while_the_database_is_locked(state, clips, caplog):
     number, items = begin(state, clips)
     outcomes = state.outcomes(number)
     state.database._connection.execute("PRAGMA busy_timeout = 10")
@@ -319,7 +319,7 @@ def test_outcomes_told_while_the_database_is_locked_are_kept_for_later(state, cl
     assert state.database.rows("SELECT losses FROM job_items WHERE name = '1.mp4'")[0]["losses"] == 1
 
 
-def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clips):
+def test_end_that_could_not_be_written_is_written_when_jobs_are_listed(state, clips):
     number, items = begin(state, clips)
     state.database._connection.execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(state.database.path, isolation_level=None)
@@ -336,7 +336,7 @@ def test_end_that_could_not_be_written_is_written_when_somebody_asks(state, clip
     assert state.reopen(number)[0].items == (items[0], *items[2:])
 
 
-def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
+def test_unfinished_job_stays_listed_whatever_was_started_since(state, clips):
     number, items = begin(state, clips, existing="overwrite")
     state.write(number, items[0])
     state.end(number, "stopped")
@@ -352,8 +352,8 @@ def test_run_that_matters_is_offered_whatever_was_started_since(state, clips):
     assert [(job.operation, job.left) for job in state.journal.unfinished()] == [(again, 6), (number, 5)]
 
 
-def test_run_tells_the_journal_what_becomes_of_its_items(state, clips):
-    """From the runner to the journal and back: stopped in the middle, and gone on with."""
+def test_stopped_job_is_journaled_and_resumed(state, clips):
+    """A runner's job is stopped halfway, listed by the journal, and resumed."""
     (clips / "4.txt").write_text("Old.")
     holding = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Lost replicas: their items run elsewhere, and the item that crashes them is found."""
+"""Lost replicas: their items run on others, and the item that crashes them is found."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from tests.support.scripted import die, finish, job, run
 
 
 def die_at_first(replica, request):
-    """The first request of all kills the replica that has it."""
+    """Lose the replica that gets the first request of all."""
     if not deaths:
         deaths.append(request.path.name)
         return Lost("out of memory")
@@ -44,7 +44,7 @@ def test_suspects_run_alone_and_after_the_others(runner, library):
     assert [r.path.stem for r in started[1].requests] == ["2", "3", "4", "5", "6", "7", "0", "1"]
 
 
-def test_poison_item_is_found_and_its_neighbours_are_captioned(runner, library):
+def test_crashing_item_is_found_and_its_neighbors_are_captioned(runner, library):
     def die_of_3_and_6(replica, request):
         return Lost("segmentation fault") if request.path.stem in "36" else finish(replica, request)
 
@@ -59,8 +59,8 @@ def test_poison_item_is_found_and_its_neighbours_are_captioned(runner, library):
     ]
 
 
-def test_item_that_kills_after_its_first_tokens_costs_two_replicas(runner, library):
-    """Its neighbour, which had tokens too, runs again once."""
+def test_item_that_crashes_after_its_first_tokens_costs_two_replicas(runner, library):
+    """Its neighbor, which had tokens too, runs again once."""
 
     def die_of_3(replica, request):
         if request.path.stem == "2" and replica is started[0]:

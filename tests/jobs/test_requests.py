@@ -1,4 +1,4 @@
-"""What a job asks of its model for each item, and what it does with the caption."""
+"""The requests of a job for its items, and how it writes the captions."""
 
 import sqlite3
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_each_item_gets_the_prompt_with_its_own_variables(runner, library):
     assert [r.prompt for r in started[0].requests[:2]] == ["sks 0 clips {x} ", "sks 1 clips {x} Old."]
 
 
-def test_replica_that_is_kept_hears_how_long_the_requests_of_the_next_job_may_be(runner, library):
+def test_kept_replica_learns_the_longest_request_of_the_next_job(runner, library):
     jobs, _, started = runner(cpu=finish)
     base = job(library, "cpu")
     for max_tokens in (900, 300):
@@ -51,7 +51,7 @@ def test_replica_that_is_kept_hears_how_long_the_requests_of_the_next_job_may_be
     assert [r.max_tokens for r in started[0].requests] == [900] * 8 + [300] * 8
 
 
-def test_a_caption_that_the_prompt_needs_but_cannot_be_read_fails_its_item_alone(runner, library):
+def test_unreadable_caption_that_the_prompt_needs_fails_its_item_alone(runner, library):
     (library / "2.txt").mkdir()
     jobs, _, started = runner(cpu=finish)
     base = job(library, "cpu")
@@ -60,7 +60,7 @@ def test_a_caption_that_the_prompt_needs_but_cannot_be_read_fails_its_item_alone
     assert "cannot read the caption" in next(e.reason for e in events if isinstance(e, ItemFailed))
 
 
-def test_a_try_tells_the_caption_and_keeps_nothing(runner, library, tmp_path):
+def test_trial_emits_the_caption_and_saves_nothing(runner, library, tmp_path):
     (library / "3.txt").write_text("Old.")
     jobs, log, _ = runner(cpu=finish)
     before = {path.name: path.read_bytes() for path in library.iterdir()}
@@ -75,7 +75,7 @@ def test_a_try_tells_the_caption_and_keeps_nothing(runner, library, tmp_path):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-def test_a_try_without_words_fails(runner, library):
+def test_trial_with_an_empty_caption_fails(runner, library):
     def say_nothing(replica, request):
         return Finished(request.id, Caption("  ", "m", request.prompt, request.options))
 

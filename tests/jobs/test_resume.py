@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def stopped_job(services: Services, folder: Path) -> int:
-    """A job of the demo model that was stopped before it began."""
+    """Return the number of a job of the demo model that was stopped before it began."""
     services.open_folder(folder, recursive=False)
     number = services.start()
     services.jobs.stop(number)
@@ -28,7 +28,7 @@ def stopped_job(services: Services, folder: Path) -> int:
     return number
 
 
-def test_services_resume_the_newest_job_within_the_roots_alone(tmp_path, clips):
+def test_services_resume_only_the_newest_job_within_the_allowed_folders(tmp_path, clips):
     with Services(tmp_path / "own", {"model": "demo"}) as services:
         number = stopped_job(services, clips)
         assert [job.operation for job in services.unfinished()] == [number]
@@ -46,8 +46,8 @@ def test_services_resume_the_newest_job_within_the_roots_alone(tmp_path, clips):
         assert (resumed, started.total) == (number + 1, 4)
 
 
-def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, caplog):
-    """The job was begun where everything may be opened; then links came, and it goes on where only `clips` may be."""
+def test_resume_skips_files_that_lead_outside_the_allowed_folders(tmp_path, clips, caplog):
+    """The job began when all folders were allowed; it is resumed after links appeared, with `clips` alone allowed."""
     outside = tmp_path / "outside"
     outside.mkdir()
     with Services(tmp_path / "own", {"model": "demo", "recursive": True}) as services:
@@ -73,7 +73,7 @@ def test_resume_captions_nothing_that_leads_out_of_the_roots(tmp_path, clips, ca
     assert f"job {number}: skipped 4 files: 1.mp4: {reason}" in caplog.text
 
 
-def test_resume_of_what_leads_out_altogether_is_one_line(tmp_path, clips):
+def test_resume_with_all_files_outside_the_allowed_folders_fails_with_one_line(tmp_path, clips):
     with Services(tmp_path / "own", {"model": "demo"}) as services:
         number = stopped_job(services, clips)
     for item in discover(clips).items:
@@ -92,7 +92,7 @@ def test_running_job_cannot_be_undone(tmp_path, clips):
             services.undo(number)
 
 
-def test_second_program_on_a_state_folder_is_told_and_reading_goes_on(tmp_path, clips, capsys):
+def test_second_program_on_a_state_folder_is_refused_but_can_read(tmp_path, clips, capsys):
     own = tmp_path / "own"
     with Services(own) as services:
         services.claim()
@@ -114,7 +114,7 @@ def test_second_program_on_a_state_folder_is_told_and_reading_goes_on(tmp_path, 
         services.claim()
 
 
-def test_second_page_ends_with_one_line_and_status_2(tmp_path):
+def test_second_page_exits_with_one_line_and_status_2(tmp_path):
     with Services(tmp_path / "own") as services:
         services.claim()
         command = [sys.executable, "app.py", "--demo", "--state", str(tmp_path / "own")]
@@ -124,8 +124,8 @@ def test_second_page_ends_with_one_line_and_status_2(tmp_path):
     assert not (tmp_path / "own" / "demo").exists()
 
 
-def test_ctrl_c_names_the_job_and_resume_goes_on_with_it(tmp_path):
-    """In processes of their own, as at a terminal."""
+def test_ctrl_c_names_the_job_and_resume_continues_it(tmp_path):
+    """The commands run in separate processes, as at a terminal."""
     folder, own = tmp_path / "clips", tmp_path / "own"
     folder.mkdir()
     for i in range(200):

@@ -21,7 +21,7 @@ def test_every_item_gets_its_caption(runner, library):
     assert log.snapshot().done == 8
 
 
-def test_captioned_items_cost_no_model_at_all(runner, library):
+def test_job_over_captioned_items_loads_no_model(runner, library):
     jobs, _, started = runner(cpu=finish)
     run(jobs, job(library, "cpu"))
     calls = len(started[0].requests)
@@ -50,7 +50,7 @@ def test_short_job_is_shared_even_when_one_replica_has_room_for_all(runner, libr
     assert sum(len(r.requests) for r in started) == 8
 
 
-def test_stop_ends_at_once_and_the_next_job_runs_on_the_same_replica(runner, library):
+def test_stop_takes_effect_at_once_and_the_next_job_runs_on_the_same_replica(runner, library):
     holding = threading.Event()
 
     def hold_then_finish(replica, request):
@@ -83,7 +83,7 @@ def test_stopping_a_job_does_not_touch_the_one_behind_it(runner, library):
     assert outcomes == {first: "stopped", second: "done"}
 
 
-def test_a_job_that_waits_ends_at_once_and_a_job_that_runs_is_not_removed(runner, library):
+def test_waiting_job_is_removed_at_once_and_running_job_is_not(runner, library):
     holding = threading.Event()
 
     def hold_and_say(replica, request):
@@ -135,7 +135,7 @@ def test_changed_spec_replaces_the_replica(runner, library):
     assert [e.state for e in events if isinstance(e, ReplicaChanged)][-3:] == ["closed", "starting", "ready"]
 
 
-def test_file_that_is_changed_while_the_model_works_fails_alone_and_its_old_caption_stands(runner, library):
+def test_file_changed_while_it_is_captioned_fails_alone_and_its_old_caption_stays(runner, library):
     def swap_3_and_4(replica, request):
         if request.path.stem == "3":
             request.path.write_bytes(b"another clip")
@@ -179,7 +179,7 @@ def test_job_without_items_is_refused(runner, tmp_path):
         jobs.start(job(tmp_path / "empty", "cpu"))
 
 
-def test_speed_of_a_job_is_kept_before_its_end_is_told(runner, library, tmp_path):
+def test_speed_of_a_job_is_recorded_before_its_end_is_emitted(runner, library, tmp_path):
     jobs, _, _ = runner(cpu=finish)
     the_job = job(library, "cpu")
     database = Database(tmp_path / "captioner.sqlite")

@@ -1,4 +1,4 @@
-"""The decode threads in front of an engine: bounded, whatever the folder holds; and clips that need fewer frames."""
+"""The decode threads in front of an engine: bounded memory, stuck decoders, and clips that need fewer frames."""
 
 import contextlib
 import gc
@@ -35,7 +35,7 @@ def request(number: int, path: Path, plan: SamplePlan = PLAN) -> CaptionRequest:
 
 @pytest.fixture(scope="module")
 def long_clips(tmp_path_factory) -> list[Path]:
-    """60 names of a clip of ten minutes."""
+    """Return 60 names of one clip of ten minutes."""
     folder = tmp_path_factory.mktemp("long")
     make_video(folder / "clip 00.mp4", num_frames=3000, fps=5, size=(160, 96), keyframe_every=50)
     for number in range(1, 60):
@@ -56,7 +56,7 @@ def feed(decoders: DecodePool, inbox: queue.Queue, paths: list[Path], take) -> N
         take(waiting)
 
 
-def test_no_more_than_depth_are_ahead_of_an_engine_that_takes_nothing(tiny_model, tmp_path):
+def test_at_most_depth_requests_are_ahead_of_the_engine(tiny_model, tmp_path):
     write_samples(tmp_path, num_clips=12, num_stills=0)
     paths = sorted(tmp_path.glob("*.mp4"))
     inbox = queue.Queue()
@@ -106,7 +106,7 @@ def test_memory_stays_bounded_over_ten_minute_clips(tiny_model, long_clips):
     assert max(resident[30:]) - max(resident[:30]) < 40e6
 
 
-def test_cancelled_request_that_waits_is_never_decoded(tiny_model, tmp_path):
+def test_cancelled_request_that_is_queued_is_never_decoded(tiny_model, tmp_path):
     write_samples(tmp_path, num_clips=3, num_stills=0)
     inbox = queue.Queue()
     decoders = DecodePool(Preparer(tiny_model.processor), num_threads=1, depth=1, deliver=inbox.put)
@@ -123,7 +123,7 @@ def test_cancelled_request_that_waits_is_never_decoded(tiny_model, tmp_path):
     decoders.close()
 
 
-def test_stuck_decoder_is_given_up_and_replaced_and_what_it_brings_late_is_dropped(tiny_model, tmp_path, monkeypatch):
+def test_stuck_decode_thread_is_replaced_and_its_late_result_is_dropped(tiny_model, tmp_path, monkeypatch):
     write_samples(tmp_path, num_clips=2, num_stills=0)
     released, read = threading.Event(), decoding.sample
 
@@ -168,7 +168,7 @@ def test_halving_keeps_an_even_number_of_frames_and_ends_at_two():
 
 @contextlib.contextmanager
 def running(core, loaded):
-    """A worker's whole loop in a thread of this process; gives the near end of its connection."""
+    """Run a worker's whole loop in a thread of this process; yield the near end of its connection."""
     near, far = Pipe()
     worker = Worker(far, ModelSpec("tiny", device="cpu"), loaded, core, num_threads=2)
     thread = threading.Thread(target=worker.run, name="worker")
@@ -198,7 +198,7 @@ def answers(near, *kinds, count: int = 1) -> list:
 
 @pytest.fixture
 def tight_memory(tiny_model):
-    """The device cannot hold prompts of more than 100 tokens, whatever else runs."""
+    """Make the model run out of memory for prompts of more than 100 tokens."""
 
     def check(module, args, kwargs):
         prompts = kwargs["text_step"].prompts
@@ -210,7 +210,7 @@ def tight_memory(tiny_model):
     handle.remove()
 
 
-def test_clip_that_does_not_fit_is_captioned_from_fewer_frames_and_says_so(worker, tight_memory, tmp_path):
+def test_clip_that_does_not_fit_is_captioned_from_fewer_frames_with_a_warning(worker, tight_memory, tmp_path):
     make_video(tmp_path / "long.mp4", num_frames=200, fps=25, size=(96, 96))
     make_video(tmp_path / "short.mp4", num_frames=4, fps=8, size=(64, 64))
     worker.send(request(1, tmp_path / "long.mp4"))
@@ -223,7 +223,7 @@ def test_clip_that_does_not_fit_is_captioned_from_fewer_frames_and_says_so(worke
     assert (done[2].caption.warning, len(done[2].caption.frame_times_s)) == ("", 4)
 
 
-def test_still_that_does_not_fit_fails_alone(worker, tmp_path, tiny_model):
+def test_image_that_does_not_fit_fails_alone(worker, tmp_path, tiny_model):
     def check(module, args, kwargs):
         if kwargs["text_step"].prompts is not None:
             raise torch.OutOfMemoryError("full")
@@ -238,7 +238,7 @@ def test_still_that_does_not_fit_fails_alone(worker, tmp_path, tiny_model):
     assert isinstance(answers(worker, Finished, Failed)[0], Finished)
 
 
-def test_worker_says_how_busy_it_is(worker, tmp_path):
+def test_worker_reports_its_load(worker, tmp_path):
     write_samples(tmp_path, num_clips=4, num_stills=0)
     (ready,) = answers(worker, Ready)
     assert ready.capacity >= 2 + 3
@@ -254,7 +254,7 @@ def test_worker_says_how_busy_it_is(worker, tmp_path):
     assert 0 <= load.starved_s <= load.up_s
 
 
-def test_engine_beyond_repair_ends_the_replica_with_the_reason(worker, tmp_path, tiny_model):
+def test_broken_engine_ends_the_replica_with_the_reason(worker, tmp_path, tiny_model):
     def check(module, args, kwargs):
         if kwargs["text_step"].prompts is None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
@@ -267,9 +267,7 @@ def test_engine_beyond_repair_ends_the_replica_with_the_reason(worker, tmp_path,
     assert lost.reason == "the model failed: RuntimeError: CUDA error: an illegal memory access was encountered"
 
 
-def test_worker_says_anew_what_it_runs_with_and_how_much_it_wants_when_a_job_changes_the_plan(
-    tiny_model, tmp_path, monkeypatch
-):
+def test_worker_sends_ready_again_when_a_longer_request_changes_the_plan(tiny_model, tmp_path, monkeypatch):
     memory = 4 * 1024 * 2 * 2 * 2 * 16 * 4  # of 4 slots of 1,024 tokens
     monkeypatch.setattr("captioner.engine.slot_memory.free_bytes", lambda device: memory)
     make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
@@ -285,8 +283,8 @@ def test_worker_says_anew_what_it_runs_with_and_how_much_it_wants_when_a_job_cha
     assert load.slots == 8
 
 
-def test_memory_of_host_is_bounded_by_what_runs_and_what_is_ahead(tiny_model, tmp_path, monkeypatch):
-    """In the whole worker: no request keeps its pixels before its turn or after its end."""
+def test_host_memory_is_bounded_by_running_and_decoded_requests(tiny_model, tmp_path, monkeypatch):
+    """In a whole worker, no request holds pixels before its turn or after its end."""
     make_video(tmp_path / "clip.mp4", num_frames=4, fps=8, size=(64, 64))
     alive, most, prepare = weakref.WeakSet(), 0, Preparer.prepare
 
@@ -306,11 +304,11 @@ def test_memory_of_host_is_bounded_by_what_runs_and_what_is_ahead(tiny_model, tm
     assert 2 < most <= 2 + (2 // 2 + 2) + 2
 
 
-def test_surprise_of_a_decoder_is_told_in_one_line(worker, tmp_path, monkeypatch):
-    def surprise(path, plan, kind):
+def test_unexpected_decoder_error_fails_the_request_with_one_line(worker, tmp_path, monkeypatch):
+    def fail(path, plan, kind):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(decoding, "sample", surprise)
+    monkeypatch.setattr(decoding, "sample", fail)
     worker.send(request(1, tmp_path / "a.mp4"))
     (failed,) = answers(worker, Failed)
     assert failed.reason == "decoding failed: RuntimeError: first"

@@ -106,7 +106,7 @@ def test_worker_ignores_the_interrupt_that_ctrl_c_sends_to_the_group(replica, cl
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_first_worker_of_a_program_is_deaf_to_interrupts_before_it_runs_a_line(tmp_path):
+def test_first_worker_of_a_program_blocks_sigint_before_it_runs_a_line(tmp_path):
     program = """
 import multiprocessing, time
 from captioner.system.processes import block_sigint
@@ -159,7 +159,7 @@ def test_killed_worker_costs_no_item(tmp_path, tiny_model_folder, clips):
     assert left == []
 
 
-def test_arrays_cross_no_process_border(replica):
+def test_no_arrays_are_sent_between_processes(replica):
     """Requests and answers are small: pixels stay in the worker."""
     import pickle
 

@@ -19,6 +19,7 @@ from captioner.values import CaptionRequest, ExistingPolicy, GenerationOptions, 
 T = TypeVar("T", ModelSpec, SamplePlan, GenerationOptions)
 FindModel = Callable[[Callable[[int, int], None]], Path]  # on_bytes(done, total) -> folder of the model's files
 Losses = Mapping[str, int]  # item name -> replicas lost while they worked on it
+_request_ids = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,6 @@ class Job:
         options = replace(self.options, seed=seed)
         longest = max((spec.max_tokens for spec in self.model.specs), default=0)
         return CaptionRequest(next(_request_ids), item.path, item.kind, self.plan, prompt, options, longest)
-
-
-_request_ids = itertools.count(1)
 
 
 def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, prompt: str) -> Job:

@@ -110,7 +110,6 @@ class _JobState:
     download_rate: _Rate = field(default_factory=_Rate)
 
     def add(self, event: events.ItemEvent) -> None:
-        """Fold in an event of one item."""
         replica, num_counted = self.running.get(event.item, ("", 0))
         if isinstance(event, events.ItemProgress | events.ItemDone | events.ItemTried):
             self.tokens += max(0, event.tokens - num_counted)
@@ -140,8 +139,7 @@ class _JobState:
         return self.token_rate.per_s(now_s)
 
     def eta_s(self, now_s: float) -> float | None:
-        """Return how many seconds are left, going by the items that the model has handled so far."""
-        handled = self.done + self.failed
+        handled = self.done + self.failed  # by the model
         if self.stage not in ACTIVE or not handled or not self.captioning_since_s:
             return None
         left = self.started.total - handled - self.skipped

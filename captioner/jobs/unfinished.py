@@ -103,7 +103,7 @@ def _end_items(database: Database, job: int, outcomes: Mapping[str, _Outcome]) -
 
 
 def _outcomes_since(database: Database, job: int, request: JobRequest) -> dict[str, _Outcome]:
-    """Return the key of each caption file that was written since the job began, with the outcome of its item."""
+    """Return the outcome of the item of each caption file that was written since the job began, by the file's key."""
     made = database.rows(  # also where the new text equals the old one, so that no change was recorded
         "SELECT caption_path, job = ? AND outcome = 'written' AS own, created_at_s AS time_s FROM captions_made "
         "WHERE id > ? AND outcome != 'pending' ORDER BY id DESC",

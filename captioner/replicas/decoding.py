@@ -34,9 +34,8 @@ class Decoded:
 class DecodePool:
     """Decode threads. At most `depth` requests are being decoded, or are decoded and wait for the engine.
 
-    That bounds host memory: depth * max_frames * frame_size^2 * 3 bytes of pixels (12 MB for a clip of 32 frames at
-    352 x 352), twice that while a thread builds tensors, and each thread's decoder.
-    A thread that is stuck in a file is abandoned and replaced, since it cannot be ended.
+    That bounds host memory: 12 MB of pixels for a clip of 32 frames at 352 x 352, and twice that while a thread builds
+    tensors. A thread that is stuck in a file is abandoned and replaced, since it cannot be ended.
     Only one thread may call the methods. `deliver` is called in that thread and in the decode threads.
     """
 

@@ -34,11 +34,7 @@ class _Seat:
     proven: bool = False  # a replica of this spec has answered
     failures: int = 0
     losses: int = 0
-    restart_s: float = math.inf  # monotonic
-
-    @property
-    def restarting(self) -> bool:
-        return self.restart_s < math.inf
+    restart_s: float = math.inf  # monotonic; inf: no restart is planned
 
 
 class ReplicaPool:
@@ -65,12 +61,12 @@ class ReplicaPool:
     @property
     def loading(self) -> bool:
         """True while a replica loads its model or will be started again."""
-        return any(seat.restarting or (seat.replica and not seat.ready) for seat in self._seats.values())
+        return any(seat.restart_s < math.inf or (seat.replica and not seat.ready) for seat in self._seats.values())
 
     @property
     def num_expected(self) -> int:
         """The number of replicas that are alive or will be started again."""
-        return sum(bool(seat.replica) or seat.restarting for seat in self._seats.values())
+        return sum(bool(seat.replica) or seat.restart_s < math.inf for seat in self._seats.values())
 
     def events(self, timeout_s: float) -> Iterator[tuple[Replica, ReplicaEvent]]:
         """Yield all events that arrived, waiting up to `timeout_s` for the first. Drops those of ended replicas."""
@@ -93,7 +89,8 @@ class ReplicaPool:
         for name in ended:
             if replica := self._seats.pop(name).replica:
                 replica.close()
-        share = max(1, _num_cores() // len(specs))
+        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = max(1, num_cores // len(specs))
         missing = [name for name in wanted if name not in self._seats or self._seats[name].replica is None]
         self._seats |= {name: _Seat(wanted[name], folder, share) for name in missing}
         return [self._fill(name) for name in missing], ended
@@ -146,11 +143,6 @@ class ReplicaPool:
                 self._inbox.put((replica, event))
                 if isinstance(event, Lost):
                     return
-
-
-def _num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(index: int, spec: ModelSpec, specs: tuple[ModelSpec, ...]) -> str:

@@ -28,7 +28,7 @@ from captioner.media.discover import discover
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Finished, Load, Ready
 from captioner.system.database import Database
-from captioner.values import CapabilityReport, Caption, ModelSpec
+from captioner.values import CapabilityReport, Caption, GenerationOptions, ModelSpec
 
 ABOUT = {"job": 1, "item": "a.mp4", "path": Path("/x/a.mp4")}
 
@@ -136,6 +136,12 @@ def test_event_as_json_names_its_type():
         "path": "/x/a.mp4",
         "reason": "",
     }
+
+
+def test_json_of_a_trial_leaves_out_how_its_caption_was_made():
+    made = Caption("a dog", "demo", "Describe.", GenerationOptions())
+    event = ItemTried(**ABOUT, caption="a dog", tokens=4, seconds=0.5, made=made).to_json()
+    assert list(event) == ["event", "number", "time_s", "job", "item", "path", "caption", "tokens", "seconds"]
 
 
 def test_trial_counts_as_done():

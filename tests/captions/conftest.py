@@ -33,7 +33,7 @@ def store(tmp_path: Path, database: Database) -> CaptionStore:
 
 @pytest.fixture
 def job(database: Database, media: Path) -> int:
-    """The id of a job in the table operations."""
+    """Return the id of a job in the table operations."""
     with database.transaction() as connection:
         return begin_operation(connection, "job", "Caption 1 file", media, 1)
 

@@ -86,16 +86,16 @@ def test_killed_write_is_complete_or_never_happened(tmp_path, media, database, s
     assert (path.read_bytes() if path.exists() else None) == old
 
 
-def test_text_that_a_killed_write_may_have_replaced_is_kept_even_if_the_file_changed_since(
+def test_text_that_a_killed_write_may_have_replaced_is_kept_in_the_history_even_if_the_file_changed_since(
     tmp_path, media, database, store
 ):
     path = media / "a.txt"
     path.write_bytes(b"old")
     operation = begin(database)
     kill("replaced", tmp_path, operation)
-    path.write_bytes(b"somebody else's")
+    path.write_bytes(b"by another program")
     assert store.settle() == {path: False}
-    assert path.read_bytes() == b"somebody else's"
+    assert path.read_bytes() == b"by another program"
     assert [entry.data for entry in store.history(path)] == [b"old"]
     assert store.provenance(path) == []
     assert store.undo(operation).kept == ()
@@ -124,7 +124,7 @@ def test_change_of_an_unreadable_file_is_settled_when_it_can_be_read(tmp_path, m
 @pytest.mark.parametrize("moment", ["written", "replaced"])
 def test_killed_undo_can_be_repeated(tmp_path, media, database, store, moment):
     path = media / "a.txt"
-    path.write_bytes(b"by a stranger")
+    path.write_bytes(b"by another program")
     operation = begin(database)
     store.save(path, "new", "bulk", operation)
     kill(moment, tmp_path, operation, "undo")
@@ -132,7 +132,7 @@ def test_killed_undo_can_be_repeated(tmp_path, media, database, store, moment):
     undo = operation_info(database, operation + 1)
     assert (undo.kind, undo.state, undo.reason) == ("undo", "stopped", "the program ended")
     assert store.undo(operation).restored == (moment != "replaced")
-    assert path.read_bytes() == b"by a stranger"
+    assert path.read_bytes() == b"by another program"
     assert operation_info(database, operation).undone_at_s
     assert store.ownership.digest_of(path) is None
 
@@ -143,13 +143,13 @@ def test_file_that_another_program_changes_at_the_last_moment_is_not_replaced(me
     transaction = database.transaction
 
     def overtake():
-        path.write_bytes(b"somebody else's")
+        path.write_bytes(b"by another program")
         return transaction()
 
     monkeypatch.setattr(database, "transaction", overtake)
     with pytest.raises(CaptionError, match=r"a\.txt was just changed by another program; try again$"):
         store.save(path, "mine")
-    assert path.read_bytes() == b"somebody else's"
+    assert path.read_bytes() == b"by another program"
     assert store.history(path) == []
 
 

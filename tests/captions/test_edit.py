@@ -27,7 +27,7 @@ from captioner.errors import JobError
         (BulkEdit("e", "E\n\n E"), "red", "rE Ed"),
     ],
 )
-def test_edit_of_one_text(edit, text, expected):
+def test_edit_changes_one_text_as_expected(edit, text, expected):
     assert edit.apply(text) == expected
 
 
@@ -88,14 +88,14 @@ def test_text_without_an_opener_stays(text):
         ({"suffix": "a" * 4_000_000}, "the suffix is longer than 2,000 characters"),
     ],
 )
-def test_impossible_edit_is_refused_in_one_line(values, message):
+def test_invalid_edit_is_refused_with_a_one_line_error(values, message):
     with pytest.raises(JobError) as caught:
         BulkEdit(**values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_catastrophic_pattern_ends_after_the_limit():
+def test_pattern_with_catastrophic_backtracking_stops_at_the_time_limit():
     edit = BulkEdit(r"^(\w|\w\w|\w+)+(\w|\w\w|x\w)+(?<!a)\d$", "x", regex=True)
     started_s = time.monotonic()
     with pytest.raises(JobError, match=r"takes longer than 0\.5 s on one caption"):

@@ -81,14 +81,14 @@ def test_text_changed_outside_is_replaced_by_a_job_only_with_consent(
     assert store.skip_reason(item, policy) is None
 
 
-def test_caption_that_was_never_written_here_does_not_count_as_changed_outside(
+def test_caption_that_this_program_never_wrote_does_not_count_as_changed_outside(
     store: CaptionStore, item: MediaItem
 ) -> None:
-    item.caption_path.write_bytes(b"by a stranger")
+    item.caption_path.write_bytes(b"by another program")
     assert store.skip_reason(item, "overwrite") is None
     store.write(item, CAPTION, "overwrite")
     store.delete(item.caption_path)
-    item.caption_path.write_bytes(b"by a stranger")
+    item.caption_path.write_bytes(b"by another program")
     assert store.skip_reason(item, "overwrite") is None
 
 

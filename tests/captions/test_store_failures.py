@@ -18,9 +18,7 @@ from tests.support.captions import CAPTION
 
 
 @pytest.mark.parametrize("text", ["", " \n", "<think>cut off", "```\n```", "Caption:\n", "\u200b<|im_end|>"])
-def test_empty_output_is_an_error_and_leaves_the_old_file_alone(
-    store: CaptionStore, item: MediaItem, text: str
-) -> None:
+def test_empty_output_is_an_error_and_keeps_the_old_file(store: CaptionStore, item: MediaItem, text: str) -> None:
     item.caption_path.write_bytes(b"old")
     with pytest.raises(CaptionError) as caught:
         store.write(item, replace(CAPTION, text=text), "overwrite")

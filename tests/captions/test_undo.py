@@ -37,7 +37,7 @@ CONTENTS = (
 
 @pytest.fixture
 def items(tmp_path: Path) -> list[MediaItem]:
-    """200 files in two folders, with the captions of CONTENTS in turn."""
+    """Create 200 files in two folders, with the captions of CONTENTS in turn."""
     for number in range(NUM_FILES):
         path = tmp_path / "media" / f"part {number % 2}" / f"clip {number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def test_captions_changed_since_the_job_are_kept_and_reported(tmp_path, database
     before = tree(tmp_path / "media")
     operation = run(store, database, items)
     edited, deleted, by_hand, approved, back = (item.caption_path for item in (*items[5:9], items[13]))
-    edited.write_bytes(b"somebody else's")
+    edited.write_bytes(b"by another program")
     deleted.unlink()
     store.save(by_hand, "mine")
     assert store.approve([approved]) == 1
@@ -154,7 +154,7 @@ def test_undo_brings_back_who_wrote_a_caption(database, store, items):
     stranger, own, edited, outside = items[:4]
     folder = items[0].folder
     for item in (stranger, outside):
-        item.caption_path.write_bytes(b"by a stranger")
+        item.caption_path.write_bytes(b"by another program")
     run(store, database, [own, edited, outside])
     store.save(edited.caption_path, "by hand")
     outside.caption_path.write_bytes(b"in another editor")
@@ -171,7 +171,7 @@ def test_undo_brings_back_who_wrote_a_caption(database, store, items):
     assert store.skip_reason(stranger, "overwrite") is None
 
 
-def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, store, items):
+def test_undo_keeps_a_file_that_cannot_be_replaced_and_restores_the_others(database, store, items):
     operation = run(store, database, items[:20])
     blocked = items[16].caption_path
     blocked.unlink()
@@ -183,7 +183,7 @@ def test_undo_of_a_file_that_cannot_be_replaced_keeps_it_and_goes_on(database, s
 
 
 def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeypatch):
-    """Older versions kept `undoes` in request_json."""
+    """Older versions stored `undoes` in request_json."""
     path, caption = tmp_path / "old.sqlite", tmp_path / "a.txt"
     with monkeypatch.context() as patch:
         patch.setattr("captioner.system.database.MIGRATIONS", MIGRATIONS[:4])

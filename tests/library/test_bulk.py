@@ -1,4 +1,4 @@
-"""One edit of many captions: its preview, its undo, what it leaves alone, and the command line."""
+"""Bulk edits: the preview, the edit, its undo, the captions that it skips, and the command line."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_edit_does_what_its_preview_shows_and_is_undone_byte_for_byte(services, 
     assert services.library.lookup.entry(services.library.items[0]).text == "A red Ball."
 
 
-def test_delete_and_its_undo(services, folder):
+def test_deleted_captions_come_back_with_undo(services, folder):
     done = services.bulk_edit(["a.png", "c.png", "d.png", "f.png"], BulkEdit(delete=True))
     assert done.skipped == {"no caption": 1, "approved": 1}
     assert contents(folder) == TEXTS | {"a": None, "c": None}
@@ -107,7 +107,7 @@ def test_delete_and_its_undo(services, folder):
     assert contents(folder) == TEXTS
 
 
-def test_caption_that_an_edit_would_empty_is_left_alone_with_a_reason(services, folder):
+def test_caption_that_an_edit_would_empty_is_skipped_with_a_reason(services, folder):
     done = services.bulk_edit(["a.png", "c.png"], BulkEdit("A red Ball.", ""))
     assert (done.num_changed, done.num_same, done.skipped) == (0, 1, {"would be empty": 1})
     assert contents(folder) == TEXTS
@@ -122,7 +122,7 @@ def test_caption_that_cannot_be_read_does_not_stop_the_others(services, folder):
     assert str(folder / "a.txt") in reason
 
 
-def test_selection_of_missing_files_raises_one_line(services):
+def test_edit_of_missing_files_raises_one_line(services):
     with pytest.raises(JobError, match="no file is selected"):
         services.bulk_edit(["gone.png"], BulkEdit(prefix="x"))
 
@@ -166,23 +166,23 @@ class TestCommandLine:
         assert "nothing was changed; add --yes" in capsys.readouterr().err
         assert contents(folder) == TEXTS
 
-    def test_edit_history_and_undo(self, folder, capsys):
+    def test_edit_is_listed_in_the_history_and_can_be_undone(self, folder, capsys):
         assert main(["edit", str(folder), "a.png", "c.png", "--prefix", "sks,", "--yes"]) == 0
         assert "2 changed, 0 unchanged\nundo with: captioner undo 1" in capsys.readouterr().out
         assert main(["history"]) == 0
         assert "done              2 changed  Prefix 'sks,'" in capsys.readouterr().out
-        (folder / "c.txt").write_bytes(b"somebody else's")
+        (folder / "c.txt").write_bytes(b"by another program")
         assert main(["undo"]) == 1
         printed = capsys.readouterr()
         assert printed.out == "1: Prefix 'sks,': 1 caption restored\n"
         assert printed.err == f"kept {folder / 'c.txt'}: changed since\n"
-        assert contents(folder) == TEXTS | {"c": b"somebody else's"}
+        assert contents(folder) == TEXTS | {"c": b"by another program"}
         assert main(["undo"]) == 0
         assert capsys.readouterr().err == "nothing to undo\n"
         assert main(["undo", "2"]) == 0
         assert (folder / "a.txt").read_bytes() == b"sks, A red Ball."
 
-    def test_approved_captions_are_skipped_until_they_are_unlocked(self, folder, capsys):
+    def test_approved_captions_are_skipped_until_they_are_unapproved(self, folder, capsys):
         assert main(["approve", str(folder), "a.png", "e.png"]) == 0
         printed = capsys.readouterr()
         assert (printed.out, printed.err) == ("1 approved\n", "1 skipped: no caption\n")

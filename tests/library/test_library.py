@@ -33,7 +33,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Four pictures: a has a caption, b a blank one, c and d none."""
+    """Return a folder of four images: a has a caption, b a blank one, c and d have none."""
     folder = tmp_path / "media"
     folder.mkdir()
     for name in "abcd":
@@ -61,7 +61,7 @@ def about(library: Library, index: int) -> dict:
 
 
 def read_all(library: Library) -> None:
-    """Wait for the thread that reads all captions, so that nothing changes by itself after it."""
+    """Wait for the thread that reads all captions, so that the states no longer change on their own."""
     library.listing()
     for thread in [thread for thread in threading.enumerate() if thread.name == "captions"]:
         thread.join()
@@ -83,7 +83,7 @@ def test_states_follow_the_events_of_a_job(library, events):
     assert library.lookup.with_state("pending", "failed") == ["b.png", "d.png"]
 
 
-def test_failures_outlast_a_refresh_unless_their_file_changed(library, events, folder):
+def test_failed_files_stay_failed_after_a_refresh_unless_they_changed(library, events, folder):
     for index in (1, 2, 3):
         events.append(ItemFailed(**about(library, index), reason=f"reason {index}"))
     (folder / "c.txt").write_text("Written outside.")
@@ -119,7 +119,7 @@ def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
     assert library.since(library.scan.id, changes.revision).rows == ()
 
 
-def test_viewer_of_another_scan_or_far_behind_has_to_fetch_the_list(library, folder):
+def test_viewer_of_an_earlier_scan_or_far_behind_has_to_fetch_the_whole_list(library, folder):
     before, revision = library.scan.id, library.since(library.scan.id, 0).revision
     library.open(folder, recursive=False)
     assert library.since(before, revision).rows is None
@@ -153,7 +153,7 @@ def test_folder_that_cannot_be_opened_leaves_the_old_one_open(library, folder):
     assert (library.folder, len(library.items)) == (folder, 4)
 
 
-def test_edit_is_marked_and_survives_opening_again(library, folder):
+def test_caption_stays_marked_as_edited_after_the_folder_is_opened_again(library, folder):
     assert library.edits.save(library.items[2], " Mine.\n") == "Mine."
     assert states(library)[2] == "edited"
     assert library.counts().edited == 1
@@ -193,12 +193,12 @@ def test_changes_by_a_job_while_its_folder_is_opened_are_in_the_list(library, ev
 
 
 def test_edit_of_a_text_that_changed_meanwhile_is_refused_and_the_new_text_shown(library, folder):
-    (folder / "a.txt").write_text("Somebody else's.")
+    (folder / "a.txt").write_text("By another program.")
     with pytest.raises(JobError, match="changed meanwhile"):
         library.edits.save(library.items[0], "Mine.", expected="A red Ball.")
-    assert library.lookup.entry(library.items[0]).text == "Somebody else's."
-    assert (folder / "a.txt").read_text() == "Somebody else's."
-    assert library.edits.save(library.items[0], "Mine.", expected="Somebody else's.") == "Mine."
+    assert library.lookup.entry(library.items[0]).text == "By another program."
+    assert (folder / "a.txt").read_text() == "By another program."
+    assert library.edits.save(library.items[0], "Mine.", expected="By another program.") == "Mine."
 
 
 def flags(library: Library) -> list[int]:
@@ -210,10 +210,10 @@ def test_flags_of_approved_captions_and_those_changed_outside(library, folder):
     assert flags(library) == [0, 0, 0, 0]
     for index in (2, 3):
         library.edits.save(library.items[index], "Mine.")
-    (folder / "d.txt").write_text("Somebody else's.")
+    (folder / "d.txt").write_text("By another program.")
     assert library.edits.approve(["a.png", "b.png", "d.png"]) == 2
     library.open(folder, recursive=False)
-    (folder / "c.txt").write_text("Somebody else's.")
+    (folder / "c.txt").write_text("By another program.")
     read_all(library)
     assert flags(library) == [APPROVED_FLAG, 0, CHANGED_OUTSIDE_FLAG, APPROVED_FLAG]
     assert [row["flags"] for row in library.lookup.rows(["a.png", "b.png", "c.png", "d.png"])] == flags(library)
@@ -227,7 +227,7 @@ def test_flags_of_approved_captions_and_those_changed_outside(library, folder):
 def test_flags_follow_edits_and_viewers_get_them(library, folder):
     read_all(library)
     library.edits.save(library.items[2], "Mine.")
-    (folder / "c.txt").write_text("Somebody else's.")
+    (folder / "c.txt").write_text("By another program.")
     library.edits.refresh([folder / "c.txt", folder / "unknown.txt"])
     assert flags(library)[2] == CHANGED_OUTSIDE_FLAG
     start = library.listing()["revision"]
@@ -246,9 +246,9 @@ def test_flags_follow_edits_and_viewers_get_them(library, folder):
 def test_flags_follow_the_events_of_a_job(library, events, folder):
     library.edits.save(library.items[2], "Mine.")
     read_all(library)
-    (folder / "c.txt").write_text("Somebody else's.")
+    (folder / "c.txt").write_text("By another program.")
     events.append(ItemSkipped(**about(library, 2), reason="changed outside"))
-    assert library.lookup.entry(library.items[2]).text == "Somebody else's."
+    assert library.lookup.entry(library.items[2]).text == "By another program."
     assert flags(library)[2] == CHANGED_OUTSIDE_FLAG
     events.append(ItemDone(**about(library, 2), caption="New.", tokens=1, seconds=1.0, replica="cpu"))
     assert flags(library)[2] == 0
@@ -266,7 +266,7 @@ def test_text_that_a_job_writes_while_captions_are_read_does_not_count_as_change
     assert flags(library)[2] == 0
 
 
-def test_captions_are_shown_while_the_database_cannot_be_used(library, store):
+def test_captions_are_shown_even_if_the_database_cannot_be_used(library, store):
     store._database.close()
     read_all(library)
     assert library.lookup.entry(library.items[0]).text == "A red Ball."
@@ -288,7 +288,7 @@ def test_undo_is_shown_at_once(library, store, folder):
     assert library.lookup.entry(library.items[0]).text == "A red Ball."
 
 
-def test_delete_and_restore(library, store, folder):
+def test_deleted_caption_can_be_restored(library, store, folder):
     item = library.items[0]
     assert library.edits.delete(item)
     assert not (folder / "a.txt").exists()
@@ -316,7 +316,7 @@ def test_every_caption_is_read_after_the_list_is_first_fetched(library):
     assert library.listing()["lengths"] == [len("A red Ball."), 0, 0, 0]
 
 
-def test_listing_has_one_entry_a_file_in_every_column(library, folder):
+def test_every_column_of_the_listing_has_one_entry_per_file(library, folder):
     listing = library.listing()
     columns = [value for value in listing.values() if isinstance(value, list)]
     assert {len(column) for column in columns} == {4}

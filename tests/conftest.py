@@ -1,5 +1,6 @@
 """Fixtures: a tiny random Qwen3-VL that runs the real engine in seconds, and a state folder of each test's own."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def _own_incoming(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("incoming")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_errors_logged(request, caplog):
+    """Fail a test during which an error is logged, unless its mark `logs_error` names a text of the message."""
+    yield
+    texts = [mark.args[0] for mark in request.node.iter_markers("logs_error")]
+    phases = ("setup", "call")
+    records = [record for phase in phases for record in caplog.get_records(phase) if record.levelno >= logging.ERROR]
+    logged = [record.getMessage() for record in records]
+    assert [message for message in logged if not any(text in message for text in texts)] == []
+    assert [text for text in texts if not any(text in message for message in logged)] == []
 
 
 @pytest.fixture

@@ -101,6 +101,8 @@ def hidden(secrets):
     logging.setLogRecordFactory(before)
 
 
+@pytest.mark.logs_error("as an argument")
+@pytest.mark.logs_error("in the stack")
 def test_logs_hold_none_in_message_arguments_and_traceback(hidden):
     stream = io.StringIO()
     logger, handler = logging.getLogger("a library"), logging.StreamHandler(stream)  # of its own

@@ -327,6 +327,7 @@ def test_job_whose_longest_request_would_not_fit_runs_those_that_do(make_core, p
     assert core._plan.slot_tokens < 1024
 
 
+@pytest.mark.logs_error("new requests failed")
 def test_request_that_breaks_the_model_fails_alone(make_core, preparer, cases, alone):
     requests = prepare_cases(preparer, cases[:12])
     bad = requests[7].inputs

@@ -92,6 +92,7 @@ def test_waiting_request_can_be_cancelled(tiny_model, preparer, cases):
     assert not core.busy
 
 
+@pytest.mark.logs_error("generation failed")
 def test_request_that_breaks_the_model_fails_alone(tiny_model, preparer, cases, alone):
     prepared = prepare_cases(preparer, cases[:8])
     bad = prepared[3].inputs
@@ -176,6 +177,7 @@ def test_lost_device_raises_instead_of_failing_requests(tiny_model, preparer, ca
         core.step()
 
 
+@pytest.mark.logs_error("generation failed")
 def test_failed_compilation_is_disabled_and_the_batch_runs_again(tiny_model, preparer, cases, alone, fail_if):
     """Decode steps over a static cache stand in for compiled ones, which need a GPU."""
 

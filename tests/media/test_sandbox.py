@@ -188,12 +188,11 @@ class TestTrouble:
         )
         command = [sys.executable, script, good, *([slow] if busy else [])]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert app.stdout.readline() == "ready\n"
-        children = psutil.Process(app.pid).children(recursive=True)
-        assert children
-        app.kill()
-        app.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as app:
+            assert app.stdout.readline() == "ready\n"
+            children = psutil.Process(app.pid).children(recursive=True)
+            assert children
+            app.kill()
         deadline_s = time.monotonic() + within_s
         while any(is_running(child) for child in children):
             assert time.monotonic() < deadline_s

@@ -254,6 +254,7 @@ def test_worker_reports_its_load(worker, tmp_path):
     assert 0 <= load.starved_s <= load.up_s
 
 
+@pytest.mark.logs_error("the engine failed")
 def test_broken_engine_ends_the_replica_with_the_reason(worker, tmp_path, tiny_model):
     def check(module, args, kwargs):
         if kwargs["text_step"].prompts is None:
@@ -304,6 +305,7 @@ def test_host_memory_is_bounded_by_running_and_decoded_requests(tiny_model, tmp_
     assert 2 < most <= 2 + (2 // 2 + 2) + 2
 
 
+@pytest.mark.logs_error("a.mp4 failed")
 def test_unexpected_decoder_error_fails_the_request_with_one_line(worker, tmp_path, monkeypatch):
     def fail(path, plan, kind):
         raise RuntimeError("first\nsecond")

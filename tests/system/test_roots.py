@@ -386,19 +386,6 @@ def test_command_line_opens_the_given_folder_or_gives_a_reason_in_one_line(base,
         assert any(file.is_relative_to(each) for each in allowed), file
 
 
-@settings(MANY, max_examples=25)
-@given(number=st.one_of(st.integers(), st.sampled_from([0, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**400])))
-def test_only_a_job_or_bulk_edit_that_exists_is_undone(base, number):
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        out.reconfigure = error.reconfigure = lambda **_: None
-        status = main(["--state", str(base / "state"), "undo", "--", str(number)])
-    assert (status, out.getvalue()) == (2, "")
-    reason = f"there is no job or bulk edit {number}" if -(2**63) <= number < 2**63 else "no such number"
-    assert error.getvalue().startswith(f"error: {reason}")
-    assert_one_line(error.getvalue().removesuffix("\n"))
-
-
 def test_captioning_touches_nothing_outside(tmp_path, linked):
     before = {path: path.read_bytes() for path in (tmp_path / "outside").iterdir()}
     options = ("--model", "demo", "--existing", "overwrite", "--devices", "cpu")

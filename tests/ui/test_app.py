@@ -79,7 +79,7 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
             )
             assert page.evaluate(LISTING_BEGUN_BY_JS) == "link"  # before the scripts that show it were there
             expect(page.locator("#notices")).to_contain_text("toy world")
-            expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 stills, about "))
+            expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 images, about "))
             page.locator("#start").click()
             expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
             expect(page.locator(".folder-counts")).to_contain_text(f"{NUM_SAMPLES} done · 0 pending")
@@ -183,8 +183,8 @@ def test_ctrl_c_ends_it_while_the_model_loads_or_runs(tmp_path):
     [
         (["/no/such/folder"], "error: no such folder: /no/such/folder"),
         (["--state", "/dev/null/state"], "error: cannot create the state folder"),
-        (["--login", "me"], "error: give the login as NAME:PASSWORD"),
-        (["--login", "me:secret", "--mcp"], "error: --mcp cannot stand behind a login"),
+        (["--login", "me"], "error: the login must be NAME:PASSWORD"),
+        (["--login", "me:secret", "--mcp"], "error: --mcp cannot be combined with a login"),
     ],
 )
 def test_what_cannot_run_is_said_in_one_line(tmp_path, arguments, message):

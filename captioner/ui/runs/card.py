@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the card shows besides the progress of the job."""
+    """The facts that the card shows besides the progress of the job."""
 
     undone: bool | None = None  # whether the job was undone; None: it changed nothing or has not ended
     unfinished: tuple[Unfinished, ...] = ()  # jobs that can be resumed, the newest first

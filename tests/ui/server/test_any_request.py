@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ def digest(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.logs_error("Exception in ASGI application")  # Gradio, whose own streams of events are asked for too
 def test_get_changes_nothing(web, user):
     services = web.services
     services.open_folder(web.folder, False)

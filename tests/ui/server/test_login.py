@@ -89,15 +89,15 @@ def test_a_made_up_or_old_cookie_is_not_a_login(web, user):
 def test_a_browser_logs_in_and_uploads(web, tmp_path):
     picture = make_picture(tmp_path / "new.png")
     with open_browser(web.address) as (page, expect):
-        expect(page.locator(".vg-tile")).to_have_count(0)
+        expect(page.locator(".grid-tile")).to_have_count(0)
         page.locator("input").nth(0).fill(LOGIN[0])
         page.locator("input[type=password]").fill(LOGIN[1])
         page.get_by_role("button", name="Login").click()
-        expect(page.locator(".vg-tile")).to_have_count(3)
-        expect(page.locator(".vg-tile img").first).to_be_visible()
+        expect(page.locator(".grid-tile")).to_have_count(3)
+        expect(page.locator(".grid-tile img").first).to_be_visible()
         page.locator("input[type=file]").first.set_input_files(str(picture))
-        expect(page.locator(".vg-tile")).to_have_count(1)
-        expect(page.locator(".vg-tile b")).to_have_text("new.png")
+        expect(page.locator(".grid-tile")).to_have_count(1)
+        expect(page.locator(".grid-tile b")).to_have_text("new.png")
 
 
 def test_a_page_for_others_needs_a_login(services):

@@ -47,7 +47,7 @@ class MediaInfo:
     duration_s: float  # 0 for a still
     fps: float  # mean frame rate of the clip; 0 for a still
     num_frames: int
-    rotation: int  # degrees clockwise by which a player turns the picture: 0, 90, 180 or 270
+    rotation: int  # degrees clockwise by which a player turns a video, after mirroring it if it does: 0, 90, 180 or 270
     codec: str
 
 

@@ -14,6 +14,7 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * WORKER)
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+SHARED_CASES = SHARED_MEDIA.parent / "cases" / "media"
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from captioner.media.discover import check_file
 from captioner.media.picture import display_size, open_picture, read_timeline
-from captioner.media.video import VideoFile, rotation
+from captioner.media.video import VideoFile
 from captioner.values import MediaInfo, MediaKind
 
 
@@ -13,7 +13,7 @@ def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
     if check_file(path, kind) == "video":
         with VideoFile(path) as video:
             width, height = video.size
-            num_frames, turn = len(video.times), rotation(video.first_frame)
+            num_frames, turn = len(video.times), video.geometry.orientation.rotation
             return MediaInfo(width, height, video.duration_s, video.fps, num_frames, turn, video.codec)
     with open_picture(path) as image:
         width, height = display_size(image)

@@ -8,9 +8,10 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from captioner.media.discover import check_file
+from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb, read_timeline
 from captioner.media.seek import read_frames
-from captioner.media.video import FrameScaler, VideoFile, rotation
+from captioner.media.video import VideoFile
 from captioner.values import Frames, MediaKind, SamplePlan
 
 SIZE_STEP = 32  # both sides of a frame are multiples of this, so that a processor has nothing left to resize
@@ -73,7 +74,7 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         wanted = [video.times[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
-            shown = read_frames(video, wanted, FrameScaler(width, height, rotation(video.first_frame), SCALING))
+            shown = read_frames(video, wanted, FrameScaler(video.geometry, width, height, SCALING))
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])

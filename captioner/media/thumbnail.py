@@ -15,8 +15,9 @@ from PIL import Image
 from captioner.media import picture
 from captioner.media.container import MAX_DURATION_S, can_seek, identity, open_container, time_base_of
 from captioner.media.discover import check_file
+from captioner.media.geometry import FrameScaler, Geometry
 from captioner.media.probe import probe
-from captioner.media.video import FrameScaler, VideoFile, display_size, pixel_aspect, rotation
+from captioner.media.video import VideoFile
 from captioner.values import MediaItem
 
 SIZE = 320  # pixels of the longest side
@@ -46,9 +47,8 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
     """Return (pixels, duration in seconds): of the best keyframe, or of the first frame if seeking finds none."""
     container, stream = open_container(path)
     try:
-        aspect = pixel_aspect(stream)
         duration_s = _stated_duration_s(container, stream) or probe(path, "video").duration_s
-        pixels = _best_keyframe(container, stream, duration_s, aspect) if can_seek(stream) else None
+        pixels = _best_keyframe(container, stream, duration_s) if can_seek(stream) else None
     except (av.error.FFmpegError, ValueError, OverflowError):  # OverflowError: an absurd duration
         pixels = None
     finally:
@@ -57,7 +57,7 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
         return pixels, duration_s
     with VideoFile(path) as video:
         try:
-            return _shrink(video.first_frame, aspect), video.duration_s
+            return _shrink(video.first_frame, video.geometry), video.duration_s
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
 
@@ -67,9 +67,7 @@ def _stated_duration_s(container: InputContainer, stream: VideoStream) -> float:
     return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 
 
-def _best_keyframe(
-    container: InputContainer, stream: VideoStream, duration_s: float, aspect: float
-) -> np.ndarray | None:
+def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: float) -> np.ndarray | None:
     """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds one."""
     best, best_contrast = None, -1.0
     seen: set[tuple] = set()
@@ -85,7 +83,7 @@ def _best_keyframe(
         stream.codec_context.flush_buffers()
         if not frames or frames[0].is_corrupt:
             continue
-        pixels = _shrink(frames[0], aspect)
+        pixels = _shrink(frames[0], Geometry.of(container, stream, frames[0]))
         contrast = float(pixels.mean(axis=2).std())
         if contrast > best_contrast:
             best, best_contrast = pixels, contrast
@@ -94,9 +92,8 @@ def _best_keyframe(
     return best
 
 
-def _shrink(frame: VideoFrame, aspect: float) -> np.ndarray:
-    width, height = _fit(*display_size(frame, aspect))
-    return FrameScaler(width, height, rotation(frame), Interpolation.AREA)(frame)
+def _shrink(frame: VideoFrame, geometry: Geometry) -> np.ndarray:
+    return FrameScaler(geometry, *_fit(*geometry.size(frame)), Interpolation.AREA)(frame)
 
 
 def _fit(width: int, height: int) -> tuple[int, int]:

@@ -57,10 +57,14 @@ def make_video(
     container_format: str | None = None,
     sample_aspect: Fraction | None = None,
     rotation_ccw: int = 0,
+    matrix: Sequence[int] | None = None,
     max_b_frames: int | None = None,
     keyframe_every: int = 12,
 ) -> Path:
-    """Encode numbered pictures. times: of the frames, in ticks of `time_base`; one frame after the other if None."""
+    """Encode numbered pictures.
+
+    times: of the frames, in ticks of `time_base`; one frame after the other if None. matrix: of the display.
+    """
     with (
         _same_priority(),
         av.open(path, "w", format=container_format, options=dict(container_options or {})) as container,
@@ -77,6 +81,8 @@ def make_video(
             context.sample_aspect_ratio = sample_aspect
         if rotation_ccw:
             stream.set_display_rotation(rotation_ccw)
+        if matrix:
+            stream.set_display_matrix(list(matrix))
         for number, tick in enumerate(range(num_frames) if times is None else times):
             frame = av.VideoFrame.from_ndarray(numbered_picture(number, *size), format="rgb24")
             frame.pts, frame.time_base = tick, context.time_base

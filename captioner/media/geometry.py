@@ -1,0 +1,103 @@
+"""How a player shows decoded frames: cropped, with square pixels, turned and mirrored."""
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from av.container import InputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from captioner.media.crop import Crop, read_crop
+
+MAX_SLANT = 0.0175  # tangent of 1 degree: as FFmpeg, take a matrix for a quarter turn if it is off by no more
+
+
+class Orientation(NamedTuple):
+    """The steps that set a picture upright: exchange rows and columns, then mirror it."""
+
+    is_transposed: bool = False
+    is_mirrored_x: bool = False  # left and right are exchanged
+    is_mirrored_y: bool = False  # top and bottom are exchanged
+
+    @property
+    def rotation(self) -> int:
+        """The degrees clockwise by which a player turns the picture, after mirroring left and right if it does."""
+        if self.is_transposed:
+            return 90 if self.is_mirrored_x else 270
+        return 180 if self.is_mirrored_y else 0
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a view of pixels (height, width, channels) that is upright."""
+        turned = pixels.swapaxes(0, 1) if self.is_transposed else pixels
+        return turned[:: -1 if self.is_mirrored_y else 1, :: -1 if self.is_mirrored_x else 1]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The steps from the frames of a stream to what a player shows, in this order."""
+
+    crop: Crop
+    pixel_aspect: float  # width of a pixel divided by its height
+    orientation: Orientation
+
+    @classmethod
+    def of(cls, container: InputContainer, stream: VideoStream, frame: VideoFrame) -> "Geometry":
+        """Return the geometry of a stream; `frame` is one of its frames."""
+        aspect = float(stream.sample_aspect_ratio or 1)
+        return cls(read_crop(container, stream), aspect if 0.1 < aspect < 10 else 1.0, read_orientation(frame))
+
+    def size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return (width, height) of the frame as displayed."""
+        _, _, width, height = self.crop.rectangle(frame.width, frame.height)
+        width = max(1, round(width * self.pixel_aspect))
+        return (height, width) if self.orientation.is_transposed else (width, height)
+
+
+def read_orientation(frame: VideoFrame) -> Orientation:
+    """Return the orientation that the frame's display matrix states; frame.rotation would lose the mirroring.
+
+    (x, y) is shown at (a x + c y, b x + d y). A matrix that is no quarter turn is ignored.
+    """
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return Orientation()
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data))
+    if min(abs(a), abs(d)) > 0 and max(abs(b), abs(c)) <= MAX_SLANT * min(abs(a), abs(d)):
+        return Orientation(False, a < 0, d < 0)
+    if min(abs(b), abs(c)) > 0 and max(abs(a), abs(d)) <= MAX_SLANT * min(abs(b), abs(c)):
+        return Orientation(True, c < 0, b < 0)
+    return Orientation()
+
+
+class FrameScaler:
+    """Converts decoded frames of one clip to uint8 arrays (height, width, 3), upright RGB."""
+
+    def __init__(self, geometry: Geometry, width: int, height: int, interpolation: Interpolation) -> None:
+        """width, height: of the arrays, in pixels."""
+        self._geometry, self._interpolation = geometry, interpolation
+        self._size = (height, width) if geometry.orientation.is_transposed else (width, height)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """Return the pixels of one frame. Raises av.error.FFmpegError or ValueError if FFmpeg cannot convert it."""
+        small = self._reformatter.reformat(
+            _cut(frame, self._geometry.crop), *self._size, "rgb24", interpolation=self._interpolation, threads=1
+        )
+        return self._geometry.orientation.apply(small.to_ndarray())
+
+
+def _cut(frame: VideoFrame, crop: Crop) -> VideoFrame:
+    left, top, width, height = crop.rectangle(frame.width, frame.height)
+    if (width, height) == (frame.width, frame.height):
+        return frame
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
+    graph.link_nodes(source, graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()

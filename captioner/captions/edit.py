@@ -7,8 +7,10 @@ from functools import cached_property
 
 import regex as re
 
-from captioner.captions.text import Decoration, decorate, one_line
-from captioner.errors import JobError
+from captioner.captions.encoding import encode
+from captioner.captions.lines import on_each_line, with_one_break
+from captioner.captions.text import surround
+from captioner.errors import CaptionError, JobError
 
 # In characters; the fields of the page have the same limits.
 MAX_LENGTHS = {"text to find": 1000, "replacement": 2000, "prefix": 2000, "suffix": 2000}
@@ -65,23 +67,29 @@ class BulkEdit:
         for (name, longest), text in zip(MAX_LENGTHS.items(), texts, strict=True):
             if len(text) > longest:
                 raise JobError(f"the {name} is longer than {longest:,} characters; shorten it")
+        try:
+            encode(self.replace + self.prefix + self.suffix)
+        except CaptionError as error:
+            raise JobError(str(error)) from None
         if self.regex:
             self._check_pattern()
 
     def apply(self, text: str) -> str | None:
-        """Return the edited caption as one line, `text` itself if nothing changes, or None to delete the caption.
+        """Return the edited caption, or None to delete it. What the edit is not about stays as it is.
 
-        Raises JobError if the pattern takes too long, or the caption is or becomes too long.
+        Openers are trimmed, and prefix and suffix added, on each line: see `on_each_line`. Raises JobError if the
+        pattern takes too long, and CaptionError if the caption is or becomes too long.
         """
         if self.delete:
             return None
         _check_length(len(text))
-        before = one_line(text)
-        after = trim_opener(before) if self.trim_openers else before
-        after = self._replaced(after) if self.find else after
-        if after and (self.prefix or self.suffix):
-            after = decorate(after, Decoration("", self.prefix, self.suffix))
-        return text if after == before else after
+        text = on_each_line(text, trim_opener) if self.trim_openers else text
+        text = with_one_break(text, self._replaced) if self.find else text
+        if self.prefix or self.suffix:
+            num_breaks = text.count("\n") + text.count("\r")
+            _check_length(len(text) + (num_breaks + 1) * len(self.prefix + self.suffix))
+            text = on_each_line(text, lambda line: surround(line, self.prefix, self.suffix))
+        return text
 
     def title(self) -> str:
         """Return a title for the history, such as "Replace 'red' by 'blue', prefix 'sks'"."""
@@ -108,7 +116,7 @@ class BulkEdit:
             return put
 
         try:
-            return one_line(self._pattern.sub(replacement, text, timeout=CAPTION_LIMIT_S))
+            return self._pattern.sub(replacement, text, timeout=CAPTION_LIMIT_S)
         except TimeoutError:
             raise JobError(f"the pattern takes longer than {CAPTION_LIMIT_S:g} s on one caption; simplify it") from None
 
@@ -150,7 +158,7 @@ def within_limits(edit: BulkEdit) -> Callable[[str], str | None]:
 
 def _check_length(length: int) -> None:
     if length > MAX_CAPTION_LENGTH:
-        raise JobError(f"a caption is or would become longer than {MAX_CAPTION_LENGTH:,} characters; leave it out")
+        raise CaptionError(f"longer than {MAX_CAPTION_LENGTH:,} characters, or it would become so")
 
 
 def _short(text: str) -> str:

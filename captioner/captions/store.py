@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
+from captioner.captions.lines import on_core, on_each_line, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, provenance
-from captioner.captions.text import Decoration, clean, decorate, is_blank, one_line
+from captioner.captions.text import Decoration, clean, decorate, is_blank
 from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
@@ -40,8 +42,10 @@ class HistoryEntry:
 
 
 class CaptionStore:
-    """Reads and writes caption files: one line of UTF-8 without BOM or line end, since most trainers use it as it is.
+    """Reads and writes caption files. What it writes is UTF-8 without BOM, since trainers read that.
 
+    A text in another encoding becomes UTF-8 when it is changed. If its encoding is a guess (see `Decoded`), it is
+    changed only with the user's consent. encoding: what the user says that captions are in which are not UTF-8.
     Every text that is replaced or deleted is first committed to the database, so nothing is lost. Files are replaced
     whole, through the folder `scratch` if it is on the same filesystem; a symbolic link is replaced by a file, and its
     target stays. Any thread may call; changes are made one at a time. `operation` is the id of a row in the table
@@ -52,6 +56,7 @@ class CaptionStore:
         self._database = database
         self._log = ChangeLog(database, scratch)
         self.ownership = Ownership(database)
+        self.encoding = AUTO
         scratch.mkdir(parents=True, exist_ok=True)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
@@ -64,16 +69,25 @@ class CaptionStore:
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
-        """Return the visible text of the file, or "". A BOM selects UTF-8 or UTF-16; wrong bytes become U+FFFD."""
-        return _decode(read_bytes(caption_path))
+        """Return the visible text of the file, or "". It may be a guess."""
+        return self._decode(read_bytes(caption_path)).body
 
-    def read_with_origin(self, caption_path: Path, expected_digest: bytes | None) -> tuple[str, bool]:
+    def read_certain(self, caption_path: Path) -> str:
+        """Return the visible text of the file, or "". Raise CaptionError if it is a guess."""
+        decoded = self._decode(read_bytes(caption_path))
+        check_certain(caption_path, decoded)
+        return decoded.body
+
+    def read_with_origin(self, caption_path: Path, expected_digest: bytes | None) -> tuple[Decoded, bool]:
         """Return the text, and whether another program changed it. expected_digest: `Ownership.digest_of` the file."""
         data = read_bytes(caption_path)
-        return _decode(data), _changed_outside(data, expected_digest)
+        return self._decode(data), _changed_outside(data, expected_digest)
 
     def skip_reason(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> SkipReason | None:
-        """Return why a model should leave the item alone; None if it should caption it now."""
+        """Return why a model should leave the item alone; None if it should caption it now.
+
+        Raises CaptionError if its text would be added to one whose encoding is a guess.
+        """
         return self._skip_reason(item.caption_path, read_bytes(item.caption_path), policy, consent)
 
     def write(
@@ -87,9 +101,10 @@ class CaptionStore:
     ) -> Written:
         """Write a model's caption, cleaned and decorated, if the policy still allows it.
 
-        Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after the
-        old one. An approved text is always kept, and a text changed outside is kept unless the user gave `consent` for
-        this file. Raises CaptionError for an empty output and leaves the file alone.
+        Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after
+        each line of the old one (see `on_each_line`). An approved text is always kept, and a text changed outside is
+        kept unless the user gave `consent` for this file. Raises CaptionError for an empty output, or if text would be
+        added to a guess, and leaves the file alone.
         """
         text = clean(caption.text)
         if not text:
@@ -98,21 +113,39 @@ class CaptionStore:
         made = Made(item, replace(caption, text=text), operation)
         with self._log.lock:
             old = read_bytes(path)
-            existing = one_line(_decode(old))
+            existing = self._decode(old)
             if reason := self._skip_reason(path, old, policy, consent):
                 self._log.record_kept(made)
-                return Written(existing, "kept", reason)
-            if existing and policy in ("prefix", "append"):
-                text = f"{text} {existing}" if policy == "prefix" else f"{existing} {text}"
-            self._put(Change(path, old, text.encode(), "job", operation, made))
-        return Written(text, "written")
+                return Written(existing.body, "kept", reason)
+            if existing.body and policy in ("prefix", "append"):
+                first, last = (f"{text} ", "") if policy == "prefix" else ("", f" {text}")
+                text = on_each_line(existing.text, lambda line: first + line + last)
+            self._put(Change(path, old, encode(text, existing.text), "job", operation, made))
+        return Written(text.strip(), "written")
 
-    def save(self, caption_path: Path, text: str, origin: Origin = "hand", operation: int | None = None) -> str:
-        """Write a person's text as one line, otherwise unchanged, and return it. A blank one leaves an empty file."""
-        text = "" if is_blank(text) else one_line(text)
+    def save(
+        self,
+        caption_path: Path,
+        text: str,
+        origin: Origin = "hand",
+        operation: int | None = None,
+        consent: bool = False,
+    ) -> str:
+        """Write a person's text and return it. A blank one leaves an empty file.
+
+        The white space around the text in the file stays, and so do its line breaks if `text` has only "\\n". Raises
+        CaptionError if the encoding of the file is a guess, unless the user gave `consent` to replace it.
+        """
+        text = "" if is_blank(text) else text.strip()
         with self._log.lock:
-            self._put(Change(caption_path, read_bytes(caption_path), text.encode(), origin, operation))
-        return text
+            old = read_bytes(caption_path)
+            before = self._decode(old)
+            if not consent:
+                check_certain(caption_path, before)
+            if text and before.body:
+                text = on_core(before.text, lambda core: retype(core, text))
+            self._put(Change(caption_path, old, encode(text, before.text), origin, operation))
+        return text.strip()
 
     def delete(self, caption_path: Path, origin: Origin = "delete", operation: int | None = None) -> bool:
         """Delete the file and keep its text in the history. Return False if there was no file."""
@@ -136,7 +169,7 @@ class CaptionStore:
             now = read_bytes(caption_path)
             if now is not None or before is not None:
                 self._put(Change(caption_path, now, before, "restore"))
-        return _decode(before)
+        return self._decode(before).body
 
     def last_change(self, caption_path: Path) -> int | None:
         """Return the id of the latest change, for `restore`; None if this program never changed the file."""
@@ -144,9 +177,10 @@ class CaptionStore:
         return self._database.rows(sql, (path_text(caption_path),))[0]["id"]
 
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
-        """Edit each file that has a text; `edit` returns one line, or None to delete the file.
+        """Edit each file that has a text. `edit` gets the text without the white space around it, and returns the new
+        one, None to delete the file, or raises CaptionError to leave it alone; another error ends the work.
 
-        Return for each file "changed", "same", or the reason why it was left alone. An error in `edit` ends the work.
+        Return for each file "changed", "same", or the reason why it was left alone.
         """
         results: dict[Path, str] = {}
         paths = list(dict.fromkeys(paths))
@@ -168,7 +202,7 @@ class CaptionStore:
         if isinstance(change, str):
             return change
         changed_outside = _changed_outside(change.before, self.ownership.digest_of(caption_path))
-        return _decode(change.before), _decode(change.after), changed_outside
+        return self._decode(change.before).body, self._decode(change.after).body, changed_outside
 
     def undo(self, operation: int) -> Undone:
         """Put back every file that the operation changed, byte for byte, and delete the files that it made.
@@ -189,7 +223,7 @@ class CaptionStore:
             return self.ownership.unapprove(caption_paths)
         with self._log.lock:
             found = {path: read_bytes(path) for path in caption_paths}
-            texts = {path: data for path, data in found.items() if data and _decode(data)}
+            texts = {path: data for path, data in found.items() if data and self._decode(data).body}
             self.ownership.approve(texts)
         return len(texts)
 
@@ -200,7 +234,7 @@ class CaptionStore:
             "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
             (path_text(caption_path),),
         )
-        entries = [HistoryEntry(number, _decode(data), data, *rest) for number, data, *rest in rows]
+        entries = [HistoryEntry(number, self._decode(data).body, data, *rest) for number, data, *rest in rows]
         return [entry for entry in entries if entry.text]
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
@@ -208,14 +242,22 @@ class CaptionStore:
         sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
         return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
 
+    def _decode(self, data: bytes | None) -> Decoded:
+        return decode(data, self.encoding)
+
     def _skip_reason(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> SkipReason | None:
-        if not _decode(data):
+        existing = self._decode(data)
+        if not existing.body:
             return None
         if self.ownership.is_approved(path):
             return "approved"
         if policy == "skip":
             return "has a caption"
-        return CHANGED_OUTSIDE if not consent and _changed_outside(data, self.ownership.digest_of(path)) else None
+        if not consent and _changed_outside(data, self.ownership.digest_of(path)):
+            return CHANGED_OUTSIDE
+        if policy != "overwrite":
+            check_certain(path, existing)
+        return None
 
     def _put(self, change: Change) -> None:
         if change.before == change.after:
@@ -228,27 +270,25 @@ class CaptionStore:
     def _edited(self, path: Path, edit: Callable[[str], str | None], operation: int | None) -> Change | str:
         try:
             old = read_bytes(path)
+            before = self._decode(old)
+            if not before.body:
+                return "no caption"
+            if self.ownership.is_approved(path):
+                return "approved"
+            new = edit(before.body)
+            if new == before.body:
+                return "same"
+            if new is None:
+                return Change(path, old, None, "bulk", operation)
+            if before.doubt:
+                return f"{before.doubt}; {HOW_TO_BE_CERTAIN}"
+            text = on_core(before.text, lambda _: new)
+            return (
+                "would be empty" if is_blank(new) else Change(path, old, encode(text, before.text), "bulk", operation)
+            )
         except CaptionError as error:
             return str(error)
-        text = _decode(old)
-        if not text:
-            return "no caption"
-        if self.ownership.is_approved(path):
-            return "approved"
-        new = edit(text)
-        if new == text:
-            return "same"
-        if new is not None and is_blank(new):
-            return "would be empty"
-        return Change(path, old, None if new is None else new.encode(), "bulk", operation)
-
-
-def _decode(data: bytes | None) -> str:
-    data = data or b""
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = data.decode(encoding, errors="replace").strip()
-    return "" if is_blank(text) else text
 
 
 def _changed_outside(data: bytes | None, expected_digest: bytes | None) -> bool:
-    return expected_digest is not None and bool(_decode(data)) and digest(data or b"") != expected_digest
+    return expected_digest is not None and digest(data or b"") != expected_digest and bool(decode(data).body)

@@ -51,8 +51,8 @@ _BARE_PLEASANTRY = re.compile(r"^\s*(?:sure|certainly|absolutely|of course)(?: t
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`"}
 _CONTRACTION = re.compile(r"(?<=\w)['’](?=\w)")
 
-# Controls and lone surrogates, zero-width space, line and paragraph separators, byte order mark.
-_INVISIBLE = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b\u2028\u2029\ufeff]+")
+# Controls and lone surrogates, zero-width space, line and paragraph separators, byte order mark, lost characters.
+_INVISIBLE = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b\u2028\u2029\ufeff\ufffd]+")
 _JOINERS = re.compile("[\u00ad\u200c\u200d\u2060]+")
 
 
@@ -97,7 +97,7 @@ def remove_quotes(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Join the text into one stripped line: line breaks, tabs, controls and zero-width spaces become single spaces.
+    """Join the text into one stripped line: line breaks, tabs, controls, zero-width spaces and U+FFFD become spaces.
 
     Joiners stay between non-ASCII letters and emoji, which need them; others are removed.
     """
@@ -146,16 +146,23 @@ class Decoration(NamedTuple):
 def decorate(text: str, decoration: Decoration) -> str:
     """Return "trigger, prefix text suffix" as one line.
 
-    The parts are separated by one space, unless there is one already, the prefix ends with an opening bracket or quote,
-    or the suffix starts with closing punctuation such as ", high quality", "." or full-width punctuation. The trigger
-    word is left out if the caption already holds it as a whole word, in any case.
+    The trigger word is left out if the caption already holds it as a whole word, in any case.
     """
     trigger, prefix, suffix = decoration.trigger.strip(), decoration.prefix, decoration.suffix
-    text = _attach(prefix, text, tight=bool(_OPENS.search(prefix)))
-    text = one_line(_attach(text, suffix, tight=bool(_CLOSES.match(suffix))))
+    text = one_line(surround(text, prefix, suffix))
     if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
         return text
     return f"{trigger}, {text}"
+
+
+def surround(text: str, prefix: str = "", suffix: str = "") -> str:
+    """Return prefix, text and suffix, separated by one space.
+
+    There is no space where there is one already, after a prefix that ends with an opening bracket or quote, or before a
+    suffix that starts with closing punctuation such as ", high quality", "." or full-width punctuation.
+    """
+    text = _attach(prefix, text, tight=bool(_OPENS.search(prefix)))
+    return _attach(text, suffix, tight=bool(_CLOSES.match(suffix)))
 
 
 def _attach(first: str, second: str, tight: bool) -> str:

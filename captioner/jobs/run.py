@@ -144,8 +144,8 @@ class Run:
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
-            request = self.job.request(item, self.store.read)
-        except CaptionError as error:  # the prompt includes the old caption, and that cannot be read
+            request = self.job.request(item, self.store.read_certain)
+        except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
         self.flight[request.id] = _InFlight(item, replica, alone, _stamp(item.path))

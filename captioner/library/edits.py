@@ -16,8 +16,11 @@ class CaptionEdits:
     def __init__(self, open_folder: OpenFolder) -> None:
         self._open, self._captions = open_folder, open_folder.captions
 
-    def save(self, item: MediaItem, text: str, expected: str | None = None) -> str:
-        """Write a caption by hand and return it as saved. Raise JobError if the file no longer holds `expected`."""
+    def save(self, item: MediaItem, text: str, expected: str | None = None, consent: bool = False) -> str:
+        """Write a caption by hand and return it as saved. Raise JobError if the file no longer holds `expected`.
+
+        consent: also replace a text whose encoding is a guess; otherwise that raises CaptionError.
+        """
         with self._open.current():  # so that earlier events of a job do not replace what is written now
             position, path = self._position(item), item.caption_path
             if not path.parent.is_dir():
@@ -25,7 +28,7 @@ class CaptionEdits:
             if expected is not None and self._captions.read(path) != expected:
                 self._open.files.reload(position)
                 raise JobError("the caption was changed meanwhile; read the new text before you save")
-            saved = self._captions.save(path, text)
+            saved = self._captions.save(path, text, consent=consent)
             self._open.files.set_text(position, saved, edited=True)
             return saved
 
@@ -43,6 +46,7 @@ class CaptionEdits:
             position = self._position(item)
             text = self._captions.restore(item.caption_path, change)
             self._open.files.set_text(position, text, edited=True)
+            self._open.files.reload(position)  # the text may be a guess
             return text
 
     def approve(self, names: Iterable[str], on: bool = True) -> int:

@@ -45,6 +45,7 @@ class FileStates:
         self.running: dict[int, int] = {}  # position -> tokens so far
         self.failures: dict[int, str] = {}
         self.problems: dict[int, str] = {}
+        self.doubts: dict[int, str] = {}  # why a text is a guess, see `Decoded.doubt`
         self.durations: dict[int, float] = {}  # seconds
         self.texts: dict[int, str] = {}  # the captions that were read
         self.captioned: set[int] = set()
@@ -60,6 +61,7 @@ class FileStates:
         """
         self._items = items
         self.texts.clear()
+        self.doubts.clear()
         self.changed_outside.clear()
         self.captioned = {i for i, item in enumerate(items) if item.has_caption and _size(item)}
         self.find_marks()
@@ -110,7 +112,10 @@ class FileStates:
         return APPROVED_FLAG * (position in self.approved) + CHANGED_OUTSIDE_FLAG * (position in self.changed_outside)
 
     def problem(self, position: int) -> str:
-        return self.failures.get(position) or self.problems.get(position, "")
+        """Return why the file failed or cannot be read, or else why its caption may be shown wrong, or ""."""
+        found = self.failures.get(position) or self.problems.get(position)
+        doubt = self.doubts.get(position)
+        return found or (f"the caption is {doubt}; characters may be shown wrong" if doubt else "")
 
     def text(self, position: int) -> str:
         """Return the caption, which is read once; "" if there is none or it cannot be read."""
@@ -122,17 +127,22 @@ class FileStates:
         """Read a caption. expected_digest: from `digests`; a caption written since then is recognized."""
         path = self._items[position].caption_path
         try:
-            text, changed_outside = self._captions.read_with_origin(path, expected_digest)
+            decoded, changed_outside = self._captions.read_with_origin(path, expected_digest)
             if changed_outside:
-                text, changed_outside = self._captions.read_with_origin(path, self._digest(position))
+                decoded, changed_outside = self._captions.read_with_origin(path, self._digest(position))
         except CaptionError as error:
             self.problems[position] = str(error)
             self.texts[position] = ""
             return
+        text, doubt = decoded.body, decoded.doubt
         self.texts[position] = text
         if not text:
             self.captioned.discard(position)
-        if not text or changed_outside != (position in self.changed_outside):
+        if doubt and text:
+            self.doubts[position] = doubt
+        else:
+            self.doubts.pop(position, None)
+        if not text or doubt or changed_outside != (position in self.changed_outside):
             self._touch(position)
         (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
 
@@ -200,6 +210,7 @@ class FileStates:
         """Set a text that this program has just written."""
         self.texts[position] = text
         self.failures.pop(position, None)
+        self.doubts.pop(position, None)
         self.changed_outside.discard(position)
         (self.captioned.add if text else self.captioned.discard)(position)
         (self.edited.add if edited and text else self.edited.discard)(position)

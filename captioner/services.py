@@ -54,6 +54,7 @@ class Services:
         self.prompts = PromptLibrary(self.folder / "prompts.json")
         self.database = Database(self.folder / "captioner.sqlite")
         self.captions = CaptionStore(self.database, scratch=self.folder)
+        self.captions.encoding = self._settings.caption_encoding
         self.events = EventLog()
         self.sandbox = Sandbox()
         self.jobs = JobRunner(self.events, self.captions, self.database)
@@ -109,8 +110,11 @@ class Services:
         changed = resolve({}, {}, {**current, **changes})
         others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
         self._settings_store.save(resolve(others, {}, changes))
-        self._settings = changed
+        self._use(changed)
         return changed
+
+    def _use(self, settings: Settings) -> None:
+        self._settings, self.captions.encoding = settings, settings.caption_encoding
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
         folder = changes.get("models_folder")
@@ -121,7 +125,7 @@ class Services:
 
     def reset_settings(self) -> Settings:
         """Set and save the defaults, except for the folder."""
-        self._settings = resolve({}, {}, {"folder": self._settings.folder})
+        self._use(resolve({}, {}, {"folder": self._settings.folder}))
         self._settings_store.save(self._settings)
         return self._settings
 

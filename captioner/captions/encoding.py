@@ -12,7 +12,7 @@ from captioner.captions.text import is_blank
 from captioner.errors import CaptionError
 
 AUTO = "auto"  # the encoding of captions that are not UTF-8 is detected
-HOW_TO_BE_CERTAIN = "save it on the page, or name its encoding in the setting caption_encoding"
+HOW_TO_BE_CERTAIN = "save it on the page, or set caption_encoding"
 REPLACEMENT = "\ufffd"
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
@@ -97,16 +97,6 @@ def check_certain(path: Path, decoded: Decoded) -> None:
     """Raise CaptionError if the file has a visible text and that is a guess."""
     if decoded.doubt and decoded.body:
         raise CaptionError(f"the caption {path} is {decoded.doubt}; {HOW_TO_BE_CERTAIN}")
-
-
-def is_encoding(name: str) -> bool:
-    """Return whether captions can be in this encoding: it holds letters as bytes, all by itself."""
-    try:
-        return (
-            codecs.lookup(name).name not in ("idna", "punycode", "undefined") and "a".encode(name).decode(name) == "a"
-        )
-    except (LookupError, ValueError, TypeError):
-        return False
 
 
 def _decode_marked(data: bytes) -> Decoded:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
-from captioner.captions.lines import on_core, on_each_line, retype
+from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, provenance
@@ -72,6 +72,11 @@ class CaptionStore:
         """Return the visible text of the file, or "". It may be a guess."""
         return self._decode(read_bytes(caption_path)).body
 
+    def read_file(self, caption_path: Path) -> bytes:
+        """Return the bytes of the file; b"" if it holds no visible text."""
+        data = read_bytes(caption_path) or b""
+        return data if self._decode(data).body else b""
+
     def read_certain(self, caption_path: Path) -> str:
         """Return the visible text of the file, or "". Raise CaptionError if it is a guess."""
         decoded = self._decode(read_bytes(caption_path))
@@ -101,8 +106,8 @@ class CaptionStore:
     ) -> Written:
         """Write a model's caption, cleaned and decorated, if the policy still allows it.
 
-        Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after
-        each line of the old one (see `on_each_line`). An approved text is always kept, and a text changed outside is
+        Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after the
+        old one, whose lines stay. An approved text is always kept, and a text changed outside is
         kept unless the user gave `consent` for this file. Raises CaptionError for an empty output, or if text would be
         added to a guess, and leaves the file alone.
         """
@@ -119,7 +124,7 @@ class CaptionStore:
                 return Written(existing.body, "kept", reason)
             if existing.body and policy in ("prefix", "append"):
                 first, last = (f"{text} ", "") if policy == "prefix" else ("", f" {text}")
-                text = on_each_line(existing.text, lambda line: first + line + last)
+                text = on_core(existing.text, lambda core: first + core + last)
             self._put(Change(path, old, encode(text, existing.text), "job", operation, made))
         return Written(text.strip(), "written")
 

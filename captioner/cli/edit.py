@@ -7,6 +7,7 @@ import time
 from captioner.captions.edit import BulkEdit
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
+from captioner.cli.setting_options import given_settings
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
@@ -47,6 +48,8 @@ def _add_edit(commands: Commands) -> None:
     add("--suffix", default="", metavar="TEXT", help="text to add after each caption (default: none)")
     add("--trim-openers", action="store_true", help='remove "The video shows" and similar words from the start')
     add("--delete", action="store_true", help="delete the caption files")
+    text = "encoding of captions that are not UTF-8; without it they are left alone (default: the setting)"
+    add("--caption-encoding", metavar="NAME", help=text)
     answer = parser.add_argument_group("confirmation").add_mutually_exclusive_group()
     answer.add_argument("--dry-run", action="store_true", help="show the changes only")
     answer.add_argument("--yes", action="store_true", help="make the changes without asking")
@@ -63,7 +66,7 @@ def edit_captions(args: argparse.Namespace) -> int:
     edit = BulkEdit(
         args.find, args.replace, args.regex, args.match_case, args.prefix, args.suffix, args.trim_openers, args.delete
     )
-    with Services(args.state, None, given_roots(args)) as services:
+    with Services(args.state, given_settings(args), given_roots(args)) as services:
         names = _chosen_names(services, args)
         shown = preview(services.library, names, edit, PREVIEWED)
         _print_preview(shown)

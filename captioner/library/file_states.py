@@ -45,7 +45,7 @@ class FileStates:
         self.running: dict[int, int] = {}  # position -> tokens so far
         self.failures: dict[int, str] = {}
         self.problems: dict[int, str] = {}
-        self.doubts: dict[int, str] = {}  # why a text is a guess, see `Decoded.doubt`
+        self.doubts: dict[int, str] = {}  # of captions whose text is a guess, see `Decoded.doubt`
         self.durations: dict[int, float] = {}  # seconds
         self.texts: dict[int, str] = {}  # the captions that were read
         self.captioned: set[int] = set()
@@ -112,10 +112,7 @@ class FileStates:
         return APPROVED_FLAG * (position in self.approved) + CHANGED_OUTSIDE_FLAG * (position in self.changed_outside)
 
     def problem(self, position: int) -> str:
-        """Return why the file failed or cannot be read, or else why its caption may be shown wrong, or ""."""
-        found = self.failures.get(position) or self.problems.get(position)
-        doubt = self.doubts.get(position)
-        return found or (f"the caption is {doubt}; characters may be shown wrong" if doubt else "")
+        return self.failures.get(position) or self.problems.get(position, "")
 
     def text(self, position: int) -> str:
         """Return the caption, which is read once; "" if there is none or it cannot be read."""
@@ -140,8 +137,6 @@ class FileStates:
             self.captioned.discard(position)
         if doubt and text:
             self.doubts[position] = doubt
-        else:
-            self.doubts.pop(position, None)
         if not text or doubt or changed_outside != (position in self.changed_outside):
             self._touch(position)
         (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
@@ -175,6 +170,7 @@ class FileStates:
             "length": len(text),
             "preview": text[:PREVIEW_LENGTH],
             "problem": self.problem(position),
+            "doubt": self.doubts.get(position, ""),
         }
 
     def counts(self) -> Counts:
@@ -221,6 +217,7 @@ class FileStates:
     def _mark_unread(self, position: int) -> None:
         self.captioned.add(position)
         self.texts.pop(position, None)
+        self.doubts.pop(position, None)
         self._touch(position)
 
     def _key(self, position: int) -> tuple:

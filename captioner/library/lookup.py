@@ -20,7 +20,7 @@ class Entry:
     tokens: int | None = None  # written so far, while it runs
     approved: bool = False  # no job touches its caption
     changed_outside: bool = False  # its caption holds something else than we last wrote there
-    doubt: str = ""  # why its text is only a guess, see `Decoded.doubt`
+    doubt: str = ""  # if its text is a guess, see `Decoded.doubt`
     duration_s: float = 0.0  # 0 for a still, and while it is not known
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from captioner.captions.edit import CAPTION_LIMIT_S, BulkEdit, trim_opener
-from captioner.errors import JobError
+from captioner.errors import CaptionError, JobError
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from captioner.errors import JobError
         (BulkEdit("r(?P<rest>ed)", r"\g<rest>", regex=True, match_case=True), "Red red", "Red ed"),
         (BulkEdit(" ball", ""), "A red ball", "A red"),
         (BulkEdit("x", "y"), "Two\r\nlines", "Two\r\nlines"),
-        (BulkEdit("two", "three"), "Two\r\nlines", "three lines"),
+        (BulkEdit("two", "three"), "Two\r\nlines", "three\r\nlines"),
         (BulkEdit(prefix="sks,", suffix=", 4k"), "A ball", "sks, A ball, 4k"),
         (BulkEdit(trim_openers=True, find="dog", replace="cat", prefix="x"), "The video shows a dog", "x A cat"),
         (BulkEdit("A ball", "", prefix="x"), "A ball", ""),
         (BulkEdit(delete=True), "A ball", None),
-        (BulkEdit("e", "E\n\n E"), "red", "rE Ed"),
+        (BulkEdit("e", "E\n\n E"), "red", "rE\n\n Ed"),
     ],
 )
 def test_edit_changes_one_text_as_expected(edit, text, expected):
@@ -114,7 +114,7 @@ def test_pattern_with_catastrophic_backtracking_stops_at_the_time_limit():
 )
 def test_edit_that_would_fill_the_memory_is_refused(edit, length):
     tracemalloc.start()
-    with pytest.raises(JobError, match=r"^a caption is or would become longer than 50,000 characters; leave it out$"):
+    with pytest.raises(CaptionError, match=r"^longer than 50,000 characters, or it would become so$"):
         edit.apply("x" * length)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()

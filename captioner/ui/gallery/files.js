@@ -6,7 +6,7 @@ const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the f
 export const list = {
   scan: '', revision: -1, folder: '', count: 0,
   names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
-  rows: new Map(), // index -> {preview, problem}
+  rows: new Map(), // index -> {preview, problem, doubt}
   running: new Map(), // index -> tokens so far
   selected: new Uint8Array(0), numSelected: 0,
   shown: new Int32Array(0), // indices in the order of the screen
@@ -37,14 +37,14 @@ export function setListing(data) {
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-export function applyRow({ index, state, flags, duration, length, preview, problem }) {
+export function applyRow({ index, state, flags, duration, length, preview, problem, doubt }) {
   if (index >= list.count) return;
   list.states[index] = state;
   list.flags[index] = flags;
   list.durations[index] = duration;
   list.lengths[index] = length;
   list.rows.delete(index);
-  list.rows.set(index, { preview, problem });
+  list.rows.set(index, { preview, problem, doubt });
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 

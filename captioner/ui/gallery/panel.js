@@ -6,7 +6,7 @@ import { focusGrid, openedFile, step } from './listing.js';
 import * as view from './panel_view.js';
 
 const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
-const CONSENT = '.panel-consent', CONFIRM = '.panel-confirm';
+const CONSENT = '.panel-consent', CONFIRM = '.panel-confirm', GUESS = '.panel-guess';
 let element, props, trigger, box;
 const $ = selector => element.querySelector(selector);
 
@@ -30,11 +30,12 @@ export function start(gradio) {
 function opened() {
   const { entry } = props, wanted = keyOf(openedFile()), left = unsavedEdit();
   if (keyOf(entry) !== wanted || wanted === keyOf(edit.file)) return; // of quick clicks, the last one counts
-  if (left) { keepDraft(); trigger('save', left); }
+  if (left) { keepDraft(); if (!edit.file.doubt) trigger('save', left); } // a guess is saved only when asked for
   edits.openFile(entry);
   view.showFile(true);
   view.showQuestion(CONFIRM, false);
   view.showQuestion(CONSENT, false);
+  view.showQuestion(GUESS, false);
   follow(entry);
   if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it is below the grid
 }
@@ -121,8 +122,14 @@ const actions = {
   copy,
   save() {
     const unsaved = unsavedEdit();
-    if (unsaved) trigger('save', unsaved);
+    if (edit.file.doubt) view.showQuestion(GUESS, true);
+    else if (unsaved) trigger('save', unsaved);
   },
+  'save-yes'() {
+    view.showQuestion(GUESS, false);
+    trigger('save', { ...edits.fileAddress(edit.file), text: box.value, expected: edit.base, consent: true });
+  },
+  'save-no': () => view.showQuestion(GUESS, false),
   undo() {
     if (isDirty()) write(edits.withLineFeeds(edit.base));
     else fire('restore', { history: edit.file.undo });

@@ -55,7 +55,7 @@ class Panel:
 
     @errors_as_toasts
     def save(self, event: gr.EventData) -> dict[str, Any]:
-        """Write a text to its file, unless the file was changed meanwhile."""
+        """Write a text to its file, unless the file was changed meanwhile. Replacing a guess needs `consent`."""
         return self._answer(event._data, self._save(event._data))
 
     @errors_as_toasts
@@ -123,6 +123,7 @@ class Panel:
             "tokens": entry.tokens,
             "approved": entry.approved,
             "changed_outside": entry.changed_outside,
+            "doubt": entry.doubt,
             "facts": facts(entry),
             "undo": last_change or 0,
             "history": history_list(history),
@@ -141,7 +142,8 @@ class Panel:
     def _save(self, edit: dict[str, Any]) -> dict[str, Any]:
         entry = self._find(edit)
         sent = str(edit["text"])
-        text = self._services.library.edits.save(entry.item, sent, expected=str(edit["expected"]))
+        expected, consent = str(edit["expected"]), bool(edit.get("consent"))
+        text = self._services.library.edits.save(entry.item, sent, expected, consent)
         gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
         place = {"folder": sendable(str(self._services.library.folder)), "name": sendable(entry.item.name)}
         return {**place, "sent": sent, "text": text}

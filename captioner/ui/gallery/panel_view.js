@@ -45,6 +45,8 @@ export function showTexts() {
   facts.textContent = file.facts;
   showProblem(file.problem);
   $('.panel-note').hidden = !file.changed_outside;
+  showText($('.panel-doubt'), file.doubt ? `This caption is ${file.doubt}. Check its characters before you save it.` : '');
+  if (!file.doubt) $('.panel-guess').hidden = true;
   if (!file.changed_outside) $('.panel-consent').hidden = true;
   stage.classList.toggle('running', file.tokens !== null);
   stage.dataset.run = file.tokens ? `Captioning: ${plural(file.tokens, 'token')}` : 'Reading frames';
@@ -86,7 +88,7 @@ export function showEdit() {
 
 function showButtons(text) {
   const { file } = edit, dirty = isDirty(), button = act => $(`[data-act=${act}]`), approve = button('approve');
-  button('save').disabled = !dirty;
+  button('save').disabled = !dirty && !file.doubt;
   button('undo').disabled = !dirty && !file.undo;
   button('undo').title = dirty ? 'Undo the unsaved changes' : 'Restore the previous text';
   button('delete').disabled = !file.text && !dirty;

@@ -25,7 +25,7 @@ function newTile() {
 
 function paint(tile, i) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
-  const approved = inState(i, 'approved'), outside = inState(i, 'outside') ? 'Changed outside' : '';
+  const approved = inState(i, 'approved'), outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters' : '';
   if (tile.dataset.id !== `${list.scan}-${i}`) reuse(tile, i);
   tile.dataset.state = state;
   tile.classList.toggle('approved', approved);
@@ -36,7 +36,8 @@ function paint(tile, i) {
   tile.setAttribute('aria-setsize', list.shown.length);
   const label = [list.names[i], state, approved && 'approved', outside, problem];
   tile.setAttribute('aria-label', label.filter(Boolean).join(', '));
-  parts.outside.textContent = parts.outside.title = outside;
+  parts.outside.textContent = outside;
+  parts.outside.title = row?.doubt ? `This caption is ${row.doubt}` : outside;
   parts.badge.title = capitalize(state);
   parts.time.textContent = list.durations[i] ? clock(list.durations[i]) : '';
   parts.text.className = problem ? 'bad' : row?.preview ? '' : 'none';

@@ -122,22 +122,23 @@ class Api:
         Args:
             name: Name of the file as `list` returns it.
         Returns:
-            The name, the state, the whole caption, and the problem if captioning it failed.
+            The name, the state, the whole caption, and the problem if captioning it failed or its text is a guess.
         """
         return _entry(self._find(name))
 
-    def set_caption(self, name: str, caption: str, expected: str | None = None) -> dict:
-        """Write the caption of one file, as one line. The previous caption is kept in the history.
+    def set_caption(self, name: str, caption: str, expected: str | None = None, replace_guess: bool = False) -> dict:
+        """Write the caption of one file. The previous caption is kept in the history.
 
         Args:
             name: Name of the file as `list` returns it.
             caption: The new caption; an empty one leaves the file without a caption.
             expected: The caption to replace; nothing is written if the file has another caption by now.
+            replace_guess: True to replace a caption that is not UTF-8, and so perhaps was read wrong.
         Returns:
             The file as `get_caption` returns it, with the caption as it was written.
         """
         entry = self._find(name)
-        self._library.edits.save(entry.item, caption, expected)
+        self._library.edits.save(entry.item, caption, expected, replace_guess)
         return _entry(self._find(name))
 
     def models(self) -> list[dict]:
@@ -234,10 +235,11 @@ def _listed(listing: dict, index: int, row: dict) -> dict:
         "duration_s": row["duration"] or None,
         "caption": row["preview"],
         "caption_length": row["length"],
-        "problem": sendable(row["problem"]),
+        "problem": sendable(row["problem"] or (row["doubt"] and f"the caption is {row['doubt']}")),
     }
 
 
 def _entry(entry: Entry) -> dict:
-    name, problem = sendable(entry.item.name), sendable(entry.problem)
+    name, doubt = sendable(entry.item.name), f"the caption is {entry.doubt}" if entry.doubt else ""
+    problem = sendable(entry.problem) or doubt
     return {"name": name, "state": entry.state, "caption": entry.text, "problem": problem}

@@ -207,17 +207,17 @@ class _Handlers:
 
 
 def make_zip(items: Iterable[MediaItem], captions: CaptionStore) -> IO[bytes] | None:
-    """Return an open temporary file, at its end, with the captions that can be read, or None if there are none."""
+    """Return an open temporary file, at its end, with the captions byte for byte, or None if there are none."""
     file = tempfile.SpooledTemporaryFile(ZIP_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by read_chunks()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for item in items:
             try:
-                text = captions.read(item.caption_path)
+                data = captions.read_file(item.caption_path)
             except CaptionError as error:
                 log.warning("left out of the zip: %s", error)
                 continue
-            if text:
-                archive.writestr(_name_in_zip(item), text)
+            if data:
+                archive.writestr(_name_in_zip(item), data)
         if archive.filelist:
             return file
     file.close()

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import av
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
@@ -38,6 +40,7 @@ READ_TIMEOUT_S = 20.0  # to open, or for a packet; longer: a demuxer searches gi
 # and nothing else, unlike those of playlists (HLS, DASH), lists (concat), image sequences, subtitles and SDP.
 DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
 
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's avformat.h
 TOO_MANY_FRAMES = f"has more than {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
 TOO_SLOW = f"takes more than {READ_TIMEOUT_S:.0f} s to open; the file may be damaged, or its disk slow"
@@ -71,11 +74,19 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # later frames may be larger than the header says
-    # One thread: several change the pixels of some files, and clips are decoded in parallel anyway.
-    stream.codec_context.thread_type = "SLICE"
-    stream.codec_context.thread_count = 1
     return container, stream
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """Return the decoder to use: the stream's own, but for VP8 and VP9 with transparency, which only libvpx reads."""
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and decoder.codec.canonical_name in ALPHA_DECODERS:
+        decoder = CodecContext.create(ALPHA_DECODERS[decoder.codec.canonical_name], "r")
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}  # later frames may be larger than the header says
+    # One thread: several change the pixels of some files, and clips are decoded in parallel anyway.
+    decoder.thread_type = "SLICE"
+    decoder.thread_count = 1
+    return decoder
 
 
 def _open(path: Path) -> InputContainer:

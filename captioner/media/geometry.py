@@ -11,6 +11,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
+from PIL import Image
 
 from captioner.media.crop import Crop, read_crop
 
@@ -75,7 +76,7 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 
 
 class FrameScaler:
-    """Converts decoded frames of one clip to uint8 arrays (height, width, 3), upright RGB."""
+    """Converts decoded frames of one clip to uint8 arrays (height, width, 3), upright RGB, over white."""
 
     def __init__(self, geometry: Geometry, width: int, height: int, interpolation: Interpolation) -> None:
         """width, height: of the arrays, in pixels."""
@@ -86,7 +87,11 @@ class FrameScaler:
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """Return the pixels of one frame. Raises av.error.FFmpegError or ValueError if FFmpeg cannot convert it."""
         small = self._reformatter.reformat(
-            _cut(frame, self._geometry.crop), *self._size, "rgb24", interpolation=self._interpolation, threads=1
+            _over_white(_cut(frame, self._geometry.crop)),
+            *self._size,
+            "rgb24",
+            interpolation=self._interpolation,
+            threads=1,
         )
         return self._geometry.orientation.apply(small.to_ndarray())
 
@@ -101,3 +106,16 @@ def _cut(frame: VideoFrame, crop: Crop) -> VideoFrame:
     graph.configure()
     graph.push(frame)
     return graph.pull()
+
+
+def _over_white(frame: VideoFrame) -> VideoFrame:
+    """Return the frame without transparency. At full size: scaling would mix the colors of transparent pixels in."""
+    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
+        return frame
+    straight = Image.fromarray(frame.reformat(format="rgba", threads=1).to_ndarray())
+    if straight.getextrema()[3][0] == 255:
+        return frame
+    white = Image.new("RGBA", straight.size, "white")
+    opaque = VideoFrame.from_image(Image.alpha_composite(white, straight).convert("RGB"))
+    opaque.color_primaries, opaque.color_trc = frame.color_primaries, frame.color_trc
+    return opaque

@@ -1,19 +1,16 @@
-"""Stills and animated pictures, read with Pillow: upright RGB at a given size, and the times of animations."""
+"""Stills and frames of animated pictures, read with Pillow: upright RGB at a given size."""
 
 import contextlib
-import os
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from captioner.errors import MediaError
+from captioner.media.animation import DAMAGE, seek_frame
 
 # More than the 100-megapixel cameras need. A larger size comes from a damaged header or fills the memory of a small
 # machine: Pillow takes 600 MB for a picture of this size, and twice that to convert it. Pillow itself refuses twice its
@@ -25,21 +22,6 @@ OVER_LIMIT = "over the limit of {} megapixels; make it smaller first"
 # The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
 # formats run programs such as Ghostscript, or are rarely tested with damaged files.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-
-# Formats whose frames form an animation; those of TIFF and MPO are pages and views.
-ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
-
-# Browsers show a frame for the default time if it states none, or less than the minimum.
-DEFAULT_FRAME_MS, MIN_FRAME_MS = 100, 11
-
-# 2,000 frames of 1080p, which take half a minute. More is a small file that claims to be huge, or should be a video.
-MAX_ANIMATION_PIXELS, MAX_ANIMATION_FRAMES = 4_000_000_000, 20_000
-
-# What Pillow raises for damaged files.
-DAMAGE = (
-    OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError,
-    AssertionError, struct.error, zlib.error,
-)  # fmt: skip
 
 # By EXIF orientation: what sets the picture upright.
 TURNS = {
@@ -55,21 +37,6 @@ TURNS = {
 # Pillow warns of large pictures and odd EXIF data, which are handled here. The filter is set for the whole process
 # because warnings.catch_warnings() is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The times at which the frames of a picture are shown; a still has one frame."""
-
-    starts_ms: list[int]  # ascending, the first is 0
-    duration_ms: int  # of the whole animation; 0 for a still
-    first: int  # index of the first frame: 1 where a placeholder for old programs precedes the animation, else 0
-    warning: str = ""
-
-    @property
-    def fps(self) -> float:
-        """The mean frame rate from the first to the last frame; 0 for a still."""
-        return 1000 * (len(self.starts_ms) - 1) / self.starts_ms[-1] if self.starts_ms[-1] else 0.0
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -104,68 +71,11 @@ def display_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
-def read_timeline(image: ImageFile.ImageFile) -> Timeline:
-    """Return when the frames are shown; decode an animation once for it. Raises MediaError for too many."""
-    if image.format not in ANIMATED_FORMATS:
-        return Timeline([0], 0, 0)
-    most = min(MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS // (image.width * image.height))
-    num_frames: int = getattr(image, "n_frames", 1) if image.format != "GIF" else _count_gif_frames(image.fp, most)
-    if num_frames > max(1, most):
-        count = f"more than {most:,}" if image.format == "GIF" else f"{num_frames:,}"
-        raise MediaError(f"{count} frames of {image.width}x{image.height} are too many; convert it to a video")
-    first = 1 if num_frames > 2 and image.info.get("default_image") else 0
-    return _read_times(image, first, num_frames) if num_frames - first > 1 else Timeline([0], 0, 0)
-
-
-def _count_gif_frames(file: IO[bytes] | None, most: int) -> int:
-    """Return the number of frames up to the first damage, at most `most` + 1; Pillow's n_frames has no limit."""
-    assert file, "Pillow closes a GIF only with the image"
-    before = file.tell()
-    file.seek(10)
-    _skip_palette(file, file.read(3)[0])
-    num_frames = 0
-    while num_frames <= most and (mark := file.read(1)) not in (b"", b";"):
-        if mark == b",":
-            num_frames += 1
-            _skip_palette(file, (file.read(9) or b"\0")[-1])
-        elif mark != b"!":
-            continue  # every reader skips bytes between blocks
-        file.read(1)  # the label of an extension, or the code size of a frame
-        while (size := file.read(1)) not in (b"", b"\0"):
-            file.seek(size[0], os.SEEK_CUR)
-    file.seek(before)
-    return num_frames
-
-
-def _skip_palette(file: IO[bytes], flags: int) -> None:
-    if flags & 0x80:
-        file.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
-
-
-def _read_times(image: Image.Image, first: int, num_frames: int) -> Timeline:
-    starts_ms: list[int] = []
-    end_ms = 0
-    for number in range(first, num_frames):
-        try:
-            image.seek(number)
-            image.load()
-        except DAMAGE:
-            if not starts_ms:
-                raise
-            frames = "its first frame" if len(starts_ms) == 1 else f"{len(starts_ms)} frames"
-            return Timeline(starts_ms, end_ms, first, f"damaged or cut off after {frames}")
-        starts_ms.append(end_ms)
-        duration_ms = round(image.info.get("duration") or 0)
-        end_ms += duration_ms if duration_ms >= MIN_FRAME_MS else DEFAULT_FRAME_MS
-    return Timeline(starts_ms, end_ms, first)
-
-
 def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.ndarray:
     """Return frame `number` as uint8 RGB (height, width, 3), upright, over white where it is transparent."""
     orientation = _orientation(image)
     stored = (height, width) if orientation >= 5 else (width, height)
-    if image.tell() != number:
-        image.seek(number)
+    seek_frame(image, number)
     image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # decodes a JPEG at a fraction of its size
     small = _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0)
     if small.mode == "RGBA":

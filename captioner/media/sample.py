@@ -7,9 +7,10 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from captioner.media.animation import read_timeline
 from captioner.media.discover import check_file
 from captioner.media.geometry import FrameScaler
-from captioner.media.picture import display_size, open_picture, read_rgb, read_timeline
+from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
 from captioner.values import Frames, MediaKind, SamplePlan
@@ -32,8 +33,14 @@ def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frame
 
 
 def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
-    """Return how many frames of a clip the plan takes: 1, or an even number because models merge frames in pairs."""
+    """Return how many frames of a clip the plan takes: 1, or an even number because models merge frames in pairs.
+
+    It is num_frames + 1 for a short clip with an odd number of frames: all of them are shown, the last one twice.
+    """
     wanted = min(max(round(duration_s * plan.fps), plan.min_frames), plan.max_frames)
+    even = num_frames + num_frames % 2
+    if 1 < num_frames <= wanted and even <= plan.max_frames:
+        return even
     count = max(1, min(wanted, num_frames))
     return count if count == 1 else count - count % 2
 
@@ -41,11 +48,14 @@ def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
 def choose_frames(times: Sequence[int], count: int, rounding: int = 1) -> np.ndarray:
     """Return the indices (count,) of the frames shown at `count` times spread evenly from the first frame to the last.
 
-    times: of all frames, ascending, in ticks; at least `count` of them. rounding: ticks by which times of a constant
-    rate may be off. Where gaps would choose a frame twice, the choice is spread evenly over the list of frames instead.
+    times: of all frames, ascending, in ticks. rounding: ticks by which times of a constant rate may be off. Where gaps
+    would choose a frame twice, the choice is spread evenly over the list of frames instead. If there are fewer than
+    `count`, all are chosen, and the last one again.
     """
     ticks = np.asarray(times, dtype=np.int64)
     steps = np.arange(count, dtype=np.int64)
+    if count > len(ticks):
+        return np.minimum(steps, len(ticks) - 1)
     last, parts = len(ticks) - 1, max(1, count - 1)
     by_number = steps * last // parts
     span = int(ticks[-1] - ticks[0])
@@ -74,7 +84,7 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         wanted = [video.times[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
-            shown = read_frames(video, wanted, FrameScaler(video.geometry, width, height, SCALING))
+            shown = read_frames(video, sorted(set(wanted)), FrameScaler(video.geometry, width, height, SCALING))
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from captioner.media import picture
-from captioner.media.container import MAX_DURATION_S, can_seek, identity, open_container, time_base_of
+from captioner.media.container import MAX_DURATION_S, can_seek, decoder_of, identity, open_container, time_base_of
 from captioner.media.discover import check_file
 from captioner.media.geometry import FrameScaler, Geometry
 from captioner.media.probe import probe
@@ -69,6 +69,7 @@ def _stated_duration_s(container: InputContainer, stream: VideoStream) -> float:
 
 def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: float) -> np.ndarray | None:
     """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds one."""
+    decoder = decoder_of(stream)
     best, best_contrast = None, -1.0
     seen: set[tuple] = set()
     for time_s in (min(1.0, 0.1 * duration_s), duration_s / 3, duration_s * 2 / 3):
@@ -79,8 +80,8 @@ def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: f
             continue
         seen.add(identity(packet))
         # Flushing the decoder after one packet returns its frame without decoding those that follow.
-        frames = [*stream.codec_context.decode(packet), *stream.codec_context.decode(None)]
-        stream.codec_context.flush_buffers()
+        frames = [*decoder.decode(packet), *decoder.decode(None)]
+        decoder.flush_buffers()
         if not frames or frames[0].is_corrupt:
             continue
         pixels = _shrink(frames[0], Geometry.of(container, stream, frames[0]))

@@ -20,6 +20,7 @@ from captioner.media.container import (
     PacketIndex,
     can_seek,
     clock_of,
+    decoder_of,
     identity,
     open_container,
     packets_to_end,
@@ -73,6 +74,7 @@ class VideoFile:
 
     def _open(self) -> None:
         self._container, self._stream = open_container(self._path)
+        self._decoder = decoder_of(self._stream)
         self._clock = clock_of(self._container)
 
     @property
@@ -119,13 +121,13 @@ class VideoFile:
     def seek(self, tick: int) -> Iterator[Packet | None]:
         """Return the packets from `tick`, or wherever the seek lands; the last is None. Raises av.error.FFmpegError."""
         self._container.seek(tick, stream=self._stream, backward=True)
+        self._decoder.flush_buffers()
         return packets_to_end(self._container, self._stream)
 
     def decode(self, packet: Packet | None, skip_unreferenced: bool = False) -> list[VideoFrame]:
         """Return the decoder's next frames; None flushes it. skip_unreferenced: skip one that no other frame needs."""
-        context = self._stream.codec_context
-        context.skip_frame = "NONREF" if skip_unreferenced else "DEFAULT"
-        return context.decode(packet)
+        self._decoder.skip_frame = "NONREF" if skip_unreferenced else "DEFAULT"
+        return self._decoder.decode(packet)
 
     def frames(self) -> Iterator[tuple[int, VideoFrame]]:
         """Reopen the file and yield (time in ticks, frame) in display order, skipping damage."""
@@ -159,7 +161,7 @@ class VideoFile:
 
     def _try_decode(self, packet: Packet | None) -> list[VideoFrame]:
         try:
-            return self._stream.codec_context.decode(packet)
+            return self._decoder.decode(packet)
         except av.error.FFmpegError:
             self.num_errors += 1
             return []

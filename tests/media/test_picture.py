@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media import picture
+from captioner.media import animation
 from captioner.media.sample import sample
 from captioner.values import Frames, SamplePlan
 from tests.support.media_maker import make_animation, make_picture, numbered_picture
@@ -134,7 +134,7 @@ def test_cut_off_animation_gives_its_first_frames(tmp_path):
 
 
 def test_endless_animation_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture, "MAX_ANIMATION_PIXELS", 96 * 64 * 19)
+    monkeypatch.setattr(animation, "MAX_ANIMATION_PIXELS", 96 * 64 * 19)
     path = make_animation(tmp_path / "a.gif", [50] * 20)
     with pytest.raises(MediaError, match=r"^more than 19 frames of 96x64 are too many; convert it to a video$"):
         sample(path, SamplePlan())

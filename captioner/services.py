@@ -24,7 +24,7 @@ from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
 from captioner.library.bulk import BulkDone, bulk_edit
 from captioner.library.library import Library
-from captioner.media.discover import find_item
+from captioner.media.discover import ListingOptions, find_item
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.files import claim_folder, state_folder
@@ -131,8 +131,12 @@ class Services:
 
     def open_folder(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> Library:
         """Scan a folder and make it the open one. kinds: None takes the setting. Raises FolderError."""
-        self.library.open(folder, recursive, kinds or self._settings.kinds)
+        self.library.open(folder, self.listing_options(recursive), kinds or self._settings.kinds)
         return self.library
+
+    def listing_options(self, recursive: bool) -> ListingOptions:
+        """Return what a scan lists by the settings. recursive is given apart: the viewer of a folder chooses it."""
+        return ListingOptions(recursive)
 
     def preset(self, name: str = "") -> Preset:
         """Return the model of this name, or the one of the settings; "auto" is what fits the largest GPU.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
+from captioner.cli.setting_options import given_settings
 from captioner.config.presets import PRESETS, vram_gb
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
@@ -61,8 +62,9 @@ def _add_frames(commands: Commands) -> None:
 
 def list_folder(args: argparse.Namespace) -> int:
     """List the media of a folder and which files have captions."""
-    roots = given_roots(args)
-    found = discover(roots.resolve(args.folder), args.recursive, roots.escapes)
+    with Services(args.state, given_settings(args), given_roots(args)) as services:
+        folder, options = services.roots.resolve(args.folder), services.listing_options(args.recursive)
+        found = discover(folder, options, services.roots.escapes)
     for item in found.items:
         if args.json:
             print(json.dumps(item._asdict() | {"folder": str(item.folder)}))

@@ -11,7 +11,7 @@ from captioner.library.edits import READ_AT_ONCE, CaptionEdits
 from captioner.library.file_states import Counts
 from captioner.library.lookup import FileLookup
 from captioner.library.open_folder import OpenFolder, Scan
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import KindFilter, MediaItem
 
@@ -50,7 +50,7 @@ class Library:
     def items(self) -> tuple[MediaItem, ...]:
         return self._open.scan.items
 
-    def open(self, folder: Path, recursive: bool, kinds: KindFilter = "all") -> int:
+    def open(self, folder: Path, options: ListingOptions = ListingOptions(), kinds: KindFilter = "all") -> int:
         """Scan a folder, show its files of these kinds, and return their number. Raises FolderError.
 
         When the same folder is scanned again, files that failed and are unchanged stay failed.
@@ -58,12 +58,12 @@ class Library:
         folder, shown = self._roots.resolve(folder), self._open
         with shown.current():
             cursor, revision = shown.cursor, shown.revision
-        found = discover(folder, recursive, self._roots.escapes)
+        found = discover(folder, options, self._roots.escapes)
         items = tuple(item for item in found.items if kinds in ("all", item.kind))
         with shown.current():
             before = shown.files if folder == shown.scan.folder else None
             changed = [shown.scan.items[position].caption_path for position in shown.changed_since(revision)]
-            shown.show(Scan("", folder, recursive, kinds, items, found.warnings))
+            shown.show(Scan("", folder, options.recursive, kinds, items, found.warnings))
             if before:
                 shown.files.keep_failures(before)
             # The scan may have seen a file before a job or a person changed it during the scan.

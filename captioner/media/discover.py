@@ -28,6 +28,13 @@ _Found = tuple[str, str, MediaKind, os.stat_result]  # stem, filename, kind, sta
 
 
 @dataclass(frozen=True)
+class ListingOptions:
+    """The choice of what a scan of a folder lists."""
+
+    recursive: bool = False  # also the files of its subfolders
+
+
+@dataclass(frozen=True)
 class Discovery:
     """The result of scanning a folder."""
 
@@ -69,7 +76,9 @@ def find_item(path: Path) -> MediaItem:
     return MediaItem(path.parent, path.name, path.name, *about)
 
 
-def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bool] = EVERYWHERE.escapes) -> Discovery:
+def discover(
+    folder: Path, options: ListingOptions = ListingOptions(), escapes: Callable[[Path], bool] = EVERYWHERE.escapes
+) -> Discovery:
     """Find the media files of a folder, with size, time and caption state, opening no file. Raises FolderError.
 
     Hidden files and folders are skipped, and links to folders are not followed. The caption of a file is `<stem>.txt`;
@@ -89,7 +98,7 @@ def discover(folder: Path, recursive: bool = False, escapes: Callable[[Path], bo
                 raise folder_error(folder, error) from None
             warnings.append(f"{prefix[:-1]}: this folder cannot be read ({error.strerror}); skipped")
             continue
-        if recursive:
+        if options.recursive:
             pending += ((current / name, f"{prefix}{name}/") for name in reversed(subfolders))
     return Discovery(tuple(items), tuple(warnings))
 

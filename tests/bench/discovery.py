@@ -8,7 +8,7 @@ from pathlib import Path
 
 from captioner.cli.bench.report import Report, alternate, ratio
 from captioner.errors import CaptionerError
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 
 MAX_DISCOVERY_RATIO = 3.5
 
@@ -25,11 +25,15 @@ def bench_discovery(
         root = Path(name)
         _make_tree(root, num_files, num_folders, num_captions)
         report = Report(("what", "ms", "ratio", "target"), as_json)
-        found = discover(root, recursive=True).items
+        found = discover(root, ListingOptions(recursive=True)).items
         if len(found) != num_files or sum(item.has_caption for item in found) != num_captions:
             raise CaptionerError("discover() did not find all generated files")
         del found
-        runs = (lambda: _walk(name, []), lambda: _walk(name, [], ask_size=True), lambda: discover(root, recursive=True))
+        runs = (
+            lambda: _walk(name, []),
+            lambda: _walk(name, [], ask_size=True),
+            lambda: discover(root, ListingOptions(recursive=True)),
+        )
         walk, *others = alternate(runs, repeats, time.perf_counter)
         report.add("names", round(1000 * statistics.median(walk), 1), 1.0, "")
         targets = (("names and sizes", ""), ("discover", MAX_DISCOVERY_RATIO))

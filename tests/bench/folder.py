@@ -15,7 +15,7 @@ from pathlib import Path
 from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
 from captioner.cli.bench.report import Report, alternate
 from captioner.errors import CaptionerError
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 from captioner.media.probe import probe
 from captioner.media.sandbox import Sandbox
 from captioner.media.thumbnail import make_thumbnail
@@ -35,7 +35,7 @@ def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False)
     with tempfile.TemporaryDirectory(prefix="bench-folder-") as name, contextlib.ExitStack() as stack:
         root = Path(name) / "media"
         make_folder(root, num_files, Path(name))
-        items = discover(root, recursive=True).items
+        items = discover(root, ListingOptions(recursive=True)).items
         if len(items) != num_files:
             raise CaptionerError(f"the scan found {len(items)} of {num_files} files")
         report = Report(("what", "ms", "files_per_s"), as_json)
@@ -43,7 +43,7 @@ def bench_folder(num_files: int = 2000, repeats: int = 5, as_json: bool = False)
         caches = (Path(name) / f"thumbnails {number}" for number in itertools.count())
         kept = ThumbnailCache(Path(name) / "thumbnails", make_thumbnail)
         runs = {
-            "discover": lambda: discover(root, recursive=True),
+            "discover": lambda: discover(root, ListingOptions(recursive=True)),
             "probe, unconfined": lambda: [probe(item.path, item.kind) for item in items],
             "probe": lambda: [sandbox.probe(item.path, item.kind) for item in items],
             "thumbnails, unconfined": lambda: _ask_all(ThumbnailCache(next(caches), make_thumbnail), items),

@@ -15,7 +15,7 @@ from captioner.captions.operations import (
 )
 from captioner.captions.store import CaptionStore, Undone
 from captioner.errors import JobError
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 from captioner.system.database import MIGRATIONS, Database
 from captioner.values import Caption, GenerationOptions, MediaItem
 
@@ -45,7 +45,7 @@ def items(tmp_path: Path) -> list[MediaItem]:
         content = CONTENTS[number // 2 % len(CONTENTS)]
         if content is not None:
             path.with_suffix(".txt").write_bytes(content)
-    return list(discover(tmp_path / "media", recursive=True).items)
+    return list(discover(tmp_path / "media", ListingOptions(recursive=True)).items)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from captioner.jobs.job import FindModel, Job, Model
 from captioner.jobs.journal import KEPT_UNFINISHED, Journal
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.runner import JobRunner
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 from captioner.replicas.pool import ReplicaPool
 from captioner.system.database import Database, escape_surrogates
 from captioner.values import Caption, GenerationOptions, MediaItem, ModelSpec, SamplePlan
@@ -80,7 +80,7 @@ def state(tmp_path):
 
 def make_job(folder: Path, **options) -> Job:
     model = Model("A Model", lambda on_bytes: Path("model"), SPECS)
-    return Job(discover(folder, recursive=True).items, model, "Describe {name}.", **options)
+    return Job(discover(folder, ListingOptions(recursive=True)).items, model, "Describe {name}.", **options)
 
 
 def begin(state: State, folder: Path, **options) -> tuple[int, tuple[MediaItem, ...]]:

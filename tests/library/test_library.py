@@ -14,7 +14,7 @@ from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, ItemSkippe
 from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, STATES, Counts
 from captioner.library.library import Library
 from captioner.library.open_folder import KEPT_CHANGES
-from captioner.media.discover import discover
+from captioner.media.discover import ListingOptions, discover
 from captioner.system.database import Database
 from tests.support.media_maker import make_picture
 
@@ -47,7 +47,7 @@ def folder(tmp_path) -> Path:
 def library(events, store, folder, monkeypatch) -> Library:
     monkeypatch.setattr("captioner.library.library.READ_AFTER_S", 0)
     library = Library(events, store)
-    assert library.open(folder, recursive=False) == 4
+    assert library.open(folder) == 4
     return library
 
 
@@ -89,11 +89,11 @@ def test_failed_files_stay_failed_after_a_refresh_unless_they_changed(library, e
     (folder / "c.txt").write_text("Written outside.")
     make_picture(folder / "d.png", (99, 66))
     make_picture(folder / "A first one.png")
-    library.open(folder, recursive=True)
+    library.open(folder, ListingOptions(recursive=True))
     assert library.lookup.with_state("failed") == ["b.png"]
     assert library.lookup.entry(library.items[2]).problem == "reason 1"
-    library.open(folder.parent, recursive=True)
-    library.open(folder, recursive=True)
+    library.open(folder.parent, ListingOptions(recursive=True))
+    library.open(folder, ListingOptions(recursive=True))
     assert library.lookup.with_state("failed") == []
 
 
@@ -121,7 +121,7 @@ def test_viewer_gets_each_changed_file_once_since_its_revision(library, events):
 
 def test_viewer_of_an_earlier_scan_or_far_behind_has_to_fetch_the_whole_list(library, folder):
     before, revision = library.scan.id, library.since(library.scan.id, 0).revision
-    library.open(folder, recursive=False)
+    library.open(folder)
     assert library.since(before, revision).rows is None
     for number in range(KEPT_CHANGES + 10):
         library.note(library.items[number % 4], duration_s=number + 1)
@@ -132,7 +132,7 @@ def test_file_of_a_closed_folder_is_not_confused_with_one_of_the_same_name(libra
     old = library.items[0]
     (tmp_path / "other").mkdir()
     make_picture(tmp_path / "other" / old.name)
-    library.open(tmp_path / "other", recursive=False)
+    library.open(tmp_path / "other")
     assert library.lookup.find(old.name).item == library.items[0]
     assert library.lookup.entry(old) is None
     library.note(old, problem="it is broken")
@@ -149,7 +149,7 @@ def test_file_of_a_closed_folder_is_not_confused_with_one_of_the_same_name(libra
 
 def test_folder_that_cannot_be_opened_leaves_the_old_one_open(library, folder):
     with pytest.raises(FolderError):
-        library.open(folder / "missing", recursive=False)
+        library.open(folder / "missing")
     assert (library.folder, len(library.items)) == (folder, 4)
 
 
@@ -157,7 +157,7 @@ def test_caption_stays_marked_as_edited_after_the_folder_is_opened_again(library
     assert library.edits.save(library.items[2], " Mine.\n") == "Mine."
     assert states(library)[2] == "edited"
     assert library.counts().edited == 1
-    library.open(folder, recursive=False)
+    library.open(folder)
     assert states(library)[2] == "edited"
 
 
@@ -171,7 +171,7 @@ def test_changes_during_a_scan_of_the_same_folder_are_in_the_list(library, event
         return found
 
     monkeypatch.setattr("captioner.library.library.discover", slow_discover)
-    library.open(folder, recursive=False)
+    library.open(folder)
     assert states(library)[2:] == ["edited", "failed"]
     assert library.lookup.find("c.png").text == "Mine."
 
@@ -186,9 +186,9 @@ def test_changes_by_a_job_while_its_folder_is_opened_are_in_the_list(library, ev
         library.counts()
         return found
 
-    library.open(tmp_path, recursive=False)
+    library.open(tmp_path)
     monkeypatch.setattr("captioner.library.library.discover", slow_discover)
-    library.open(folder, recursive=False)
+    library.open(folder)
     assert states(library)[2:] == ["pending", "done"]
 
 
@@ -212,7 +212,7 @@ def test_flags_of_approved_captions_and_those_changed_outside(library, folder):
         library.edits.save(library.items[index], "Mine.")
     (folder / "d.txt").write_text("By another program.")
     assert library.edits.approve(["a.png", "b.png", "d.png"]) == 2
-    library.open(folder, recursive=False)
+    library.open(folder)
     (folder / "c.txt").write_text("By another program.")
     read_all(library)
     assert flags(library) == [APPROVED_FLAG, 0, CHANGED_OUTSIDE_FLAG, APPROVED_FLAG]
@@ -257,7 +257,7 @@ def test_flags_follow_the_events_of_a_job(library, events, folder):
 def test_text_that_a_job_writes_while_captions_are_read_does_not_count_as_changed_outside(library, store, folder):
     """The digests are fetched before the files are read."""
     library.edits.save(library.items[2], "Old.")
-    library.open(folder, recursive=False)
+    library.open(folder)
     digests = store.ownership.digests_in(folder)
     store.save(folder / "c.txt", "New.")
     store.ownership.digests_in = lambda _: digests

@@ -7,7 +7,7 @@ import pytest
 
 from captioner.errors import FolderError, MediaError
 from captioner.media import discover as media
-from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, discover, find_item
+from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, ListingOptions, discover, find_item
 
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 
@@ -41,7 +41,7 @@ def test_item_has_path_size_and_time(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.mp4").write_bytes(b"12345")
     os.utime(tmp_path / "sub" / "a.mp4", (5, 1234.5))
-    (item,) = discover(tmp_path, recursive=True).items
+    (item,) = discover(tmp_path, ListingOptions(recursive=True)).items
     assert (item.name, item.filename, item.size_bytes, item.modified_s) == ("sub/a.mp4", "a.mp4", 5, 1234.5)
     assert item.path == tmp_path / "sub" / "a.mp4"
     assert item.caption_path == tmp_path / "sub" / "a.txt"
@@ -85,13 +85,13 @@ def test_order_is_natural(tmp_path, ordered):
 def test_folders_are_grouped_after_the_files_before_them(tmp_path):
     ordered = ["x.mp4", "a/2.mp4", "a/10.mp4", "a/deep/1.mp4", "b2/1.mp4", "b10/1.mp4"]
     touch(tmp_path, *reversed(ordered))
-    assert names(discover(tmp_path, recursive=True)) == ordered
+    assert names(discover(tmp_path, ListingOptions(recursive=True))) == ordered
     assert names(discover(tmp_path)) == ["x.mp4"]
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path):
     touch(tmp_path, ".a.mp4", ".cache/b.mp4", "c.mp4", "sub/.d.mp4", "._c.mp4")
-    assert names(discover(tmp_path, recursive=True)) == ["c.mp4"]
+    assert names(discover(tmp_path, ListingOptions(recursive=True))) == ["c.mp4"]
 
 
 # Captions of files with the same stem
@@ -110,7 +110,7 @@ def test_second_file_of_a_stem_has_its_own_caption(tmp_path):
 
 def test_same_stem_in_two_folders_does_not_clash(tmp_path):
     touch(tmp_path, "one/a.mp4", "two/a.jpg")
-    found = discover(tmp_path, recursive=True)
+    found = discover(tmp_path, ListingOptions(recursive=True))
     assert captions(found) == {"one/a.mp4": "a.txt", "two/a.jpg": "a.txt"}
     assert found.warnings == ()
 
@@ -144,7 +144,7 @@ def test_links_to_files_count_and_links_to_folders_do_not(tmp_path):
     (tmp_path / "link.mp4").symlink_to(tmp_path / "real" / "a.mp4")
     (tmp_path / "real" / "round").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "dir.mp4").symlink_to(tmp_path / "real", target_is_directory=True)
-    found = discover(tmp_path, recursive=True)
+    found = discover(tmp_path, ListingOptions(recursive=True))
     assert names(found) == ["link.mp4", "real/a.mp4"]
     assert found.items[0].size_bytes == 1
     assert found.warnings == ()
@@ -166,7 +166,7 @@ def test_broken_links_are_reported(tmp_path):
 def test_pipes_and_folders_are_not_media(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     touch(tmp_path, "folder.mp4/b.mp4")
-    assert names(discover(tmp_path, recursive=True)) == ["folder.mp4/b.mp4"]
+    assert names(discover(tmp_path, ListingOptions(recursive=True))) == ["folder.mp4/b.mp4"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
@@ -187,7 +187,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 def test_unreadable_subfolder_is_reported_and_the_rest_found(tmp_path):
     touch(tmp_path, "a/x.mp4", "closed/x.mp4", "z/x.mp4")
     (tmp_path / "closed").chmod(0)
-    found = discover(tmp_path, recursive=True)
+    found = discover(tmp_path, ListingOptions(recursive=True))
     (tmp_path / "closed").chmod(0o700)
     assert names(found) == ["a/x.mp4", "z/x.mp4"]
     assert found.warnings == ("closed: this folder cannot be read (Permission denied); skipped",)
@@ -203,7 +203,7 @@ def test_subfolder_that_fails_is_reported_and_the_rest_found(tmp_path, monkeypat
         return listing(folder)
 
     monkeypatch.setattr(media, "_open_listing", failing)
-    found = discover(tmp_path, recursive=True)
+    found = discover(tmp_path, ListingOptions(recursive=True))
     assert names(found) == ["a/x.mp4", "z/x.mp4"]
     assert found.warnings == ("closed: this folder cannot be read (Permission denied); skipped",)
     with pytest.raises(FolderError, match=r"^cannot read the folder .*/closed: Permission denied$"):
@@ -220,4 +220,4 @@ def test_path_that_is_not_a_folder_is_refused(tmp_path):
 
 
 def test_empty_folder_has_no_items(tmp_path):
-    assert discover(tmp_path, recursive=True) == media.Discovery((), ())
+    assert discover(tmp_path, ListingOptions(recursive=True)) == media.Discovery((), ())

@@ -49,10 +49,10 @@ def test_an_id_names_its_file_until_the_folder_is_scanned_again(library, tmp_pat
     item = library.items[1]
     old = entry_id(library, item)
     assert find_entry(library, old).item == item
-    library.open(tmp_path / "one", recursive=False)
+    library.open(tmp_path / "one")
     assert find_entry(library, old) is None
     assert find_entry(library, entry_id(library, item)).item == item
-    library.open(tmp_path / "other", recursive=False)
+    library.open(tmp_path / "other")
     assert entry_id(library, item) == ""
 
 

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
 from captioner.media.picture import check_pixels
+from captioner.media.timeline import JumpRepair
 
 # Twice 8K. A larger size comes from a damaged header or fills the memory of a small machine: a decoder may keep 17
 # frames, and several clips are decoded at once.
@@ -41,7 +42,7 @@ READ_TIMEOUT_S = 20.0  # to open, or for a packet; longer: a demuxer searches gi
 DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's avformat.h
+NO_TIMESTAMPS, MAY_JUMP = 0x80, 0x200  # AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT of FFmpeg's avformat.h
 TOO_MANY_FRAMES = f"has more than {MAX_FRAMES:,} frames, the limit; cut it into shorter clips"
 TOO_SLOW = f"takes more than {READ_TIMEOUT_S:.0f} s to open; the file may be damaged, or its disk slow"
 
@@ -55,7 +56,8 @@ class PacketIndex:
 
     times: list[int]  # of the frames, ascending, each once
     keyframes: list[int]  # their times, ascending
-    exact: bool  # each packet states the time of its own frame, so seeking by time is reliable
+    exact: bool  # each packet states the time of its own frame, so seeking by time is reliable if nothing jumps
+    has_jumps: bool  # the times in the file jump; those here are repaired
     first_packet: PacketId
     first_duration: int  # of the first packet, 0 if not stated
 
@@ -133,12 +135,21 @@ def can_seek(stream: VideoStream) -> bool:
     return len(entries) <= MAX_DISCARDED or sum(entry.is_discard for entry in entries) <= MAX_DISCARDED
 
 
-def packets_to_end(container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
-    """Yield the packets with data from here on, then None, which flushes the decoder. A read error ends the packets."""
+def packets_to_end(
+    container: InputContainer, stream: VideoStream, repair: JumpRepair | None = None
+) -> Iterator[Packet | None]:
+    """Yield the packets with data from here on, then None, which flushes the decoder. A read error ends the packets.
+
+    repair: a new one, to find out about jumps.
+    """
+    repair = repair or JumpRepair(time_base_of(stream))
+    can_jump = container.format.flags & MAY_JUMP
     # PyAV raises IndexError at the end of a file in which a stream appeared late.
     with contextlib.suppress(av.error.FFmpegError, IndexError):
         for packet in container.demux(stream):
             if packet.size:
+                if can_jump:
+                    repair.apply(packet)
                 yield packet
     yield None
 
@@ -164,7 +175,8 @@ def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
     codec = stream.codec_context.codec.canonical_name
     clock = clock_of(container)
     can_hide = codec in ("vp8", "vp9")
-    for packet in packets_to_end(container, stream):
+    repair = JumpRepair(time_base_of(stream))
+    for packet in packets_to_end(container, stream, repair):
         if packet is None:
             break
         first = first or packet
@@ -182,7 +194,8 @@ def read_index(container: InputContainer, stream: VideoStream) -> PacketIndex:
         raise MediaError("cut off after its header: it has no video packets; get a complete copy")
     distinct = sorted(set(times))
     exact = clock == "pts" and len(distinct) == num_packets and bool(keyframes)
-    return PacketIndex(distinct, sorted(keyframes), exact, identity(first), first.duration or 0)
+    has_jumps = repair.num_jumps > 0
+    return PacketIndex(distinct, sorted(keyframes), exact, has_jumps, identity(first), first.duration or 0)
 
 
 def _is_hidden(packet: Packet, codec: str) -> bool:

@@ -100,7 +100,7 @@ class _SeekingReader:
         earlier = self._video.keyframes[max(0, number - MAX_SEEKS + 1) : number + 1]
         for target in [*reversed(earlier), self._video.times[0]]:
             packets = self._video.seek(target)
-            packet = next(packets)
+            packet = next(packets, None)
             if packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= tick:
                 self._landing = tick
                 return itertools.chain([packet], packets)

@@ -13,7 +13,16 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from captioner.media import picture
-from captioner.media.container import MAX_DURATION_S, can_seek, decoder_of, identity, open_container, time_base_of
+from captioner.media.container import (
+    MAX_DURATION_S,
+    MAY_JUMP,
+    can_seek,
+    decoder_of,
+    identity,
+    open_container,
+    read_index,
+    time_base_of,
+)
 from captioner.media.discover import check_file
 from captioner.media.geometry import FrameScaler, Geometry
 from captioner.media.probe import probe
@@ -23,6 +32,7 @@ from captioner.values import MediaItem
 SIZE = 320  # pixels of the longest side
 QUALITY = 82
 MIN_CONTRAST = 20.0  # standard deviation of gray levels; less is black, a fade or a plain title
+MAX_INDEX_BYTES = 200_000_000  # of a file whose packets are read for its duration, in 0.2 s
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,9 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
 
 
 def _stated_duration_s(container: InputContainer, stream: VideoStream) -> float:
+    if container.format.flags & MAY_JUMP and container.size <= MAX_INDEX_BYTES:  # stated from the last time in the file
+        index = read_index(container, stream)
+        return float((index.times[-1] - index.times[0] + index.first_duration) * time_base_of(stream))
     stated = stream.duration * time_base_of(stream) if stream.duration else (container.duration or 0) / av.time_base
     return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 

@@ -46,11 +46,12 @@ class VideoFile:
         self._num_read, self._read_until = 0, -math.inf  # frames that frames() yielded, and the time of the last
         self._open()
         try:
-            self._can_seek = can_seek(self._stream)
             index = read_index(self._container, self._stream)
+            self._has_jumps = index.has_jumps
+            self._can_seek = can_seek(self._stream) and not index.has_jumps  # seeks use the times in the file
             self.time_base = time_base_of(self._stream)
             self.times, self.keyframes = index.times, index.keyframes
-            self.exact = index.exact and self._can_seek  # times and keyframes are reliable for seeking
+            self.exact = index.exact and (self._can_seek or index.has_jumps)  # times and keyframes are reliable
             self._first_duration = index.first_duration
             if not index.exact and self._clock != "dts":
                 self.times = [tick for tick, _ in self.frames()]
@@ -113,13 +114,21 @@ class VideoFile:
 
     @property
     def _claimed_s(self) -> float:
+        if self._has_jumps:
+            return 0.0
         if self._stream.duration:
             return float(self._stream.duration * self.time_base)
         start_s = max(0.0, float(self.times[0] * self.time_base))  # some containers count from 0, not the first frame
         return max(0.0, (self._container.duration or 0) / av.time_base - start_s)
 
     def seek(self, tick: int) -> Iterator[Packet | None]:
-        """Return the packets from `tick`, or wherever the seek lands; the last is None. Raises av.error.FFmpegError."""
+        """Return the packets from `tick`, or wherever the seek lands; the last is None. Raises av.error.FFmpegError.
+
+        Where times jump, read on to the packet of that time instead; after the end of the file there is none.
+        """
+        if self._has_jumps:
+            self._decoder.flush_buffers()
+            return itertools.dropwhile(lambda packet: packet is not None and packet.pts != tick, self._packets)
         self._container.seek(tick, stream=self._stream, backward=True)
         self._decoder.flush_buffers()
         return packets_to_end(self._container, self._stream)
@@ -196,4 +205,5 @@ class VideoFile:
                     return itertools.chain([packet], packets)
         self.close()
         self._open()
-        return packets_to_end(self._container, self._stream)
+        self._packets = packets_to_end(self._container, self._stream)
+        return self._packets

@@ -113,6 +113,9 @@ def _decode_marked(data: bytes) -> Decoded:
 
 def _decode_unmarked(data: bytes) -> Decoded | None:
     """Return the text of UTF-16 without a mark, which the places of its NULs tell; None for other bytes."""
+    stripped = data.rstrip(b"\0")  # after a power cut a file may end in NULs, or hold nothing else
+    if not stripped:
+        return None
     low_nuls, high_nuls, num_units = data[::2].count(0), data[1::2].count(0), len(data) / 2
     for encoding, nuls, others in (("utf-16-le", high_nuls, low_nuls), ("utf-16-be", low_nuls, high_nuls)):
         if nuls * 3 >= num_units and not others:
@@ -121,7 +124,6 @@ def _decode_unmarked(data: bytes) -> Decoded | None:
             return Decoded(text, encoding, is_valid)
         if len(data) % 2 == 0 and _is_east_asian(text := data.decode(encoding, "replace")):
             return Decoded(text, encoding, certain=False)
-    stripped = data.rstrip(b"\0")  # after a power cut a file may end in NULs
     return (
         Decoded(data.decode("utf-8", "backslashreplace"), "", False) if stripped.count(0) * 4 > len(stripped) else None
     )

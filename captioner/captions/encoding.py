@@ -83,11 +83,11 @@ def decode(data: bytes | None, declared: str = AUTO) -> Decoded:
 
 
 def encode(text: str, before: str = "") -> bytes:
-    """Return UTF-8. Raise CaptionError for half a character, or for U+FFFD if `before` has none."""
+    """Return UTF-8. Raise CaptionError for a lone surrogate, or for U+FFFD if `before` has none."""
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        raise CaptionError("the text holds half a character, which no file can hold; type it again") from None
+        raise CaptionError("the text holds an invalid character (half of a pair); type it again") from None
     if REPLACEMENT in text and REPLACEMENT not in before:
         raise CaptionError(f"the text holds {REPLACEMENT}, which stands for a lost character; type the right one")
     return data

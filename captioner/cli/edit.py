@@ -5,6 +5,7 @@ import sys
 import time
 
 from captioner.captions.edit import BulkEdit
+from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
 from captioner.cli.setting_options import given_settings
@@ -83,11 +84,15 @@ def edit_captions(args: argparse.Namespace) -> int:
 def _print_preview(shown: Preview) -> None:
     for name, before, after in shown.changed:
         mark = "  (changed outside)" if name in shown.changed_outside else ""
-        print(f"{name}{mark}\n- {before}\n+ {after}" if after else f"{name}{mark}\n- {before}")
+        print(f"{name}{mark}\n{_signed('-', before)}" + (f"\n{_signed('+', after)}" if after else ""))
     if shown.num_changed > len(shown.changed):
         print(f"… and {shown.num_changed - len(shown.changed):,} more")
     outside = f" ({len(shown.changed_outside):,} of them changed outside)" if shown.changed_outside else ""
     _print_counts(f"to change{outside}", shown.num_changed, shown.num_same, shown.skipped)
+
+
+def _signed(sign: str, text: str) -> str:
+    return "\n".join(f"{sign} {line}" for line in with_line_feeds(text).split("\n"))
 
 
 def _print_counts(what: str, changed: int, same: int, skipped: dict[str, int]) -> None:

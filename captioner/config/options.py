@@ -14,7 +14,7 @@ GROUPS = {
     "Generation": (
         "prompt_name", "prompt", "max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
     ),
-    "Output": ("existing", "caption_encoding", "trigger_word", "caption_prefix", "caption_suffix"),
+    "Output": ("existing", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix", "caption_suffix"),
     "Application": ("models_folder", "offline"),
 }  # fmt: skip
 FOLDER_SETTINGS = ("folder", "recursive", "kinds")
@@ -49,6 +49,7 @@ class SettingsOptions(TypedDict, total=False):
     prompt: str | None
     prompt_name: str | None
     existing: ExistingPolicy | None
+    caption_extension: str | None
     caption_encoding: str | None
     trigger_word: str | None
     caption_prefix: str | None

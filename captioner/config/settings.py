@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from captioner.config.checks import check_encoding, check_extension
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.files import write_atomic
@@ -28,7 +29,6 @@ from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quan
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
 ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line breaks or other control characters
-NOT_FOR_FILES = ("punycode", "idna", "unicode_escape", "raw_unicode_escape")
 Number = TypeVar("Number", int, float)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
@@ -43,17 +43,6 @@ def _empty_to_none(value: Any) -> Any:
 
 def _split_list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _check_encoding(name: str) -> str:
-    """Return the name of a codec, or "auto". One that holds letters, and that Python has by itself, can be chosen."""
-    name = name.strip().lower()
-    try:
-        if name != "auto" and (name in NOT_FOR_FILES or "a".encode(name).decode(name) != "a"):
-            raise ValueError("not an encoding of text")
-    except (LookupError, UnicodeError):
-        raise ValueError("no such encoding") from None
-    return name
 
 
 FromModel = BeforeValidator(_auto_to_none)  # "auto" becomes None, which stands for the model's recommended value
@@ -113,7 +102,10 @@ class Settings(BaseModel):
     )
     prompt_name: str = Field("Detailed", min_length=1, description="Name of the prompt from the library to use.")
     existing: ExistingPolicy = Field("skip", description="What to do with a file that already has a caption.")
-    caption_encoding: Annotated[str, AfterValidator(_check_encoding)] = Field(
+    caption_extension: Annotated[str, AfterValidator(check_extension)] = Field(
+        ".txt", description="Extension of caption files, such as .txt or .caption."
+    )
+    caption_encoding: Annotated[str, AfterValidator(check_encoding)] = Field(
         "auto",
         description="Encoding of captions that are not UTF-8; auto shows a guess, and asks before it is changed.",
     )
@@ -153,6 +145,8 @@ def allowed_values(name: str) -> str:
     """Return the allowed values of a setting in words that follow "give": "a number from 0 to 2, or auto"."""
     if name == "devices":
         return "auto, or a list of cpu, mps, cuda and cuda:N"
+    if name == "caption_extension":
+        return "an extension such as .txt or .caption, but not one of media"
     if name == "caption_encoding":
         return "auto, or an encoding such as cp1252, gb18030 or shift_jis"
     field = Settings.model_fields[name]

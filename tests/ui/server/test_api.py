@@ -123,11 +123,11 @@ def test_bad_arguments_are_refused_in_one_line(call, arguments, message):
 def test_caption_is_read_and_written(call, folder):
     assert call("get_caption", "a.png") == {"name": "a.png", "state": "done", "caption": "A red square.", "problem": ""}
     written = call("set_caption", "a.png", " A <b>blue</b>\nsquare. ", expected="A red square.")
-    assert written == {"name": "a.png", "state": "edited", "caption": "A <b>blue</b> square.", "problem": ""}
-    assert (folder / "a.txt").read_text() == "A <b>blue</b> square."
+    assert written == {"name": "a.png", "state": "edited", "caption": "A <b>blue</b>\nsquare.", "problem": ""}
+    assert (folder / "a.txt").read_text() == "A <b>blue</b>\nsquare."
     with pytest.raises(AppError, match="changed meanwhile"):
         call("set_caption", "a.png", "Other", expected="A red square.")
-    assert (folder / "a.txt").read_text() == "A <b>blue</b> square."
+    assert (folder / "a.txt").read_text() == "A <b>blue</b>\nsquare."
     for name in ("z.png", "../state/settings.json", "a"):
         with pytest.raises(AppError, match=r"^no such file in the open folder: "):
             call("get_caption", name)

@@ -1,0 +1,25 @@
+"""Checks of single settings. They raise ValueError for what is not allowed."""
+
+import re
+
+NOT_FOR_FILES = ("punycode", "idna", "unicode_escape", "raw_unicode_escape")
+
+_EXTENSION = re.compile(r"\.?[A-Za-z0-9_]{1,16}")
+
+
+def check_extension(text: str) -> str:
+    """Return the extension with its dot. That it is not one of media is checked by Services."""
+    if not _EXTENSION.fullmatch(text.strip()):
+        raise ValueError("not an extension")
+    return f".{text.strip().removeprefix('.')}"
+
+
+def check_encoding(name: str) -> str:
+    """Return the name of a codec, or "auto". One that holds letters, and that Python has by itself, can be chosen."""
+    name = name.strip().lower()
+    try:
+        if name != "auto" and (name in NOT_FOR_FILES or "a".encode(name).decode(name) != "a"):
+            raise ValueError("not an encoding of text")
+    except (LookupError, UnicodeError):
+        raise ValueError("no such encoding") from None
+    return name

@@ -1,5 +1,6 @@
 """Everything the app owns, built once and closed once. The page, the command line and the Python API all use it."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -16,7 +17,7 @@ from captioner.captions.store import CaptionStore, Undone
 from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
 from captioner.config.settings import Settings, SettingsStore, resolve
-from captioner.errors import CaptionError, JobError, PromptError
+from captioner.errors import CaptionError, FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import Job, build_job, build_model, model_finder
@@ -55,6 +56,7 @@ class Services:
         self.database = Database(self.folder / "captioner.sqlite")
         self.captions = CaptionStore(self.database, scratch=self.folder)
         self.captions.encoding = self._settings.caption_encoding
+        self.listing_options(recursive=False)  # raises for a caption extension that is one of media
         self.events = EventLog()
         self.sandbox = Sandbox()
         self.jobs = JobRunner(self.events, self.captions, self.database)
@@ -108,13 +110,19 @@ class Services:
         self._check_paths(changes)
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
         changed = resolve({}, {}, {**current, **changes})
+        ListingOptions(caption_extension=changed.caption_extension)  # raises if it is one of media
         others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
         self._settings_store.save(resolve(others, {}, changes))
         self._use(changed)
         return changed
 
     def _use(self, settings: Settings) -> None:
+        other_files = settings.caption_extension != self._settings.caption_extension
         self._settings, self.captions.encoding = settings, settings.caption_encoding
+        scan = self.library.scan
+        if other_files and scan.folder:
+            with contextlib.suppress(FolderError):  # it is gone, or its disk is
+                self.open_folder(scan.folder, scan.recursive, scan.kinds)
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
         folder = changes.get("models_folder")
@@ -136,7 +144,7 @@ class Services:
 
     def listing_options(self, recursive: bool) -> ListingOptions:
         """Return what a scan lists by the settings. recursive is given apart: the viewer of a folder chooses it."""
-        return ListingOptions(recursive)
+        return ListingOptions(recursive, caption_extension=self._settings.caption_extension)
 
     def preset(self, name: str = "") -> Preset:
         """Return the model of this name, or the one of the settings; "auto" is what fits the largest GPU.
@@ -228,7 +236,7 @@ class Services:
         """
         if self.roots.escapes(path):
             self.roots.resolve(path)  # raises the reason
-        return self.jobs.start(replace(self._job((find_item(path),)), save=False))
+        return self.jobs.start(replace(self._job((find_item(path, self.listing_options(False)),)), save=False))
 
     def estimate(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
         """Estimate what `start` would take, by probing some of the files for about `budget_s`. Raise what it raises."""

@@ -8,7 +8,7 @@ from captioner.captions.edit import BulkEdit
 from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
-from captioner.cli.setting_options import given_settings
+from captioner.cli.setting_options import EXTENSION_TEXT, given_settings
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
@@ -60,6 +60,7 @@ def _add_files(parser: argparse.ArgumentParser, text: str) -> None:
     add_folder(parser)
     parser.add_argument("names", nargs="*", metavar="NAME", help=text)
     parser.add_argument("--recursive", action="store_true", help="include subfolders")
+    parser.add_argument("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
 
 
 def edit_captions(args: argparse.Namespace) -> int:
@@ -112,7 +113,7 @@ def approve_captions(args: argparse.Namespace) -> int:
     """Protect captions from jobs and bulk edits."""
     if bool(args.names) == args.all:
         raise CaptionerError("name the files whose captions to approve, or use --all")
-    with Services(args.state, None, given_roots(args)) as services:
+    with Services(args.state, given_settings(args), given_roots(args)) as services:
         names = _chosen_names(services, args)
         done = services.library.edits.approve(names, not args.off)
     print(f"{done:,} {'unapproved' if args.off else 'approved'}")

@@ -5,12 +5,14 @@ import itertools
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from captioner.errors import MediaError
+from captioner.errors import MediaError, SettingsError
+from captioner.formatting import plural
 from captioner.system.roots import EVERYWHERE, expand_user, folder_error
 from captioner.values import MediaItem, MediaKind
 
@@ -20,7 +22,8 @@ KINDS: dict[str, MediaKind] = {  # by extension
     **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
     **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
 }
-_ROLES: dict[str, Literal["video", "image", "text"]] = {**KINDS, "txt": "text"}
+CAPTION_EXTENSIONS = (".txt", ".caption")  # what trainers look for
+_Roles = dict[str, Literal["video", "image", "text", "unused"]]  # by extension; "unused": another one of captions
 _DIGITS = re.compile("([0-9]+)")
 _DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
 _new_tuple = tuple.__new__
@@ -32,6 +35,17 @@ class ListingOptions:
     """The choice of what a scan of a folder lists."""
 
     recursive: bool = False  # also the files of its subfolders
+    caption_extension: str = ".txt"  # of the caption files, with its dot; raises SettingsError for that of media
+
+    def __post_init__(self) -> None:
+        if self.caption_extension[1:].lower() in KINDS:
+            raise SettingsError(f"caption_extension: {self.caption_extension} is that of media; give one such as .txt")
+
+    @property
+    def roles(self) -> _Roles:
+        """What a file is by its extension."""
+        others: _Roles = {extension[1:]: "unused" for extension in CAPTION_EXTENSIONS}
+        return {**KINDS, **others, self.caption_extension[1:]: "text"}
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,14 @@ def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
     return kind
 
 
-def find_item(path: Path) -> MediaItem:
+def find_item(path: Path, options: ListingOptions = ListingOptions()) -> MediaItem:
     """Return the item of one media file, named by its file name. Raises MediaError, whose message names the file."""
     path = Path(expand_user(str(path))).absolute()
     try:
         kind, status = check_file(path), path.stat()
     except (MediaError, OSError) as error:
         raise MediaError(f"{path}: {error}") from None
-    caption = path.with_suffix(".txt")
+    caption = path.with_suffix(options.caption_extension)
     about = (kind, status.st_size, status.st_mtime, caption.name, caption.is_file())
     return MediaItem(path.parent, path.name, path.name, *about)
 
@@ -81,18 +95,21 @@ def discover(
 ) -> Discovery:
     """Find the media files of a folder, with size, time and caption state, opening no file. Raises FolderError.
 
-    Hidden files and folders are skipped, and links to folders are not followed. The caption of a file is `<stem>.txt`;
-    of several files with the same stem, the first has that one, and the others have `<filename>.txt`. escapes: returns
-    True for a link that leads outside the allowed folders; such a file is skipped, as is one with such a caption.
+    Hidden files and folders are skipped, and links to folders are not followed. The caption of a file is `<stem>.txt`
+    or has another extension; of several files with the same stem, the first has that one, and the others have
+    `<filename>.txt`. Captions with an extension of CAPTION_EXTENSIONS that was not chosen are told in a warning.
+    escapes: returns True for a link that leads outside the allowed folders; such a file is skipped, as is one with such
+    a caption.
     """
     folder = folder.expanduser().absolute()
     items: list[MediaItem] = []
     warnings: list[str] = []
+    num_unused: Counter[str] = Counter()  # captions by extension
     pending = [(folder, "")]
     while pending:
         current, prefix = pending.pop()
         try:
-            subfolders = _scan_folder(current, prefix, items, warnings, escapes)
+            subfolders = _scan_folder(current, prefix, options, items, warnings, num_unused, escapes)
         except OSError as error:
             if not prefix:
                 raise folder_error(folder, error) from None
@@ -100,18 +117,30 @@ def discover(
             continue
         if options.recursive:
             pending += ((current / name, f"{prefix}{name}/") for name in reversed(subfolders))
+    for extension, count in num_unused.items():
+        have, advice = "has" if count == 1 else "have", f"to use them, set caption_extension to {extension}"
+        warnings.append(f"{plural(count, 'file')} {have} a {extension} file beside them that is not read; {advice}")
     return Discovery(tuple(items), tuple(warnings))
 
 
 def _scan_folder(
-    folder: Path, prefix: str, items: list[MediaItem], warnings: list[str], escapes: Callable[[Path], bool]
+    folder: Path,
+    prefix: str,
+    options: ListingOptions,
+    items: list[MediaItem],
+    warnings: list[str],
+    num_unused: Counter[str],
+    escapes: Callable[[Path], bool],
 ) -> list[str]:
     """Add the folder's media files to `items` and return the names of its subfolders in natural order."""
     with _open_listing(folder) as entries:
-        found, texts, subfolders, links = _sort_entries(entries, prefix, warnings)
+        found, texts, unused, subfolders, links = _sort_entries(entries, prefix, options.roles, warnings)
     outside = {name for name in links if escapes(folder / name)}
     found = _in_natural_order(found)
-    captions = _caption_names(found, prefix, warnings)
+    captions = _caption_names(found, prefix, options.caption_extension, warnings)
+    if unused:
+        stems = {stem for stem, *_ in found}
+        num_unused.update(f".{end}" for stem, _, end in (name.rpartition(".") for name in unused) if stem in stems)
     present = set(_folded(texts))
     for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
         if outside and (link := next((name for name in (filename, caption) if name in outside), "")):
@@ -124,11 +153,12 @@ def _scan_folder(
 
 
 def _sort_entries(
-    entries: Iterator[os.DirEntry[str]], prefix: str, warnings: list[str]
-) -> tuple[list[_Found], list[str], list[str], list[str]]:
-    """Return (media files, names of text files, of subfolders and of links), each in no order."""
+    entries: Iterator[os.DirEntry[str]], prefix: str, roles: _Roles, warnings: list[str]
+) -> tuple[list[_Found], list[str], list[str], list[str], list[str]]:
+    """Return (media files, names of captions, of unused captions, of subfolders, of links), each in no order."""
     found: list[_Found] = []
     texts: list[str] = []
+    unused: list[str] = []
     subfolders: list[str] = []
     links: list[str] = []
     for entry in entries:
@@ -136,7 +166,7 @@ def _sort_entries(
         if filename[0] == ".":
             continue
         stem, _, extension = filename.rpartition(".")
-        role = _ROLES.get(extension) or _ROLES.get(extension.lower())
+        role = roles.get(extension) or roles.get(extension.lower())
         try:
             if role and entry.is_symlink():
                 links.append(filename)
@@ -148,11 +178,13 @@ def _sort_entries(
             elif stem:
                 if role == "text":
                     texts.append(filename)
+                elif role == "unused":
+                    unused.append(filename)
                 else:
                     found.append((stem, filename, role, entry.stat()))
         except OSError as error:
             warnings.append(f"{prefix}{filename}: cannot be read ({error.strerror}); skipped")
-    return found, texts, subfolders, links
+    return found, texts, unused, subfolders, links
 
 
 @contextlib.contextmanager
@@ -192,9 +224,9 @@ def _natural_keys(names: list[str]) -> list[str]:
     return text.split("/")
 
 
-def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> list[str]:
+def _caption_names(found: list[_Found], prefix: str, extension: str, warnings: list[str]) -> list[str]:
     """Return the filename of each file's caption, all different: the first file of a stem has the short one."""
-    captions = [stem + ".txt" for stem, _, _, _ in found]
+    captions = [stem + extension for stem, _, _, _ in found]
     folded = _folded(captions)
     if len(set(folded)) == len(folded):
         return captions
@@ -204,12 +236,12 @@ def _caption_names(found: list[_Found], prefix: str, warnings: list[str]) -> lis
     for number, (stem, filename, *_) in enumerate(found):
         owner = owners[folded[number]]
         if owner != filename:
-            numbered = (f"{filename}.{count}.txt" for count in itertools.count(2))
-            long_names = itertools.chain([f"{filename}.txt"], numbered)
+            numbered = (f"{filename}.{count}{extension}" for count in itertools.count(2))
+            long_names = itertools.chain([f"{filename}{extension}"], numbered)
             caption = next(name for name in long_names if os.path.normcase(name) not in owners)
             owners[os.path.normcase(caption)] = filename
             captions[number] = caption
-            warnings.append(f"{prefix}{filename}: {stem}.txt belongs to {owner}, so its caption is {caption}")
+            warnings.append(f"{prefix}{filename}: {stem}{extension} belongs to {owner}, so its caption is {caption}")
     return captions
 
 

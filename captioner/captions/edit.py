@@ -1,21 +1,21 @@
 """One edit of many captions, as pure text: find and replace, prefix, suffix, trimmed openers, deletion."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import regex as re
 
 from captioner.captions.encoding import encode
 from captioner.captions.lines import on_each_line, with_one_break
+from captioner.captions.pattern import PatternProcess, check_length, substitute
 from captioner.captions.text import surround
 from captioner.errors import CaptionError, JobError
 
 # In characters; the fields of the page have the same limits.
 MAX_LENGTHS = {"text to find": 1000, "replacement": 2000, "prefix": 2000, "suffix": 2000}
-MAX_CAPTION_LENGTH = 50_000  # in characters, before and after the edit
-CAPTION_LIMIT_S = 0.5  # for matching a pattern to one caption
 TOTAL_LIMIT_S = 20.0  # for all captions together
 
 _MEDIUM = (
@@ -42,8 +42,8 @@ class BulkEdit:
     """An edit of captions: trim the opener, replace text, add prefix and suffix, in this order; or delete the caption.
 
     find: plain text, or with `regex` a pattern of the `regex` package; `replace` may then hold \\1 and \\g<name>.
-    Case is ignored unless `match_case` is set. The constructor raises JobError if there is nothing to do, a text is too
-    long or the pattern is wrong.
+    Case is ignored unless `match_case` is set. The constructor raises JobError if there is nothing to do, or a text is
+    too long.
     """
 
     find: str = ""
@@ -71,23 +71,37 @@ class BulkEdit:
             encode(self.replace + self.prefix + self.suffix)
         except CaptionError as error:
             raise JobError(str(error)) from None
-        if self.regex:
-            self._check_pattern()
+
+    @contextmanager
+    def ready(self) -> Iterator[Callable[[str], str | None]]:
+        """Prepare the edit for many captions: yield a function with the arguments and errors of `apply`.
+
+        It also raises JobError once all its calls together took longer than TOTAL_LIMIT_S.
+        """
+        if not self.regex or not self.find:
+            yield partial(self._apply, self._replace_plain)
+            return
+        with PatternProcess(self.find, self.replace, self.match_case) as process:
+            yield _within_total_limit(partial(self._apply, process.replaced))
 
     def apply(self, text: str) -> str | None:
         """Return the edited caption, or None to delete it. What the edit is not about stays as it is.
 
         Openers are trimmed, and prefix and suffix added, on each line: see `on_each_line`. Raises JobError if the
-        pattern takes too long, and CaptionError if the caption is or becomes too long.
+        pattern is wrong or takes too long, and CaptionError if the caption is or becomes too long.
         """
+        with self.ready() as apply:
+            return apply(text)
+
+    def _apply(self, replaced: Callable[[str], str], text: str) -> str | None:
         if self.delete:
             return None
-        _check_length(len(text))
+        check_length(len(text))
         text = on_each_line(text, trim_opener) if self.trim_openers else text
-        text = with_one_break(text, self._replaced) if self.find else text
+        text = with_one_break(text, replaced) if self.find else text
         if self.prefix or self.suffix:
             num_breaks = text.count("\n") + text.count("\r")
-            _check_length(len(text) + (num_breaks + 1) * len(self.prefix + self.suffix))
+            check_length(len(text) + (num_breaks + 1) * len(self.prefix + self.suffix))
             text = on_each_line(text, lambda line: surround(line, self.prefix, self.suffix))
         return text
 
@@ -101,34 +115,9 @@ class BulkEdit:
         text = ", ".join(parts)
         return text[0].upper() + text[1:]
 
-    @cached_property
-    def _pattern(self) -> re.Pattern:
-        return re.compile(self.find if self.regex else re.escape(self.find), 0 if self.match_case else re.IGNORECASE)
-
-    def _replaced(self, text: str) -> str:
-        length = len(text)
-
-        def replacement(match: re.Match) -> str:
-            nonlocal length
-            put = match.expand(self.replace) if self.regex else self.replace
-            length += len(put) - len(match[0])
-            _check_length(length)  # at every step, since the whole result might not fit into memory
-            return put
-
-        try:
-            return self._pattern.sub(replacement, text, timeout=CAPTION_LIMIT_S)
-        except TimeoutError:
-            raise JobError(f"the pattern takes longer than {CAPTION_LIMIT_S:g} s on one caption; simplify it") from None
-
-    def _check_pattern(self) -> None:
-        try:
-            _ = self._pattern
-        except (re.error, RecursionError, OverflowError) as error:
-            raise JobError(f"the pattern is wrong: {error}") from None
-        try:  # the empty alternative always matches, so that the replacement is expanded
-            re.compile(f"(?:{self.find}\n)|").sub(self.replace, "")
-        except (re.error, IndexError) as error:
-            raise JobError(f"the replacement is wrong: {error}") from None
+    def _replace_plain(self, text: str) -> str:
+        pattern = re.compile(re.escape(self.find), 0 if self.match_case else re.IGNORECASE)
+        return substitute(pattern, lambda match: self.replace, text)
 
 
 def trim_opener(text: str) -> str:
@@ -140,25 +129,19 @@ def trim_opener(text: str) -> str:
     return rest[0].upper() + rest[1:] if text[0].isupper() else rest
 
 
-def within_limits(edit: BulkEdit) -> Callable[[str], str | None]:
-    """Return `edit.apply`, which raises JobError once all calls together took longer than TOTAL_LIMIT_S."""
+def _within_total_limit(edit: Callable[[str], str | None]) -> Callable[[str], str | None]:
     spent_s = 0.0
 
     def apply(text: str) -> str | None:
         nonlocal spent_s
         started_s = time.perf_counter()
-        after = edit.apply(text)
+        after = edit(text)
         spent_s += time.perf_counter() - started_s
         if spent_s > TOTAL_LIMIT_S:
             raise JobError(f"the pattern takes longer than {TOTAL_LIMIT_S:g} s on these captions; simplify it")
         return after
 
     return apply
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_CAPTION_LENGTH:
-        raise CaptionError(f"longer than {MAX_CAPTION_LENGTH:,} characters, or it would become so")
 
 
 def _short(text: str) -> str:

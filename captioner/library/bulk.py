@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from captioner.captions.edit import BulkEdit, within_limits
+from captioner.captions.edit import BulkEdit
 from captioner.captions.operations import begin_operation, end_operation
 from captioner.errors import CaptionerError, JobError
 from captioner.library.library import Library
@@ -39,18 +39,18 @@ def preview(library: Library, names: Collection[str], edit: BulkEdit, limit: int
     changed: list[tuple[str, str, str]] = []
     outcomes: Counter[str] = Counter()
     changed_outside: set[str] = set()
-    apply = within_limits(edit)
-    for item in library.lookup.items(names):
-        outcome = library.captions.rehearse(item.caption_path, apply)
-        if isinstance(outcome, str):
-            outcomes[outcome] += 1
-            continue
-        outcomes["changed"] += 1
-        before, after, is_changed_outside = outcome
-        if is_changed_outside:
-            changed_outside.add(item.name)
-        if len(changed) < limit:
-            changed.append((item.name, before, after))
+    with edit.ready() as apply:
+        for item in library.lookup.items(names):
+            outcome = library.captions.rehearse(item.caption_path, apply)
+            if isinstance(outcome, str):
+                outcomes[outcome] += 1
+                continue
+            outcomes["changed"] += 1
+            before, after, is_changed_outside = outcome
+            if is_changed_outside:
+                changed_outside.add(item.name)
+            if len(changed) < limit:
+                changed.append((item.name, before, after))
     return Preview(tuple(changed), *_counts(outcomes), frozenset(changed_outside))
 
 
@@ -62,17 +62,18 @@ def bulk_edit(database: Database, library: Library, names: Collection[str], edit
     items = library.lookup.items(names)
     if not items:
         raise JobError("nothing to change: no file is selected, or its folder is no longer open")
-    with database.transaction() as connection:
-        folder = library.folder or items[0].folder
-        operation = begin_operation(connection, "bulk", edit.title(), folder, len(items))
     paths = [item.caption_path for item in items]
-    try:
-        outcomes = Counter(library.captions.rewrite(paths, within_limits(edit), operation).values())
-    except CaptionerError as error:
-        end_operation(database, operation, "failed", str(error))
-        raise
-    finally:
-        library.edits.refresh(paths)
+    with edit.ready() as apply:  # before the operation begins, since the pattern may be wrong
+        with database.transaction() as connection:
+            folder = library.folder or items[0].folder
+            operation = begin_operation(connection, "bulk", edit.title(), folder, len(items))
+        try:
+            outcomes = Counter(library.captions.rewrite(paths, apply, operation).values())
+        except CaptionerError as error:
+            end_operation(database, operation, "failed", str(error))
+            raise
+        finally:
+            library.edits.refresh(paths)
     end_operation(database, operation, "done")
     return BulkDone(operation, *_counts(outcomes))
 

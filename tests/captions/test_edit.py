@@ -1,11 +1,16 @@
 """The edit of one text, edits that are refused, and limits."""
 
+import contextlib
+import multiprocessing
+import re
 import time
 import tracemalloc
 
+import psutil
 import pytest
 
-from captioner.captions.edit import CAPTION_LIMIT_S, BulkEdit, trim_opener
+from captioner.captions.edit import BulkEdit, trim_opener
+from captioner.captions.pattern import CAPTION_LIMIT_S, COMPILE_LIMIT_S
 from captioner.errors import CaptionError, JobError
 
 
@@ -76,11 +81,6 @@ def test_text_without_an_opener_stays(text):
         ({}, "choose what to change"),
         ({"replace": "x"}, "enter the text to find"),
         ({"find": "x", "delete": True}, "but not both at once"),
-        ({"find": "(", "regex": True}, "the pattern is wrong: missing )"),
-        ({"find": "a{2,1}", "regex": True}, "the pattern is wrong: min repeat"),
-        ({"find": "(a)", "replace": r"\2", "regex": True}, "the replacement is wrong: invalid group reference"),
-        ({"find": "(a)", "replace": r"\g<x>", "regex": True}, "the replacement is wrong: unknown group"),
-        ({"find": "(a)", "replace": "\\", "regex": True}, "the replacement is wrong: bad escape"),
         ({"find": "a" * 1001, "regex": True}, "the text to find is longer than 1,000 characters"),
         ({"find": "a" * 1001}, "the text to find is longer than 1,000 characters"),
         ({"find": "a", "replace": "a" * 2001}, "the replacement is longer than 2,000 characters"),
@@ -93,6 +93,52 @@ def test_invalid_edit_is_refused_with_a_one_line_error(values, message):
         BulkEdit(**values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "message"),
+    [
+        ("(", "", "the pattern is wrong: missing )"),
+        ("a{2,1}", "", "the pattern is wrong: min repeat"),
+        ("(a)", r"\2", "the replacement is wrong: invalid group reference"),
+        ("(a)", r"\g<x>", "the replacement is wrong: unknown group"),
+        ("(a)", "\\", "the replacement is wrong: bad escape"),
+    ],
+)
+def test_wrong_pattern_is_refused_when_it_is_used(find, replace, message):
+    with pytest.raises(JobError, match=f"^{re.escape(message)}") as caught:
+        BulkEdit(find, replace, regex=True).apply("a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        "a{60000000}",
+        "a{1000000000}",
+        "(?:a{9999}){9999}",
+        "(?R)",
+        "(a|(?1))*",
+        "(" * 499 + ")" * 499,
+        "(?:(?:(?:a{1,99}){1,99}){1,99}){1,99}",
+    ],
+)
+def test_pattern_that_would_hold_the_app_costs_a_process_with_limits(find):
+    """Such a pattern is refused in one line, or is harmless, within the limits of time and memory."""
+    before_bytes, started_s = psutil.Process().memory_info().rss, time.monotonic()
+    with contextlib.suppress(JobError):
+        BulkEdit(find, "x", regex=True).apply("a" * 5000)
+    assert time.monotonic() - started_s < COMPILE_LIMIT_S + 2 * CAPTION_LIMIT_S + 10  # 10 s to start the process
+    assert psutil.Process().memory_info().rss - before_bytes < 50e6
+    assert not [child for child in multiprocessing.active_children() if child.name == "pattern"]
+
+
+def test_one_process_serves_all_captions_of_an_edit_and_ends_when_it_fails():
+    with contextlib.suppress(ZeroDivisionError), BulkEdit("a", "b", regex=True).ready() as apply:
+        assert apply("a cat") == "b cbt"
+        assert [child.name for child in multiprocessing.active_children()].count("pattern") == 1
+        raise ZeroDivisionError
+    assert not [child for child in multiprocessing.active_children() if child.name == "pattern"]
 
 
 def test_pattern_with_catastrophic_backtracking_stops_at_the_time_limit():

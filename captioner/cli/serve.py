@@ -12,7 +12,9 @@ from pathlib import Path
 
 from captioner.cli.command import Commands, Parser, add_command, add_common_options, run_command
 from captioner.errors import CaptionerError
+from captioner.system.handles import raise_limit
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
+from captioner.system.repeats import RepeatFilter
 from captioner.ui.server.options import LOGIN_VARIABLE, ROOT_TEXT, add_options, find_access, last_folder, prepare_gradio
 
 
@@ -46,6 +48,9 @@ def serve(args: argparse.Namespace) -> int:
     Return after Ctrl+C or SIGTERM, when the job is stopped and every process ended. Raises CaptionerError.
     """
     logging.getLogger().setLevel(logging.INFO if args.verbose else logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RepeatFilter())
+    raise_limit()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

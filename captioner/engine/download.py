@@ -1,7 +1,9 @@
 """Find a model's files in a local folder or the Hub's cache, or download them. Needs no torch."""
 
+import importlib
 import logging
 import os
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ log = logging.getLogger(__name__)
 
 WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
+# What the HTTP library of the installed huggingface_hub raises for variables such as HTTPS_PROXY.
+_http = importlib.import_module(errors.HTTPError.__module__.partition(".")[0])
+BAD_PROXY = (ValueError, ImportError, _http.InvalidURL)
+
 OnBytes = Callable[[int, int], None]  # (bytes so far, total bytes)
 
 
@@ -26,8 +32,17 @@ def find_model(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes
         raise ModelError(f"no model folder at {source}; give a folder with config.json, or a Hub id owner/name")
     try:
         return Path(_download(source, offline, cache, on_bytes))
-    except (OSError, errors.HFValidationError, errors.HTTPError) as error:
-        raise ModelError(_describe(error, source, offline)) from None
+    except (OSError, errors.HFValidationError, errors.HTTPError, *BAD_PROXY) as error:
+        raise ModelError(_describe(error, source, offline) + _proxy_hint(error, offline)) from None
+
+
+def _proxy_hint(error: Exception, offline: bool) -> str:
+    """Return which proxy the environment names, if the error may come from it."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    is_of_hub = isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError))
+    is_of_network = isinstance(error, (errors.HTTPError, errors.LocalEntryNotFoundError, *BAD_PROXY))
+    return f" (through the proxy {proxy})" if proxy and is_of_network and not is_of_hub and not offline else ""
 
 
 def _describe(error: Exception, source: str, offline: bool) -> str:
@@ -46,6 +61,8 @@ def _describe(error: Exception, source: str, offline: bool) -> str:
         case errors.HTTPError():  # from the HTTP library of the installed version
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return f"the download of {source} failed: {reason}; try again to resume it"
+    if isinstance(error, BAD_PROXY):
+        return f"the download of {source} failed: the proxy settings cannot be used: {error}"
     return f"cannot store {source}: {getattr(error, 'strerror', None) or error}"
 
 

@@ -14,6 +14,7 @@ from captioner.ui.page import Page
 from captioner.ui.scripts import preload_links
 from captioner.ui.server.api import check_mcp
 from captioner.ui.server.guard import HUB, Guard
+from captioner.ui.server.listen import replace_gradio_server
 from captioner.ui.server.options import Access
 from captioner.ui.server.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
@@ -42,6 +43,7 @@ def launch(
     if mcp:
         check_mcp()
     disable_url_downloads()
+    replace_gradio_server()
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
         address, link = _serve(blocks, page, access, port, open_browser, mcp)

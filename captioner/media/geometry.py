@@ -9,10 +9,11 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
+from captioner.media.color_tags import ColorScaler, ColorTags, is_yuv, resolve_tags
 from captioner.media.crop import Crop, read_crop
 
 MAX_SLANT = 0.0175  # tangent of 1 degree: as FFmpeg, take a matrix for a quarter turn if it is off by no more
@@ -78,22 +79,17 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 class FrameScaler:
     """Converts decoded frames of one clip to uint8 arrays (height, width, 3), upright RGB, over white."""
 
-    def __init__(self, geometry: Geometry, width: int, height: int, interpolation: Interpolation) -> None:
-        """width, height: of the arrays, in pixels."""
-        self._geometry, self._interpolation = geometry, interpolation
-        self._size = (height, width) if geometry.orientation.is_transposed else (width, height)
-        self._reformatter = VideoReformatter()
+    def __init__(
+        self, geometry: Geometry, width: int, height: int, interpolation: Interpolation, stated: ColorTags
+    ) -> None:
+        """width, height: of the arrays, in pixels. stated: the color tags of the container."""
+        self._geometry = geometry
+        stored = (height, width) if geometry.orientation.is_transposed else (width, height)
+        self._scale = ColorScaler(*stored, interpolation, stated)
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """Return the pixels of one frame. Raises av.error.FFmpegError or ValueError if FFmpeg cannot convert it."""
-        small = self._reformatter.reformat(
-            _over_white(_cut(frame, self._geometry.crop)),
-            *self._size,
-            "rgb24",
-            interpolation=self._interpolation,
-            threads=1,
-        )
-        return self._geometry.orientation.apply(small.to_ndarray())
+        return self._geometry.orientation.apply(self._scale(_over_white(_cut(frame, self._geometry.crop))))
 
 
 def _cut(frame: VideoFrame, crop: Crop) -> VideoFrame:
@@ -112,7 +108,8 @@ def _over_white(frame: VideoFrame) -> VideoFrame:
     """Return the frame without transparency. At full size: scaling would mix the colors of transparent pixels in."""
     if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
         return frame
-    straight = Image.fromarray(frame.reformat(format="rgba", threads=1).to_ndarray())
+    matrix = resolve_tags(frame, ColorTags()).matrix if is_yuv(frame) else None
+    straight = Image.fromarray(frame.reformat(format="rgba", src_colorspace=matrix, threads=1).to_ndarray())
     if straight.getextrema()[3][0] == 255:
         return frame
     white = Image.new("RGBA", straight.size, "white")

@@ -84,7 +84,8 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         wanted = [video.times[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
-            shown = read_frames(video, sorted(set(wanted)), FrameScaler(video.geometry, width, height, SCALING))
+            scaler = FrameScaler(video.geometry, width, height, SCALING, video.stated_tags)
+            shown = read_frames(video, sorted(set(wanted)), scaler)
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from captioner.media import picture
+from captioner.media.color_tags import ColorTags, stated_tags
 from captioner.media.container import (
     MAX_DURATION_S,
     MAY_JUMP,
@@ -56,9 +57,10 @@ def make_thumbnail(item: MediaItem) -> Thumbnail:
 def _read_video(path: Path) -> tuple[np.ndarray, float]:
     """Return (pixels, duration in seconds): of the best keyframe, or of the first frame if seeking finds none."""
     container, stream = open_container(path)
+    stated = stated_tags(stream)
     try:
         duration_s = _stated_duration_s(container, stream) or probe(path, "video").duration_s
-        pixels = _best_keyframe(container, stream, duration_s) if can_seek(stream) else None
+        pixels = _best_keyframe(container, stream, duration_s, stated) if can_seek(stream) else None
     except (av.error.FFmpegError, ValueError, OverflowError):  # OverflowError: an absurd duration
         pixels = None
     finally:
@@ -67,7 +69,7 @@ def _read_video(path: Path) -> tuple[np.ndarray, float]:
         return pixels, duration_s
     with VideoFile(path) as video:
         try:
-            return _shrink(video.first_frame, video.geometry), video.duration_s
+            return _shrink(video.first_frame, video.geometry, video.stated_tags), video.duration_s
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
 
@@ -80,7 +82,9 @@ def _stated_duration_s(container: InputContainer, stream: VideoStream) -> float:
     return float(stated) if 0 < stated <= MAX_DURATION_S else 0.0
 
 
-def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: float) -> np.ndarray | None:
+def _best_keyframe(
+    container: InputContainer, stream: VideoStream, duration_s: float, stated: ColorTags
+) -> np.ndarray | None:
     """Return a keyframe near the start, or a later one if that has little contrast; None if no seek finds one."""
     decoder = decoder_of(stream)
     best, best_contrast = None, -1.0
@@ -97,7 +101,7 @@ def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: f
         decoder.flush_buffers()
         if not frames or frames[0].is_corrupt:
             continue
-        pixels = _shrink(frames[0], Geometry.of(container, stream, frames[0]))
+        pixels = _shrink(frames[0], Geometry.of(container, stream, frames[0]), stated)
         contrast = float(pixels.mean(axis=2).std())
         if contrast > best_contrast:
             best, best_contrast = pixels, contrast
@@ -106,8 +110,8 @@ def _best_keyframe(container: InputContainer, stream: VideoStream, duration_s: f
     return best
 
 
-def _shrink(frame: VideoFrame, geometry: Geometry) -> np.ndarray:
-    return FrameScaler(geometry, *_fit(*geometry.size(frame)), Interpolation.AREA)(frame)
+def _shrink(frame: VideoFrame, geometry: Geometry, stated: ColorTags) -> np.ndarray:
+    return FrameScaler(geometry, *_fit(*geometry.size(frame)), Interpolation.AREA, stated)(frame)
 
 
 def _fit(width: int, height: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 
 from captioner.errors import MediaError
 from captioner.formatting import plural
+from captioner.media.color_tags import color_warning, stated_tags
 from captioner.media.container import (
     MAX_DURATION_S,
     PacketIndex,
@@ -76,6 +77,7 @@ class VideoFile:
     def _open(self) -> None:
         self._container, self._stream = open_container(self._path)
         self._decoder = decoder_of(self._stream)
+        self.stated_tags = stated_tags(self._stream)
         self._clock = clock_of(self._container)
 
     @property
@@ -103,7 +105,8 @@ class VideoFile:
     @property
     def warning(self) -> str:
         """One line about the damage found so far, or "" if there is none."""
-        faults, skipped = [], self.num_errors
+        color_fault = color_warning(self.first_frame, self._stream.codec_context.codec_tag)
+        faults, skipped = [color_fault] if color_fault else [], self.num_errors
         if self._clock == "pts":  # the decoder drops some damaged frames without an error
             skipped = max(skipped, bisect.bisect_right(self.times, self._read_until) - self._num_read)
         if skipped:

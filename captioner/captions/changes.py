@@ -18,7 +18,7 @@ from captioner.captions.ownership import Origin, Stamp, digest, follow_approval,
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
-from captioner.system.files import flush_folder, write_atomic
+from captioner.system.replacing import flush_folder, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,8 @@ class ChangeLog:
         try:
             with self._database.transaction() as connection:
                 stamp = stamp_of(connection, key)
-                if stamp is None or stamp.digest != found:
-                    put_stamp(connection, key, Stamp(change.origin, found))
+                if stamp is None or stamp.digest != found or stamp.origin == change.origin:
+                    put_stamp(connection, key, Stamp(change.origin, found, change.made.flaw if change.made else ""))
                 if change.made:
                     insert_made(connection, change.made, "written")
         except StateError as error:
@@ -180,9 +180,9 @@ def _insert(connection: Connection, change: Change) -> int:
         insert_made(connection, change.made, "pending")
     sql = (
         "INSERT INTO caption_changes (caption_path, before, after, origin, operation, made, changed_at_s, "
-        "state_origin, state_digest) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)"
+        "state_origin, state_digest, state_flaw) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?)"
     )
-    stamp = stamp_of(connection, key) or (None, None)
+    stamp = stamp_of(connection, key) or (None, None, "")
     values = (key, change.before, change.after, change.origin, change.operation, time.time(), *stamp)
     return connection.execute(sql, values).lastrowid or 0
 
@@ -199,9 +199,9 @@ def _conclude(connection: Connection, row: int, change: Change, problem: Caption
 def _decide(connection: Connection, row: int, change: Change, now: bytes | None) -> bool:
     """Complete or drop a change, depending on the file's content now; return whether it was made."""
     key, was_made = path_text(change.path), now == change.after
-    decide_made(connection, key, was_made)
+    flaw = decide_made(connection, key, was_made)
     if was_made:
-        put_stamp(connection, key, _stamp_after(connection, key, change))
+        put_stamp(connection, key, _stamp_after(connection, key, change, flaw))
         follow_approval(connection, key, None if change.origin == "job" else change.after)
         connection.execute("UPDATE caption_changes SET made = 1 WHERE id = ?", (row,))
     elif now == change.before or not change.before:
@@ -211,15 +211,15 @@ def _decide(connection: Connection, row: int, change: Change, now: bytes | None)
     return was_made
 
 
-def _stamp_after(connection: Connection, key: str, change: Change) -> Stamp | None:
+def _stamp_after(connection: Connection, key: str, change: Change, flaw: str) -> Stamp | None:
     """Return who wrote what the file now holds. An undo brings back the stamp from before the undone operation."""
     if change.origin != "undo" or change.operation is None:
-        return None if change.after is None else Stamp(change.origin, digest(change.after))
+        return None if change.after is None else Stamp(change.origin, digest(change.after), flaw)
     undone = undone_by(connection, change.operation)
     # The plus makes SQLite use the index on caption_path, not the one on operation.
     sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
     first = connection.execute(sql, (key, undone)).fetchone()
-    return None if first["state_origin"] is None else Stamp(first["state_origin"], first["state_digest"])
+    return None if first["state_origin"] is None else Stamp(*(first[f"state_{name}"] for name in Stamp._fields))
 
 
 def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ class Stamp(NamedTuple):
 
     origin: Origin
     digest: bytes
+    flaw: str = ""  # of a model's caption; see captions/flaws
 
 
 class Ownership:
@@ -54,6 +55,10 @@ class Ownership:
     def edited_in(self, folder: Path) -> set[str]:
         """Return the caption files under a folder whose text this program wrote last, and not for a job."""
         return {row["caption_path"] for row in self._under("caption_state", folder) if row["origin"] != "job"}
+
+    def flaws_in(self, folder: Path) -> dict[str, str]:
+        """Return what is wrong with the captions under a folder, for those that a model wrote with a flaw."""
+        return {row["caption_path"]: row["flaw"] for row in self._under("caption_state", folder) if row["flaw"]}
 
     def digests_in(self, folder: Path) -> dict[str, bytes]:
         """Return `digest_of` every caption file under a folder that has one."""
@@ -89,7 +94,7 @@ def digest(data: bytes) -> bytes:
 
 def stamp_of(connection: Connection, key: str) -> Stamp | None:
     """Return what was last written into a file; None if this program never wrote it."""
-    row = connection.execute("SELECT origin, digest FROM caption_state WHERE caption_path = ?", (key,)).fetchone()
+    row = connection.execute("SELECT origin, digest, flaw FROM caption_state WHERE caption_path = ?", (key,)).fetchone()
     return Stamp(*row) if row else None
 
 
@@ -98,7 +103,8 @@ def put_stamp(connection: Connection, key: str, stamp: Stamp | None) -> None:
     if stamp is None:
         connection.execute("DELETE FROM caption_state WHERE caption_path = ?", (key,))
     else:
-        sql = "INSERT OR REPLACE INTO caption_state (caption_path, origin, digest, changed_at_s) VALUES (?, ?, ?, ?)"
+        columns = "caption_path, origin, digest, flaw, changed_at_s"
+        sql = f"INSERT OR REPLACE INTO caption_state ({columns}) VALUES (?, ?, ?, ?, ?)"
         connection.execute(sql, (key, *stamp, time.time()))
 
 

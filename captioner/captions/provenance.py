@@ -25,6 +25,7 @@ class Provenance:
     outcome: Outcome
     created_at_s: float  # POSIX time
     job: str  # the id of the operation, or ""
+    flaw: str = ""  # see captions/flaws
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Made:
     item: MediaItem
     caption: Caption
     operation: int | None
+    flaw: str = ""  # see captions/flaws
 
 
 def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["pending"]) -> None:
@@ -41,6 +43,7 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
     values = asdict(made.caption)  # every other field is a column of the same name
     options, frame_times_s = values.pop("options"), values.pop("frame_times_s")
     values |= {
+        "flaw": made.flaw,
         "media_path": path_text(made.item.path),
         "caption_path": path_text(made.item.caption_path),
         "outcome": outcome,
@@ -54,10 +57,13 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
     connection.execute(f"INSERT INTO captions_made ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
 
 
-def decide_made(connection: Connection, caption_key: str, was_made: bool) -> None:
-    """Mark the pending captions of a file as written, or remove them, in the caller's transaction."""
+def decide_made(connection: Connection, caption_key: str, was_made: bool) -> str:
+    """Mark the pending captions of a file as written, or remove them, in the caller's transaction. Return their flaw."""
+    sql = "SELECT flaw FROM captions_made WHERE caption_path = ? AND outcome = 'pending'"
+    row = connection.execute(sql, (caption_key,)).fetchone()
     action = "UPDATE captions_made SET outcome = 'written'" if was_made else "DELETE FROM captions_made"
     connection.execute(f"{action} WHERE caption_path = ? AND outcome = 'pending'", (caption_key,))
+    return row["flaw"] if row else ""
 
 
 def provenance(row: Row) -> Provenance:
@@ -67,4 +73,10 @@ def provenance(row: Row) -> Provenance:
     values["options"] = GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"])
     values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
-    return Provenance(Caption(**values), media_path, caption_path, row["outcome"], row["created_at_s"], row["job"])
+    return Provenance(
+        Caption(**values),
+        media_path,
+        caption_path,
+        row["outcome"],
+        *(row[name] for name in ("created_at_s", "job", "flaw")),
+    )

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
+from captioner.captions.flaws import flaw_of
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
@@ -28,6 +29,7 @@ class Written:
     text: str
     outcome: Outcome
     reason: SkipReason | None = None
+    flaw: str = ""  # of the text that was written; see captions/flaws
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class CaptionStore:
         if not text:
             raise CaptionError(f"{item.name}: the model returned an empty caption")
         text, path = decorate(text, decoration), item.caption_path
-        made = Made(item, replace(caption, text=text), operation)
+        made = Made(item, replace(caption, text=text), operation, flaw_of(caption))
         with self._log.lock:
             old = read_bytes(path)
             existing = self._decode(old)
@@ -126,7 +128,7 @@ class CaptionStore:
                 first, last = (f"{text} ", "") if policy == "prefix" else ("", f" {text}")
                 text = on_core(existing.text, lambda core: first + core + last)
             self._put(Change(path, old, encode(text, existing.text), "job", operation, made))
-        return Written(text.strip(), "written")
+        return Written(text.strip(), "written", flaw=made.flaw)
 
     def save(
         self,

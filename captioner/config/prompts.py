@@ -11,7 +11,7 @@ from pathlib import Path
 from captioner.config.builtin_prompts import BUILTIN_TEXTS
 from captioner.errors import PromptError
 from captioner.formatting import sendable
-from captioner.system.files import write_atomic
+from captioner.system.replacing import write_atomic
 
 MAX_NAME_LENGTH = 80
 MAX_TEXT_LENGTH = 20_000  # characters, as in the setting `prompt`

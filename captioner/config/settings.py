@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from captioner.config.checks import check_encoding, check_extension
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
-from captioner.system.files import write_atomic
+from captioner.system.replacing import write_atomic
 from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"

@@ -102,7 +102,8 @@ class ItemDone(ItemEvent):
     tokens: int
     seconds: float
     replica: str
-    warning: str = ""
+    warning: str = ""  # one line, with the flaw
+    flaw: str = ""  # "repeats itself", "cut off at 512 tokens", or ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,15 +41,12 @@ class Outcomes:
         """Emit how many tokens the item's caption has so far."""
         self._log.append(events.ItemProgress(self._job, item.name, item.path, tokens=num_tokens))
 
-    def done(self, item: MediaItem, text: str, caption: Caption, replica: str) -> None:
-        """Record that the item's caption file holds `text`."""
+    def done(self, item: MediaItem, text: str, caption: Caption, replica: str, flaw: str = "") -> None:
+        """Record that the item's caption file holds `text`. flaw: see captions/flaws."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
         self.num_done += 1
-        num, seconds, warning = caption.num_tokens, round(caption.seconds, 3), caption.warning
-        event = events.ItemDone(
-            self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning
-        )
-        self._log.append(event)
+        num, seconds = caption.num_tokens, round(caption.seconds, 3)
+        warning = "; ".join(filter(None, (caption.warning, flaw and f"the caption {_WAS.get(flaw, 'was')} {flaw}")))
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""

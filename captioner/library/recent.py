@@ -5,7 +5,7 @@ import logging
 import threading
 from pathlib import Path
 
-from captioner.system.files import write_atomic
+from captioner.system.replacing import write_atomic
 
 log = logging.getLogger(__name__)
 

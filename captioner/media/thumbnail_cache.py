@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from captioner.errors import MediaError
 from captioner.media.thumbnail import Thumbnail
-from captioner.system.files import write_atomic
+from captioner.system.replacing import write_atomic
 from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)

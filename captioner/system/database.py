@@ -133,6 +133,20 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE operations SET undoes = json_extract(request_json, '$.undoes') WHERE kind = 'undo';
     CREATE INDEX operations_undoes ON operations (undoes) WHERE undoes IS NOT NULL;
     """,
+    """
+    ALTER TABLE captions_made ADD COLUMN flaw TEXT NOT NULL DEFAULT '';
+    ALTER TABLE caption_state ADD COLUMN flaw TEXT NOT NULL DEFAULT '';
+    ALTER TABLE caption_changes ADD COLUMN state_flaw TEXT NOT NULL DEFAULT '';
+    CREATE TABLE captions_unwritten (
+        operation INTEGER NOT NULL REFERENCES operations (id),
+        name TEXT NOT NULL,
+        made INTEGER NOT NULL REFERENCES captions_made (id),
+        before_digest BLOB,
+        media_size INTEGER NOT NULL,
+        media_time_ns INTEGER NOT NULL,
+        PRIMARY KEY (operation, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -12,7 +12,7 @@ from captioner.captions.changes import MAX_CAPTION_BYTES
 from captioner.captions.store import CaptionStore, Written
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database
-from captioner.system.files import write_atomic
+from captioner.system.replacing import write_atomic
 from captioner.values import MediaItem
 from tests.support.captions import CAPTION
 

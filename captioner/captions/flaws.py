@@ -1,0 +1,88 @@
+"""What is wrong with a caption as a model wrote it: it was cut off, or it repeats itself."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from captioner.values import Caption
+
+REPEATS = "repeats itself"
+MAX_PERIOD = 40  # words of the longest unit that is looked for; characters in scripts without spaces: twice as many
+MAX_CHARACTERS = 40_000  # only the end of a longer text is searched
+MIN_CHARACTERS = 12  # that a loop in a script without spaces covers
+MIN_REPEATED = 24  # words that a loop in the middle covers
+MIN_SIMILAR = 5  # sentences in a row that differ in almost nothing
+LONG_WORD = 24  # longer ones are taken apart: Thai and other scripts have no spaces, and "hahaha" is a loop, too
+
+_WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]|[^\W\d_]+|\d+")
+_MARKS = re.compile(r"([^\w\s])(?:\s*\1){15,}\s*$")  # such as the "!!!!" of a model whose numbers overflow
+_SENTENCE = re.compile(r"[.!?。！？\n]+\s*")
+_SPACED = re.compile(r"[a-z\u00c0-\u024f\u0370-\u052f]")  # scripts that put spaces between words
+
+
+def flaw_of(caption: Caption) -> str:
+    """Return "repeats itself", "cut off at 512 tokens", or "" for neither. The text must be as the model wrote it."""
+    if loops(caption.text):
+        return REPEATS
+    return f"cut off at {caption.options.max_new_tokens} tokens" if caption.finish_reason == "length" else ""
+
+
+def loops(text: str) -> bool:
+    """Return whether a text repeats a phrase over and over at its end, or many times anywhere.
+
+    Case, punctuation and the numbers of a list that counts on make no difference. Two equal phrases are normal, and so
+    are lists, alliterations and a row of numbers.
+    """
+    text = text[-MAX_CHARACTERS:].casefold().rstrip()
+    raw = [part for word in _WORD.findall(text) for part in (word if len(word) > LONG_WORD else (word,))]
+    words = ["0" if word.isdecimal() else word for word in raw]
+    is_open = not _SENTENCE.fullmatch(text[-1:])
+    return (
+        bool(_MARKS.search(text))
+        or _loops_at_end(words, raw, is_open)
+        or _loops_anywhere(words)
+        or _has_similar_sentences(text)
+    )
+
+
+def _loops_at_end(words: Sequence[str], raw: Sequence[str], is_open: bool) -> bool:
+    """Return whether the last words are a unit, once more the same, and so on. is_open: no full stop follows."""
+    for period in range(1, min(2 * MAX_PERIOD, len(words) // 2) + 1):
+        run = 0  # of words at the end that equal the one a period before
+        while run < len(words) - period and words[-1 - run] == words[-1 - run - period]:
+            run += 1
+        if run < period:
+            continue
+        unit, covered, repeats = words[-period:], run + period, (run + period) / period
+        is_exact = raw[-run:] == raw[-covered:-period]
+        is_spaced = any(_SPACED.match(word) and len(word) > 1 for word in unit)
+        if (not is_exact and unit.count("0") > period / 3) or (not is_spaced and covered < MIN_CHARACTERS):
+            continue  # the picture may show a row of numbers
+        if (is_exact and MAX_PERIOD >= period >= 10 and is_spaced) or (is_exact and period >= 16 and not is_spaced):
+            return True
+        if repeats >= (6 if period == 1 else 3 if is_open or period >= 4 else 4):
+            return True
+    return False
+
+
+def _loops_anywhere(words: Sequence[str]) -> bool:
+    """Return whether a unit stands at least 6 times in a row, and makes up at least MIN_REPEATED words."""
+    shortest = MIN_REPEATED * 5 // 6  # words that equal the one a period before
+    if len(words) - 2 - len(set(zip(words, words[1:], words[2:], strict=False))) < shortest - 2:
+        return False  # nearly all texts: their groups of three words differ
+    for period in range(1, min(MAX_PERIOD, len(words) // 6) + 1):
+        run, wanted = 0, max(shortest, 5 * period)
+        for before, word in zip(words, words[period:], strict=False):
+            run = run + 1 if before == word != "0" else 0
+            if run >= wanted:
+                return True
+    return False
+
+
+def _has_similar_sentences(text: str) -> bool:
+    """Return whether the text ends with long sentences that differ in hardly a word."""
+    sentences = [set(sentence.split()) for sentence in _SENTENCE.split(text) if sentence][-MIN_SIMILAR:]
+    return len(sentences) == MIN_SIMILAR and all(
+        min(len(before), len(after)) > 9 and len(before & after) > 0.85 * max(len(before), len(after))
+        for before, after in pairwise(sentences)
+    )

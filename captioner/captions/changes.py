@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -18,7 +18,7 @@ from captioner.captions.ownership import Origin, Stamp, digest, follow_approval,
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
-from captioner.system.replacing import flush_folder, write_atomic
+from captioner.system.replacing import Refused, flush_folder, temporary_start, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class ChangeLog:
 
     def __init__(self, database: Database, scratch: Path) -> None:
         self._database, self._scratch = database, scratch
+        self._refused: dict[Refused, Path] = {}  # what a file system refused since `refused` was called, and where
         self.lock = threading.RLock()
 
     def make(self, changes: Sequence[Change]) -> list[CaptionError | None]:
@@ -71,6 +72,12 @@ class ChangeLog:
                 what = changes[0].path if len(changes) == 1 else f"{len(changes)} captions"
                 log.warning("the change of %s will be recorded at the next start: %s", what, error)
         return problems
+
+    def take_refused(self) -> dict[Refused, Path]:
+        """Return what a file system refused since the last call, and in which folder."""
+        with self.lock:
+            refused, self._refused = self._refused, {}
+        return refused
 
     def record_unchanged(self, change: Change) -> None:
         """Record the origin of a text that the file already holds. A failure is only logged."""
@@ -104,7 +111,7 @@ class ChangeLog:
             rows = self._database.rows(sql, (operation,))
             changes = {row: Change(text_path(key), *values) for row, key, *values in rows}
             for folder in {change.path.parent for change in changes.values()}:
-                _remove_temporaries(folder, tuple(f".{change.path.name[:80]}." for change in changes.values()))
+                _remove_temporaries(folder, tuple(temporary_start(change.path) for change in changes.values()))
             if operation is None:
                 _remove_temporaries(self._scratch, (".",))
             for row, change in changes.items():
@@ -113,6 +120,8 @@ class ChangeLog:
                 except CaptionError as error:
                     log.warning("whether a caption was written will be checked again at the next start: %s", error)
                     continue
+                if _is_torn(change, now) and self._replace(replace(change, before=now)) is None:
+                    now = change.after
                 with self._database.transaction() as connection:
                     settled[change.path] = _decide(connection, row, change, now)
         return settled
@@ -127,19 +136,20 @@ class ChangeLog:
             elif len(change.after) > MAX_CAPTION_BYTES:
                 return CaptionError(f"cannot write the caption {path}: {_too_long(len(change.after))}")
             else:
-                write_atomic(path, change.after, self._scratch)
+                refused = write_atomic(path, change.after, self._scratch)
+                self._refused |= dict.fromkeys(refused or (), path.parent)
         except CaptionError as error:
             return error
         except OSError as error:
             with contextlib.suppress(CaptionError):
                 if _read_in_folder(path) == change.after:  # a network drive may report failure and do it all the same
                     return None
-            return _InDoubt(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
+            return NotWritten(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
         return None
 
 
-class _InDoubt(CaptionError):
-    """The change failed halfway, so the file has to be read to know what it holds."""
+class NotWritten(CaptionError):
+    """The disk did not take a change. It may have failed halfway: the file has to be read to know what it holds."""
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -154,8 +164,10 @@ def read_bytes(path: Path) -> bytes | None:
             return file.readall()
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except IsADirectoryError as error:
         raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
+    except OSError as error:
+        raise NotWritten(f"cannot read the caption {path}: {error.strerror}") from None
 
 
 def _read_in_folder(path: Path) -> bytes | None:
@@ -189,7 +201,7 @@ def _insert(connection: Connection, change: Change) -> int:
 
 def _conclude(connection: Connection, row: int, change: Change, problem: CaptionError | None) -> None:
     """Complete or drop a change that was just tried; leave it to `settle` if the file cannot be read."""
-    if isinstance(problem, _InDoubt):
+    if isinstance(problem, NotWritten):
         with contextlib.suppress(CaptionError):
             _decide(connection, row, change, _read_in_folder(change.path))
     else:
@@ -209,6 +221,15 @@ def _decide(connection: Connection, row: int, change: Change, now: bytes | None)
     else:  # changed outside since: the change may have been made, so the text before it is kept
         connection.execute("UPDATE caption_changes SET made = 1, operation = NULL WHERE id = ?", (row,))
     return was_made
+
+
+def _is_torn(change: Change, now: bytes | None) -> bool:
+    """Return whether a file was left in the middle of being written over, where it cannot be replaced."""
+    before, after = change.before or b"", change.after or b""
+    if now is None or now in (change.before, after):
+        return False
+    num_equal = next((i for i, (one, other) in enumerate(zip(now, after, strict=False)) if one != other), len(now))
+    return now[num_equal:] in (b"", before[num_equal:])
 
 
 def _stamp_after(connection: Connection, key: str, change: Change, flaw: str) -> Stamp | None:
@@ -231,5 +252,7 @@ def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
 
 def _advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "; make the folder writable, or copy it to a folder that is"
+        return "; make the folder writable, or write the captions to another one with --captions-to DIR"
+    if error.errno in (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG):
+        return "; this file system may not hold such a name: rename the file"
     return "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

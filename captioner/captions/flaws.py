@@ -21,10 +21,10 @@ _SPACED = re.compile(r"[a-z\u00c0-\u024f\u0370-\u052f]")  # scripts that put spa
 
 
 def flaw_of(caption: Caption) -> str:
-    """Return "repeats itself", "cut off at 512 tokens", or "" for neither. The text must be as the model wrote it."""
+    """Return "repeats itself", "was cut off at 512 tokens" or "", for the caption as the model wrote it."""
     if loops(caption.text):
         return REPEATS
-    return f"cut off at {caption.options.max_new_tokens} tokens" if caption.finish_reason == "length" else ""
+    return f"was cut off at {caption.options.max_new_tokens} tokens" if caption.finish_reason == "length" else ""
 
 
 def loops(text: str) -> bool:

@@ -2,11 +2,14 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Literal
 
+from captioner.captions.flaws import flaw_of
+from captioner.captions.text import Decoration, clean, decorate
+from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
 from captioner.values import Caption, GenerationOptions, MediaItem
 
@@ -38,8 +41,19 @@ class Made:
     flaw: str = ""  # see captions/flaws
 
 
-def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["pending"]) -> None:
-    """Record a caption in the caller's transaction; "pending" until the file is written and `decide_made` called."""
+def finish(item: MediaItem, caption: Caption, operation: int | None, decoration: Decoration) -> Made:
+    """Return a model's caption, cleaned and decorated. Raise CaptionError for an empty output."""
+    text = clean(caption.text)
+    if not text:
+        raise CaptionError(f"{item.name}: the model returned an empty caption")
+    return Made(item, replace(caption, text=decorate(text, decoration)), operation, flaw_of(caption))
+
+
+def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["pending", "unwritten"]) -> int:
+    """Record a caption in the caller's transaction and return its row id.
+
+    It is "pending" until the file is written and `decide_made` called; see captions/unwritten for "unwritten".
+    """
     values = asdict(made.caption)  # every other field is a column of the same name
     options, frame_times_s = values.pop("options"), values.pop("frame_times_s")
     values |= {
@@ -54,11 +68,12 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
         "job": "" if made.operation is None else str(made.operation),
     }
     marks = ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO captions_made ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+    sql = f"INSERT INTO captions_made ({', '.join(values)}) VALUES ({marks})"
+    return connection.execute(sql, tuple(values.values())).lastrowid or 0
 
 
 def decide_made(connection: Connection, caption_key: str, was_made: bool) -> str:
-    """Mark the pending captions of a file as written, or remove them, in the caller's transaction. Return their flaw."""
+    """Mark the pending caption of a file as written, or remove it, in the caller's transaction; return its flaw."""
     sql = "SELECT flaw FROM captions_made WHERE caption_path = ? AND outcome = 'pending'"
     row = connection.execute(sql, (caption_key,)).fetchone()
     action = "UPDATE captions_made SET outcome = 'written'" if was_made else "DELETE FROM captions_made"
@@ -73,10 +88,5 @@ def provenance(row: Row) -> Provenance:
     values["options"] = GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"])
     values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
-    return Provenance(
-        Caption(**values),
-        media_path,
-        caption_path,
-        row["outcome"],
-        *(row[name] for name in ("created_at_s", "job", "flaw")),
-    )
+    about = (row[name] for name in ("outcome", "created_at_s", "job", "flaw"))
+    return Provenance(Caption(**values), media_path, caption_path, *about)

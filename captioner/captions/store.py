@@ -1,21 +1,22 @@
 """Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from captioner.captions.changes import Change, ChangeLog, read_bytes
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
-from captioner.captions.flaws import flaw_of
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
-from captioner.captions.provenance import Made, Outcome, Provenance, provenance
-from captioner.captions.text import Decoration, clean, decorate, is_blank
+from captioner.captions.provenance import Made, Outcome, Provenance, finish, provenance
+from captioner.captions.text import Decoration, is_blank
 from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
+from captioner.captions.unwritten import UnwrittenCaptions
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
+from captioner.system.replacing import Refused
 from captioner.values import Caption, ExistingPolicy, MediaItem
 
 SkipReason = Literal["has a caption", "approved", "changed outside"]
@@ -57,7 +58,7 @@ class CaptionStore:
     def __init__(self, database: Database, scratch: Path) -> None:
         self._database = database
         self._log = ChangeLog(database, scratch)
-        self.ownership = Ownership(database)
+        self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database)
         self.encoding = AUTO
         scratch.mkdir(parents=True, exist_ok=True)
 
@@ -90,6 +91,10 @@ class CaptionStore:
         data = read_bytes(caption_path)
         return self._decode(data), _changed_outside(data, expected_digest)
 
+    def take_refused(self) -> dict[Refused, Path]:
+        """Return what file systems refused since the last call, and in which folder; see system/replacing."""
+        return self._log.take_refused()
+
     def skip_reason(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> SkipReason | None:
         """Return why a model should leave the item alone; None if it should caption it now.
 
@@ -109,15 +114,14 @@ class CaptionStore:
         """Write a model's caption, cleaned and decorated, if the policy still allows it.
 
         Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after the
-        old one, whose lines stay. An approved text is always kept, and a text changed outside is
-        kept unless the user gave `consent` for this file. Raises CaptionError for an empty output, or if text would be
-        added to a guess, and leaves the file alone.
+        old one, whose lines stay. An approved text is always kept; one changed outside is, unless the user gave
+        `consent` for this file. Raises CaptionError for an empty output, or if text would be added to a guess.
         """
-        text = clean(caption.text)
-        if not text:
-            raise CaptionError(f"{item.name}: the model returned an empty caption")
-        text, path = decorate(text, decoration), item.caption_path
-        made = Made(item, replace(caption, text=text), operation, flaw_of(caption))
+        return self.write_made(finish(item, caption, operation, decoration), policy, consent)
+
+    def write_made(self, made: Made, policy: ExistingPolicy, consent: bool = False) -> Written:
+        """Like `write`, for a caption that is cleaned and decorated already."""
+        text, path = made.caption.text, made.item.caption_path
         with self._log.lock:
             old = read_bytes(path)
             existing = self._decode(old)
@@ -127,7 +131,7 @@ class CaptionStore:
             if existing.body and policy in ("prefix", "append"):
                 first, last = (f"{text} ", "") if policy == "prefix" else ("", f" {text}")
                 text = on_core(existing.text, lambda core: first + core + last)
-            self._put(Change(path, old, encode(text, existing.text), "job", operation, made))
+            self._put(Change(path, old, encode(text, existing.text), "job", made.operation, made))
         return Written(text.strip(), "written", flaw=made.flaw)
 
     def save(
@@ -246,7 +250,7 @@ class CaptionStore:
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
         """Return every caption that a model made for the file, even if it was not written, the latest first."""
-        sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome != 'pending' ORDER BY id DESC"
+        sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome IN ('written', 'kept') ORDER BY id DESC"
         return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
 
     def _decode(self, data: bytes | None) -> Decoded:
@@ -290,9 +294,9 @@ class CaptionStore:
             if before.doubt:
                 return f"{before.doubt}; {HOW_TO_BE_CERTAIN}"
             text = on_core(before.text, lambda _: new)
-            return (
-                "would be empty" if is_blank(new) else Change(path, old, encode(text, before.text), "bulk", operation)
-            )
+            if is_blank(new):
+                return "would be empty"
+            return Change(path, old, encode(text, before.text), "bulk", operation)
         except CaptionError as error:
             return str(error)
 

@@ -103,7 +103,7 @@ class ItemDone(ItemEvent):
     seconds: float
     replica: str
     warning: str = ""  # one line, with the flaw
-    flaw: str = ""  # "repeats itself", "cut off at 512 tokens", or ""
+    flaw: str = ""  # "repeats itself", "was cut off at 512 tokens" or ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,9 @@ class Outcomes:
         """Record that the item's caption file holds `text`. flaw: see captions/flaws."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
         self.num_done += 1
-        num, seconds = caption.num_tokens, round(caption.seconds, 3)
-        warning = "; ".join(filter(None, (caption.warning, flaw and f"the caption {_WAS.get(flaw, 'was')} {flaw}")))
+        about = {"tokens": caption.num_tokens, "seconds": round(caption.seconds, 3), "replica": replica, "flaw": flaw}
+        warning = "; ".join(filter(None, (caption.warning, f"the caption {flaw}" if flaw else "")))
+        self._log.append(events.ItemDone(self._job, item.name, item.path, caption=text, warning=warning, **about))
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""

@@ -106,7 +106,7 @@ def _outcomes_since(database: Database, job: int, request: JobRequest) -> dict[s
     """Return the outcome of the item of each caption file that was written since the job began, by the file's key."""
     made = database.rows(  # also where the new text equals the old one, so that no change was recorded
         "SELECT caption_path, job = ? AND outcome = 'written' AS own, created_at_s AS time_s FROM captions_made "
-        "WHERE id > ? AND outcome != 'pending' ORDER BY id DESC",
+        "WHERE id > ? AND outcome IN ('written', 'kept') ORDER BY id DESC",
         (str(job), request["newest_made"]),
     )
     changes = database.rows(

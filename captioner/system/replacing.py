@@ -12,24 +12,8 @@ from typing import Literal
 Refused = Literal["chmod", "fsync", "rename"]
 
 # How file systems refuse what they do not offer: FAT, exFAT, NTFS, network drives, FUSE, buckets mounted as folders.
-REFUSALS = {
-    getattr(errno, name)
-    for name in [
-        "EPERM",
-        "EACCES",
-        "EEXIST",
-        "EXDEV",
-        "EINVAL",
-        "ENOSYS",
-        "ENOTSUP",
-        "EOPNOTSUPP",
-        "EBUSY",
-        "EMLINK",
-        "ENOTTY",
-        "EBADF",
-    ]
-    if hasattr(errno, name)
-}
+_NAMES = "EPERM EACCES EEXIST EXDEV EINVAL ENOSYS ENOTSUP EOPNOTSUPP EBUSY EMLINK ENOTTY EBADF"
+REFUSALS = {getattr(errno, name) for name in _NAMES.split(" ") if hasattr(errno, name)}
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 

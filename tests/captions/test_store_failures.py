@@ -80,8 +80,8 @@ def test_written_caption_is_recorded_later_when_the_database_fails_after_the_wri
     ("code", "advice"),
     [
         (errno.ENOSPC, "; free some space"),
-        (errno.EACCES, "; make the folder writable, or copy it to a folder that is"),
-        (errno.EROFS, "; make the folder writable, or copy it to a folder that is"),
+        (errno.EACCES, "; make the folder writable, or write the captions to another one with --captions-to DIR"),
+        (errno.EROFS, "; make the folder writable, or write the captions to another one with --captions-to DIR"),
         (errno.EIO, ""),
     ],
 )

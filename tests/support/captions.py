@@ -13,5 +13,5 @@ CAPTION = Caption(
     seconds=1.25,
     device="cpu",
     warning="cut short",
-    finish_reason="length",
+    finish_reason="stop",
 )

@@ -29,6 +29,7 @@ def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
         "caption_changes",
         "caption_state",
         "captions_made",
+        "captions_unwritten",
         "job_items",
         "job_lists",
         "operations",
@@ -46,7 +47,7 @@ def test_rows_survive_closing_and_opening(path: Path) -> None:
     assert database.execute(INSERT, ("/a.txt", b"\xff\x00", 1.5, "hand")) == 1
     database.close()
     row = Database(path).rows("SELECT * FROM caption_state")[0]
-    assert tuple(row) == ("/a.txt", "hand", b"\xff\x00", 1.5)
+    assert tuple(row) == ("/a.txt", "hand", b"\xff\x00", 1.5, "")
 
 
 def test_older_file_gets_only_the_missing_migrations(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The frozen values that flow from a folder to captions. Nothing here reads or writes files."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,7 +25,7 @@ class MediaItem(NamedTuple):
     kind: MediaKind
     size_bytes: int
     modified_s: float  # POSIX time
-    caption_name: str  # filename of its caption, in the same folder
+    caption_name: str  # filename of its caption in the same folder, or the path of one elsewhere
     has_caption: bool  # a file of that name exists; it may be empty
 
     @property
@@ -36,6 +37,11 @@ class MediaItem(NamedTuple):
     def caption_path(self) -> Path:
         """The path of its caption file, which may not exist."""
         return self.folder / self.caption_name
+
+    @property
+    def caption_folder(self) -> Path:
+        """The folder of its caption file, which may not exist."""
+        return self.caption_path.parent if os.path.dirname(self.caption_name) else self.folder  # noqa: PTH120
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
 from captioner.captions.unwritten import UnwrittenCaptions
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
-from captioner.system.replacing import Refused
 from captioner.values import Caption, ExistingPolicy, MediaItem
 
 SkipReason = Literal["has a caption", "approved", "changed outside"]
@@ -60,6 +59,7 @@ class CaptionStore:
         self._log = ChangeLog(database, scratch)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database)
         self.encoding = AUTO
+        self.take_refused = self._log.take_refused
         scratch.mkdir(parents=True, exist_ok=True)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
@@ -90,10 +90,6 @@ class CaptionStore:
         """Return the text, and whether another program changed it. expected_digest: `Ownership.digest_of` the file."""
         data = read_bytes(caption_path)
         return self._decode(data), _changed_outside(data, expected_digest)
-
-    def take_refused(self) -> dict[Refused, Path]:
-        """Return what file systems refused since the last call, and in which folder; see system/replacing."""
-        return self._log.take_refused()
 
     def skip_reason(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> SkipReason | None:
         """Return why a model should leave the item alone; None if it should caption it now.

@@ -81,6 +81,9 @@ class Settings(BaseModel):
     decode_threads: int = Field(0, ge=0, le=64, description="Threads that decode media; 0 chooses by CPU cores.")
 
     max_new_tokens: int = Field(512, ge=1, le=8192, description="Maximum length of a caption in tokens.")
+    retry_cut: bool = Field(
+        False, description="Try once more with twice the length if a caption is cut off; if it repeats, with a penalty."
+    )
     temperature: Annotated[float | None, FromModel] = Field(
         None, ge=0, le=2, description="0 is greedy, higher is more varied; auto is the model's recommended value."
     )

@@ -57,6 +57,13 @@ class Backlog:
         for item in reversed(list(items)):
             (self.alone if self.losses[item.name] else self.together).appendleft(item)
 
+    def drop(self, items: Collection[MediaItem]) -> None:
+        """Remove these items."""
+        names = {item.name for item in items}
+        self.together, self.alone = (
+            deque(item for item in waiting if item.name not in names) for waiting in (self.together, self.alone)
+        )
+
     def clear(self) -> list[MediaItem]:
         """Remove all items and return them."""
         left = [*self.together, *self.alone]

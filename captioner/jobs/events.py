@@ -71,6 +71,14 @@ class ReplicaLoad(Event):
     decoding: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobNote(Event):
+    """Something about a whole job that the user should know, in one line."""
+
+    job: int
+    text: str
+
+
 @dataclass(frozen=True)
 class ItemEvent(Event):
     """Something that happened to one file of a job."""
@@ -145,3 +153,4 @@ class JobEnded(Event):
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    unwritten: int = 0  # of the failed ones: captions that could not be written; resuming the job writes them

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
@@ -13,6 +13,7 @@ from captioner.config.prompts import expand
 from captioner.config.settings import Settings, generation_options, sampling_plan
 from captioner.engine.download import find_model
 from captioner.jobs.estimate import longest_request
+from captioner.jobs.second_tries import longest_options
 from captioner.system.devices import check_quantization, expand_devices
 from captioner.values import CaptionRequest, ExistingPolicy, GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
@@ -43,9 +44,12 @@ class Job:
     existing: ExistingPolicy = "skip"
     decoration: Decoration = field(default_factory=Decoration)
     save: bool = True  # False: captions are only emitted as events
+    retry_cut: bool = False  # see jobs/second_tries
     consent: bool = False  # the user chose these very files: replace also captions that were changed outside
 
-    def request(self, item: MediaItem, read_caption: Callable[[Path], str]) -> CaptionRequest:
+    def request(
+        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions
+    ) -> CaptionRequest:
         """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`."""
         prompt = expand(
             self.prompt,
@@ -54,8 +58,8 @@ class Job:
             trigger=self.decoration.trigger,
             existing=lambda: read_caption(item.caption_path),
         )
-        seed = (self.options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
-        options = replace(self.options, seed=seed)
+        seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
+        options = replace(options, seed=seed)
         longest = max((spec.max_tokens for spec in self.model.specs), default=0)
         return CaptionRequest(next(_request_ids), item.path, item.kind, self.plan, prompt, options, longest)
 
@@ -65,7 +69,7 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
     model = build_model(settings, preset, prompt)
     plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
     decoration = Decoration(settings.trigger_word, settings.caption_prefix, settings.caption_suffix)
-    return Job(items, model, prompt, plan, options, settings.existing, decoration)
+    return Job(items, model, prompt, plan, options, settings.existing, decoration, retry_cut=settings.retry_cut)
 
 
 def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
@@ -86,7 +90,7 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
         compile=settings.compile,
         batch_size=settings.batch_size,
         decode_threads=settings.decode_threads,
-        max_tokens=longest_request(plan, prompt, options),
+        max_tokens=longest_request(plan, prompt, longest_options(options, settings.retry_cut)),
     )
     specs = tuple(replace(spec, device=device) for device in devices)
     return Model(preset.title, model_finder(preset.source, settings), specs)
@@ -109,6 +113,7 @@ class JobRequest(TypedDict):
     options: dict[str, Any]
     existing: ExistingPolicy
     decoration: list[str]
+    retry_cut: NotRequired[bool]
     consent: bool
     newest_change: int  # ids in the tables of caption changes and of made captions when the job began
     newest_made: int
@@ -126,6 +131,7 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
         "options": asdict(job.options),
         "existing": job.existing,
         "decoration": list(job.decoration),
+        "retry_cut": job.retry_cut,
         "consent": job.consent,
         "newest_change": ids[0],
         "newest_made": ids[1],
@@ -137,8 +143,9 @@ def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Cal
     specs = tuple(_build(ModelSpec, spec) for spec in request["model"]["specs"])
     model = Model(request["model"]["name"], find_model(specs[0].source), specs)
     plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
-    decoration, consent = Decoration(*request["decoration"]), request["consent"]
-    return Job(tuple(items), model, request["prompt"], plan, options, request["existing"], decoration, consent=consent)
+    rest = {"retry_cut": request.get("retry_cut", False), "consent": request["consent"]}
+    decoration = Decoration(*request["decoration"])
+    return Job(tuple(items), model, request["prompt"], plan, options, request["existing"], decoration, **rest)
 
 
 def _build(kind: type[T], values: dict[str, Any]) -> T:

@@ -18,6 +18,7 @@ from sqlite3 import Row
 from captioner.captions import operations
 from captioner.captions.operations import OperationInfo, State, request_of
 from captioner.captions.store import CaptionStore
+from captioner.captions.unwritten import hand_over
 from captioner.errors import JobError, StateError
 from captioner.formatting import plural
 from captioner.jobs import unfinished
@@ -86,7 +87,9 @@ class Journal:
             connection.execute("INSERT INTO job_lists VALUES (?, ?)", (number, listed))
             for name, num in (losses or {}).items():
                 connection.execute(*upsert_item(number, name, "waiting", losses=num))
-            if resumes is None:
+            if resumes is not None:
+                hand_over(connection, resumes, number)
+            else:
                 operations.dismiss_failed_starts(connection, number)
         with self._guard:
             self._active.add(number)

@@ -27,7 +27,7 @@ class Outcomes:
 
     def __init__(self, job: int, event_log: EventLog, database: Database | None) -> None:
         """`database` holds the journal; None if the job is not recorded there."""
-        self.num_done = self.num_skipped = self.num_failed = 0
+        self.num_done = self.num_skipped = self.num_failed = self.num_unwritten = 0
         self._job, self._log, self._database = job, event_log, database
         self._rows: list[tuple[str, tuple]] = []  # (SQL, parameters)
         self._flushed_s = time.monotonic()
@@ -74,6 +74,15 @@ class Outcomes:
         self.num_failed += 1
         self._log.append(events.ItemFailed(self._job, item.name, item.path, reason=reason))
 
+    def unwritten(self, item: MediaItem, reason: str) -> None:
+        """Count and emit that the item's caption is kept, since it could not be written; the item stays waiting."""
+        self.num_unwritten += 1
+        self.not_reached(item, f"{reason}; the caption is kept")
+
+    def note(self, text: str) -> None:
+        """Emit a line about the whole job."""
+        self._log.append(events.JobNote(job=self._job, text=text))
+
     def given_back(self, item: MediaItem, losses: int) -> None:
         """Record that the item waits again. losses: how many replicas were lost while they worked on it."""
         self._write(item, "waiting", losses=losses)
@@ -81,8 +90,9 @@ class Outcomes:
 
     def end(self, outcome: events.JobOutcome, reason: str) -> events.JobEnded:
         """Return the event that ends the job, with the counts."""
-        done, skipped, failed = self.num_done, self.num_skipped, self.num_failed
-        return events.JobEnded(job=self._job, outcome=outcome, reason=reason, done=done, skipped=skipped, failed=failed)
+        counts = {"done": self.num_done, "skipped": self.num_skipped, "failed": self.num_failed}
+        unwritten = self.num_unwritten
+        return events.JobEnded(job=self._job, outcome=outcome, reason=reason, unwritten=unwritten, **counts)
 
     def flush(self) -> None:
         """Write the rows of this batch. Raise StateError if that fails; they are kept for the next time."""

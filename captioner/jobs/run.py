@@ -8,14 +8,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from captioner.captions.places import check_writable, obstacle, unwritable_folders
 from captioner.captions.store import CaptionStore
 from captioner.captions.text import clean, decorate
+from captioner.captions.unwritten import FileStamp
 from captioner.errors import CaptionError, ModelError, StateError
 from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ModelLoading, ReplicaChanged, ReplicaLoad
 from captioner.jobs.job import Job
 from captioner.jobs.outcomes import Outcomes
+from captioner.jobs.saving import CaptionWriter, stamp_of
+from captioner.jobs.second_tries import SecondTries
 from captioner.jobs.throughput import Meter
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
@@ -38,7 +42,7 @@ class _InFlight:
     item: MediaItem
     replica: Replica
     alone: bool  # the replica gets nothing else meanwhile
-    stamp: tuple[int, int] | None  # of the file when it was submitted
+    stamp: FileStamp | None  # of the file when it was submitted
 
 
 @dataclass
@@ -62,7 +66,12 @@ class Run:
     broken: bool = False  # the state folder cannot be written, so neither can captions
     ending: bool = False
     meter: Meter = field(default_factory=Meter)
+    unwritable: dict[Path, str] = field(default_factory=dict)  # folder -> why it takes no captions
     last_load_event_s: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time
+
+    def __post_init__(self) -> None:
+        self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
+        self.second_tries = SecondTries(self.job.retry_cut)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, StateError, and Stopped during a download."""
@@ -75,6 +84,10 @@ class Run:
             self._cancel_rest()
 
     def _run(self) -> None:
+        if self.job.save:
+            self.backlog.drop(self.writer.write_kept())
+            self.unwritable = unwritable_folders(self.job.items)
+            check_writable([*self.backlog.together, *self.backlog.alone], self.unwritable)
         if self.job.items and not any(map(self._drop_captioned, (self.backlog.together, self.backlog.alone))):
             return
         folder = self.job.model.find(self._on_bytes)
@@ -97,11 +110,13 @@ class Run:
         while waiting and not self.stop.is_set():
             item = waiting[0]
             try:
-                reason = self.store.skip_reason(item, self.job.existing, self.job.consent) if self.job.save else None
-                if reason:
-                    self.outcomes.skipped(item, reason)
+                skip = self.store.skip_reason(item, self.job.existing, self.job.consent) if self.job.save else None
+                if skip:
+                    self.outcomes.skipped(item, skip)
                 elif self.backlog.is_poison(item):
                     self.outcomes.failed(item, f"skipped after crashing {MAX_LOSSES} workers in an earlier job")
+                elif self.unwritable and (reason := obstacle(item, self.unwritable)):
+                    self.outcomes.failed(item, reason)
                 else:
                     return True
             except CaptionError as error:
@@ -144,11 +159,12 @@ class Run:
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
-            request = self.job.request(item, self.store.read_certain)
+            options = self.second_tries.options(item.name, self.job.options)
+            request = self.job.request(item, self.store.read_certain, options)
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        self.flight[request.id] = _InFlight(item, replica, alone, _stamp(item.path))
+        self.flight[request.id] = _InFlight(item, replica, alone, stamp_of(item.path))
         self.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)
@@ -188,27 +204,29 @@ class Run:
                 self.backlog.put_back([flight.item])
                 self.outcomes.given_back(flight.item, self.backlog.losses[flight.item.name])
             case Failed():
-                self.outcomes.failed(flight.item, answer.reason)
+                self._fail(flight, answer.reason)
             case Finished() if self.job.save:
                 self._on_caption(flight, answer.caption)
             case Finished():
                 self._on_trial(flight.item, answer.caption)
 
     def _on_caption(self, flight: _InFlight, caption: Caption) -> None:
-        item, job = flight.item, self.job
-        self.meter.add(caption)
-        if _stamp(item.path) != flight.stamp:
-            self.outcomes.failed(item, "the file was changed while it was captioned; caption it again")
+        item = flight.item
+        may_try_again = not (self.ending or self.stop.is_set())
+        if may_try_again and self.second_tries.wants(item.name, caption):
+            self.meter.add(caption)
+            self.outcomes.progress(item, caption.num_tokens)
+            self._submit(item, flight.replica, flight.alone)
             return
-        try:
-            written = self.store.write(item, caption, job.existing, self.operation, job.decoration, job.consent)
-        except CaptionError as error:
-            self.outcomes.failed(item, str(error))
-            return
-        if written.reason:
-            self.outcomes.skipped(item, written.reason)
+        self.meter.add(caption, is_second=self.second_tries.first_of(item.name) is not None)
+        self.writer.write(item, self.second_tries.better(item.name, caption), flight.replica.name, flight.stamp)
+
+    def _fail(self, flight: _InFlight, reason: str) -> None:
+        """Record a failure, or write the caption of the first try if only the second one failed."""
+        if first := self.second_tries.first_of(flight.item.name):
+            self.writer.write(flight.item, self.second_tries.better(flight.item.name, first), "", flight.stamp)
         else:
-            self.outcomes.done(item, written.text, caption, flight.replica.name)
+            self.outcomes.failed(flight.item, reason)
 
     def _on_trial(self, item: MediaItem, caption: Caption) -> None:
         if text := clean(caption.text):
@@ -218,12 +236,13 @@ class Run:
 
     def _on_lost(self, replica: Replica, lost: Lost) -> None:
         self.log.append(ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))
-        items = [flight.item for flight in self.flight.values() if flight.replica is replica]
+        flights = {flight.item: flight for flight in self.flight.values() if flight.replica is replica}
+        items = list(flights)
         self.flight = {i: flight for i, flight in self.flight.items() if flight.replica is not replica}
         poison = [] if self.ending else self.backlog.charge(replica.name, items)
         for item in items:
             if item in poison:
-                self.outcomes.failed(item, f"skipped after crashing {MAX_LOSSES} workers (last error: {lost.reason})")
+                self._fail(flights[item], f"skipped after crashing {MAX_LOSSES} workers (last error: {lost.reason})")
             else:
                 self.outcomes.given_back(item, self.backlog.losses[item.name])
         self.pool.lost(replica, lost.final, blameless=bool(poison))
@@ -250,12 +269,3 @@ class Run:
         for replica in {flight.replica.name: flight.replica for flight in self.flight.values()}.values():
             log.warning("replica %s did not answer a cancel in time and is ended", replica.name)
             self._on_lost(replica, Lost("it did not answer a stop"))
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return (size in bytes, modification time in ns), which differ when the content does; None if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns

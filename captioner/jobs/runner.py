@@ -145,9 +145,10 @@ class JobRunner:
         except Exception as error:  # a bug ends this job, never the thread behind all jobs
             log.exception("a job failed")
             return "failed", f"internal error: {type(error).__name__}: {error}"
+        problem = "; ".join(filter(None, (run.lost_reason, run.writer.problem)))
         if run.stop.is_set():
-            return "stopped", run.lost_reason
-        return ("failed", run.lost_reason) if run.lost_reason else ("done", "")
+            return "stopped", problem
+        return ("failed", problem) if problem else ("done", "")
 
     def _end(self, outcomes: Outcomes, number: int, outcome: JobOutcome, reason: str = "") -> None:
         try:

@@ -39,9 +39,9 @@ class Meter:
         """Start the clock; to be called at each request, only the first counts."""
         self._started_s = self._started_s or time.monotonic()
 
-    def add(self, caption: Caption) -> None:
-        """Count a finished caption."""
-        self.num_captions += 1
+    def add(self, caption: Caption, is_second: bool = False) -> None:
+        """Count the tokens of a finished caption; a second try for a file is no further caption."""
+        self.num_captions += not is_second
         self.num_prompt_tokens += caption.num_prompt_tokens
         self.num_tokens += caption.num_tokens
         self._ended_s = time.monotonic()

@@ -1,0 +1,69 @@
+"""The folders that captions are written to: whether they can be, before a model is loaded."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from captioner.errors import CaptionError
+from captioner.values import MediaItem
+
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable_folders(items: Iterable[MediaItem]) -> dict[Path, str]:
+    """Return the folders in which no caption can be created, with the reason in one line.
+
+    One folder of each device is tried by creating an empty file: root may write where a read-only mount does not allow
+    it, and network drives do not say.
+    """
+    found: dict[Path, str] = {}
+    devices: dict[int, str] = {}
+    for folder in {item.caption_folder: None for item in items}:
+        existing = folder
+        while not existing.is_dir() and existing != existing.parent:
+            existing = existing.parent
+        device = existing.stat().st_dev
+        problem = "" if os.access(existing, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+        if not problem and device not in devices:
+            devices[device] = _try(existing)
+        if problem := problem or devices[device]:
+            advice = "make the folder writable, or write the captions to another one with --captions-to DIR"
+            found[folder] = f"cannot write captions to {folder}: {problem}; {advice}"
+    return found
+
+
+def check_writable(items: Iterable[MediaItem], unwritable: dict[Path, str]) -> None:
+    """Raise CaptionError if none of the captions can be written. unwritable: see `unwritable_folders`."""
+    reasons = [obstacle(item, unwritable) for item in items] if unwritable else []
+    if reasons and all(reasons):
+        raise CaptionError(reasons[0])
+
+
+def obstacle(item: MediaItem, unwritable: dict[Path, str]) -> str:
+    """Return why the caption of an item cannot be written, or "". A file may be writable in a folder that is not."""
+    reason = unwritable.get(item.caption_folder, "")
+    return "" if reason and os.access(item.caption_path, os.W_OK) else reason
+
+
+def make_folder(item: MediaItem) -> None:
+    """Make the folder of an item's caption if captions are written apart from the media. Raise OSError.
+
+    The folder chosen by the user is never made here: it may be on a drive that was unplugged.
+    """
+    if item.caption_folder != item.folder and not item.caption_folder.is_dir():
+        chosen = item.caption_path.parents[item.name.count("/")]
+        os.stat(chosen)
+        item.caption_folder.mkdir(parents=True, exist_ok=True)
+
+
+def _try(folder: Path) -> str:
+    """Return why no file can be created in a folder, or ""."""
+    path = folder / f"captioner-{secrets.token_hex(6)}.tmp"
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        path.unlink()
+    except OSError as error:
+        return error.strerror if error.errno in NO_ENTRY else ""
+    return ""

@@ -1,0 +1,125 @@
+"""Writes the captions of a job, and keeps those that could not be written until the job is resumed."""
+
+from pathlib import Path
+
+from captioner.captions.changes import NotWritten
+from captioner.captions.provenance import Made, finish
+from captioner.captions.store import CaptionStore
+from captioner.captions.unwritten import FileStamp, Unwritten
+from captioner.errors import CaptionError
+from captioner.formatting import plural
+from captioner.jobs.job import Job
+from captioner.jobs.outcomes import Outcomes
+from captioner.system.database import escape_surrogates
+from captioner.values import Caption, MediaItem
+
+MAX_UNWRITTEN = 3  # in a row: then the job ends, since the rest would be captioned for nothing
+WEAKER = {
+    "chmod": "no permissions can be set",
+    "fsync": "captions may be lost in a power cut",
+    "rename": "captions are written over in place",
+}
+
+
+class CaptionWriter:
+    """The captions of one job on their way to the disk. Used by the thread that runs the job.
+
+    Methods raise StateError, and CaptionError when several captions in a row could not be written.
+    """
+
+    def __init__(self, job: Job, operation: int | None, store: CaptionStore, outcomes: Outcomes) -> None:
+        self._job, self._operation, self._store, self._outcomes = job, operation, store, outcomes
+        self._num_in_a_row, self._reason, self._noted = 0, "", False
+        store.take_refused()  # by earlier jobs and edits
+
+    @property
+    def problem(self) -> str:
+        """The reason in one line why captions were not written, with what to do; "" if all were."""
+        num = self._outcomes.num_unwritten
+        are = "is" if num == 1 else "are"
+        kept = f"{plural(num, 'caption')} could not be written and {are} kept"
+        return f"{kept} ({self._reason}); resume the job to write {'it' if num == 1 else 'them'}" if num else ""
+
+    def write(self, item: MediaItem, caption: Caption, replica: str, media: FileStamp | None) -> None:
+        """Write a caption and record the outcome. media: the stamp of the media file when it was given to the model."""
+        now = stamp_of(item.path)
+        if media is None or now not in (None, media):
+            self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
+            return
+        try:
+            made = finish(item, caption, self._operation, self._job.decoration)
+        except CaptionError as error:
+            self._outcomes.failed(item, str(error))
+            return
+        try:
+            if now is None:
+                raise NotWritten(f"{item.path} is gone; plug its drive in again, or put it back")
+            self._write(made, replica)
+        except NotWritten as error:
+            self._keep(made, media, str(error))
+        except CaptionError as error:
+            self._outcomes.failed(item, str(error))
+
+    def write_kept(self) -> list[MediaItem]:
+        """Write the captions that an earlier job kept. Return their items, but not those to caption again."""
+        kept = self._store.unwritten.of(self._operation) if self._operation else {}
+        items = [item for item in self._job.items if escape_surrogates(item.name) in kept] if kept else []
+        return [item for item in items if self._write_kept(item, kept[escape_surrogates(item.name)])]
+
+    def _write_kept(self, item: MediaItem, kept: Unwritten) -> bool:
+        now = stamp_of(item.path)
+        is_settled = True
+        if now not in (None, kept.media):
+            self._store.unwritten.forget(self._operation, item)
+            return False
+        try:
+            if now is None and not item.folder.is_dir():
+                raise NotWritten(f"the folder {item.folder} is missing")
+            if now is None:
+                self._outcomes.failed(item, "no such file; it was moved or deleted")
+            else:
+                self._write(kept.made_for(item, self._operation), "")
+        except NotWritten as error:
+            is_settled = False
+            self._not_written(item, str(error))
+        except CaptionError as error:
+            self._outcomes.skipped(item, str(error))
+        if is_settled:
+            self._store.unwritten.forget(self._operation, item)
+        return True
+
+    def _write(self, made: Made, replica: str) -> None:
+        written = self._store.write_made(made, self._job.existing, self._job.consent)
+        self._num_in_a_row = 0
+        if written.reason:
+            self._outcomes.skipped(made.item, written.reason)
+        else:
+            self._outcomes.done(made.item, written.text, made.caption, replica, written.flaw)
+        if not self._noted and (refused := self._store.take_refused()):
+            self._noted = True
+            weaker = ", ".join(WEAKER[what] for what in refused)
+            self._outcomes.note(
+                f"the file system of {next(iter(refused.values()))} does not allow everything: {weaker}"
+            )
+
+    def _keep(self, made: Made, media: FileStamp, reason: str) -> None:
+        if self._operation is None:  # nothing could be resumed
+            self._outcomes.failed(made.item, reason)
+            return
+        self._store.unwritten.keep(made, media)
+        self._not_written(made.item, reason)
+
+    def _not_written(self, item: MediaItem, reason: str) -> None:
+        self._outcomes.unwritten(item, reason)
+        self._num_in_a_row, self._reason = self._num_in_a_row + 1, reason
+        if self._num_in_a_row >= MAX_UNWRITTEN:
+            raise CaptionError(self.problem)
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """Return (size in bytes, modification time in ns), which differ when the content does; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -25,10 +25,10 @@ def unwritable_folders(items: Iterable[MediaItem]) -> dict[Path, str]:
         while not existing.is_dir() and existing != existing.parent:
             existing = existing.parent
         device = existing.stat().st_dev
-        problem = "" if os.access(existing, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
-        if not problem and device not in devices:
+        if device not in devices:
             devices[device] = _try(existing)
-        if problem := problem or devices[device]:
+        no_access = "" if os.access(existing, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+        if problem := devices[device] or no_access:
             advice = "make the folder writable, or write the captions to another one with --captions-to DIR"
             found[folder] = f"cannot write captions to {folder}: {problem}; {advice}"
     return found
@@ -54,7 +54,7 @@ def make_folder(item: MediaItem) -> None:
     """
     if item.caption_folder != item.folder and not item.caption_folder.is_dir():
         chosen = item.caption_path.parents[item.name.count("/")]
-        os.stat(chosen)
+        chosen.stat()
         item.caption_folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -12,7 +12,8 @@ GROUPS = {
     "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
-        "prompt_name", "prompt", "max_new_tokens", "retry_cut", "temperature", "top_p", "top_k", "repetition_penalty", "seed",
+        "prompt_name", "prompt", "max_new_tokens", "retry_cut", "temperature", "top_p", "top_k", "repetition_penalty",
+        "seed",
     ),
     "Output": ("existing", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix", "caption_suffix"),
     "Application": ("models_folder", "offline"),

@@ -98,9 +98,8 @@ class CaptionWriter:
         if not self._noted and (refused := self._store.take_refused()):
             self._noted = True
             weaker = ", ".join(WEAKER[what] for what in refused)
-            self._outcomes.note(
-                f"the file system of {next(iter(refused.values()))} does not allow everything: {weaker}"
-            )
+            folder = next(iter(refused.values()))
+            self._outcomes.note(f"the file system of {folder} does not allow everything: {weaker}")
 
     def _keep(self, made: Made, media: FileStamp, reason: str) -> None:
         if self._operation is None:  # nothing could be resumed

@@ -1,4 +1,4 @@
-"""What is wrong with a caption as a model wrote it: it was cut off, or it repeats itself."""
+"""The flaws of a caption as a model wrote it: it was cut off, or it repeats itself."""
 
 import re
 from collections.abc import Sequence

@@ -58,8 +58,7 @@ class CaptionStore:
         self._database = database
         self._log = ChangeLog(database, scratch)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database)
-        self.encoding = AUTO
-        self.take_refused = self._log.take_refused
+        self.encoding, self.take_refused = AUTO, self._log.take_refused
         scratch.mkdir(parents=True, exist_ok=True)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:

@@ -42,8 +42,8 @@ class CaptionWriter:
 
     def write(self, item: MediaItem, caption: Caption, replica: str, media: FileStamp | None) -> None:
         """Write a caption and record the outcome. media: the stamp of the media file when it was given to the model."""
-        now = stamp_of(item.path)
-        if media is None or now not in (None, media):
+        now, is_unplugged = stamp_of(item.path), _is_unplugged(item)
+        if media is None or (now != media and not is_unplugged):
             self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
             return
         try:
@@ -52,8 +52,8 @@ class CaptionWriter:
             self._outcomes.failed(item, str(error))
             return
         try:
-            if now is None:
-                raise NotWritten(f"{item.path} is gone; plug its drive in again, or put it back")
+            if is_unplugged:
+                raise NotWritten(f"the files of {item.folder} are gone; plug in the drive again")
             self._write(made, replica)
         except NotWritten as error:
             self._keep(made, media, str(error))
@@ -73,8 +73,8 @@ class CaptionWriter:
             self._store.unwritten.forget(self._operation, item)
             return False
         try:
-            if now is None and not item.folder.is_dir():
-                raise NotWritten(f"the folder {item.folder} is missing")
+            if _is_unplugged(item):
+                raise NotWritten(f"the files of {item.folder} are gone; plug in the drive again")
             if now is None:
                 self._outcomes.failed(item, "no such file; it was moved or deleted")
             else:
@@ -113,6 +113,14 @@ class CaptionWriter:
         self._num_in_a_row, self._reason = self._num_in_a_row + 1, reason
         if self._num_in_a_row >= MAX_UNWRITTEN:
             raise CaptionError(self.problem)
+
+
+def _is_unplugged(item: MediaItem) -> bool:
+    """Return whether all files of an item's folder are gone, not only its own."""
+    try:
+        return not item.path.exists() and not any(item.folder.iterdir())
+    except OSError:
+        return True
 
 
 def stamp_of(path: Path) -> FileStamp | None:

@@ -1,6 +1,10 @@
 """Text for people: plurals, sizes, durations, sentences, and names that can be sent to a browser."""
 
 import math
+import re
+
+# Control characters, line separators, and the characters that turn the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def plural(count: int, noun: str) -> str:
@@ -45,3 +49,11 @@ def sendable(text: str) -> str:
     Neither JSON nor HTML can carry those.
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return the text as one line for a terminal, with control characters as escapes such as "\\x1b" and "\\n".
+
+    keep: control characters that stay as they are.
+    """
+    return _CONTROL.sub(lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode(), text)

@@ -1,6 +1,6 @@
 """Texts for people."""
 
-from captioner.formatting import clock, duration, plural, sendable, sentence, size
+from captioner.formatting import clock, duration, plural, printable, sendable, sentence, size
 
 
 def test_sizes_are_decimal():
@@ -28,3 +28,14 @@ def test_a_sentence_has_a_capital_and_one_stop():
 
 def test_names_that_are_no_text_can_be_sent():
     assert sendable("clip\udcff.mp4") == "clip?.mp4"
+
+
+def test_control_characters_are_shown_as_escapes():
+    text = "a\x1b]0;evil\x07\x9b2J\r\n\t\x7f\x00\u202egpj.\u2066\u2028z"
+    assert printable(text) == r"a\x1b]0;evil\x07\x9b2J\r\n\t\x7f\x00\u202egpj.\u2066\u2028z"
+    assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"
+
+
+def test_other_characters_stay():
+    text = "größe 雪　👩‍👩‍👧 नि \xa0 é C:\\new \udcff"
+    assert printable(text) == text

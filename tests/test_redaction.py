@@ -1,11 +1,14 @@
 """Secrets: in no log, error, event, settings file or page, whatever a library says about them."""
 
+import html
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import pytest
@@ -65,11 +68,55 @@ def test_variables_that_are_called_a_secret_are_found():
     environment = {
         "HF_TOKEN": "1" * 8, "MY_SECRET_X": "22222222", "A_PASSWORD": "3" * 9, "AWS_SECRET_ACCESS_KEY": "4" * 8,
         "CAPTIONER_LOGIN": "me:a long password", "SHORT_TOKEN": "1234567", "TOKENIZERS_PARALLELISM": "falsefalse",
-        "HOME": "/home/someone", "PASSWORDS_OF": "no secret",
+        "HOME": "/home/someone", "PWD": "/home/someone", "GIT_AUTHOR_NAME": "Jane Longname",
     }  # fmt: skip
     assert set(secret_values(environment)) == {
         "1" * 8, "22222222", "3" * 9, "4" * 8, "me:a long password", "a long password"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HFTOKEN", "DBPASSWORD", "hf_token", "MYAPIKEY", "KEY", "SSHKEY2", "PGPASSWORD", "MYSQL_PWD", "DBPWD",
+        "SMTP_PASS", "PASSPHRASE", "REDIS_AUTH", "AUTHORIZATION", "BASICAUTH", "AWSCREDENTIALS", "CREDENTIAL_X",
+        "CLIENTSECRET", "SecretSauce", "NPM_CONFIG_//registry/:_authToken", "AZURE_STORAGE_KEY", "TOKENS",
+    ],
+)  # fmt: skip
+def test_names_that_hold_a_word_for_secrets_are_found(name):
+    assert secret_values({name: "tr0ub4dor&3"}) == ("tr0ub4dor&3",)
+
+
+def test_paths_and_names_of_other_things_are_no_secrets(tmp_path):
+    environment = {
+        "SSH_AUTH_SOCK": str(tmp_path), "HF_TOKEN_PATH": str(tmp_path), "OLDPWD": "/home/someone",
+        "XKB_KEYBOARD_MODEL": "pc105pc105", "GIT_AUTHOR_EMAIL": "me@example.org", "TOKENIZERS_PARALLELISM": "disabled",
+    }  # fmt: skip
+    assert secret_values(environment) == ()
+
+
+SPECIAL = """it's <a> & "b"/c+d%e=ä\\f"""
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        SPECIAL, quote(SPECIAL), quote(SPECIAL, safe=""), quote_plus(SPECIAL), urlencode({"k": SPECIAL})[2:],
+        quote(SPECIAL, safe="").replace("%2F", "%2f").replace("%3C", "%3c").lower().replace("%c3%a4", "%c3%a4"),
+        html.escape(SPECIAL), html.escape(SPECIAL, quote=False), html.escape(SPECIAL).replace("&#x27;", "&#39;"),
+        json.dumps(SPECIAL)[1:-1], json.dumps(SPECIAL, ensure_ascii=False)[1:-1], repr(SPECIAL)[1:-1],
+    ],
+)  # fmt: skip
+def test_every_spelling_of_a_secret_is_hidden(monkeypatch, spelling):
+    monkeypatch.setattr(redaction, "_known_secrets", lambda: secret_values({"DBPASSWORD": SPECIAL}))
+    assert redact(f"cannot reach x?p={spelling}!") == f"cannot reach x?p={HIDDEN}!"
+
+
+def test_lines_of_a_private_key_are_hidden(monkeypatch):
+    key = "-----BEGIN KEY-----\n" + "A1b2" * 16 + "\n" + "C3d4" * 16 + "\n-----END KEY-----\n"
+    monkeypatch.setattr(redaction, "_known_secrets", lambda: secret_values({"DEPLOYKEY": key}))
+    assert redact(f"bad line {'C3d4' * 16}") == f"bad line {HIDDEN}"
+    assert redact(f"bad key {key.strip()!r}") == f"bad key '{HIDDEN}'"
 
 
 def test_the_saved_token_is_known(tmp_path, monkeypatch):

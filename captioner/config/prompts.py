@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.config.builtin_prompts import BUILTIN_TEXTS
+from captioner.config.json_file import parse_json, read_json
 from captioner.errors import PromptError
 from captioner.formatting import sendable
 from captioner.system.replacing import write_atomic
@@ -16,6 +17,7 @@ from captioner.system.replacing import write_atomic
 MAX_NAME_LENGTH = 80
 MAX_TEXT_LENGTH = 20_000  # characters, as in the setting `prompt`
 MAX_OWN_PROMPTS = 1000  # an import adds no more than this
+MAX_FILE_BYTES = 100_000_000  # of the library, which may hold so many long prompts
 
 VARIABLES = {
     "name": "file name without its extension",
@@ -135,7 +137,7 @@ class PromptLibrary:
 
     def _read(self) -> Sequence[Prompt]:
         try:
-            return _parse(json.loads(self.path.read_text(encoding="utf-8-sig")))
+            return _parse(read_json(self.path, MAX_FILE_BYTES))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -157,8 +159,8 @@ def _to_json(prompts: Sequence[Prompt]) -> str:
 
 def _entries(text: str | bytes) -> list[object]:
     try:
-        entries = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
-    except (ValueError, RecursionError) as error:
+        entries = parse_json(text)
+    except ValueError as error:
         raise PromptError(f"not a JSON file of prompts: {error}") from None
     if not isinstance(entries, list):
         raise PromptError('not a JSON file of prompts: it has no list of {"name": ..., "text": ...}')
@@ -168,10 +170,9 @@ def _entries(text: str | bytes) -> list[object]:
 def _imported(entry: object, known: Mapping[str, str], num_own: int) -> Prompt:
     """Return the prompt of an imported entry, with a free name. Raises PromptError if it is not to be added."""
     prompt = _from_json(entry)
-    free = _free_name(prompt.name, known, unless=prompt.text)
-    if num_own >= MAX_OWN_PROMPTS:
+    if num_own >= MAX_OWN_PROMPTS and known.get(prompt.name.casefold()) != prompt.text:
         raise PromptError(f"the library is full: it has {MAX_OWN_PROMPTS:,} prompts")
-    return Prompt(_checked_name(free), prompt.text)
+    return Prompt(_checked_name(_free_name(prompt.name, known, unless=prompt.text)), prompt.text)
 
 
 def _parse(entries: object) -> list[Prompt]:

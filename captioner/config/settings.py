@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from captioner.config.checks import check_encoding, check_extension
+from captioner.config.json_file import read_json
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.replacing import write_atomic
@@ -238,7 +239,7 @@ class SettingsStore:
     def read(self) -> dict[str, Any]:
         """Return the checked values of the file, {} if there is none. Raises SettingsError that names the file."""
         try:
-            values = json.loads(self.path.read_text(encoding="utf-8-sig"))
+            values = read_json(self.path)
             if not isinstance(values, dict):
                 raise ValueError("not a JSON object")
         except FileNotFoundError:

@@ -4,10 +4,11 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.errors import ModelError
-from captioner.system.resources import nvidia_gpus
+from captioner.system.resources import Gpu, nvidia_gpus
 
 CUDA_MISSING = (
     "an NVIDIA GPU is present, but the installed torch was built without CUDA and cannot use it; "
@@ -26,11 +27,36 @@ def expand_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def num_cuda_devices() -> int:
-    """Return the number of NVIDIA GPUs that child processes may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
-    return len(nvidia_gpus())
+    """Return the number of NVIDIA GPUs that child processes may use, by CUDA's rules for CUDA_VISIBLE_DEVICES.
+
+    The list ends at its first invalid entry, a GPU that is named twice leaves none, and one MIG device is seen at most.
+    """
+    visible, gpus = os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia_gpus()
+    if visible is None or not gpus:
+        return len(gpus)
+    entries = [entry.strip() for entry in visible.split(",")]
+    if entries[0].startswith("MIG-"):
+        return 1
+    uses_uuids = entries[0].startswith("GPU-")
+    found: list[int] = []
+    for entry in entries:
+        index = _find_uuid(entry, gpus) if uses_uuids else _leading_number(entry)
+        if index is None or index >= len(gpus):
+            break
+        found.append(index)
+    return len(found) if len(found) == len(set(found)) else 0
+
+
+def _find_uuid(start: str, gpus: Sequence[Gpu]) -> int | None:
+    """Return the position of the only GPU whose UUID begins like this, or None."""
+    found = [i for i, gpu in enumerate(gpus) if start.startswith("GPU-") and gpu.uuid.startswith(start)]
+    return found[0] if len(found) == 1 else None
+
+
+def _leading_number(text: str) -> int | None:
+    """Return the number that a text begins with, as C's strtoul reads it, or None."""
+    digits = re.match(r"\+?(\d{1,9})(?!\d)", text, re.ASCII)
+    return int(digits[1]) if digits else None
 
 
 def torch_build(platform: str) -> str | None:

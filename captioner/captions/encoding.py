@@ -32,7 +32,7 @@ _ODD = re.compile(
     "[\uff61-\uff9f\u0080-\u009f\ue000-\uf8ff\u2500-\u259f\u3130-\u318f]"  # half-width kana, controls, boxes, lone jamo
     "|(?<=[a-zß-ÿа-я])[A-ZÀ-ÞА-Я]|(?<=[А-Я]{2})[А-Я]"  # capitals inside a word, or only capitals
     "|(?<=[A-Za-z])[\u0370-\u07ff\u0e00-\u0e7f\u3400-\u9fff\uac00-\ud7af]|[\u0370-\u07ff](?=[A-Za-z])"  # two scripts
-    "|[\u3400-\u9fff\uac00-\ud7af](?=[a-z])|(?<=[a-zß-ÿ])[\u00a1-\u00bf](?=[a-zß-ÿ])|[þðÞÐ]"
+    "|[\u3400-\u9fff\uac00-\ud7af](?=[a-z])|(?<=[a-zß-ÿ])[\u00a1-\u00bf](?=[a-zß-ÿ])|[þðÞÐ]|[\u00aa-ÿ]{3}"
 )
 _EAST_ASIAN = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7af\uff00-\uff60]")
 _KANA = re.compile("[\u3041-\u30fe]")

@@ -1,10 +1,12 @@
 """The commands `edit`, `approve`, `history` and `undo`."""
 
 import argparse
+import itertools
 import sys
 import time
 
 from captioner.captions.edit import BulkEdit
+from captioner.captions.encoding import HOW_TO_BE_CERTAIN
 from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
@@ -12,6 +14,7 @@ from captioner.cli.setting_options import EXTENSION_TEXT, given_settings
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
+from captioner.library.library import Library
 from captioner.services import Services
 
 PREVIEWED = 20  # captions that `edit` prints before and after
@@ -72,6 +75,8 @@ def edit_captions(args: argparse.Namespace) -> int:
         names = _chosen_names(services, args)
         shown = preview(services.library, names, edit, PREVIEWED)
         _print_preview(shown)
+        if any(HOW_TO_BE_CERTAIN in reason for reason in shown.skipped):
+            _print_guesses(services.library, names)
         if args.dry_run or not shown.num_changed:
             return 0
         if not args.yes and not _confirmed(shown.num_changed):
@@ -90,6 +95,13 @@ def _print_preview(shown: Preview) -> None:
         print(f"… and {shown.num_changed - len(shown.changed):,} more")
     outside = f" ({len(shown.changed_outside):,} of them changed outside)" if shown.changed_outside else ""
     _print_counts(f"to change{outside}", shown.num_changed, shown.num_same, shown.skipped)
+
+
+def _print_guesses(library: Library, names: list[str]) -> None:
+    """Print the first captions whose text is a guess, so that a person can tell whether it is right."""
+    entries = (entry for name in names if (entry := library.lookup.find(name)) and entry.doubt)
+    for entry in itertools.islice(entries, PREVIEWED):
+        print(f"note: {entry.item.name} is {entry.doubt}: {entry.text}", file=sys.stderr)
 
 
 def _signed(sign: str, text: str) -> str:

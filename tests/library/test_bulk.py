@@ -156,6 +156,13 @@ def test_many_captions_are_edited_in_few_transactions(services, folder):
 
 
 class TestCommandLine:
+    def test_guesses_are_shown_and_left_alone(self, folder, capsys):
+        assert main(["edit", str(folder), "--prefix", "sks,", "--yes"]) == 0
+        printed = capsys.readouterr()
+        assert f"3 changed, 0 unchanged, 1 skipped: {GUESS}, 2 skipped: no caption\n" in printed.out
+        assert printed.err == "note: c.png is not UTF-8 but perhaps cp1252: Grün\n"
+        assert (folder / "c.txt").read_bytes() == TEXTS["c"]
+
     def test_edit_only_shows_what_it_would_do_without_yes(self, folder, capsys):
         command = ["edit", str(folder), "--find", "red", "--replace", "blue"]
         assert main([*command, "--dry-run"]) == 0

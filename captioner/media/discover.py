@@ -43,7 +43,7 @@ class ListingOptions:
 
     @property
     def roles(self) -> _Roles:
-        """What a file is by its extension."""
+        """The kind of a file by its extension, or its role beside media."""
         others: _Roles = {extension[1:]: "unused" for extension in CAPTION_EXTENSIONS}
         return {**KINDS, **others, self.caption_extension[1:]: "text"}
 

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO
 
-from PIL import GifImagePlugin, Image, ImageFile
+from PIL import GifImagePlugin, Image, ImageFile, TiffImagePlugin
 
 from captioner.errors import MediaError
 
@@ -18,6 +18,9 @@ DEFAULT_FRAME_MS, MIN_FRAME_MS = 100, 11
 
 # 2,000 frames of 1080p, which take half a minute. More is a small file that claims to be huge, or should be a video.
 MAX_ANIMATION_PIXELS, MAX_ANIMATION_FRAMES = 4_000_000_000, 20_000
+
+MAX_PAGES = 1000  # to count
+NEW_SUBFILE_TYPE = 254  # tag of TIFF; bit 0 marks a smaller version of another page
 
 # What Pillow raises for damaged files.
 DAMAGE = (
@@ -44,10 +47,10 @@ class Timeline:
         return 1000 * (len(self.starts_ms) - 1) / self.starts_ms[-1] if self.starts_ms[-1] else 0.0
 
 
-def read_timeline(image: ImageFile.ImageFile) -> Timeline:
+def read_timeline(image: Image.Image) -> Timeline:
     """Return when the frames are shown; decode an animation once for it. Raises MediaError for too many."""
-    if image.format not in ANIMATED_FORMATS:
-        return Timeline([0], 0, 0)
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in ANIMATED_FORMATS:
+        return Timeline([0], 0, 0, _pages_left_out(image))
     most = min(MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS // (image.width * image.height))
     num_frames: int = getattr(image, "n_frames", 1) if image.format != "GIF" else _count_gif_frames(image.fp, most)
     if num_frames > max(1, most):
@@ -55,6 +58,18 @@ def read_timeline(image: ImageFile.ImageFile) -> Timeline:
         raise MediaError(f"{count} frames of {image.width}x{image.height} are too many; convert it to a video")
     first = 1 if num_frames > 2 and image.info.get("default_image") else 0
     return _read_times(image, first, num_frames) if num_frames - first > 1 else Timeline([0], 0, 0)
+
+
+def _pages_left_out(image: Image.Image) -> str:
+    """Return a note if a TIFF has more pages than its first, "" if it has none but small versions of that one."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return ""
+    num_pages = 1
+    for number in range(1, min(image.n_frames, MAX_PAGES)):
+        image.seek(number)
+        num_pages += not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1
+    image.seek(0)
+    return f"has {num_pages} pages; only the first is read" if num_pages > 1 else ""
 
 
 def _count_gif_frames(file: IO[bytes] | None, most: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
 from av.codec.context import CodecContext
@@ -83,7 +83,7 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """Return the decoder to use: the stream's own, but for VP8 and VP9 with transparency, which only libvpx reads."""
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.codec.canonical_name in ALPHA_DECODERS:
-        decoder = CodecContext.create(ALPHA_DECODERS[decoder.codec.canonical_name], "r")
+        decoder = cast(VideoCodecContext, CodecContext.create(ALPHA_DECODERS[decoder.codec.canonical_name], "r"))
     decoder.options = {"max_pixels": str(MAX_PIXELS)}  # later frames may be larger than the header says
     # One thread: several change the pixels of some files, and clips are decoded in parallel anyway.
     decoder.thread_type = "SLICE"

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from av.container import InputContainer
@@ -68,7 +68,7 @@ def read_orientation(frame: VideoFrame) -> Orientation:
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return Orientation()
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data))
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data)))
     if min(abs(a), abs(d)) > 0 and max(abs(b), abs(c)) <= MAX_SLANT * min(abs(a), abs(d)):
         return Orientation(False, a < 0, d < 0)
     if min(abs(b), abs(c)) > 0 and max(abs(a), abs(d)) <= MAX_SLANT * min(abs(b), abs(c)):
@@ -100,8 +100,8 @@ def _cut(frame: VideoFrame, crop: Crop) -> VideoFrame:
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
     graph.link_nodes(source, graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink"))
     graph.configure()
-    graph.push(frame)
-    return graph.pull()
+    graph.vpush(frame)
+    return graph.vpull()
 
 
 def _over_white(frame: VideoFrame) -> VideoFrame:
@@ -109,9 +109,10 @@ def _over_white(frame: VideoFrame) -> VideoFrame:
     if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
         return frame
     matrix = resolve_tags(frame, ColorTags()).matrix if is_yuv(frame) else None
-    straight = Image.fromarray(frame.reformat(format="rgba", src_colorspace=matrix, threads=1).to_ndarray())
-    if straight.getextrema()[3][0] == 255:
+    pixels = frame.reformat(format="rgba", src_colorspace=matrix, threads=1).to_ndarray()
+    if pixels[..., 3].min() == 255:
         return frame
+    straight = Image.fromarray(pixels)
     white = Image.new("RGBA", straight.size, "white")
     opaque = VideoFrame.from_image(Image.alpha_composite(white, straight).convert("RGB"))
     opaque.color_primaries, opaque.color_trc = frame.color_primaries, frame.color_trc

@@ -1,27 +1,28 @@
 """Stills and frames of animated pictures, read with Pillow: upright RGB at a given size."""
 
 import contextlib
+import os
 import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from captioner.errors import MediaError
 from captioner.media.animation import DAMAGE, seek_frame
+from captioner.media.deep import MAX_OUTLIERS, MAX_PIXELS, read_deep, read_unidentified, shift_to_eight_bits, stretch
 
-# More than the 100-megapixel cameras need. A larger size comes from a damaged header or fills the memory of a small
-# machine: Pillow takes 600 MB for a picture of this size, and twice that to convert it. Pillow itself refuses twice its
-# own limit, also where a picture turns out larger than its header says.
-MAX_PIXELS = 150_000_000
+# Pillow itself refuses twice its own limit, also where a picture turns out larger than its header says.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 OVER_LIMIT = "over the limit of {} megapixels; make it smaller first"
 
 # The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
 # formats run programs such as Ghostscript, or are rarely tested with damaged files.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+
+SIXTEEN_BITS = "sixteen_bits"  # in the info of a picture whose file has 16 bits per color
 
 # By EXIF orientation: what sets the picture upright.
 TURNS = {
@@ -46,24 +47,32 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 @contextlib.contextmanager
-def open_picture(path: Path) -> Iterator[ImageFile.ImageFile]:
+def open_picture(path: Path) -> Iterator[Image.Image]:
     """Open a picture file without decoding it. Raises MediaError, also for damage found later inside the `with`."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _identify(path) as image:
             if not image.width * image.height:
                 raise MediaError("the picture has no pixels")
             check_pixels(image.width, image.height, MAX_PIXELS)
             yield image
     except Image.DecompressionBombError:
         raise MediaError(f"its size is {OVER_LIMIT.format(MAX_PIXELS // 1_000_000)}") from None
-    except UnidentifiedImageError:
-        raise MediaError("not a readable picture (damaged, cut off, or another kind of file)") from None
     except MemoryError:
         raise MediaError("needs more memory than is available; make it smaller first") from None
     except DAMAGE as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # without the path
         reason = (text.splitlines() or ["no reason given"])[0][:200]
         raise MediaError(f"damaged or cut off ({reason})") from None
+
+
+def _identify(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        return read_unidentified(path)
+    if any(";16" in str(tile.args) for tile in image.tile):
+        image.info[SIXTEEN_BITS] = True
+    return image
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:
@@ -98,17 +107,33 @@ def _orientation(image: Image.Image) -> int:
 def _plain(image: Image.Image) -> Image.Image:
     """Return the image as L, RGB or RGBA. convert() alone would clip 16 bits, and show colors under transparency."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):  # no fixed range: stretch the values, in place to save memory
-        values = np.array(image, dtype=np.float32)
-        np.nan_to_num(values, copy=False)
-        np.clip(values, -1e30, 1e30, out=values)
-        low, high = float(values.min()), float(values.max())
-        values -= low
-        values *= 255 / max(high - low, 1e-9)
-        return Image.fromarray(values.astype(np.uint8))
+        return Image.fromarray(shift_to_eight_bits(np.asarray(image), _stated_bits(image)))
+    if image.mode in ("I", "F"):
+        return Image.fromarray(stretch(np.asarray(image)))
+    if isinstance(image, ImageFile.ImageFile) and SIXTEEN_BITS in image.info:
+        image = _brighten(image)
     if image.mode == "RGBA":
         return image
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _stated_bits(image: Image.Image) -> int | None:
+    """Return the bits per color that a TIFF states, if they are fewer than 16."""
+    bits = image.tag_v2.get(258, (16,))[0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+    return bits if bits < 16 else None
+
+
+def _brighten(image: ImageFile.ImageFile) -> Image.Image:
+    """Return a color picture of 16 bits, of which Pillow keeps 8; read it again if none of its pixels uses those."""
+    image.load()
+    counts = image.convert("RGB").histogram()
+    num_bright = sum(sum(counts[start + 16 : start + 256]) for start in (0, 256, 512))
+    if num_bright > MAX_OUTLIERS * image.width * image.height or image.tell():
+        return image
+    with contextlib.suppress(MediaError):
+        deep = read_deep(Path(os.fsdecode(image.filename)).read_bytes())
+        deep.info = image.info
+        return deep if deep.size == image.size else image
+    return image

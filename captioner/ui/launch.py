@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 
 from captioner.errors import CaptionerError
 from captioner.ui.page import Page
-from captioner.ui.scripts import preload_links
+from captioner.ui.scripts import add_head_script, preload_links
 from captioner.ui.server.api import check_mcp
 from captioner.ui.server.guard import HUB, Guard
 from captioner.ui.server.listen import replace_gradio_server
@@ -44,6 +44,7 @@ def launch(
         check_mcp()
     disable_url_downloads()
     replace_gradio_server()
+    add_head_script()
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
         address, link = _serve(blocks, page, access, port, open_browser, mcp)
@@ -62,13 +63,14 @@ def _serve(
 ) -> tuple[str, str | None]:
     guard = Middleware(
         Guard,
-        loopback=not access.exposed,
+        loopback=not access.login,
         framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
         upload_room=lambda: upload_room(page),
     )
     _, address, link = blocks.launch(
         server_name=access.host,
         server_port=port,
+        root_path=access.root_path,
         share=access.share,  # explicit, or an environment variable or a notebook would decide
         inbrowser=open_browser,
         prevent_thread_lock=True,

@@ -13,9 +13,12 @@ from typing import Any
 
 import gradio as gr
 from fastapi import HTTPException, Response
+from gradio import routes
+from jinja2 import FunctionLoader
 
 FOLDER = Path(__file__).parent
 ROUTE = "/scripts/{version}/{path:path}"
+HEAD = FOLDER / "head.js"  # not a module, but part of the page
 BELOW_PAGE = "gradio_api/vcs/scripts"  # without a leading slash: below a root path it begins with that
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
@@ -37,7 +40,9 @@ _CALL = "(...values) => import(new URL(%s, document.baseURI)).then(module => mod
 @functools.cache
 def modules() -> Mapping[str, bytes]:
     """Return all modules by their path below this folder, such as "gallery/grid.js"."""
-    return {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in sorted(FOLDER.rglob("*.js"))}
+    return {
+        path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in sorted(FOLDER.rglob("*.js")) if path != HEAD
+    }
 
 
 @functools.cache
@@ -81,6 +86,22 @@ def call(module: str, function: str, *arguments: Any) -> str:
 def preload_links() -> str:
     """Return HTML for the head: the browser fetches all modules while Gradio's own scripts still load."""
     return "".join(f'<link rel="modulepreload" href="{address(module)}">' for module in modules())
+
+
+def add_head_script() -> None:
+    """Put HEAD into the page that Gradio serves, and into its login form, which has nothing of `launch(head=...)`."""
+    environment = routes.templates.env
+    original = environment.loader
+    if original is None or isinstance(original, FunctionLoader):
+        return
+
+    def load(name: str) -> tuple[str, str | None, Any]:
+        text, path, is_current = original.get_source(environment, name)
+        script = f"<script>{{% raw %}}{HEAD.read_text('utf-8')}{{% endraw %}}</script>"
+        text = text.replace("</head>", f"{script}</head>", 1)
+        return text.replace('href="/manifest.json"', 'href="manifest.json"'), path, is_current  # below a root path
+
+    environment.loader = FunctionLoader(load)
 
 
 def serve(version: str, path: str) -> Response:

@@ -51,7 +51,7 @@ def open_browser(address: str, width: int = 1280, height: int = 720) -> Iterator
         page.goto(address)
         yield page, sync_api.expect
         browser.close()
-    assert troubles == []
+    assert troubles == [], troubles
 
 
 def _end_browsers() -> None:

@@ -19,11 +19,12 @@ from captioner.ui.server.routing import with_headers
 API = "/gradio_api"
 LOGIN = "/login"
 UPLOAD = f"{API}/upload"
+REACH = f"{API}/vcs/reach"  # the page asks it whether the addresses that the app sees are those in the browser
 
 # The login form, what it is drawn with, and what the app requests from itself. Nothing about the folders or the user.
 PUBLIC_PATHS = (
     "/", LOGIN, "/logout", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/theme.css",
-    f"{API}/startup-events", f"{API}/login_check",
+    f"{API}/startup-events", f"{API}/login_check", REACH,
 )  # fmt: skip
 PUBLIC_PREFIXES = ("/assets/", "/static/", "/svelte/")
 
@@ -45,6 +46,19 @@ POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors "
+)
+NO_LOGIN = (
+    "this address is not served: without a login the page answers only at 127.0.0.1 and localhost; "
+    "to open it under another name, as behind a proxy, start the app with --login NAME:PASSWORD"
+)
+CROSS_SITE = "refused: the request comes from another site"
+WRONG_HOST = (
+    "refused: the request comes from another site, or from a proxy that does not pass on the address in the browser; "
+    "in that case let it set the Host header, in nginx with: proxy_set_header Host $http_host;"
+)
+WRONG_SCHEME = (
+    "the proxy in front of the app does not say that the page was opened with HTTPS; let it set the header "
+    "X-Forwarded-Proto, in nginx with: proxy_set_header X-Forwarded-Proto $scheme;"
 )
 HUB = "https://huggingface.co https://*.hf.space"
 
@@ -72,7 +86,8 @@ class Guard:
     ) -> None:
         """Wrap `app`. framed_by: the sites that may show the page in a frame.
 
-        loopback: answer only requests to this machine's own names, or a site could reach the app under its name.
+        loopback: answer only requests to this machine's own names, or a site could reach the app under its name and
+            a proxy could make others look like users of this machine. A login prevents both.
         upload_room: returns the bytes that an upload may have now, not counting uploads in progress.
         """
         self._app, self._loopback, self._upload_room = app, loopback, upload_room
@@ -88,6 +103,8 @@ class Guard:
         request = Request(scope)
         send = with_headers(send, self._headers)
         refusal = self._refuse(request)
+        if refusal is None and route_path(scope) == REACH:
+            refusal = _reach_response(request)
         if refusal is None and not (is_public(route_path(scope)) or await is_authenticated(request)):
             refusal = error_response(401, "log in first")
         if refusal is not None:
@@ -104,10 +121,10 @@ class Guard:
 
     def _refuse(self, request: Request) -> Response | None:
         path = route_path(request.scope)
-        if self._loopback and not is_loopback(_host_name(request.headers)):
-            return error_response(400, "this address is not served")
+        if self._loopback and not all(is_loopback(_host_name(host)) for host in forwarded_hosts(request.headers)):
+            return error_response(400, NO_LOGIN)
         if is_cross_site(request.method, path, request.headers):
-            return error_response(403, "refused: the request comes from another site")
+            return error_response(403, CROSS_SITE if "sec-fetch-site" in request.headers else WRONG_HOST)
         if not is_served(path):
             return error_response(404, "not found")
         num_bytes = body_bytes(request.headers)
@@ -168,21 +185,40 @@ def _is_one_of(path: str, names: Iterable[str], prefixes: tuple[str, ...]) -> bo
     return (path.rstrip("/") or "/") in names or path.startswith(prefixes)
 
 
+def forwarded_hosts(headers: Headers) -> list[str]:
+    """Return the hosts that the browser may have asked for: what proxies passed on, and the Host header itself.
+
+    Another site's page can set neither header.
+    """
+    forwarded = [host.strip() for value in headers.getlist("x-forwarded-host") for host in value.split(",")]
+    return [host.lower() for host in (*forwarded, headers.get("host", ""))]
+
+
 def is_cross_site(method: str, path: str, headers: Headers) -> bool:
     """Return whether another site's page caused the request, other than by a link to the page or a frame with it.
 
-    Programs send neither header and are let through. A proxy must pass on the browser's Host header.
+    Programs send neither header and are let through. A proxy must pass on the browser's host, but may leave out its
+    port, as Gradio's guide does: only plain HTTP is judged by it, where cookies are the same for all ports, too.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
         shows_page = method in READING and path == "/" and headers.get("sec-fetch-mode") == "navigate"
         return site not in ("same-origin", "none") and not shows_page
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    if origin is None:
+        return False
+    netloc = urlsplit(origin).netloc.lower()
+    return not netloc or not {netloc, _host_name(netloc)} & set(forwarded_hosts(headers))
 
 
-def _host_name(headers: Headers) -> str:
+def _host_name(host: str) -> str:
     try:
-        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _reach_response(request: Request) -> Response:
+    is_https = request.headers.get("origin", "").startswith("https:")
+    scheme = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip()
+    return error_response(400, WRONG_SCHEME) if is_https and scheme == "http" else Response(status_code=204)

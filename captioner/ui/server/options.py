@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ class Access:
     share: bool = False
     exposed: bool = False  # people on other machines may reach it, after a login
     login: tuple[str, str] | None = None  # name, password
+    root_path: str = ""  # the path of the page behind a proxy, such as "/captions"
     generated: bool = False  # the password is new and must be shown to the user
 
 
@@ -46,6 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     access.add_argument("--host", metavar="ADDRESS", help=text)
     access.add_argument("--share", action="store_true", help="create a public link (one week); same restrictions")
     access.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    text = "path of the page behind a proxy, such as /captions ($GRADIO_ROOT_PATH)"
+    access.add_argument("--root-path", metavar="PATH", help=text)
     text = f"user name and password; safer in {LOGIN_VARIABLE}, where other users of this machine cannot see it"
     access.add_argument("--login", metavar="NAME:PASSWORD", help=text)
 
@@ -60,12 +64,13 @@ def find_access(args: argparse.Namespace, environment: Mapping[str, str]) -> Acc
     login = _login(args.login or environment.get(LOGIN_VARIABLE, ""))
     if args.mcp and (exposed or login):
         raise CaptionerError("--mcp cannot be combined with a login or remote access")
+    root_path = _root_path(args.root_path or environment.get("GRADIO_ROOT_PATH", ""))
     given = [*args.root, *filter(None, environment.get(ROOTS_VARIABLE, "").split(os.pathsep))]
     if not exposed:
-        return Access(Roots.local([*given, *filter(None, [args.folder])]), host, login=login)
+        return Access(Roots.local([*given, *filter(None, [args.folder])]), host, login=login, root_path=root_path)
     generated = login is None
     login = login or (GENERATED_NAME, secrets.token_urlsafe(15))
-    return Access(Roots(given), host, args.share, True, login, generated)
+    return Access(Roots(given), host, args.share, True, login, root_path, generated)
 
 
 def last_folder(folder: Path | None, roots: Roots) -> Path | None:
@@ -92,6 +97,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _root_path(text: str) -> str:
+    """Return the path with a slash before it and none behind it, or "" for none. Raise CaptionerError for no path."""
+    path = text.strip("/")
+    if not re.fullmatch(r"[\w.~/-]*", path, re.ASCII) or {"", ".", ".."} & set(path.split("/")[1:]):
+        raise CaptionerError(f"--root-path must be a path such as /captions, not {text!r}")
+    return path and f"/{path}"
 
 
 def _login(text: str) -> tuple[str, str] | None:

@@ -52,7 +52,8 @@ def test_no_other_site_may_read_an_answer(user):
     user.options("/gradio_api/queue/join", headers=preflight)  # Gradio allows it; what follows is refused all the same
     for method, path in (("POST", "/gradio_api/queue/join"), ("GET", "/config"), ("GET", f"{PREFIX}/list.json")):
         answer = user.request(method, path, headers={"Origin": EVIL, "Host": "captioner.example"})
-        assert (answer.status_code, answer.json()) == (403, {"detail": "refused: the request comes from another site"})
+        assert answer.status_code == 403
+        assert answer.json()["detail"].startswith("refused: the request comes from another site")
 
 
 @pytest.mark.parametrize(

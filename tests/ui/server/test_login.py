@@ -44,7 +44,7 @@ def test_only_the_login_form_is_public(web):
     assert {path: answer.status_code for path, answer in answers.items()} == {
         "/": 200, "/login": 405, "/logout": 302, "/theme.css": 200, "/favicon.ico": 200, "/manifest.json": 200,
         "/robots.txt": 200, "/gradio_api/theme.css": 200, "/gradio_api/startup-events": 200,
-        "/gradio_api/login_check": 401,
+        "/gradio_api/login_check": 401, "/gradio_api/vcs/reach": 204,
     }  # fmt: skip
     config = json.loads(answers["/"].text.partition("window.gradio_config = ")[2].partition(";</script>")[0])
     assert (config["auth_required"], config["components"], config["dependencies"]) == (True, [], [])

@@ -12,7 +12,7 @@ import captioner
 from captioner.cli.main import build_parser
 from captioner.config.presets import PRESETS
 from captioner.demo.clips import write_samples
-from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from captioner.media.kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -118,7 +118,7 @@ def _read_times(image: Image.Image, first: int, num_frames: int) -> Timeline:
 def seek_frame(image: Image.Image, number: int) -> None:
     """Go to a frame. What a GIF leaves empty is white as in browsers; Pillow would show its background color."""
     if not isinstance(image, GifImagePlugin.GifImageFile):
-        if image.tell() != number:
+        if image.format in ANIMATED_FORMATS and image.tell() != number:  # HEIC opens at its main picture
             image.seek(number)
         return
     if number <= image.tell():

@@ -39,7 +39,7 @@ READ_TIMEOUT_S = 20.0  # to open, or for a packet; longer: a demuxer searches gi
 
 # The demuxers of the supported extensions; each may open a file with any of those extensions. All of them read one file
 # and nothing else, unlike those of playlists (HLS, DASH), lists (concat), image sequences, subtitles and SDP.
-DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo"
+DEMUXERS = "mov,mp4,avi,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo,ogg,mxf,dv,nut,yuv4mpegpipe,ivf,rm"
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 NO_TIMESTAMPS, MAY_JUMP = 0x80, 0x200  # AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT of FFmpeg's avformat.h

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,15 +12,11 @@ from typing import Any, Literal
 
 from captioner.errors import MediaError, SettingsError
 from captioner.formatting import plural
+from captioner.media.content import check_file
+from captioner.media.kinds import KINDS
 from captioner.system.roots import EVERYWHERE, expand_user, folder_error
 from captioner.values import MediaItem, MediaKind
 
-VIDEO_EXTENSIONS = ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv", "m4v", "mpeg", "mpg", "ts")
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif")
-KINDS: dict[str, MediaKind] = {  # by extension
-    **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
-    **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
-}
 CAPTION_EXTENSIONS = (".txt", ".caption")  # what trainers look for
 _Roles = dict[str, Literal["video", "image", "text", "unused"]]  # by extension; "unused": another one of captions
 _DIGITS = re.compile("([0-9]+)")
@@ -54,28 +49,6 @@ class Discovery:
 
     items: tuple[MediaItem, ...]  # a folder's own files first, then its subfolders; each in natural order
     warnings: tuple[str, ...]  # one line each: captions renamed because of a clash, files that cannot be read
-
-
-def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
-    """Return the kind of a media file that can be read, by default by its extension. Raises MediaError."""
-    kind = kind or KINDS.get(path.suffix[1:].lower())
-    if kind is None:
-        raise MediaError(f"not a video or image: its extension is {path.suffix or 'missing'}")
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise MediaError("no such file; it was moved or deleted") from None
-    except OSError as error:
-        raise MediaError(f"cannot be opened: {error.strerror}") from None
-    except ValueError:  # a NUL in the name
-        raise MediaError("cannot be opened: no file can have this name") from None
-    if not stat.S_ISREG(status.st_mode):  # opening a FIFO would block forever
-        raise MediaError("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-    if not status.st_size:
-        raise MediaError("file is empty")
-    if not os.access(path, os.R_OK):
-        raise MediaError("no permission to read it")
-    return kind
 
 
 def find_item(path: Path, options: ListingOptions = ListingOptions()) -> MediaItem:

@@ -5,14 +5,18 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from captioner.errors import MediaError
+from captioner.media import content
 from captioner.media.animation import DAMAGE, seek_frame
+from captioner.media.content import content_type
 from captioner.media.deep import MAX_OUTLIERS, MAX_PIXELS, read_deep, read_unidentified, shift_to_eight_bits, stretch
+from captioner.media.kinds import JXL_DECODER, KINDS
 
 # Pillow itself refuses twice its own limit, also where a picture turns out larger than its header says.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -20,7 +24,7 @@ OVER_LIMIT = "over the limit of {} megapixels; make it smaller first"
 
 # The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
 # formats run programs such as Ghostscript, or are rarely tested with damaged files.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 SIXTEEN_BITS = "sixteen_bits"  # in the info of a picture whose file has 16 bits per color
 
@@ -67,12 +71,24 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 def _identify(path: Path) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=[*FORMATS, *_more_formats(path)])
     except UnidentifiedImageError:
         return read_unidentified(path)
     if any(";16" in str(tile.args) for tile in image.tile):
         image.info[SIXTEEN_BITS] = True
     return image
+
+
+def _more_formats(path: Path) -> list[str]:
+    """Return formats that are read only where they are needed: two take a library, and TGA has no mark of its own."""
+    match content_type(path):
+        case content.HEIF:
+            import_module("pi_heif").register_heif_opener(thumbnails=False, decode_threads=1)
+            return ["HEIF"]
+        case content.JXL if "jxl" in KINDS:
+            import_module(JXL_DECODER)
+            return ["JXL"]
+    return ["TGA"] if path.suffix.lower() == ".tga" else []
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:

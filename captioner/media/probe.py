@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from captioner.media.animation import read_timeline
-from captioner.media.discover import check_file
+from captioner.media.content import check_file
 from captioner.media.picture import display_size, open_picture
 from captioner.media.video import VideoFile
 from captioner.values import MediaInfo, MediaKind

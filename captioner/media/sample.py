@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from captioner.media.animation import read_timeline
-from captioner.media.discover import check_file
+from captioner.media.content import check_file
 from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.seek import read_frames

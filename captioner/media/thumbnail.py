@@ -24,7 +24,7 @@ from captioner.media.container import (
     read_index,
     time_base_of,
 )
-from captioner.media.discover import check_file
+from captioner.media.content import check_file
 from captioner.media.geometry import FrameScaler, Geometry
 from captioner.media.probe import probe
 from captioner.media.video import VideoFile

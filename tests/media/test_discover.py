@@ -7,7 +7,8 @@ import pytest
 
 from captioner.errors import FolderError, MediaError
 from captioner.media import discover as media
-from captioner.media.discover import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, ListingOptions, discover, find_item
+from captioner.media.discover import ListingOptions, discover, find_item
+from captioner.media.kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import MediaError
-from captioner.media.discover import VIDEO_EXTENSIONS
+from captioner.media.kinds import VIDEO_EXTENSIONS
 from captioner.media.probe import probe
 from captioner.media.sample import sample
 from tests.support.media_doors import NOT_A_PICTURE, NOT_A_VIDEO, PLAN, through_all_doors

@@ -11,16 +11,17 @@ import gradio as gr
 
 from captioner.captions.store import HistoryEntry, Provenance
 from captioner.config.settings import sampling_plan
-from captioner.errors import CaptionerError, JobError
+from captioner.errors import CaptionerError, JobError, MediaError
 from captioner.formatting import clock, plural, sendable, size
 from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
+from captioner.media.content import check_file
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.format import escape, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.wiring import errors_as_toasts
-from captioner.values import MediaItem, SamplePlan
+from captioner.values import MediaItem, MediaKind, SamplePlan
 
 MAX_HISTORY = 20
 REPLACED = {
@@ -116,7 +117,7 @@ class Panel:
             "id": entry_id(library, entry.item),
             "folder": sendable(str(library.folder)),
             "name": sendable(entry.item.name),
-            "kind": entry.item.kind,
+            "kind": shown_kind(entry.item),
             "version": int(entry.item.modified_s),
             "text": entry.text,
             "problem": sendable(problem),
@@ -179,9 +180,18 @@ def panel() -> gr.HTML:
     return scripts.component("gallery/panel", "panel", events, empty)
 
 
+def shown_kind(item: MediaItem) -> MediaKind:
+    """Return what a file holds, or what its extension says if it cannot be read."""
+    try:
+        return check_file(item.path, item.kind)
+    except MediaError:
+        return item.kind
+
+
 def facts(entry: Entry) -> str:
     """Return plain text such as "video · 1.2 MB · 0:03 · done"."""
-    parts = [entry.item.kind, size(entry.item.size_bytes), *([clock(entry.duration_s)] if entry.duration_s else [])]
+    duration = [clock(entry.duration_s)] if entry.duration_s else []
+    parts = [shown_kind(entry.item), size(entry.item.size_bytes), *duration]
     return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
 
 

@@ -28,7 +28,9 @@ export function showMedia() {
   const src = address(`media/${id}`), poster = address(`thumb/${id}.jpg?v=${version}`);
   const image = source => make('img', { src: source, alt: '', decoding: 'async' });
   if (kind === 'image') {
-    stage.replaceChildren(image(src));
+    const original = image(src); // browsers show no HEIC and no TIFF: the thumbnail stands in
+    original.addEventListener('error', () => stage.replaceChildren(image(poster)), { once: true });
+    stage.replaceChildren(original);
     return;
   }
   const video = make('video', { controls: true, loop: true, playsInline: true, preload: 'metadata', poster, src });

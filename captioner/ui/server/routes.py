@@ -28,7 +28,7 @@ from captioner.errors import CaptionError, MediaError
 from captioner.formatting import sendable
 from captioner.library.library import Scan
 from captioner.library.lookup import Entry
-from captioner.media.discover import check_file
+from captioner.media.content import check_file, content_type
 from captioner.media.thumbnail import Thumbnail
 from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
@@ -51,12 +51,6 @@ CHUNK_BYTES = 256 * 1024
 CACHE_A_DAY = {"Cache-Control": "private, max-age=86400"}  # an id always means the same file
 REVALIDATE = "private, no-cache"
 
-CONTENT_TYPES = {
-    "mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "mkv": "video/x-matroska", "webm": "video/webm",
-    "avi": "video/x-msvideo", "flv": "video/x-flv", "wmv": "video/x-ms-wmv", "mpeg": "video/mpeg", "mpg": "video/mpeg",
-    "ts": "video/mp2t", "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif",
-    "webp": "image/webp", "bmp": "image/bmp", "tif": "image/tiff", "tiff": "image/tiff", "avif": "image/avif",
-}  # fmt: skip
 BROKEN_SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 180" fill="none" stroke="#888" stroke-width="4">'
     b'<path d="M134 62h52v58h-52zM134 120l20-26 13 13 6-9 13 22M126 130l68-80"/></svg>'
@@ -156,10 +150,10 @@ class _Handlers:
         item = self._entry(entry_id).item
         try:
             check_file(item.path, item.kind)
-            status = item.path.stat()
+            kind, status = content_type(item.path) or "application/octet-stream", item.path.stat()
         except (MediaError, OSError) as error:
             raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
-        kind, name = CONTENT_TYPES[item.path.suffix[1:].lower()], sendable(item.filename)
+        name = sendable(item.filename)
         return FileResponse(
             item.path, 200, CACHE_A_DAY, kind, filename=name, stat_result=status, content_disposition_type="inline"
         )

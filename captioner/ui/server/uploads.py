@@ -21,7 +21,8 @@ from gradio.events import Dependency
 
 from captioner.errors import CaptionerError, MediaError
 from captioner.formatting import plural, sendable, size
-from captioner.media.discover import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS, check_file
+from captioner.media.content import check_file
+from captioner.media.kinds import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS
 from captioner.media.probe import probe
 from captioner.services import Services
 from captioner.ui.format import escape

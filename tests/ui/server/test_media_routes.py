@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from captioner.media.contact_sheet import make_sheet
-from captioner.media.discover import KINDS
 from captioner.media.thumbnail import make_thumbnail
 from captioner.ui.gallery.panel import current_plan
-from captioner.ui.server.routes import CONTENT_TYPES, PREFIX
+from captioner.ui.server.routes import PREFIX
 from captioner.values import Caption, GenerationOptions, SamplePlan
 from tests.support.media_maker import make_video
 from tests.support.own_routes import NAMES, assert_private, client_of, error_of, id_of, jpeg_size, serve_routes
@@ -90,15 +89,30 @@ class TestOriginal:
         assert answer.headers["content-range"] == f"bytes */{(folder / 'a.mp4').stat().st_size}"
         assert_private(answer)
 
-    @pytest.mark.parametrize("extension", KINDS)
-    def test_every_extension_has_its_type(self, services, tmp_path, extension):
+    @pytest.mark.parametrize(
+        ("head", "expected"),
+        [
+            (b"\0\0\0\x18ftypmp42", "video/mp4"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm", "video/webm"),
+            (b"\x01\x02\x03", "application/octet-stream"),
+        ],
+    )
+    def test_the_type_is_that_of_the_content(self, services, tmp_path, head, expected):
         folder = tmp_path / "one"
         folder.mkdir()
-        (folder / f"x.{extension.upper()}").write_bytes(b"<html>")
+        (folder / "x.GIF").write_bytes(head)
         services.open_folder(folder, False)
         answer = client_of(services).get(f"media/{services.library.scan.id}-0")
-        assert answer.headers["content-type"] == CONTENT_TYPES[extension]
-        assert CONTENT_TYPES[extension].split("/")[0] == KINDS[extension]
+        assert answer.headers["content-type"] == expected
+
+    def test_a_web_page_is_not_sent(self, services, tmp_path):
+        folder = tmp_path / "one"
+        folder.mkdir()
+        (folder / "x.mp4").write_bytes(b"<html><script>alert(1)</script>")
+        services.open_folder(folder, False)
+        answer = client_of(services).get(f"media/{services.library.scan.id}-0")
+        assert error_of(answer) == (404, "a web page, not a video; download the file again")
 
     def test_what_is_gone_or_no_file_any_more_is_not_found(self, client, services, folder):
         file_id = id_of(services, "b.png")

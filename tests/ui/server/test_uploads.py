@@ -105,8 +105,8 @@ def test_files_that_are_not_media_are_deleted_with_a_reason(uploads, sent, tmp_p
         "gone.mp4": "no such file; it was moved or deleted",
         "link.mp4": "not a regular file",
         "notes.txt": "not a video or image: its extension is .txt",
-        "page.mp4": "not a readable video (damaged, cut off, or another kind of file)",
-        "page.png": "not a readable picture (damaged, cut off, or another kind of file)",
+        "page.mp4": "a web page, not a video; download the file again",
+        "page.png": "vector graphics (SVG), not an image; convert it to PNG",
         "run": "not a video or image: its extension is missing",
     }
     assert list(sent.iterdir()) == os.listdir(uploads.folder) == []

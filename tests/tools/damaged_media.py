@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from captioner.media.discover import KINDS
+from captioner.media.kinds import KINDS
 from tests.support.media_maker import make_animation, make_video, numbered_picture
 
 SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.errors import MediaError
-from captioner.media.discover import KINDS
+from captioner.media.kinds import KINDS
 from captioner.media.sandbox import MEMORY_BYTES, PROBE_S, SHEET_S, THUMBNAIL_S, Sandbox
 from captioner.values import MediaItem, SamplePlan
 from tests.tools.damaged_media import damage, make_seeds

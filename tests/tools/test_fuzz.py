@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.media.discover import KINDS
+from captioner.media.kinds import KINDS
 from tests.tools import damaged_media, fuzz
 
 

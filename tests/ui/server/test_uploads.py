@@ -109,7 +109,8 @@ def test_files_that_are_not_media_are_deleted_with_a_reason(uploads, sent, tmp_p
         "page.png": "vector graphics (SVG), not an image; convert it to PNG",
         "run": "not a video or image: its extension is missing",
     }
-    assert list(sent.iterdir()) == [] and uploads.folder is None  # nothing was taken
+    assert list(sent.iterdir()) == []
+    assert uploads.folder is None  # nothing was taken
     assert outside.exists()
 
 

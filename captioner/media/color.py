@@ -25,7 +25,7 @@ PRIMARIES: dict[int, Chromaticities] = {  # the wide ones of H.273, table 2; the
 LEVELS = 4096  # 12 bits, the depth that PQ was made for
 WHITE_NITS = 203.0  # HDR reference white (ITU-R BT.2408, table 1)
 HLG_PEAK_NITS = 1000.0  # nominal peak of an HLG display, with a system gamma of 1.2 (ITU-R BT.2100, table 5)
-FEW_BRIGHT, MANY_BRIGHT = 0.2, 0.4  # shares of pixels brighter than white; see _dim_bright
+FEW_BRIGHT, MANY_BRIGHT, MOST_BRIGHT = 0.2, 0.4, 0.8  # shares of pixels brighter than white; see _dim_bright
 
 Curve = Callable[[np.ndarray], np.ndarray]
 
@@ -90,14 +90,17 @@ def _dim_bright(light: np.ndarray) -> None:
 
     A few highlights become white, as with FFmpeg's zscale. More of them would take the clouds and the blue from a sky:
     those pictures are compressed with Chromium's curve, x (1 + x / peak^2) / (1 + x), the more the brighter they are.
+    If nearly everything is brighter than white, the exposure is lowered instead.
     """
     largest = np.maximum(np.maximum(light[0], light[1]), light[2])
     share = np.count_nonzero(largest > 1) / largest.size
-    if share > FEW_BRIGHT:
-        strength = min(1.0, (share - FEW_BRIGHT) / (MANY_BRIGHT - FEW_BRIGHT))
-        peak = 1 + strength * (float(np.quantile(largest[::4], 0.999)) - 1)
-        np.maximum(largest, 0, out=largest)
-        light *= (1 + largest / peak**2) / (1 + largest)
+    if share <= FEW_BRIGHT:
+        return
+    strength = min(1.0, (share - FEW_BRIGHT) / (MANY_BRIGHT - FEW_BRIGHT))
+    exposure = min(1.0, max(0.0, (share - MANY_BRIGHT) / (MOST_BRIGHT - MANY_BRIGHT) * 2 - 1))
+    peak = 1 + strength * (float(np.quantile(largest[::4], 0.999)) - 1)
+    np.maximum(largest, 0, out=largest)
+    light *= (1 - exposure) * (1 + largest / peak**2) / (1 + largest) + exposure / peak
 
 
 @functools.lru_cache(maxsize=64)
@@ -110,7 +113,7 @@ def tagged_conversion(primaries: int, transfer: int, white: int, is_still: bool 
     if transfer in OTHER_CURVES:
         screen = SRGB_CURVES if is_still else BT1886
         return conversion(gamut, OTHER_CURVES[transfer], screen[1], white, transfer in (PQ, HLG))
-    curves = SDR_CURVES.get(transfer, BT1886)
+    curves = SDR_CURVES.get(transfer, SRGB_CURVES if is_still else BT1886)
     return None if gamut == PRIMARIES[BT709] else conversion(gamut, *curves, white)
 
 

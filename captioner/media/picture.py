@@ -17,6 +17,7 @@ from captioner.media.animation import DAMAGE, seek_frame
 from captioner.media.content import content_type
 from captioner.media.deep import MAX_OUTLIERS, MAX_PIXELS, read_deep, read_unidentified, shift_to_eight_bits, stretch
 from captioner.media.kinds import JXL_DECODER, KINDS
+from captioner.media.profile import to_srgb
 
 # Pillow itself refuses twice its own limit, also where a picture turns out larger than its header says.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -96,13 +97,13 @@ def display_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
-def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.ndarray:
+def read_rgb(image: ImageFile.ImageFile, number: int, width: int, height: int) -> np.ndarray:
     """Return frame `number` as uint8 RGB (height, width, 3), upright, over white where it is transparent."""
     orientation = _orientation(image)
     stored = (height, width) if orientation >= 5 else (width, height)
     seek_frame(image, number)
     image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # decodes a JPEG at a fraction of its size
-    small = _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    small = to_srgb(image, _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0))
     if small.mode == "RGBA":
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
     small = small.convert("RGB")
@@ -121,7 +122,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Return the image as L, RGB or RGBA. convert() alone would clip 16 bits, and show colors under transparency."""
+    """Return the image as L, RGB, RGBA, CMYK or LAB. convert() alone would clip 16 bits and lose transparency."""
     if image.mode.startswith("I;16"):
         return Image.fromarray(shift_to_eight_bits(np.asarray(image), _stated_bits(image)))
     if image.mode in ("I", "F"):
@@ -132,7 +133,7 @@ def _plain(image: Image.Image) -> Image.Image:
         return image
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    return image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")
 
 
 def _stated_bits(image: Image.Image) -> int | None:

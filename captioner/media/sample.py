@@ -11,6 +11,7 @@ from captioner.media.animation import read_timeline
 from captioner.media.content import check_file
 from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
+from captioner.media.profile import profile_warning
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
 from captioner.values import Frames, MediaKind, SamplePlan
@@ -99,5 +100,6 @@ def _sample_picture(path: Path, plan: SamplePlan) -> Frames:
         starts_ms = timeline.starts_ms
         indices = choose_frames(starts_ms, frame_count(len(starts_ms), timeline.duration_ms / 1000, plan))
         shown = [read_rgb(image, timeline.first + int(index), width, height) for index in indices]
+        warning = "; ".join(filter(None, [timeline.warning, profile_warning(image)]))
     times_s = np.array(starts_ms)[indices] / 1000
-    return Frames(np.stack(shown), times_s, indices, timeline.fps, timeline.warning)
+    return Frames(np.stack(shown), times_s, indices, timeline.fps, warning)

@@ -69,7 +69,7 @@ def patches(path: Path, codes: np.ndarray, pixels: str, options: dict, size=(384
                 row[: plane.width] = values[:: size[0] // plane.width]
                 plane.update(np.tile(row, plane.height).tobytes())
             frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = tags
-            frame.pts = number
+            frame.pts, frame.time_base = number, context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -98,7 +98,7 @@ def item_of(path: Path) -> MediaItem:
 
 
 KR_KB = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
-X265 = {"codec": "libx265", "x265-params": "lossless=1:log-level=0"}
+X265 = {"codec": "libx265", "x265-params": "lossless=1:bframes=0:log-level=0"}
 UNTAGGED = ":colorprim=unknown:transfer=unknown:colormatrix=unknown"
 X264 = {"codec": "libx264", "qp": "0"}
 

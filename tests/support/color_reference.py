@@ -29,7 +29,8 @@ def shown(rgb: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
     if transfer in (16, 18) and share > 0.2:
         top = 1 + min(1, (share - 0.2) / 0.2) * (np.quantile(brightest, 0.999) - 1)
         over = np.maximum(brightest, 0)
-        light = light * (1 + over / top**2) / (1 + over)
+        even = np.clip((share - 0.6) / 0.2, 0, 1)
+        light = light * ((1 - even) * (1 + over / top**2) / (1 + over) + even / top)
     return 255 * np.clip(light, 0, 1) ** (1 / 2.4)
 
 

@@ -119,8 +119,8 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         page.keyboard.press("Control+s")
         expect(tiles.first.locator("p")).to_have_text("Mine and mine.")
         expect(tiles.first).to_have_attribute("data-state", "edited")
-        expect(box).to_have_value("Mine and mine.")
-        assert (folder / "a.txt").read_text() == "Mine and mine."
+        expect(box).to_have_value("Mine\nand mine.")
+        assert (folder / "a.txt").read_text() == "Mine\nand mine."
         page.locator("[data-act=undo]").click()
         expect(box).to_have_value("A zebra at noon.")
         page.locator("[data-act=history]").click()
@@ -170,7 +170,7 @@ def test_an_edit_is_saved_undone_compared_and_never_lost(services, folder):
         other.goto(address)
         for each in (page, other):
             each.locator(".grid-tile").first.click()
-            expect(each.locator("#caption textarea")).to_have_value("Mine and mine.")
+            expect(each.locator("#caption textarea")).to_have_value("Mine\nand mine.")
         box.fill("Of one.")
         page.keyboard.press("Control+s")
         expect(other.locator("#caption textarea")).to_have_value("Of one.")

@@ -33,7 +33,7 @@ from captioner.values import MediaItem
 SIZE = 320  # pixels of the longest side
 QUALITY = 82
 MIN_CONTRAST = 20.0  # standard deviation of gray levels; less is black, a fade or a plain title
-MAX_INDEX_BYTES = 200_000_000  # of a file whose packets are read for its duration, in 0.2 s
+MAX_INDEX_BYTES = 100_000_000  # of a file whose packets are read for its duration, in 0.3 s
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,9 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _tagged_conversion(image: ImageFile.ImageFile) -> Conversion | None:
-    """Return the conversion by the tags of an AVIF or PNG file; None if they change nothing, or there is a profile."""
+    """Return the conversion by the tags of a HEIF, AVIF or PNG file; None if none is needed, or there is a profile."""
     info, is_png = image.info, image.format == "PNG"  # in which cICP goes before a profile
-    if not (is_png or (image.format == "AVIF" and "icc_profile" not in info)) or not image.filename:
+    if not (is_png or (image.format in ("AVIF", "HEIF") and "icc_profile" not in info)) or not image.filename:
         return None
     try:
         with Path(os.fsdecode(image.filename)).open("rb") as file:

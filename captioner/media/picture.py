@@ -97,13 +97,15 @@ def display_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
-def read_rgb(image: ImageFile.ImageFile, number: int, width: int, height: int) -> np.ndarray:
+def read_rgb(image: Image.Image, number: int, width: int, height: int) -> np.ndarray:
     """Return frame `number` as uint8 RGB (height, width, 3), upright, over white where it is transparent."""
     orientation = _orientation(image)
     stored = (height, width) if orientation >= 5 else (width, height)
     seek_frame(image, number)
     image.draft("RGB", (stored[0] * 2, stored[1] * 2))  # decodes a JPEG at a fraction of its size
-    small = to_srgb(image, _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    small = _plain(image).resize(stored, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if isinstance(image, ImageFile.ImageFile):  # not read by FFmpeg, without a profile
+        small = to_srgb(image, small)
     if small.mode == "RGBA":
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
     small = small.convert("RGB")

@@ -95,7 +95,7 @@ def _tagged_conversion(image: ImageFile.ImageFile) -> Conversion | None:
     try:
         with Path(os.fsdecode(image.filename)).open("rb") as file:
             tags = _read_cicp(file) if is_png else _read_nclx(file)
-    except (OSError, ValueError, struct.error, IndexError, StopIteration):
+    except (OSError, ValueError, struct.error, LookupError, StopIteration):
         tags = None
     if tags:
         return tagged_conversion(*tags, WHITE, is_still=True)

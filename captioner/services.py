@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from captioner.captions.edit import BulkEdit
+from captioner.captions.places import check_writable, foreign_captions, make_folder, unwritable_folders
 from captioner.captions.store import CaptionStore, Undone
 from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
@@ -26,11 +27,12 @@ from captioner.jobs.runner import JobRunner
 from captioner.library.bulk import BulkDone, bulk_edit
 from captioner.library.library import Library
 from captioner.media.discover import ListingOptions, find_item
+from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.files import claim_folder, state_folder
 from captioner.system.resources import largest_vram_gb
-from captioner.system.roots import EVERYWHERE, Roots
+from captioner.system.roots import EVERYWHERE, Roots, expand_user
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
 
 log = logging.getLogger(__name__)
@@ -111,16 +113,19 @@ class Services:
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
         changed = resolve({}, {}, {**current, **changes})
         ListingOptions(caption_extension=changed.caption_extension)  # raises if it is one of media
+        if self.library.folder:
+            caption_root(self.library.folder, changed.captions_to)  # raises if it is around that folder
         others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
         self._settings_store.save(resolve(others, {}, changes))
         self._use(changed)
         return changed
 
     def _use(self, settings: Settings) -> None:
-        other_files = settings.caption_extension != self._settings.caption_extension
+        before = self._settings
+        places = [(each.caption_extension, each.captions_to) for each in (settings, before)]
         self._settings, self.captions.encoding = settings, settings.caption_encoding
         scan = self.library.scan
-        if other_files and scan.folder:
+        if places[0] != places[1] and scan.folder:
             with contextlib.suppress(FolderError):  # it is gone, or its disk is
                 self.open_folder(scan.folder, scan.recursive, scan.kinds)
 
@@ -128,6 +133,11 @@ class Services:
         folder = changes.get("models_folder")
         if self.roots.confined and folder and str(folder) != str(self._settings.models_folder):
             self.roots.resolve(str(folder))
+        captions_to = str(changes.get("captions_to") or "").strip()
+        if self.roots.confined and captions_to and captions_to != str(self._settings.captions_to):
+            real = Path(os.path.realpath(expand_user(captions_to)))  # it may be missing
+            if not self.roots.allows(real):
+                self.roots.resolve(real)  # raises the reason
         if self.roots.confined and changes.get("model"):
             self.preset(str(changes["model"]))
 
@@ -144,7 +154,8 @@ class Services:
 
     def listing_options(self, recursive: bool) -> ListingOptions:
         """Return what a scan lists by the settings. recursive is given apart: the viewer of a folder chooses it."""
-        return ListingOptions(recursive, caption_extension=self._settings.caption_extension)
+        settings = self._settings
+        return ListingOptions(recursive, caption_extension=settings.caption_extension, captions_to=settings.captions_to)
 
     def preset(self, name: str = "") -> Preset:
         """Return the model of this name, or the one of the settings; "auto" is what fits the largest GPU.
@@ -168,9 +179,21 @@ class Services:
         changed outside, since the user agreed to it. Raises JobError, PromptError, ModelError and StateError.
         """
         job = self._job(self._chosen(names))
+        self._check_places(job.items, existing or job.existing)
         self.claim()
         job, scan = replace(job, consent=consent, existing=existing or job.existing), self.library.scan
         return self.jobs.start(job, scan.folder, scan.recursive)
+
+    def _check_places(self, items: Sequence[MediaItem], existing: ExistingPolicy) -> None:
+        """Make the folder for captions. Raise JobError if other media use it, CaptionError if it is read-only."""
+        if self._settings.captions_to:
+            make_folder(self._settings.captions_to)
+            if foreign := foreign_captions(self.captions.ownership, items):
+                name, other = next(iter(foreign.items()))
+                advice = "choose another folder with --captions-to"
+                raise JobError(f"the caption of {name} would be that of {other}, too; {advice}")
+        needed = [item for item in items if not item.has_caption or existing != "skip"]
+        check_writable(needed, unwritable_folders(needed))
 
     def unfinished(self) -> list[Unfinished]:
         """Return the jobs with files left after a crash, a stop or a failure, in allowed folders, the newest first."""

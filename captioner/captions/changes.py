@@ -15,7 +15,7 @@ from sqlite3 import Connection
 
 from captioner.captions.operations import undone_by
 from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
-from captioner.captions.places import make_folder
+from captioner.captions.places import make_subfolder
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
@@ -131,7 +131,7 @@ class ChangeLog:
         path = change.path
         try:
             if change.made:
-                make_folder(change.made.item)
+                make_subfolder(change.made.item)
             if read_bytes(path) != change.before:
                 return CaptionError(f"the caption {path} was just changed by another program; try again")
             if change.after is None:

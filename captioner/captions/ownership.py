@@ -60,6 +60,10 @@ class Ownership:
         """Return what is wrong with the captions under a folder, for those that a model wrote with a flaw."""
         return {row["caption_path"]: row["flaw"] for row in self._under("caption_state", folder) if row["flaw"]}
 
+    def media_in(self, folder: Path) -> dict[str, str]:
+        """Return the media file that each caption under a folder was made for last, by a model."""
+        return {row["caption_path"]: row["media_path"] for row in self._under("captions_made", folder)}
+
     def digests_in(self, folder: Path) -> dict[str, bytes]:
         """Return `digest_of` every caption file under a folder that has one."""
         rows = [*self._under("caption_approvals", folder), *self._under("caption_state", folder)]

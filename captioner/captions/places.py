@@ -3,10 +3,12 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
+from captioner.system.database import path_text, text_path
 from captioner.values import MediaItem
 
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -47,15 +49,38 @@ def obstacle(item: MediaItem, unwritable: dict[Path, str]) -> str:
     return "" if reason and os.access(item.caption_path, os.W_OK) else reason
 
 
-def make_folder(item: MediaItem) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder that the user chose for captions. Raise CaptionError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CaptionError(f"cannot make the folder {folder} for captions: {error.strerror}") from None
+
+
+def make_subfolder(item: MediaItem) -> None:
     """Make the folder of an item's caption if captions are written apart from the media. Raise OSError.
 
     The folder chosen by the user is never made here: it may be on a drive that was unplugged.
     """
     if item.caption_folder != item.folder and not item.caption_folder.is_dir():
-        chosen = item.caption_path.parents[item.name.count("/")]
-        chosen.stat()
+        _root(item).stat()
         item.caption_folder.mkdir(parents=True, exist_ok=True)
+
+
+def foreign_captions(ownership: Ownership, items: Sequence[MediaItem]) -> dict[str, Path]:
+    """Return item name -> another media file, which still exists, whose caption is the same file."""
+    if not items or items[0].caption_folder == items[0].folder:
+        return {}
+    media, found = ownership.media_in(_root(items[0])), {}
+    for item in items if media else ():
+        other = media.get(path_text(item.caption_path))
+        if other and other != path_text(item.path) and text_path(other).exists():
+            found[item.name] = text_path(other)
+    return found
+
+
+def _root(item: MediaItem) -> Path:
+    return item.caption_path.parents[item.name.count("/")]
 
 
 def _try(folder: Path) -> str:

@@ -99,7 +99,12 @@ def given_roots(args: argparse.Namespace) -> Roots:
 
     A command without FOLDER continues something that was allowed before, so it may read everything.
     """
-    return Roots.local([args.folder, *args.root]) if args.folder else EVERYWHERE
+    if not args.folder or getattr(args, "resume", False):
+        return EVERYWHERE
+    captions_to = getattr(args, "captions_to", None)
+    return Roots.local(
+        [args.folder, *args.root, *([captions_to] if captions_to and Path(captions_to).is_dir() else [])]
+    )
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from captioner.captions.encoding import HOW_TO_BE_CERTAIN
 from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
-from captioner.cli.setting_options import EXTENSION_TEXT, given_settings
+from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
@@ -64,6 +64,7 @@ def _add_files(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=text)
     parser.add_argument("--recursive", action="store_true", help="include subfolders")
     parser.add_argument("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
+    parser.add_argument("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
 
 
 def edit_captions(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
-from captioner.cli.setting_options import EXTENSION_TEXT, given_settings
+from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.config.presets import PRESETS, vram_gb
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
@@ -29,6 +29,7 @@ def add_showing(commands: Commands) -> None:
     add_folder(listing)
     listing.add_argument("--recursive", action="store_true", help="include subfolders")
     listing.add_argument("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
+    listing.add_argument("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
     listing.add_argument("--json", action="store_true", help="print one file per line as JSON")
 
     _add_frames(commands)

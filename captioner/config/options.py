@@ -15,7 +15,10 @@ GROUPS = {
         "prompt_name", "prompt", "max_new_tokens", "retry_cut", "temperature", "top_p", "top_k", "repetition_penalty",
         "seed",
     ),
-    "Output": ("existing", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix", "caption_suffix"),
+    "Output": (
+        "existing", "captions_to", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix",
+        "caption_suffix",
+    ),
     "Application": ("models_folder", "offline"),
 }  # fmt: skip
 FOLDER_SETTINGS = ("folder", "recursive", "kinds")
@@ -51,6 +54,7 @@ class SettingsOptions(TypedDict, total=False):
     prompt: str | None
     prompt_name: str | None
     existing: ExistingPolicy | None
+    captions_to: str | PathLike[str] | None
     caption_extension: str | None
     caption_encoding: str | None
     trigger_word: str | None

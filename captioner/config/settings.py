@@ -106,6 +106,9 @@ class Settings(BaseModel):
     )
     prompt_name: str = Field("Detailed", min_length=1, description="Name of the prompt from the library to use.")
     existing: ExistingPolicy = Field("skip", description="What to do with a file that already has a caption.")
+    captions_to: OptionalPath = Field(
+        None, description="Folder for the captions, in the same subfolders as the media; empty: beside the media."
+    )
     caption_extension: Annotated[str, AfterValidator(check_extension)] = Field(
         ".txt", description="Extension of caption files, such as .txt or .caption."
     )
@@ -139,7 +142,7 @@ class Settings(BaseModel):
             raise ValueError("not one line of text")
         return text.strip() if info.field_name == "trigger_word" else text
 
-    @field_validator("folder", "models_folder")
+    @field_validator("folder", "models_folder", "captions_to")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return path and path.expanduser()

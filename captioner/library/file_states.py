@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
-APPROVED_FLAG, CHANGED_OUTSIDE_FLAG = 1, 2  # bits of `FileStates.flags`
+APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG = 1, 2, 4  # bits of `FileStates.flags`
 PREVIEW_LENGTH = 160
 
 
@@ -52,6 +52,7 @@ class FileStates:
         self.changed_outside: set[int] = set()
         self.edited: set[int] = set()
         self.approved: set[int] = set()
+        self.flaws: dict[int, str] = {}  # of captions as a model wrote them, see captions/flaws
         self.find_captions(items)
 
     def find_captions(self, items: Sequence[MediaItem]) -> None:
@@ -72,7 +73,9 @@ class FileStates:
             return
         ownership = self._captions.ownership
         edited, approved = ownership.edited_in(self._folder), ownership.approved_in(self._folder)
-        positions = self._positions_by_path() if edited or approved else {}
+        flaws = ownership.flaws_in(self._folder)
+        positions = self._positions_by_path() if edited or approved or flaws else {}
+        self.flaws = {positions[key]: flaw for key, flaw in flaws.items() if key in positions}
         self.edited = {positions[key] for key in edited & positions.keys()}
         self.approved = {positions[key] for key in approved & positions.keys()}
 
@@ -106,10 +109,12 @@ class FileStates:
         return "edited" if position in self.edited else "done"
 
     def flags(self, position: int) -> int:
-        """Return the sum of APPROVED_FLAG and CHANGED_OUTSIDE_FLAG, each if it applies."""
+        """Return the sum of APPROVED_FLAG, CHANGED_OUTSIDE_FLAG and FLAWED_FLAG, each if it applies."""
         if position not in self.captioned:
             return 0
-        return APPROVED_FLAG * (position in self.approved) + CHANGED_OUTSIDE_FLAG * (position in self.changed_outside)
+        approved, outside = position in self.approved, position in self.changed_outside
+        is_flawed = position in self.flaws and not (approved or outside)
+        return APPROVED_FLAG * approved + CHANGED_OUTSIDE_FLAG * outside + FLAWED_FLAG * is_flawed
 
     def problem(self, position: int) -> str:
         return self.failures.get(position) or self.problems.get(position, "")
@@ -171,6 +176,7 @@ class FileStates:
             "preview": text[:PREVIEW_LENGTH],
             "problem": self.problem(position),
             "doubt": self.doubts.get(position, ""),
+            "flaw": self.flaws.get(position, ""),
         }
 
     def counts(self) -> Counts:
@@ -193,6 +199,8 @@ class FileStates:
         elif isinstance(event, ItemDone):
             self.problems.pop(position, None)
             self.set_text(position, event.caption, edited=False)
+            if event.flaw:
+                self.flaws[position] = event.flaw
         elif isinstance(event, ItemSkipped) and (position not in self.captioned or event.reason == CHANGED_OUTSIDE):
             self._mark_unread(position)
 
@@ -205,8 +213,8 @@ class FileStates:
     def set_text(self, position: int, text: str, edited: bool) -> None:
         """Set a text that this program has just written."""
         self.texts[position] = text
-        self.failures.pop(position, None)
-        self.doubts.pop(position, None)
+        for marks in (self.failures, self.doubts, self.flaws):
+            marks.pop(position, None)
         self.changed_outside.discard(position)
         (self.captioned.add if text else self.captioned.discard)(position)
         (self.edited.add if edited and text else self.edited.discard)(position)
@@ -234,7 +242,9 @@ class FileStates:
     def _positions_by_path(self) -> dict[str, int]:  # by the path_text of the captions
         starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in self._items}}
         return {
-            starts[item.folder] + item.caption_name if item.caption_name.isascii() else path_text(item.caption_path): i
+            starts[item.folder] + name
+            if (name := item.caption_name).isascii() and os.sep not in name
+            else path_text(item.caption_path): i
             for i, item in enumerate(self._items)
         }
 

@@ -5,13 +5,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from captioner.captions.places import foreign_captions
 from captioner.captions.store import CaptionStore
+from captioner.formatting import plural
 from captioner.jobs.event_log import EventLog
 from captioner.library.edits import READ_AT_ONCE, CaptionEdits
 from captioner.library.file_states import Counts
 from captioner.library.lookup import FileLookup
 from captioner.library.open_folder import OpenFolder, Scan
 from captioner.media.discover import ListingOptions, discover
+from captioner.media.mirror import caption_root
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import KindFilter, MediaItem
 
@@ -59,11 +62,15 @@ class Library:
         with shown.current():
             cursor, revision = shown.cursor, shown.revision
         found = discover(folder, options, self._roots.escapes)
-        items = tuple(item for item in found.items if kinds in ("all", item.kind))
+        items, warnings = tuple(item for item in found.items if kinds in ("all", item.kind)), found.warnings
+        if options.captions_to and (foreign := foreign_captions(self.captions.ownership, items)):
+            other = next(iter(foreign.values()))
+            warnings += (f"{plural(len(foreign), 'file')} would share a caption with other media, such as {other}",)
         with shown.current():
             before = shown.files if folder == shown.scan.folder else None
             changed = [shown.scan.items[position].caption_path for position in shown.changed_since(revision)]
-            shown.show(Scan("", folder, options.recursive, kinds, items, found.warnings))
+            captions_in = caption_root(folder, options.captions_to) or folder
+            shown.show(Scan("", folder, options.recursive, kinds, items, warnings, captions_in))
             if before:
                 shown.files.keep_failures(before)
             # The scan may have seen a file before a job or a person changed it during the scan.

@@ -28,6 +28,7 @@ class Scan:
     kinds: KindFilter = "all"
     items: tuple[MediaItem, ...] = ()
     warnings: tuple[str, ...] = ()
+    captions_in: Path | None = None  # the folder of the captions
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -71,7 +72,7 @@ class OpenFolder:
         """Replace the open folder; every viewer has to fetch the list again."""
         self._set_scan(scan)
         self.oldest = self.revision  # the first revision from which all changes are known
-        self.files = FileStates(scan.folder, scan.items, self.captions, self.touch)
+        self.files = FileStates(scan.captions_in or scan.folder, scan.items, self.captions, self.touch)
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of the files of these names; unknown names are left out."""

@@ -14,6 +14,7 @@ from captioner.errors import MediaError, SettingsError
 from captioner.formatting import plural
 from captioner.media.content import check_file
 from captioner.media.kinds import KINDS
+from captioner.media.mirror import caption_root, mirrored
 from captioner.system.roots import EVERYWHERE, expand_user, folder_error
 from captioner.values import MediaItem, MediaKind
 
@@ -31,6 +32,7 @@ class ListingOptions:
 
     recursive: bool = False  # also the files of its subfolders
     caption_extension: str = ".txt"  # of the caption files, with its dot; raises SettingsError for that of media
+    captions_to: Path | None = None  # the folder for all captions, see media/mirror; None: beside the media
 
     def __post_init__(self) -> None:
         if self.caption_extension[1:].lower() in KINDS:
@@ -75,6 +77,7 @@ def discover(
     a caption.
     """
     folder = folder.expanduser().absolute()
+    root = caption_root(folder, options.captions_to)
     items: list[MediaItem] = []
     warnings: list[str] = []
     num_unused: Counter[str] = Counter()  # captions by extension
@@ -93,6 +96,8 @@ def discover(
     for extension, count in num_unused.items():
         have, advice = "has" if count == 1 else "have", f"to use them, set caption_extension to {extension}"
         warnings.append(f"{plural(count, 'file')} {have} a {extension} file beside them that is not read; {advice}")
+    if root:
+        items = mirrored(items, root, warnings, escapes)
     return Discovery(tuple(items), tuple(warnings))
 
 

@@ -228,5 +228,5 @@ def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _name_in_zip(item: MediaItem) -> str:
     """Return the caption's path below the folder, with "_" for backslashes: some programs unpack them as slashes."""
-    name = str(PurePosixPath(item.name).parent / item.caption_name)
+    name = str(PurePosixPath(item.name).parent / item.caption_path.name)
     return name.encode("utf-8", "backslashreplace").decode().replace("\\", "_")

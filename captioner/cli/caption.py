@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from captioner.captions.flaws import REPEATS
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.errors import CaptionerError, JobError
@@ -18,6 +19,8 @@ from captioner.jobs import events
 from captioner.services import Services
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 
+FLAWED_SHOWN = 5  # names in the summary
+Flaws = dict[str, list[str]]  # what is wrong with captions -> names of their items
 CHANGEABLE_ON_RESUME = ("offline", "models_folder")
 
 
@@ -49,22 +52,24 @@ def caption_folder(args: argparse.Namespace) -> int:
         if number is None:
             return 0
         try:
-            ended = _follow(services, number, args.json)
+            ended, flaws = _follow(services, number, args.json)
         except KeyboardInterrupt:
-            state = f" --state {shlex.quote(str(args.state))}" if args.state else ""
-            how_to_resume = f"resume with: captioner{state} caption --resume"
+            how_to_resume = f"resume with: captioner{_state_option(args)} caption --resume"
             _end_late(f"stopped; {how_to_resume}")
             services.jobs.close()
             left = next((job.left for job in services.unfinished() if job.operation == number), 0)
             rest = f"stopped with {plural(left, 'file')} of job {number} left; {how_to_resume}"
             print(rest if left else f"stopped; nothing is left of job {number}", file=sys.stderr)
             return STOPPED_BY_USER
-        progress = services.events.snapshot()
+        progress, is_retried = services.events.snapshot(), services.settings.retry_cut
     if ended.outcome == "failed" and not ended.done:
         raise JobError(ended.reason)
     if not args.json:
         seconds = progress.ended_s - progress.started_s
         print(f"{ended.done} captioned, {ended.skipped} skipped, {ended.failed} failed, in {seconds:.0f} s")
+        _print_flaws(flaws, is_retried)
+        if ended.unwritten:
+            print(f"{ended.reason}: captioner{_state_option(args)} caption --resume", file=sys.stderr)
     return 1 if ended.failed or ended.outcome == "failed" else 0
 
 
@@ -107,8 +112,23 @@ def _end_late(text: str) -> None:
     timer.start()
 
 
-def _follow(services: Services, number: int, as_json: bool) -> events.JobEnded:
+def _state_option(args: argparse.Namespace) -> str:
+    return f" --state {shlex.quote(str(args.state))}" if args.state else ""
+
+
+def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
+    """Print which captions were cut off or repeat themselves."""
+    for flaw, names in flaws.items():
+        more = f" and {len(names) - FLAWED_SHOWN:,} more" if len(names) > FLAWED_SHOWN else ""
+        words = flaw if len(names) == 1 else flaw.replace("was", "were").replace(REPEATS, "repeat themselves")
+        print(f"{plural(len(names), 'caption')} {words}: {', '.join(names[:FLAWED_SHOWN])}{more}", file=sys.stderr)
+    if flaws and not is_retried:
+        print("--retry-cut tries such captions once more: cut off ones with twice the length", file=sys.stderr)
+
+
+def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobEnded, Flaws]:
     """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
+    flaws: Flaws = {}
     with tqdm(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
         for event in services.jobs.follow(number):
             if as_json:
@@ -117,8 +137,10 @@ def _follow(services: Services, number: int, as_json: bool) -> events.JobEnded:
                 bar.set_postfix_str(f"{services.events.snapshot().tokens_per_s:.0f} tokens/s")
             else:
                 _show(event, bar)
+            if isinstance(event, events.ItemDone) and event.flaw:
+                flaws.setdefault(event.flaw, []).append(event.item)
             if isinstance(event, events.JobEnded) and event.job == number:
-                return event
+                return event, flaws
     raise JobError("the program is closing")
 
 
@@ -138,6 +160,8 @@ def _show(event: events.Event, bar: tqdm) -> None:
             text = f"lost {event.replica}: {event.detail}"
         case events.ItemFailed():
             text = f"failed {event.path}: {event.reason}"
+        case events.JobNote():
+            text = f"note: {event.text}"
         case events.ItemDone() if event.warning:
             text = f"note {event.path}: {event.warning}"
     if text:

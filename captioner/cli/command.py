@@ -101,10 +101,8 @@ def given_roots(args: argparse.Namespace) -> Roots:
     """
     if not args.folder or getattr(args, "resume", False):
         return EVERYWHERE
-    captions_to = getattr(args, "captions_to", None)
-    return Roots.local(
-        [args.folder, *args.root, *([captions_to] if captions_to and Path(captions_to).is_dir() else [])]
-    )
+    captions_to = [path for path in [getattr(args, "captions_to", None)] if path and Path(path).is_dir()]
+    return Roots.local([args.folder, *args.root, *captions_to])
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:

@@ -55,6 +55,8 @@ class Progress:
     running: tuple[tuple[str, int], ...] = ()  # (item, tokens so far)
     replicas: tuple[ReplicaProgress, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()  # (item, reason), newest first
+    num_flawed: int = 0  # captions that were cut off or repeat themselves
+    notes: tuple[str, ...] = ()  # about the whole job
 
     @property
     def active(self) -> bool:
@@ -101,6 +103,8 @@ class _JobState:
     skipped: int = 0
     failed: int = 0
     tokens: int = 0
+    num_flawed: int = 0
+    notes: tuple[str, ...] = ()
     download: tuple[int, int] = (0, 0)  # bytes (done, in total)
     captioning_since_s: float = 0.0
     ended_s: float = 0.0
@@ -125,6 +129,7 @@ class _JobState:
                 return
             case events.ItemDone() | events.ItemTried():
                 self.done += 1
+                self.num_flawed += bool(getattr(event, "flaw", ""))
             case events.ItemSkipped():
                 self.skipped += 1
             case events.ItemFailed():
@@ -178,6 +183,8 @@ class ProgressTracker:
                 self._replicas[replica.name] = replace(replica, waiting=event.waiting, decoding=event.decoding)
             case events.ItemEvent():
                 state.add(event)
+            case events.JobNote():
+                state.notes += (event.text,)
             case events.JobEnded() if event.job in self._queue:  # it never began
                 del self._queue[event.job]
             case events.JobEnded():
@@ -216,4 +223,6 @@ class ProgressTracker:
             running=tuple((item, tokens) for item, (_, tokens) in state.running.items()),
             replicas=tuple(replace(r, items=tuple(items.get(r.name, ()))) for r in self._replicas.values()),
             failures=tuple(state.failures),
+            num_flawed=state.num_flawed,
+            notes=state.notes,
         )

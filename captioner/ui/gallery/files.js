@@ -1,12 +1,12 @@
 // The files of the open folder as columns, and which of them are shown and selected. No DOM here.
 export const STATES = ['pending', 'done', 'failed', 'edited'];
 export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
-export const FLAGS = { approved: 1, outside: 2 }; // bits; outside: changed by another program
+export const FLAGS = { approved: 1, outside: 2, flawed: 4 }; // bits; outside: changed by another program; flawed: cut off
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
   scan: '', revision: -1, folder: '', count: 0,
   names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
-  rows: new Map(), // index -> {preview, problem, doubt}
+  rows: new Map(), // index -> {preview, problem, doubt, flaw}
   running: new Map(), // index -> tokens so far
   selected: new Uint8Array(0), numSelected: 0,
   shown: new Int32Array(0), // indices in the order of the screen
@@ -37,14 +37,14 @@ export function setListing(data) {
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-export function applyRow({ index, state, flags, duration, length, preview, problem, doubt }) {
+export function applyRow({ index, state, flags, duration, length, preview, problem, doubt, flaw }) {
   if (index >= list.count) return;
   list.states[index] = state;
   list.flags[index] = flags;
   list.durations[index] = duration;
   list.lengths[index] = length;
   list.rows.delete(index);
-  list.rows.set(index, { preview, problem, doubt });
+  list.rows.set(index, { preview, problem, doubt, flaw });
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 
@@ -120,7 +120,7 @@ export function fromRanges(text) {
 
 // Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
 export function countFiles() {
-  const states = [0, 0, 0, 0], flags = [0, 0, 0, 0], { kinds, selected, count } = list;
+  const states = [0, 0, 0, 0], flags = new Array(8).fill(0), { kinds, selected, count } = list;
   const { states: stateOf, flags: flagsOf } = list;
   let videos = 0, selectedCaptioned = 0, selectedApproved = 0;
   for (let i = 0; i < count; i++) {
@@ -132,6 +132,7 @@ export function countFiles() {
     if (state === DONE || state === EDITED) selectedCaptioned++;
     if (flagsOf[i] & FLAGS.approved) selectedApproved++;
   }
-  const [approved, outside] = [flags[1] + flags[3], flags[2] + flags[3]];
-  return { states, approved, outside, videos, selectedCaptioned, selectedApproved };
+  const [approved, outside, flawed] = Object.values(FLAGS).map(
+    bit => flags.reduce((sum, number, flag) => sum + (flag & bit ? number : 0), 0));
+  return { states, approved, outside, flawed, videos, selectedCaptioned, selectedApproved };
 }

@@ -219,8 +219,8 @@ def about(made: Provenance, text: str) -> str:
         "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
         "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
     }
-    if caption.finish_reason == "length":
-        rows["Cut off"] = "The caption reached the maximum length."
+    if made.flaw:
+        rows["Check"] = f"The caption {escape(made.flaw)}."
     if caption.warning:
         rows["Note"] = escape(caption.warning)
     if caption.text not in text:

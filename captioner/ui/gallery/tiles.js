@@ -25,7 +25,9 @@ function newTile() {
 
 function paint(tile, i) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
-  const approved = inState(i, 'approved'), outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters' : '';
+  const approved = inState(i, 'approved'), flaw = inState(i, 'flawed') && row?.flaw;
+  const outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters'
+    : !flaw ? '' : flaw.startsWith('was') ? 'Cut off' : 'Repeats itself';
   if (tile.dataset.id !== `${list.scan}-${i}`) reuse(tile, i);
   tile.dataset.state = state;
   tile.classList.toggle('approved', approved);
@@ -37,7 +39,7 @@ function paint(tile, i) {
   const label = [list.names[i], state, approved && 'approved', outside, problem];
   tile.setAttribute('aria-label', label.filter(Boolean).join(', '));
   parts.outside.textContent = outside;
-  parts.outside.title = row?.doubt ? `This caption is ${row.doubt}` : outside;
+  parts.outside.title = row?.doubt ? `This caption is ${row.doubt}` : flaw ? `This caption ${flaw}` : outside;
   parts.badge.title = capitalize(state);
   parts.time.textContent = list.durations[i] ? clock(list.durations[i]) : '';
   parts.text.className = problem ? 'bad' : row?.preview ? '' : 'none';

@@ -23,8 +23,8 @@ export function startToolbar(given) {
 
 // Show what there is of everything, and what the buttons would do. selected: the indices as ranges.
 export function showToolbar(counts, selected) {
-  const [pending, done, failed, edited] = counts.states, { videos, approved, outside } = counts, { count } = list;
-  showChoices('state', { all: count, pending, done: done + edited, failed, edited, approved, outside }, view.state);
+  const [pending, done, failed, edited] = counts.states, { videos, approved, outside, flawed } = counts, { count } = list;
+  showChoices('state', { all: count, pending, done: done + edited, failed, edited, approved, outside, flawed }, view.state);
   showChoices('kind', { video: videos, image: count - videos }, view.kind);
   const parts = list.shown.length < count ? [`${number(list.shown.length)} shown`] : [];
   if (list.numSelected) parts.push(`${number(list.numSelected)} selected`);

@@ -76,6 +76,7 @@ def summary(progress: Progress) -> str:
     """Return a finished job in one line: "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"."""
     parts = [f"{progress.done:,} captioned"] * bool(progress.total)
     numbers = {"failed": progress.failed, "skipped": progress.skipped, "left": progress.total - progress.finished}
+    numbers["cut off or repeating"] = progress.num_flawed
     parts += [f"{number:,} {word}" for word, number in numbers.items() if number]
     parts.append(f"in {duration(progress.ended_s - progress.started_s)}")
     parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)
@@ -191,6 +192,7 @@ def _middle(progress: Progress, context: RunContext) -> str:
     if phase(progress) not in ENDED:
         return ""
     parts = ["The job was undone"] * bool(context.undone) + [progress.reason] * bool(progress.reason)
+    parts += progress.notes
     text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
     return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
 

@@ -40,6 +40,7 @@ def loops(text: str) -> bool:
     return (
         bool(_MARKS.search(text))
         or _loops_at_end(words, raw, is_open)
+        or (is_open and _loops_at_end(words[:-1], raw[:-1], is_open))  # the last word may be cut off, too
         or _loops_anywhere(words)
         or _has_similar_sentences(text)
     )

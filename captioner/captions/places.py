@@ -90,5 +90,5 @@ def _try(folder: Path) -> str:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         path.unlink()
     except OSError as error:
-        return error.strerror if error.errno in NO_ENTRY else ""
+        return str(error.strerror) if error.errno in NO_ENTRY else ""
     return ""

@@ -99,7 +99,7 @@ def given_roots(args: argparse.Namespace) -> Roots:
 
     A command without FOLDER continues something that was allowed before, so it may read everything.
     """
-    if not args.folder or getattr(args, "resume", False):
+    if not args.folder:
         return EVERYWHERE
     captions_to = [path for path in [getattr(args, "captions_to", None)] if path and Path(path).is_dir()]
     return Roots.local([args.folder, *args.root, *captions_to])

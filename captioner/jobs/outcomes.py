@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Literal
 
 from captioner.errors import StateError
@@ -45,9 +46,12 @@ class Outcomes:
         """Record that the item's caption file holds `text`. flaw: see captions/flaws."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
         self.num_done += 1
-        about = {"tokens": caption.num_tokens, "seconds": round(caption.seconds, 3), "replica": replica, "flaw": flaw}
+        num, seconds = caption.num_tokens, round(caption.seconds, 3)
         warning = "; ".join(filter(None, (caption.warning, f"the caption {flaw}" if flaw else "")))
-        self._log.append(events.ItemDone(self._job, item.name, item.path, caption=text, warning=warning, **about))
+        event = events.ItemDone(
+            self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning
+        )
+        self._log.append(replace(event, flaw=flaw))
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""

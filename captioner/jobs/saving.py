@@ -111,7 +111,7 @@ class CaptionWriter:
     def _not_written(self, item: MediaItem, reason: str) -> None:
         self._outcomes.unwritten(item, reason)
         self._num_in_a_row, self._reason = self._num_in_a_row + 1, reason
-        if self._num_in_a_row >= MAX_UNWRITTEN:
+        if self._num_in_a_row == MAX_UNWRITTEN:  # not again for those that end while the job does
             raise CaptionError(self.problem)
 
 

@@ -163,13 +163,21 @@ class Database:
         with self._one_line_errors():
             self._connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare()
+            try:
+                self._prepare("FULL")
+            except StateError as error:
+                if "disk I/O error" not in str(error):
+                    raise
+                self._prepare("OFF")  # some mounts refuse to flush files
+                log.warning("%s cannot be flushed to the disk; a power cut may lose the latest changes", path)
         except BaseException:
             self._connection.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, synchronous: str) -> None:
         self._connection.row_factory = sqlite3.Row
+        with self._one_line_errors():
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
         # Switching to WAL ignores the busy timeout while another process opens a new file; then that one switches.
         with self._one_line_errors(), contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -185,7 +193,6 @@ class Database:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         with self._one_line_errors():
-            self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
 
     @contextlib.contextmanager
@@ -221,7 +228,9 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise StateError(f"cannot use the database {self.path}: {error}") from error
+            is_refused = any(words in str(error) for words in ("I/O", "locking", "readonly"))
+            advice = "; choose another folder with --state" if is_refused else ""
+            raise StateError(f"cannot use the database {self.path}: {error}{advice}") from error
         except sqlite3.ProgrammingError as error:
             if "closed" not in str(error):
                 raise  # a wrong statement is a bug, not a fault of the file

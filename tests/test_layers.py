@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
     "formatting": 1,
+    "marks": 1,
     "redaction": 1,
     "values": 1,
     "errors": 2,
@@ -43,7 +44,7 @@ UI_LAYERS = {
     "page": 5,
     "launch": 6,
 }
-MAX_ROOMS, MAX_MODULES = 12, 7
+MAX_ROOMS, MAX_MODULES = 12, 8
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "torchvision", "accelerate"}
 BENCHES_OF_A_MODEL = {
     f"captioner/cli/bench/{name}.py" for name in ("build", "engine", "meter", "models", "roofline", "variants")

@@ -3,14 +3,7 @@
 import re
 from typing import NamedTuple
 
-# A block, then the end of a block without a start, then a block that was cut off before its end. Gemma 4 calls its
-# thinking a channel.
-_THINKING = (
-    re.compile(r"<(think|thinking|thought)>(?:(?!<\1>).)*?</\1>", re.DOTALL | re.IGNORECASE),
-    re.compile(r"<\|channel>\s*thought\b(?:(?!<\|channel>).)*?<channel\|>", re.DOTALL | re.IGNORECASE),
-    re.compile(r"^.*(?:</(?:think|thinking|thought)>|<channel\|>)", re.DOTALL | re.IGNORECASE),
-    re.compile(r"(?:<(?:think|thinking|thought)>|<\|channel>\s*thought\b).*$", re.DOTALL | re.IGNORECASE),
-)
+from captioner.marks import cut_at_turn_end, split_thinking
 
 _SPECIAL_TOKEN = re.compile(
     r"<\|[\w\"/-]{1,40}\|?>"  # <|im_end|>, <|turn>
@@ -58,9 +51,7 @@ _JOINERS = re.compile("[\u00ad\u200c\u200d\u2060]+")
 
 def remove_thinking(text: str) -> str:
     """Remove <think>...</think>, text before a lone </think>, and text after a <think> that never ends."""
-    for pattern in _THINKING:
-        text = pattern.sub(" ", text)
-    return text
+    return split_thinking(text).text
 
 
 def remove_special_tokens(text: str) -> str:
@@ -122,7 +113,14 @@ def clean(text: str) -> str:
     before = None
     while text != before:
         before = text
-        for step in (remove_thinking, remove_special_tokens, remove_markdown, remove_chat, remove_quotes):
+        for step in (
+            remove_thinking,
+            cut_at_turn_end,
+            remove_special_tokens,
+            remove_markdown,
+            remove_chat,
+            remove_quotes,
+        ):
             text = step(text)
         text = one_line(text)
     return "" if is_blank(text) else text

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import errors, snapshot_download
+from huggingface_hub import errors, hf_hub_download, snapshot_download
 from tqdm.auto import tqdm
 
+from captioner.engine.checkpoint import INDEX_FILE, SINGLE_FILE, read_shards, weight_files
 from captioner.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+SUBFOLDERS = ("*/*",)  # original weights, ONNX and the like
 
 # What the HTTP library of the installed huggingface_hub raises for variables such as HTTPS_PROXY.
 _http = importlib.import_module(errors.HTTPError.__module__.partition(".")[0])
@@ -67,19 +69,39 @@ def _describe(error: Exception, source: str, offline: bool) -> str:
 
 
 def _download(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes) -> str:
-    wanted = list(WANTED_FILES)
+    select: dict[str, Any] = {"cache_dir": cache, "ignore_patterns": list(SUBFOLDERS)}
     if offline:
-        return snapshot_download(source, local_files_only=True, cache_dir=cache, allow_patterns=wanted)
+        return _find_in_cache(source, select)
     try:
-        plan = snapshot_download(source, dry_run=True, cache_dir=cache, allow_patterns=wanted)
-    except errors.DryRunError:  # hides the cause; the call below raises it or finds the files in the cache
-        plan = []
+        plan = snapshot_download(source, dry_run=True, allow_patterns=[*SMALL_FILES, "*.safetensors"], **select)
+    except errors.DryRunError:  # hides the cause; the next call raises it unless the files are in the cache
+        snapshot_download(source, allow_patterns=list(SMALL_FILES), **select)
+        return _find_in_cache(source, select)
+    weights = _weights(source, {file.filename for file in plan}, cache)
+    others = (".safetensors", INDEX_FILE)  # the index file is there by now
+    plan = [file for file in plan if file.filename in weights or not file.filename.endswith(others)]
     total = sum(file.file_size or 0 for file in plan if file.will_download)
     if total:
         log.info("downloading %s, %.1f GB", source, total / 1e9)
         on_bytes(0, total)
-    reporter = _reporter(total, on_bytes)
-    return snapshot_download(source, tqdm_class=reporter, cache_dir=cache, allow_patterns=wanted)
+    return snapshot_download(
+        source, tqdm_class=_reporter(total, on_bytes), allow_patterns=[*SMALL_FILES, *weights], **select
+    )
+
+
+def _find_in_cache(source: str, select: dict[str, Any]) -> str:
+    folder = Path(snapshot_download(source, local_files_only=True, allow_patterns=list(SMALL_FILES), **select))
+    is_sharded = (folder / INDEX_FILE).is_file() and not (folder / SINGLE_FILE).is_file()
+    weights = set(read_shards(folder / INDEX_FILE).values()) if is_sharded else {SINGLE_FILE}
+    return snapshot_download(source, local_files_only=True, allow_patterns=[*SMALL_FILES, *weights], **select)
+
+
+def _weights(source: str, names: set[str], cache: Path | None) -> list[str]:
+    """Return the names of the files that transformers will load, from the repository's index file if it needs one."""
+    shards: set[str] = set()
+    if SINGLE_FILE not in names and INDEX_FILE in names:
+        shards = set(read_shards(Path(hf_hub_download(source, INDEX_FILE, cache_dir=cache))).values())
+    return weight_files(names, shards)
 
 
 def _reporter(total: int, on_bytes: OnBytes) -> type[tqdm]:

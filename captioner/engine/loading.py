@@ -2,20 +2,22 @@
 
 import gc
 import logging
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
+from captioner.engine.chat import check_chat, end_tokens
+from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
+from captioner.engine.weights import check_format, check_loaded, loaded_bytes, stored_quantization
 from captioner.errors import ModelError
 from captioner.system.devices import CUDA_MISSING, check_quantization, cuda_missing
 from captioner.system.resources import available_bytes
@@ -50,12 +52,15 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
     config = _read_config(folder)
+    check_format(config, folder.name, device)
     plan = None if spec.quantization == "none" else plan_quantization(config)
     num_quantized = plan.num_weights if plan else 0
-    weights_bytes = check_memory(folder, dtype, device, num_quantized, QUANTIZED_BYTES.get(spec.quantization, 0.0))
+    each = QUANTIZED_BYTES.get(spec.quantization, 0.0)
+    needed = check_memory(folder, dtype, device, num_quantized, each, stored_quantization(config))
     attention = _pick_attention(spec.attention, device)
+    processor = _load_processor(folder, config)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -63,13 +68,16 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             attn_implementation=attention,
             local_files_only=True,
             quantization_config=bitsandbytes_config(spec.quantization, dtype, plan) if plan else None,
-        ).eval()
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            ignore_mismatched_sizes=True,  # check_loaded names them
+            output_loading_info=True,
+        )
     except torch.OutOfMemoryError:
-        raise ModelError(_too_little_memory(folder, device, weights_bytes, None)) from None
+        raise ModelError(_too_little_memory(folder, device, needed, None)) from None
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
-    processor.tokenizer.padding_side = "left"
+    check_loaded(model, info, folder.name)
+    model.eval()
+    model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)
     _project_patches_by_product(model)
     seconds = time.monotonic() - started
     return LoadedModel(model, processor, _report(model, device, dtype, spec, seconds))
@@ -109,26 +117,40 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def check_memory(
-    folder: Path, dtype: torch.dtype, device: torch.device, num_quantized: int = 0, quantized_bytes: float = 0.0
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_quantized: int = 0,
+    quantized_bytes: float = 0.0,
+    stored: dict[str, Any] | None = None,
 ) -> int:
-    """Return the bytes of the weights, so many of them quantized. Raises ModelError if there is less free memory."""
-    files = list(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder} contains no *.safetensors weights")
-    num_plain = sum(_num_weights(file) for file in files) - num_quantized
-    needed = round(num_plain * dtype.itemsize + num_quantized * quantized_bytes)
+    """Return the bytes of the weights, so many of them quantized. Raises ModelError if there is less free memory.
+
+    stored: the quantization_config of a model that is stored quantized.
+    """
+    needed = loaded_bytes(stored_weights(folder).values(), stored or {}, dtype, num_quantized, quantized_bytes)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     if needed * MEMORY_RESERVE > free:
         raise ModelError(_too_little_memory(folder, device, needed, free))
     return needed
 
 
-def _num_weights(file: Path) -> int:
+def _load_processor(folder: Path, config: transformers.PreTrainedConfig) -> ProcessorMixin:
+    """Return the processor and check that it can ask the model about images, before the weights are loaded."""
     try:
-        with safe_open(file, "pt") as tensors:
-            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (OSError, SafetensorError):
-        raise ModelError(f"{file} is damaged or incomplete; download the model again") from None
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"cannot load the processor of the model in {folder}: {_first_line(error)}") from error
+    missing = [part for part in ("tokenizer", "image_processor") if getattr(processor, part, None) is None]
+    if missing:
+        files = "preprocessor_config.json" if "image_processor" in missing else "tokenizer.json"
+        raise ModelError(f"{folder} has no {missing[0].replace('_', ' ')} ({files}); download the model again")
+    processor.tokenizer.padding_side = "left"
+    try:
+        check_chat(processor, getattr(config.get_text_config(decoder=True), "vocab_size", None) or 0)
+    except ModelError as error:
+        raise ModelError(f"{folder.name}: {error}") from None
+    return processor
 
 
 def _too_little_memory(folder: Path, device: torch.device, needed: int, free: int | None) -> str:
@@ -138,6 +160,8 @@ def _too_little_memory(folder: Path, device: torch.device, needed: int, free: in
 
 
 def _read_config(folder: Path) -> transformers.PreTrainedConfig:
+    if (folder / ADAPTER_FILE).is_file():
+        raise ModelError(f"{folder} is {describe_adapter(folder)}")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
     try:

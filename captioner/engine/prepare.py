@@ -5,12 +5,13 @@ import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from captioner.engine.chat import chat_prompt, check_prompt, media_of, special_tokens
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
 
@@ -57,10 +58,12 @@ class Preparer:
         self._processor, self._layout, self._pin = processor, layout, pin
         self._local = threading.local()
         self._copying = threading.Lock()
-        self._video_options = video_options(processor)
+        self._video_options = video_options(processor) if "video" in media_of(processor) else None
+        self._special_tokens = special_tokens(processor)
 
     def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> Prepared:
         """Prepare a clip as one video with its true times, or a single frame as an image. Raises ModelError."""
+        check_prompt(prompt, self._special_tokens)
         processor = self._own_processor()
         as_images = len(frames.pixels) == 1 or self._video_options is None
         if as_images:
@@ -98,13 +101,6 @@ class Preparer:
             with self._copying:
                 self._local.processor = copy.deepcopy(self._processor)
         return self._local.processor
-
-
-def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
-    """Return the chat template's text for one message of the user with these parts, up to the start of the answer."""
-    chat = [{"role": "user", "content": parts}]
-    # transformers' annotation has no messages with parts
-    return processor.apply_chat_template(cast(list[dict[str, str]], chat), tokenize=False, add_generation_prompt=True)
 
 
 def _pixel_scale(means: list[float], stds: list[float], rescale_factor: float) -> PixelScale:

@@ -12,6 +12,8 @@ from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
 from captioner.config.settings import Settings, generation_options, sampling_plan
 from captioner.engine.download import find_model
+from captioner.engine.special_tokens import find_special, stored_special_tokens
+from captioner.errors import PromptError
 from captioner.jobs.estimate import longest_request
 from captioner.jobs.second_tries import longest_options
 from captioner.system.devices import check_quantization, expand_devices
@@ -46,6 +48,12 @@ class Job:
     save: bool = True  # False: captions are only emitted as events
     retry_cut: bool = False  # see jobs/second_tries
     consent: bool = False  # the user chose these very files: replace also captions that were changed outside
+
+    def check_prompt(self, folder: Path) -> None:
+        """Raise PromptError if the prompt contains a special token of the model in this folder."""
+        prompt = expand(self.prompt, name="", folder="", trigger=self.decoration.trigger, existing=str)
+        if token := find_special(prompt, stored_special_tokens(folder)):
+            raise PromptError(f"the prompt contains {token}, which is a special token of the model; remove it")
 
     def request(
         self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions

@@ -74,7 +74,7 @@ class Run:
         self.second_tries = SecondTries(self.job.retry_cut)
 
     def run(self) -> None:
-        """Run the job to its end. Raise ModelError, StateError, and Stopped during a download."""
+        """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
         try:
             self._run()
         except StateError:
@@ -91,6 +91,7 @@ class Run:
         if self.job.items and not any(map(self._drop_captioned, (self.backlog.together, self.backlog.alone))):
             return
         folder = self.job.model.find(self._on_bytes)
+        self.job.check_prompt(folder)
         self._on_bytes(0, 0)
         started, ended = self.pool.ensure(self.job.model.specs, folder)
         for name in ended:

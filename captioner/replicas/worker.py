@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 import transformers
 
+from captioner.engine.chat import AnswerReader
 from captioner.engine.choose import choose_core
 from captioner.engine.core import Core, StepEvent, describe_failure
 from captioner.engine.loading import LoadedModel, load
 from captioner.engine.prepare import Preparer
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, ModelError
 from captioner.replicas.decoding import Decoded, DecodePool, with_fewer_frames
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
 from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
@@ -76,6 +77,7 @@ class Worker:
     ) -> None:
         self._connection, self._loaded, self._spec, self._core = connection, loaded, spec, core
         self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()  # None: end
+        self._answers = AnswerReader(loaded.processor)
         preparer = Preparer(loaded.processor, core.layout, pin=loaded.model.device.type == "cuda")
         num_decoders = spec.decode_threads or max(1, min(num_threads, MAX_DECODE_THREADS))
         self._decoders = DecodePool(preparer, num_decoders, self._depth, self._inbox.put, DECODE_TIMEOUT_S)
@@ -202,8 +204,7 @@ class Worker:
                 del self._flights[event.id]
                 self._connection.send(Cancelled(event.id))
             case reason:
-                caption = self._caption(self._flights.pop(event.id), event, reason)
-                self._connection.send(Finished(event.id, caption))
+                self._finish(event, reason)
 
     def _on_too_little_memory(self, event: StepEvent) -> None:
         """Try a clip that does not fit even alone with half its frames; fail it if they are too few."""
@@ -223,9 +224,18 @@ class Worker:
         del self._flights[request_id]
         self._connection.send(Failed(request_id, reason))
 
-    def _caption(self, flight: _Flight, event: StepEvent, finish_reason: str) -> Caption:
+    def _finish(self, event: StepEvent, finish_reason: str) -> None:
+        try:
+            text = self._answers.read(event.tokens)
+        except ModelError as error:
+            self._fail(event.id, str(error))
+            return
+        caption = self._caption(self._flights.pop(event.id), event, text, finish_reason)
+        self._connection.send(Finished(event.id, caption))
+
+    def _caption(self, flight: _Flight, event: StepEvent, text: str, finish_reason: str) -> Caption:
         return Caption(
-            text=self._loaded.processor.tokenizer.decode(event.tokens, skip_special_tokens=True),
+            text=text,
             model=self._spec.source,
             prompt=flight.request.prompt,
             options=flight.request.options,

@@ -20,7 +20,22 @@ FILES = {
     "config.json": b'{"model_type": "qwen3_vl"}',
     "model.safetensors": bytes(range(256)) * 12_000,
     "pytorch_model.bin": b"not wanted",
+    "model.fp16.safetensors": b"not wanted",
+    "consolidated.safetensors": b"not wanted",
+    "original/model.safetensors": b"not wanted",
 }
+SHARDS = {
+    "config.json": b"{}",
+    "model.safetensors.index.json": b'{"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}',
+    "part-1.safetensors": b"1" * 1000,
+    "part-2.safetensors": b"2" * 1000,
+    "part-3.safetensors": b"not wanted",
+    "consolidated.safetensors": b"not wanted",
+    "consolidated.00.pth": b"not wanted",
+    "onnx/model.onnx_data": b"not wanted",
+    "fp16/part-1.safetensors": b"not wanted",
+}
+REPOSITORIES = {"me/tiny": FILES, "me/shards": SHARDS}
 WANTED_BYTES = len(FILES["config.json"]) + len(FILES["model.safetensors"])
 
 SCRIPT = """
@@ -52,17 +67,22 @@ class Hub(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path.startswith("/api/models/me/gated"):
             self.send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "accept the terms"}, with_body)
-        elif path.startswith("/api/models/me/tiny/tree/"):
-            rows = [{"type": "file", "path": n, "size": len(d), "oid": digest(d)} for n, d in FILES.items()]
-            self.send(200, json.dumps(rows).encode(), {}, with_body)
-        elif path.startswith("/api/models/me/tiny"):
-            about = {"id": "me/tiny", "sha": COMMIT, "siblings": [{"rfilename": n} for n in FILES]}
-            self.send(200, json.dumps(about).encode(), {}, with_body)
-        elif path.startswith("/me/tiny/resolve/") and (name := path.rsplit("/", 1)[1]) in FILES:
-            headers = {"ETag": f'"{digest(FILES[name])}"', "X-Repo-Commit": COMMIT}
-            self.send(200, FILES[name], headers, with_body)
+        elif path.startswith("/api/models/") and (files := REPOSITORIES.get("/".join(path.split("/")[3:5]))):
+            if "/tree/" in path:
+                found = [{"type": "file", "path": n, "size": len(d), "oid": digest(d)} for n, d in files.items()]
+                self.send(200, json.dumps(found).encode(), {}, with_body)
+            else:
+                name = "/".join(path.split("/")[3:5])
+                about = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": n} for n in files]}
+                self.send(200, json.dumps(about).encode(), {}, with_body)
+        elif "/resolve/" in path and (data := self.file_at(path)) is not None:
+            self.send(200, data, {"ETag": f'"{digest(data)}"', "X-Repo-Commit": COMMIT}, with_body)
         else:
             self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
+
+    def file_at(self, path):
+        repository, _, rest = path.removeprefix("/").partition("/resolve/")
+        return REPOSITORIES.get(repository, {}).get(rest.partition("/")[2])
 
     def send(self, status, body, headers, with_body):
         self.send_response(status)
@@ -117,6 +137,15 @@ def test_download_fetches_the_wanted_files_and_reports_bytes(find, endpoint):
     assert answer["seen"][-1] == [WANTED_BYTES, WANTED_BYTES]
     dones = [done for done, _ in answer["seen"]]
     assert dones == sorted(dones)
+
+
+def test_only_the_shards_of_the_index_are_downloaded(find, endpoint):
+    answer = find(endpoint, "me/shards")
+    assert answer["files"] == [
+        "config.json", "model.safetensors.index.json", "part-1.safetensors", "part-2.safetensors",
+    ]  # fmt: skip
+    assert answer["seen"][-1] == [2002, 2002]  # the index was there before
+    assert find("http://127.0.0.1:9", "me/shards", "offline")["files"] == answer["files"]
 
 
 def test_second_use_downloads_nothing_and_works_offline(find, endpoint):

@@ -12,9 +12,10 @@ from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 from transformers.generation.streamers import BaseStreamer
 
 from captioner.cli.bench.roofline import Device
+from captioner.engine.chat import chat_prompt
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
-from captioner.engine.prepare import PIXELS, Prepared, Preparer, chat_prompt
+from captioner.engine.prepare import PIXELS, Prepared, Preparer
 from captioner.engine.static import StaticCore
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions

@@ -29,7 +29,7 @@ from transformers import (
 from captioner.cli.bench import build
 from captioner.config.prompts import BUILTIN_PROMPTS
 from captioner.demo import world
-from captioner.engine.prepare import chat_prompt
+from captioner.engine.chat import chat_prompt
 from tests.tools.demo_model import lesson
 
 log = logging.getLogger(__name__)

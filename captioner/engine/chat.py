@@ -1,0 +1,150 @@
+"""A model's chat template and special tokens: how it is asked, where its answer ends, and which part is the caption."""
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import GenerationConfig, PreTrainedTokenizerBase, ProcessorMixin
+
+from captioner.engine.special_tokens import find_special, is_mark
+from captioner.errors import ModelError
+from captioner.marks import opens_thinking, read_answer
+
+ALL_THINKING = "the model used all its tokens for thinking; raise max_new_tokens or choose a model that does not think"
+_TEXT, _ANSWER = "Describe this.", "A reply."
+# What turns thinking off in templates that know the variable: Qwen, GLM, Gemma and others; DeepSeek, Kimi; Seed-OSS.
+_NO_THINKING = (("enable_thinking", False), ("thinking", False), ("thinking_budget", 0))
+_TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+
+
+def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
+    """Return the chat template's text for one message of the user with these parts, up to the start of the answer.
+
+    Thinking is off if the template can turn it off. Raises ModelError.
+    """
+    return _render(processor, [{"role": "user", "content": parts}], add_generation_prompt=True)
+
+
+def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+    template = _chat_template(processor)
+    off = {name: value for name, value in _NO_THINKING if re.search(rf"\b{name}\b", template)}
+    try:
+        text = processor.apply_chat_template(
+            cast(list[dict[str, str]], chat),  # transformers' annotation has no messages with parts
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **cast(dict[str, Any], off),
+        )
+    except Exception as error:  # a template is a program and may raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(f"the model's chat template refuses the prompt: {reason}") from error
+    return cast(str, text)
+
+
+def _chat_template(processor: ProcessorMixin) -> str:
+    templates = processor.chat_template or getattr(processor.tokenizer, "chat_template", None)
+    if isinstance(templates, dict) and len(templates) == 1:
+        return next(iter(templates.values()))
+    if isinstance(templates, dict) and templates:
+        if "default" not in templates:
+            raise ModelError(f"the model has several chat templates ({', '.join(templates)}) and none is the default")
+        return templates["default"]
+    if not templates:
+        raise ModelError("the model has no chat template (chat_template.jinja); choose an instruction-tuned model")
+    return templates
+
+
+def media_of(processor: ProcessorMixin) -> frozenset[str]:
+    """Return which of "image" and "video" the chat template puts into the prompt. Raises ModelError if it has none."""
+    text = {"type": "text", "text": _TEXT}
+    alone = chat_prompt(processor, [text])
+    if alone.count(_TEXT) != 1 or "'type'" in alone:
+        raise ModelError("the model's chat template takes plain text only, no images; choose a vision-language model")
+    kinds = [kind for kind in ("image", "video") if getattr(processor, f"{kind}_processor", None)]
+    return frozenset(kind for kind in kinds if chat_prompt(processor, [{"type": kind}, text]) != alone)
+
+
+def check_chat(processor: ProcessorMixin, num_embeddings: int) -> None:
+    """Raise ModelError if the model cannot be asked about images. num_embeddings: the size of its vocabulary."""
+    if not media_of(processor):
+        raise ModelError("the model's chat template leaves images out of the prompt; choose a vision-language model")
+    tokens = processor.tokenizer(chat_prompt(processor, [{"type": "text", "text": _TEXT}])).input_ids
+    if num_embeddings and max(tokens, default=0) >= num_embeddings:
+        raise ModelError(
+            f"the tokenizer has token {max(tokens)}, but the model has only {num_embeddings} tokens; "
+            "its files belong to different models, so download the model again"
+        )
+
+
+def end_tokens(processor: ProcessorMixin, generation: GenerationConfig, folder: Path) -> int | list[int] | None:
+    """Return all tokens that end an answer, as generation_config.json lists them; fine-tunes may list only some.
+
+    Those of config.json count only if they are special tokens: text configurations may carry defaults of other models.
+    """
+    tokenizer = processor.tokenizer
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts = [config, *(config.get(name) for name in _TEXT_CONFIGS)]
+    marks = {number for number, token in tokenizer.added_tokens_decoder.items() if is_mark(token.content)}
+    ids = _as_list(generation.eos_token_id) + _as_list(tokenizer.eos_token_id)
+    ids += [i for part in parts if isinstance(part, dict) for i in _as_list(part.get("eos_token_id")) if i in marks]
+    ids += [i for i in _turn_end(processor) if i in marks]
+    ends = sorted(set(ids))
+    return ends if len(ends) > 1 else next(iter(ends), None)
+
+
+def _as_list(value: Any) -> list[int]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int)]
+
+
+def _turn_end(processor: ProcessorMixin) -> list[int]:
+    """Return the first token after an answer in the chat template, if it has one."""
+    asked = {"role": "user", "content": [{"type": "text", "text": _TEXT}]}
+    for content in ([{"type": "text", "text": _ANSWER}], _ANSWER):
+        try:
+            chat = [asked, {"role": "assistant", "content": content}]
+            _, found, rest = _render(processor, chat, add_generation_prompt=False).rpartition(_ANSWER)
+        except ModelError:
+            continue
+        if found and "'type'" not in rest:
+            return processor.tokenizer(rest.strip(), add_special_tokens=False).input_ids[:1]
+    return []
+
+
+def special_tokens(processor: ProcessorMixin) -> frozenset[str]:
+    """Return the tokens that mean more than their text: the tokenizer's special ones and the marks of media."""
+    tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    media = {getattr(processor, f"{name}_token", None) for name in ("image", "video", "audio", "boi", "eoi")}
+    named = {token for token in (*tokenizer.all_special_tokens, *media) if isinstance(token, str)}
+    return frozenset(token for token in added | named if is_mark(token))
+
+
+def check_prompt(prompt: str, special: Collection[str]) -> None:
+    """Raise ModelError if the prompt contains a special token."""
+    if token := find_special(prompt, special):
+        raise ModelError(f"the prompt contains {token}, which is a special token of the model; remove it")
+
+
+class AnswerReader:
+    """Turns the tokens of an answer into its text. The worker's main thread uses it."""
+
+    def __init__(self, processor: ProcessorMixin) -> None:
+        """Render the chat template once to find out whether it opens the reasoning itself."""
+        parts = [*({"type": kind} for kind in sorted(media_of(processor))[:1]), {"type": "text", "text": _TEXT}]
+        self._opened = opens_thinking(chat_prompt(processor, parts))
+        self._tokenizer = processor.tokenizer
+        special = sorted(special_tokens(processor), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+
+    def read(self, tokens: Collection[int]) -> str:
+        """Return the answer without its reasoning and without what follows its turn. Raises ModelError if none is left.
+
+        The special tokens stay in the text until then, since the marks of reasoning may be among them.
+        """
+        text, cut_off = read_answer(self._tokenizer.decode(tokens, skip_special_tokens=False), self._opened)
+        if cut_off:
+            raise ModelError(ALL_THINKING)
+        return self._special.sub("", text)

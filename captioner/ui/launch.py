@@ -77,7 +77,7 @@ def _serve(
         quiet=True,
         auth=access.login,
         mcp_server=mcp,
-        app_kwargs={"routes": media_routes(page.services).routes, "middleware": [guard]},
+        app_kwargs={"routes": media_routes(page.services, page.pulse).routes, "middleware": [guard]},
         max_file_size=page.uploads.limits.max_file_bytes if page.uploads else PROMPTS_BYTES,
         num_workers=0,  # Gradio's file servers would not be behind the guard
         ssr_mode=False,

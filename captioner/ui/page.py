@@ -21,7 +21,7 @@ from captioner.ui.runs.history import History, history_dialog
 from captioner.ui.server.api import public_api
 from captioner.ui.server.uploads import UploadHandlers, Uploads, upload_controls
 from captioner.ui.settings.tab import SettingsForm, settings_tab
-from captioner.ui.wiring import in_background, keep_up_to_date
+from captioner.ui.wiring import Pulse, in_background, keep_up_to_date
 
 TITLE = "Video Caption Suite"
 PULSE_S = 2.5 if "SPACE_ID" in os.environ else 1.0  # a Space limits how often a page may ask
@@ -46,6 +46,7 @@ class Page:
             self.uploads = Uploads(uploads, examine=services.sandbox.probe)
         self.readings = machine.Readings()
         self._cuda_missing = cuda_missing()
+        self.pulse: Pulse = lambda *_: ""  # until the page is built
 
     def render(self, dismissed: float, seen: str, opened: str, prompt: str = "", search: str = "") -> list[Any]:
         """Return the values of everything that changes by itself; runs every second for each browser."""
@@ -90,12 +91,13 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
                 settings = settings_tab(page.form, tab)
             with gr.Tab("Prompts") as tab:
                 prompts = prompts_tab(page.prompts, tab)
-        keep_up_to_date(
-            [blocks.load, gr.Timer(PULSE_S).tick],
+        page.pulse = keep_up_to_date(
+            [blocks.load],
             [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
             page.render,
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
             [strip, run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
+            gr.Timer(PULSE_S).tick,
         )
         in_background([blocks.load, gr.Timer(machine.READ_EVERY_S).tick], page.resources, None, chip)
         in_background(blocks.load, page.prompts.choose, prompts.chosen, prompts.outputs)

@@ -15,6 +15,7 @@ from captioner.ui import scripts
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Pulse = Callable[..., str]
 Trigger = Callable[..., Dependency]  # such as `button.click`
 TriggerMode = Literal["once", "multiple", "always_last"]
 
@@ -75,8 +76,12 @@ def keep_up_to_date(
     render: Callable[..., Sequence[Any]],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
-) -> None:
+    tick: Trigger | None = None,
+) -> Pulse:
     """Call `render(*inputs)` at the triggers and after the `refreshing` events, and set the outputs that changed.
+
+    Return the function that does it. At each `tick` the page asks the route `pulse` to call it, which costs the server
+    a fourth of an event of Gradio's.
 
     The values travel as one text, which JavaScript distributes to the outputs: Gradio's server would rebuild the
     component of each output, which costs ten times as much as `render`.
@@ -87,10 +92,13 @@ def keep_up_to_date(
         return only_changed(cursor, [_as_sent(o, v) for o, v in zip(outputs, render(*values), strict=True)])
 
     in_background(triggers, pulse, [cursor, *inputs], changed)
+    if tick:
+        in_background(tick, None, [cursor, *inputs], changed, js=scripts.call("wiring.js", "pulse"))
     for event in refreshing:
         in_background(event.then, pulse, [cursor, *inputs], changed)
     distribute = scripts.call("wiring.js", "distribute", len(outputs) + 1)
     in_background(changed.change, None, changed, [cursor, *outputs], js=distribute, mode=KEEP_EVERY_EVENT)
+    return pulse
 
 
 def _as_sent(output: gr.components.Component, value: Any) -> Any:

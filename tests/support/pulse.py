@@ -5,9 +5,9 @@ from collections.abc import Callable
 import httpx
 
 
-def pulse_request(address: str) -> Callable[[int], dict]:
+def pulse_request(address: str, client: httpx.Client | None = None) -> Callable[[int], dict]:
     """Return a function: number of a viewer -> the JSON body that its page posts to `gradio_api/run/predict`."""
-    config = httpx.get(f"{address}config").json()
+    config = (client or httpx).get(f"{address}config").json()
     found = next(d for d in config["dependencies"] if d["api_name"] == "pulse")
     values = {component["id"]: component["props"].get("value") for component in config["components"]}
     return lambda number: {

@@ -45,10 +45,10 @@ class Viewers:
         while listing and not self.ended:
             await self.watching.wait()
             started = asyncio.get_running_loop().time()
-            answer = await self._ask(client, "POST", "gradio_api/run/predict", json=body)
+            answer = await self._ask(client, "POST", "gradio_api/vcs/pulse", json=body["data"])
             self.answers_s.append(asyncio.get_running_loop().time() - started)
-            if answer and (news := answer.json()["data"][0]):
-                body["data"][0] = json.loads(news)["cursor"]
+            if answer and answer.text:
+                body["data"][0] = answer.json()["cursor"]
             for _ in range(THUMBNAILS):
                 index = chance.randrange(len(listing["names"]))
                 await self._ask(client, "GET", f"gradio_api/vcs/thumb/{listing['scan']}-{index}.jpg")

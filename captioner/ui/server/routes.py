@@ -1,6 +1,7 @@
 """The app's own routes: the list of files, thumbnails, originals, contact sheets, and captions as a zip.
 
-All are GET and change nothing. Files are named by the ids of the grid, so no path comes from outside.
+All change nothing, and all but the pulse are GET. Files are named by the ids of the grid, so no path comes from
+outside.
 
 Threads: all handlers of the page share 40 threads. Requests that decode a file or read thousands of them wait on the
 event loop for one of a few other threads (routing.Workers), so the page keeps updating however many galleries scroll.
@@ -36,6 +37,7 @@ from captioner.ui import scripts
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.panel import num_seen, sheet_plan
 from captioner.ui.server.login import require_login
+from captioner.ui.server.pulses import SharedPulse
 from captioner.ui.server.routing import PrivateRoute, Workers, json_response, matches_etag, to_json
 from captioner.values import MediaItem
 
@@ -58,7 +60,7 @@ BROKEN_SVG = (
 NO_SUCH_FILE = "no such file in the open folder; open the folder again"
 
 
-def media_routes(services: Services) -> APIRouter:
+def media_routes(services: Services, pulse: Callable[..., str] | None = None) -> APIRouter:
     """Return the routes for `launch(app_kwargs={"routes": media_routes(services).routes})`; they require the login."""
     handlers = _Handlers(services)
     router = APIRouter(prefix=PREFIX, route_class=PrivateRoute, dependencies=[Depends(require_login)])
@@ -73,6 +75,8 @@ def media_routes(services: Services) -> APIRouter:
         ("/captions.zip", handlers.captions),
     ):
         router.add_api_route(path, handler, response_model=None, include_in_schema=False)
+    if pulse:
+        router.add_api_route("/pulse", SharedPulse(pulse).answer, methods=["POST"], response_model=None)
     return router
 
 

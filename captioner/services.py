@@ -122,7 +122,7 @@ class Services:
 
     def _use(self, settings: Settings) -> None:
         before = self._settings
-        places = [(each.caption_extension, each.captions_to) for each in (settings, before)]
+        places = [(each.caption_extension, each.captions_to, each.exclude) for each in (settings, before)]
         self._settings, self.captions.encoding = settings, settings.caption_encoding
         scan = self.library.scan
         if places[0] != places[1] and scan.folder:
@@ -154,8 +154,8 @@ class Services:
 
     def listing_options(self, recursive: bool) -> ListingOptions:
         """Return what a scan lists by the settings. recursive is given apart: the viewer of a folder chooses it."""
-        settings = self._settings
-        return ListingOptions(recursive, caption_extension=settings.caption_extension, captions_to=settings.captions_to)
+        chosen = self._settings
+        return ListingOptions(recursive, chosen.exclude, chosen.caption_extension, chosen.captions_to)
 
     def preset(self, name: str = "") -> Preset:
         """Return the model of this name, or the one of the settings; "auto" is what fits the largest GPU.

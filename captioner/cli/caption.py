@@ -173,10 +173,12 @@ def _show(event: events.Event, bar: tqdm) -> None:
 def plan_folder(args: argparse.Namespace) -> int:
     """Estimate tokens and time for a folder without captioning it."""
     with Services(args.state, given_settings(args), given_roots(args)) as services:
-        services.open_folder(args.folder, services.settings.recursive)
+        notes = services.open_folder(args.folder, services.settings.recursive).scan.warnings
         plan = services.estimate()
+    for note in () if args.json else notes:
+        print(f"note: {note}", file=sys.stderr)
     if args.json:
-        print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary()}))
+        print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary(), "notes": notes}))
         return 0
     print(plan.summary())
     print(f"{plural(plan.num_left_alone, 'file')} would be skipped")

@@ -23,7 +23,7 @@ EXTENSION_TEXT = "extension of the caption files (default: that of the settings)
 def add_settings(parser: argparse.ArgumentParser, optional_folder: bool = False) -> None:
     """Add the folder and an option for every other setting."""
     add_folder(parser, optional_folder)
-    for title, names in {**GROUPS, "Files": FOLDER_SETTINGS}.items():
+    for title, names in {**GROUPS, "Files": (*FOLDER_SETTINGS, *GROUPS["Files"])}.items():
         group = parser.add_argument_group(title.lower())
         for name in names:
             if name != "folder":
@@ -39,7 +39,9 @@ def _add_option(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> 
     text = (field.description or "").removesuffix(".")
     text = f"{text[:1].lower()}{text[1:]} (default: {_shown_default(field)})".replace("%", "%%")
     option = f"--{name.replace('_', '-')}"
-    if field.annotation is bool:
+    if name == "exclude":
+        group.add_argument(option, action="append", metavar="PATTERN", help=f"{text}; repeatable")
+    elif field.annotation is bool:
         group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
     else:  # Settings checks the value, so that every source of settings gets the same message
         group.add_argument(option, metavar=METAVARS.get(name) or _metavar(field), help=text)
@@ -51,7 +53,7 @@ def _shown_default(field: FieldInfo) -> str:
         case bool(value):
             return "on" if value else "off"
         case tuple(values):
-            return ",".join(values)
+            return ",".join(values) or "none"
         case None if {int, float} & {*get_args(field.annotation)}:
             return "auto"
         case None | "":

@@ -30,6 +30,8 @@ def add_showing(commands: Commands) -> None:
     listing.add_argument("--recursive", action="store_true", help="include subfolders")
     listing.add_argument("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
     listing.add_argument("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
+    text = "leave out files and folders, as in .gitignore; repeatable"
+    listing.add_argument("--exclude", action="append", metavar="PATTERN", help=text)
     listing.add_argument("--json", action="store_true", help="print one file per line as JSON")
 
     _add_frames(commands)
@@ -73,7 +75,7 @@ def list_folder(args: argparse.Namespace) -> int:
         else:
             print(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
     for warning in found.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        print(json.dumps({"note": warning}) if args.json else f"note: {warning}", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from pathspec import GitIgnoreSpec
+
 NOT_FOR_FILES = ("punycode", "idna", "unicode_escape", "raw_unicode_escape")
 
 _EXTENSION = re.compile(r"\.?[A-Za-z0-9_]{1,16}")
@@ -23,3 +25,12 @@ def check_encoding(name: str) -> str:
     except (LookupError, UnicodeError):
         raise ValueError("no such encoding") from None
     return name
+
+
+def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return patterns as in .gitignore. Raises ValueError for one that is none."""
+    try:
+        GitIgnoreSpec.from_lines(patterns)
+    except re.error:
+        raise ValueError("no such pattern") from None
+    return patterns

@@ -19,6 +19,7 @@ GROUPS = {
         "existing", "captions_to", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix",
         "caption_suffix",
     ),
+    "Files": ("exclude",),
     "Application": ("models_folder", "offline"),
 }  # fmt: skip
 FOLDER_SETTINGS = ("folder", "recursive", "kinds")
@@ -62,3 +63,4 @@ class SettingsOptions(TypedDict, total=False):
     caption_suffix: str | None
     recursive: bool | None
     kinds: KindFilter | None
+    exclude: str | Sequence[str] | None

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from captioner.config.checks import check_encoding, check_extension
+from captioner.config.checks import check_encoding, check_extension, check_patterns
 from captioner.config.json_file import read_json
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
@@ -124,6 +124,9 @@ class Settings(BaseModel):
     folder: OptionalPath = Field(None, description="Folder of videos and images.")
     recursive: bool = Field(False, description="Include subfolders.")
     kinds: KindFilter = Field("all", description="Files to list: all, or only one kind.")
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator(check_patterns)] = Field(
+        (), description="Files and folders to leave out, as in .gitignore; !masks/ brings masks back."
+    )
 
     @field_validator("devices")
     @classmethod
@@ -152,6 +155,8 @@ def allowed_values(name: str) -> str:
     """Return the allowed values of a setting in words that follow "give": "a number from 0 to 2, or auto"."""
     if name == "devices":
         return "auto, or a list of cpu, mps, cuda and cuda:N"
+    if name == "exclude":
+        return "patterns as in .gitignore, such as drafts/ or *.gif"
     if name == "caption_extension":
         return "an extension such as .txt or .caption, but not one of media"
     if name == "caption_encoding":

@@ -1,4 +1,4 @@
-"""What a file holds by its first bytes, whatever its extension says."""
+"""Content: the kind of a file by its first bytes, whatever its extension says."""
 
 import os
 import re

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from captioner.errors import MediaError, SettingsError
 from captioner.formatting import plural
 from captioner.media.content import check_file
-from captioner.media.kinds import KINDS
+from captioner.media.kinds import KINDS, UNREADABLE
+from captioner.media.left_out import LeftOut
 from captioner.media.mirror import caption_root, mirrored
 from captioner.system.roots import EVERYWHERE, expand_user, folder_error
 from captioner.values import MediaItem, MediaKind
@@ -31,6 +32,7 @@ class ListingOptions:
     """The choice of what a scan of a folder lists."""
 
     recursive: bool = False  # also the files of its subfolders
+    exclude: tuple[str, ...] = ()  # patterns as in .gitignore of what to leave out
     caption_extension: str = ".txt"  # of the caption files, with its dot; raises SettingsError for that of media
     captions_to: Path | None = None  # the folder for all captions, see media/mirror; None: beside the media
 
@@ -41,8 +43,9 @@ class ListingOptions:
     @property
     def roles(self) -> _Roles:
         """The kind of a file by its extension, or its role beside media."""
+        unreadable: _Roles = dict.fromkeys(UNREADABLE, "unused")
         others: _Roles = {extension[1:]: "unused" for extension in CAPTION_EXTENSIONS}
-        return {**KINDS, **others, self.caption_extension[1:]: "text"}
+        return {**KINDS, **unreadable, **others, self.caption_extension[1:]: "text"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,12 @@ def discover(
     items: list[MediaItem] = []
     warnings: list[str] = []
     num_unused: Counter[str] = Counter()  # captions by extension
+    left_out = LeftOut(options.exclude)
     pending = [(folder, "")]
     while pending:
         current, prefix = pending.pop()
         try:
-            subfolders = _scan_folder(current, prefix, options, items, warnings, num_unused, escapes)
+            subfolders = _scan_folder(current, prefix, options, left_out, items, warnings, num_unused, escapes)
         except OSError as error:
             if not prefix:
                 raise folder_error(folder, error) from None
@@ -98,13 +102,14 @@ def discover(
         warnings.append(f"{plural(count, 'file')} {have} a {extension} file beside them that is not read; {advice}")
     if root:
         items = mirrored(items, root, warnings, escapes)
-    return Discovery(tuple(items), tuple(warnings))
+    return Discovery(tuple(items), (*left_out.notes(), *warnings))
 
 
 def _scan_folder(
     folder: Path,
     prefix: str,
     options: ListingOptions,
+    left_out: LeftOut,
     items: list[MediaItem],
     warnings: list[str],
     num_unused: Counter[str],
@@ -114,11 +119,13 @@ def _scan_folder(
     with _open_listing(folder) as entries:
         found, texts, unused, subfolders, links = _sort_entries(entries, prefix, options.roles, warnings)
     outside = {name for name in links if escapes(folder / name)}
-    found = _in_natural_order(found)
+    found = _in_natural_order([each for each in found if not left_out.has_file(prefix, each[1])])
+    left_out.count_unreadable(prefix, unused)
     captions = _caption_names(found, prefix, options.caption_extension, warnings)
     if unused:
         stems = {stem for stem, *_ in found}
-        num_unused.update(f".{end}" for stem, _, end in (name.rpartition(".") for name in unused) if stem in stems)
+        parts = (name.rpartition(".") for name in unused)
+        num_unused.update(f".{end}" for stem, _, end in parts if stem in stems and end.lower() not in UNREADABLE)
     present = set(_folded(texts))
     for (_, filename, kind, status), caption, folded in zip(found, captions, _folded(captions), strict=True):
         if outside and (link := next((name for name in (filename, caption) if name in outside), "")):
@@ -127,6 +134,7 @@ def _scan_folder(
         has_caption = folded in present
         fields = (folder, filename, prefix + filename, kind, status.st_size, status.st_mtime, caption, has_caption)
         items.append(_new_tuple(MediaItem, fields))  # three times as fast as MediaItem(...)
+    subfolders = [name for name in subfolders if options.recursive and not left_out.has_folder(prefix, name)]
     return [name for _, name in sorted(zip(_natural_keys(subfolders), subfolders, strict=True))]
 
 

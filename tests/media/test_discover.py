@@ -222,3 +222,40 @@ def test_path_that_is_not_a_folder_is_refused(tmp_path):
 
 def test_empty_folder_has_no_items(tmp_path):
     assert discover(tmp_path, ListingOptions(recursive=True)) == media.Discovery((), ())
+
+
+class TestLeftOut:
+    def test_junk_is_left_out_in_silence(self, tmp_path):
+        for name in ("a.mp4", "@eaDir/b.mp4", "#recycle/b.mp4", "$RECYCLE.BIN/b.png", "__MACOSX/._b.png", "._c.mp4"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+        found = discover(tmp_path, ListingOptions(recursive=True))
+        assert (names(found), found.warnings) == (["a.mp4"], ())
+
+    def test_masks_are_left_out_with_a_note_and_come_back(self, tmp_path):
+        for name in ("a.png", "a-masklabel.png", "a-condlabel.png", "masks/a.png", "_control/a.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+        found = discover(tmp_path, ListingOptions(recursive=True))
+        assert names(found) == ["a.png"]
+        assert found.warnings[0].startswith("2 files and 2 folders are left out: masks")
+        found = discover(tmp_path, ListingOptions(recursive=True, exclude=("!masks/", "!*-masklabel.png")))
+        assert names(found) == ["a.png", "a-masklabel.png", "masks/a.png"]
+        assert names(discover(tmp_path / "masks")) == ["a.png"]
+
+    def test_patterns_leave_out_files_and_folders(self, tmp_path):
+        for name in ("a.mp4", "b.gif", "drafts/c.mp4", "keep/d.gif", "keep/e.mp4"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+        found = discover(tmp_path, ListingOptions(recursive=True, exclude=("*.gif", "drafts/", "!keep/d.gif")))
+        assert names(found) == ["a.mp4", "keep/d.gif", "keep/e.mp4"]
+        assert found.warnings == ("1 file and 1 folder are left out: by the setting exclude",)
+
+    def test_what_cannot_be_read_is_one_note(self, tmp_path):
+        for name in ("a.mp4", "b.cr2", "c.CR2", "d.svg", "e.psd", "f.json", "g.safetensors"):
+            (tmp_path / name).write_bytes(b"x")
+        (note,) = discover(tmp_path).warnings
+        assert note == (
+            "4 files cannot be read and are left out: "
+            "2 .cr2 (camera raw), 1 .psd (image editor), 1 .svg (vector graphics)"
+        )

@@ -20,7 +20,7 @@ from captioner.ui.settings.fields import FIELDS, WIDE, Control, describe, draw_c
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
 
-COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Application"))
+COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Files", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # empty means the model's own value
 MODEL_HINT = "Choose a preset, or enter a Hub id such as owner/name or a model folder."
 

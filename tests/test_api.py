@@ -87,7 +87,7 @@ def test_setting_keywords_are_the_settings_with_their_types():
     assert list(keywords) == list(fields)
     for name, annotation in fields.items():
         expected = annotation | None
-        if name == "devices":
+        if name in ("devices", "exclude"):
             expected = str | Sequence[str] | None
         elif name == "models_folder":
             expected = str | PathLike[str] | None

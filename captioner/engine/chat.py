@@ -41,7 +41,7 @@ def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generatio
     except Exception as error:  # a template is a program and may raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ModelError(f"the model's chat template refuses the prompt: {reason}") from error
-    return cast(str, text)
+    return text
 
 
 def _chat_template(processor: ProcessorMixin) -> str:
@@ -54,7 +54,7 @@ def _chat_template(processor: ProcessorMixin) -> str:
         return templates["default"]
     if not templates:
         raise ModelError("the model has no chat template (chat_template.jinja); choose an instruction-tuned model")
-    return templates
+    return cast(str, templates)
 
 
 def media_of(processor: ProcessorMixin) -> frozenset[str]:
@@ -101,8 +101,9 @@ def _as_list(value: Any) -> list[int]:
 
 def _turn_end(processor: ProcessorMixin) -> list[int]:
     """Return the first token after an answer in the chat template, if it has one."""
-    asked = {"role": "user", "content": [{"type": "text", "text": _TEXT}]}
-    for content in ([{"type": "text", "text": _ANSWER}], _ANSWER):
+    asked: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": _TEXT}]}
+    contents: list[Any] = [[{"type": "text", "text": _ANSWER}], _ANSWER]
+    for content in contents:
         try:
             chat = [asked, {"role": "assistant", "content": content}]
             _, found, rest = _render(processor, chat, add_generation_prompt=False).rpartition(_ANSWER)

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -60,7 +60,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     attention = _pick_attention(spec.attention, device)
     processor = _load_processor(folder, config)
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        loaded = AutoModelForImageTextToText.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -75,6 +75,8 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
         raise ModelError(_too_little_memory(folder, device, needed, None)) from None
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+    # transformers' annotation does not know output_loading_info
+    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     check_loaded(model, info, folder.name)
     model.eval()
     model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)

@@ -30,7 +30,7 @@ from captioner.media.discover import ListingOptions, find_item
 from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
-from captioner.system.files import claim_folder, state_folder
+from captioner.system.files import DATABASE, claim_folder, make_private, state_folder
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots, expand_user
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
@@ -55,7 +55,8 @@ class Services:
         self._settings_store = SettingsStore(self.folder / "settings.json")
         self._settings = resolve(self._settings_store.read(), os.environ, overrides or {})
         self.prompts = PromptLibrary(self.folder / "prompts.json")
-        self.database = Database(self.folder / "captioner.sqlite")
+        self.database = Database(self.folder / DATABASE)
+        make_private(self.folder)
         self.captions = CaptionStore(self.database, scratch=self.folder)
         self.captions.encoding = self._settings.caption_encoding
         self.listing_options(recursive=False)  # raises for a caption extension that is one of media

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from captioner.captions.flaws import REPEATS
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
+from captioner.cli.streams import say
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import plural, size
+from captioner.formatting import plural, printable, size
 from captioner.jobs import events
 from captioner.services import Services
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
@@ -59,17 +60,17 @@ def caption_folder(args: argparse.Namespace) -> int:
             services.jobs.close()
             left = next((job.left for job in services.unfinished() if job.operation == number), 0)
             rest = f"stopped with {plural(left, 'file')} of job {number} left; {how_to_resume}"
-            print(rest if left else f"stopped; nothing is left of job {number}", file=sys.stderr)
+            say(rest if left else f"stopped; nothing is left of job {number}", is_note=True)
             return STOPPED_BY_USER
         progress, is_retried = services.events.snapshot(), services.settings.retry_cut
     if ended.outcome == "failed" and not ended.done:
         raise JobError(ended.reason)
     if not args.json:
         seconds = progress.ended_s - progress.started_s
-        print(f"{ended.done} captioned, {ended.skipped} skipped, {ended.failed} failed, in {seconds:.0f} s")
+        print(f"{ended.done} captioned, {ended.skipped} skipped, {ended.failed} failed, in {max(0.0, seconds):.0f} s")
         _print_flaws(flaws, is_retried)
         if ended.unwritten:
-            print(f"{ended.reason}: captioner{_state_option(args)} caption --resume", file=sys.stderr)
+            say(f"{ended.reason}: captioner{_state_option(args)} caption --resume", is_note=True)
     return 1 if ended.failed or ended.outcome == "failed" else 0
 
 
@@ -77,9 +78,9 @@ def _start(services: Services, folder: Path, consent: bool) -> int | None:
     """Start a job and return its number, or None if there is nothing in the folder."""
     found = services.open_folder(folder, services.settings.recursive)
     for warning in found.scan.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        say(f"note: {warning}", is_note=True)
     if not found.items:
-        print(f"no clips or images in {folder}", file=sys.stderr)
+        say(f"no clips or images in {folder}", is_note=True)
         return None
     return services.start(consent=consent)
 
@@ -93,10 +94,10 @@ def _resume(services: Services, args: argparse.Namespace) -> int | None:
     folder = args.folder and services.roots.resolve(args.folder)
     job = next((job for job in services.unfinished() if folder in (None, job.folder)), None)
     if job is None:
-        print(f"no unfinished job{f' in {folder}' if folder else ''}", file=sys.stderr)
+        say(f"no unfinished job{f' in {folder}' if folder else ''}", is_note=True)
         return None
     left = f"{job.left:,} of {plural(job.total, 'file')} left"
-    print(f"resuming job {job.operation} in {job.folder} ({left})", file=sys.stderr)
+    say(f"resuming job {job.operation} in {job.folder} ({left})", is_note=True)
     return services.resume(job.operation)
 
 
@@ -153,7 +154,7 @@ def _show(event: events.Event, bar: tqdm) -> None:
         case events.ModelLoading(bytes_total=total) if total:
             bar.set_description_str(f"downloading {size(event.bytes_done)} of {size(total)}")
         case events.ModelLoading():
-            bar.set_description_str(f"loading {event.model}")
+            bar.set_description_str(printable(f"loading {event.model}"))
         case events.ReplicaChanged(state="ready"):
             bar.set_description_str("captioning")
         case events.ReplicaChanged(state="lost"):
@@ -165,7 +166,7 @@ def _show(event: events.Event, bar: tqdm) -> None:
         case events.ItemDone() if event.warning:
             text = f"note {event.path}: {event.warning}"
     if text:
-        bar.write(text, file=sys.stderr)
+        bar.write(printable(text), file=sys.stderr)
     if isinstance(event, events.ItemDone | events.ItemFailed | events.ItemSkipped):
         bar.update()
 
@@ -180,7 +181,7 @@ def plan_folder(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary(), "notes": notes}))
         return 0
-    print(plan.summary())
+    say(plan.summary())
     print(f"{plural(plan.num_left_alone, 'file')} would be skipped")
     if plan.num_files:
         print(f"visual tokens per file: {plan.median_visual_tokens:,} median, {plan.longest_visual_tokens:,} longest")

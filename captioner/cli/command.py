@@ -5,17 +5,19 @@ Exit status: 0 everything succeeded, 1 some files failed, 2 the command could no
 
 import argparse
 import functools
-import io
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from captioner import __version__
+from captioner.cli.streams import drop_output, owns_streams, prepare_streams, say
 from captioner.errors import CaptionerError
+from captioner.formatting import printable
 from captioner.redaction import hide_secrets
+from captioner.system.error_log import ErrorLog, OneLine, catch_all
+from captioner.system.paths import plain_path
 from captioner.system.roots import EVERYWHERE, Roots
 
 STOPPED_BY_USER = 130
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {printable(message)}; see {self.prog} --help\n")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -72,16 +74,16 @@ def add_command(commands: Commands, name: str, run: Run, arguments: str = "", ex
 def add_folder(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     """Add the argument FOLDER."""
     text = "folder of clips and images"
-    parser.add_argument("folder", type=Path, nargs="?" if optional else None, metavar="FOLDER", help=text)
+    parser.add_argument("folder", type=given_path, nargs="?" if optional else None, metavar="FOLDER", help=text)
 
 
 def add_common_options(parser: argparse.ArgumentParser, root: str = ROOT_TEXT) -> None:
     """Add the options that stand before a command or behind it. root: what --root does."""
     add = parser.add_argument_group("common options").add_argument
     unset = argparse.SUPPRESS  # else the default behind a command would replace the value before it
-    add("--state", type=Path, default=unset, metavar="DIR", help=STATE_TEXT)
+    add("--state", type=given_path, default=unset, metavar="DIR", help=STATE_TEXT)
     dest = "root" if parser.prog == "captioner" else "more_roots"  # two lists, since one would replace the other
-    add("--root", action="append", type=Path, dest=dest, default=unset, metavar="DIR", help=f"{root}; repeatable")
+    add("--root", action="append", type=given_path, dest=dest, default=unset, metavar="DIR", help=f"{root}; repeatable")
     add("--verbose", action="store_true", default=unset, help="log what happens")
 
 
@@ -105,34 +107,40 @@ def given_roots(args: argparse.Namespace) -> Roots:
     return Roots.local([args.folder, *args.root, *captions_to])
 
 
+def given_path(text: str) -> Path:
+    """Return the path that a user gave, without quotes and other traces of where it was copied."""
+    return Path(plain_path(text))
+
+
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments, run their command and return its exit status; print an error as one line."""
-    _prepare_streams()
+    prepare_streams()
+    errors = ErrorLog(None)
     try:
         try:
             args = parse(parser, arguments)
-            logging.basicConfig(
-                level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s"
-            )
-            hide_secrets()
+            errors = ErrorLog(args.state)
+            _prepare_logging(errors, args.verbose)
             return args.run(args)
         finally:
             sys.stdout.flush()
     except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the other end was closed, as by `head`; what is left would fail again at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        problem = str(error)
+    except BrokenPipeError:  # the other end was closed, as by `head`
+        drop_output()
         return 1
     except KeyboardInterrupt:
         return STOPPED_BY_USER
+    except Exception as error:  # a bug, of which the user sees one line
+        problem = errors.record(error)
+    say(f"error: {problem}", is_note=True)
+    return 2
 
 
-def _prepare_streams() -> None:
-    """Replace closed streams, and let the others print any filename."""
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, mode, errors="backslashreplace"))  # noqa: SIM115
-        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def _prepare_logging(errors: ErrorLog, is_verbose: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(errors))
+    logging.basicConfig(level=logging.INFO if is_verbose else logging.ERROR, handlers=[handler])
+    hide_secrets()
+    if owns_streams():
+        catch_all(errors)

@@ -11,6 +11,7 @@ from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
+from captioner.cli.streams import say
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
@@ -91,7 +92,8 @@ def edit_captions(args: argparse.Namespace) -> int:
 def _print_preview(shown: Preview) -> None:
     for name, before, after in shown.changed:
         mark = "  (changed outside)" if name in shown.changed_outside else ""
-        print(f"{name}{mark}\n{_signed('-', before)}" + (f"\n{_signed('+', after)}" if after else ""))
+        say(f"{name}{mark}")
+        say(_signed("-", before) + (f"\n{_signed('+', after)}" if after else ""), keep="\n")
     if shown.num_changed > len(shown.changed):
         print(f"… and {shown.num_changed - len(shown.changed):,} more")
     outside = f" ({len(shown.changed_outside):,} of them changed outside)" if shown.changed_outside else ""
@@ -111,12 +113,12 @@ def _signed(sign: str, text: str) -> str:
 
 def _print_counts(what: str, changed: int, same: int, skipped: dict[str, int]) -> None:
     reasons = (f"{count:,} skipped: {reason}" for reason, count in skipped.items())
-    print(", ".join([f"{changed:,} {what}", f"{same:,} unchanged", *reasons]))
+    say(", ".join([f"{changed:,} {what}", f"{same:,} unchanged", *reasons]))
 
 
 def _confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
-        print("nothing was changed; add --yes to make the changes", file=sys.stderr)
+        say("nothing was changed; add --yes to make the changes", is_note=True)
         return False
     print(f"Change {plural(count, 'caption')}? [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -132,7 +134,7 @@ def approve_captions(args: argparse.Namespace) -> int:
     print(f"{done:,} {'unapproved' if args.off else 'approved'}")
     if done < len(names):
         why = "not approved before" if args.off else "no caption"
-        print(f"{len(names) - done:,} skipped: {why}", file=sys.stderr)
+        say(f"{len(names) - done:,} skipped: {why}", is_note=True)
     return 0
 
 
@@ -153,7 +155,7 @@ def list_operations(args: argparse.Namespace) -> int:
         for row in recent_operations(services.database, args.limit):
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at_s))
             state = "undone" if row.undone_at_s else row.state
-            print(f"{row.id:5}  {when}  {state:11}  {row.changed:6,} changed  {row.title}  {row.folder}")
+            say(f"{row.id:5}  {when}  {state:11}  {row.changed:6,} changed  {row.title}  {row.folder}")
     return 0
 
 
@@ -165,10 +167,10 @@ def undo_operation(args: argparse.Namespace) -> int:
         else:
             chosen = operation_info(services.database, args.operation)
         if chosen is None:
-            print("nothing to undo", file=sys.stderr)
+            say("nothing to undo", is_note=True)
             return 0
         undone = services.undo(chosen.id)
-    print(f"{chosen.id}: {chosen.title}: {plural(undone.restored, 'caption')} restored")
+    say(f"{chosen.id}: {chosen.title}: {plural(undone.restored, 'caption')} restored")
     for path, reason in undone.kept:
-        print(f"kept {path}: {reason}", file=sys.stderr)
+        say(f"kept {path}: {reason}", is_note=True)
     return 1 if undone.kept else 0

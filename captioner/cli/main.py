@@ -6,27 +6,40 @@ Worker processes import this module again when the program is the installed comm
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from captioner.cli.bench.command import add_bench
 from captioner.cli.command import STOPPED_BY_USER, Parser, add_common_options, new_parser, run_command
 
+Handler: TypeAlias = Callable[..., Any] | signal.Handlers
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status. arguments: those of the process if None."""
-    handles_interrupts = arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if handles_interrupts:  # libraries would print the exception while they are being imported
-        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED_BY_USER))
+    signals = _ending_signals() if arguments is None else []
+    _handle(signals, lambda *_: os._exit(STOPPED_BY_USER))  # libraries would print the exception while being imported
     words = sys.argv[1:] if arguments is None else arguments
     parser = build_parser(bench_only=words[:1] == ["bench"])
     try:
-        if handles_interrupts:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _handle(signals, signal.default_int_handler)
         status = run_command(parser, words)
-        if handles_interrupts:  # the program is ending already
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _handle(signals, signal.SIG_IGN)  # the program is ending already
     except KeyboardInterrupt:  # outside of run_command
         return STOPPED_BY_USER
     return status
+
+
+def _ending_signals() -> list[int]:
+    """Return the signals that end a command in order; one that is ignored, as by `nohup`, stays ignored."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last one is that of Windows, which lacks others
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [n for n in numbers if signal.getsignal(n) in (signal.SIG_DFL, signal.default_int_handler)]
+
+
+def _handle(signals: Sequence[int], handler: Handler) -> None:
+    for number in signals:
+        signal.signal(number, handler)
 
 
 def build_parser(bench_only: bool = False) -> Parser:

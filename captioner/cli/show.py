@@ -3,14 +3,13 @@
 import argparse
 import json
 import shlex
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from captioner.cli.command import Commands, add_command, add_folder, given_roots
+from captioner.cli.command import Commands, add_command, add_folder, given_path, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
+from captioner.cli.streams import say
 from captioner.config.presets import PRESETS, vram_gb
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
@@ -47,21 +46,21 @@ def add_showing(commands: Commands) -> None:
     settings.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="settings to change and save")
 
     demo = add_command(commands, "demo", write_demo, "FOLDER", "captioner demo clips")
-    demo.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write them to; created if needed")
+    demo.add_argument("folder", type=given_path, metavar="FOLDER", help="folder to write them to; created if needed")
 
 
 def _add_frames(commands: Commands) -> None:
     example = "captioner frames clip.mp4 -o sheet.png"
     add = add_command(commands, "frames", show_frames, "FILE", example).add_argument
-    add("file", type=Path, metavar="FILE", help="clip or image")
+    add("file", type=given_path, metavar="FILE", help="clip or image")
     text = "most frames to show the model (default: %(default)s)"
     add("--max-frames", type=int, default=SamplePlan.max_frames, metavar="FRAMES", help=text)
     text = "frames per second to sample from a long clip (default: %(default)s)"
     add("--fps", type=float, default=SamplePlan.fps, metavar="FPS", help=text)
     text = "longest side of a frame (default: %(default)s)"
     add("--frame-size", type=int, default=SamplePlan.frame_size, metavar="PIXELS", help=text)
-    add("-o", "--output", type=Path, metavar="FILE", help="write a contact sheet to this image file")
-    add("--npz", type=Path, metavar="FILE", help="write the arrays frames, times_s, indices and fps")
+    add("-o", "--output", type=given_path, metavar="FILE", help="write a contact sheet to this image file")
+    add("--npz", type=given_path, metavar="FILE", help="write the arrays frames, times_s, indices and fps")
 
 
 def list_folder(args: argparse.Namespace) -> int:
@@ -73,9 +72,9 @@ def list_folder(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(item._asdict() | {"folder": str(item.folder)}))
         else:
-            print(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
+            say(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
     for warning in found.warnings:
-        print(json.dumps({"note": warning}) if args.json else f"note: {warning}", file=sys.stderr)
+        say(json.dumps({"note": warning}) if args.json else f"note: {warning}", is_note=True)
     return 0
 
 
@@ -94,7 +93,7 @@ def show_frames(args: argparse.Namespace) -> int:
     print("times_s  " + " ".join(f"{t:.3f}" for t in frames.times_s))
     print("indices  " + " ".join(str(i) for i in frames.indices))
     if frames.warning:
-        print(f"note: {frames.warning}", file=sys.stderr)
+        say(f"note: {frames.warning}", is_note=True)
     try:
         if args.output:
             contact_sheet(frames).save(args.output)
@@ -117,7 +116,7 @@ def list_models(args: argparse.Namespace) -> int:
         else:
             needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
             row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
-            print(f"{preset.key:20} {row}  {preset.title}: {preset.notes}")
+            say(f"{preset.key:20} {row}  {preset.title}: {preset.notes}")
     return 0
 
 
@@ -125,10 +124,10 @@ def list_prompts(args: argparse.Namespace) -> int:
     """List the prompt library, or print one prompt."""
     with Services(args.state) as services:
         if args.name:
-            print(services.prompts.get(args.name).text)
+            say(services.prompts.get(args.name).text, keep="\n\t")
             return 0
         for prompt in services.prompts.list():
-            print(f"{prompt.name:20} {'built in' if prompt.builtin else 'yours   '}  {prompt.text[:70]}")
+            say(f"{prompt.name:20} {'built in' if prompt.builtin else 'yours   '}  {prompt.text[:70]}")
     return 0
 
 
@@ -145,7 +144,7 @@ def show_settings(args: argparse.Namespace) -> int:
         for name, field in Settings.model_fields.items():
             value = getattr(settings, name)
             shown = ",".join(value) if isinstance(value, tuple) else value
-            print(f"{name:18} {shown!s:14} {field.description}")
+            say(f"{name:18} {shown!s:14} {field.description}")
     return 0
 
 
@@ -155,6 +154,6 @@ def write_demo(args: argparse.Namespace) -> int:
         samples = write_samples(args.folder)
     except OSError as error:
         raise CaptionerError(f"cannot write to {args.folder}: {error.strerror or error}") from None
-    print(f"wrote {len(samples)} clips and images to {args.folder}")
-    print(f"caption them with: captioner caption {shlex.quote(str(args.folder))} --model demo")
+    say(f"wrote {len(samples)} clips and images to {args.folder}")
+    say(f"caption them with: captioner caption {shlex.quote(str(args.folder))} --model demo")
     return 0

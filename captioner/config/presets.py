@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.errors import FolderError, ModelError
-from captioner.system.roots import EVERYWHERE, Roots, expand_user
+from captioner.system.paths import plain_path
+from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import QUANTIZED_BYTES, Quantization
 
 CLIPS_IN_FLIGHT = 8
@@ -126,7 +127,7 @@ def find_preset(name: str, roots: Roots = EVERYWHERE) -> Preset:
     for preset in PRESETS:
         if wanted.lower() in (preset.key, preset.source.lower()):
             return preset
-    folder = Path(expand_user(wanted))  # any text: neither this nor the checks below raise an error
+    folder = Path(plain_path(wanted))  # any text: neither this nor the checks below raise an error
     if wanted and _is_allowed(wanted, roots):
         if os.path.isfile(folder / "config.json"):  # noqa: PTH113
             title, source = folder.resolve().name, str(folder.absolute())

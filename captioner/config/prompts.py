@@ -12,7 +12,7 @@ from captioner.config.builtin_prompts import BUILTIN_TEXTS
 from captioner.config.json_file import parse_json, read_json
 from captioner.errors import PromptError
 from captioner.formatting import sendable
-from captioner.system.replacing import write_atomic
+from captioner.system.files import write_private
 
 MAX_NAME_LENGTH = 80
 MAX_TEXT_LENGTH = 20_000  # characters, as in the setting `prompt`
@@ -147,7 +147,7 @@ class PromptLibrary:
 
     def _write(self, own: Sequence[Prompt]) -> None:
         try:
-            write_atomic(self.path, _to_json(own).encode())
+            write_private(self.path, _to_json(own).encode())
         except OSError as error:
             raise PromptError(f"cannot write the prompts file {self.path}: {error.strerror}") from None
 

@@ -25,7 +25,8 @@ from captioner.config.checks import check_encoding, check_extension, check_patte
 from captioner.config.json_file import read_json
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
-from captioner.system.replacing import write_atomic
+from captioner.system.files import write_private
+from captioner.system.paths import plain_path
 from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
@@ -148,7 +149,7 @@ class Settings(BaseModel):
     @field_validator("folder", "models_folder", "captions_to")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
-        return path and path.expanduser()
+        return path and Path(plain_path(str(path)))
 
 
 def allowed_values(name: str) -> str:
@@ -264,7 +265,7 @@ class SettingsStore:
         values = settings.model_dump(mode="json", exclude_defaults=True)
         data = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         try:
-            write_atomic(self.path, data.encode())
+            write_private(self.path, data.encode())
         except OSError as error:
             raise SettingsError(f"cannot write the settings file {self.path}: {error.strerror}") from None
 

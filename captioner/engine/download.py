@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from captioner.engine.checkpoint import INDEX_FILE, SINGLE_FILE, read_shards, weight_files
 from captioner.errors import ModelError
+from captioner.system.paths import expand_user
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,9 @@ OnBytes = Callable[[int, int], None]  # (bytes so far, total bytes)
 
 def find_model(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes = lambda done, total: None) -> Path:
     """Return the folder with the model's files, after downloading them if needed. Raises ModelError with one line."""
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser().resolve()
+    folder = Path(expand_user(source))
+    if folder.is_dir():
+        return folder.resolve()
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise ModelError(f"no model folder at {source}; give a folder with config.json, or a Hub id owner/name")
     try:

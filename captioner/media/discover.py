@@ -16,7 +16,8 @@ from captioner.media.content import check_file
 from captioner.media.kinds import KINDS, UNREADABLE
 from captioner.media.left_out import LeftOut
 from captioner.media.mirror import caption_root, mirrored
-from captioner.system.roots import EVERYWHERE, expand_user, folder_error
+from captioner.system.paths import expand_user
+from captioner.system.roots import EVERYWHERE, folder_error
 from captioner.values import MediaItem, MediaKind
 
 CAPTION_EXTENSIONS = (".txt", ".caption")  # what trainers look for
@@ -79,7 +80,7 @@ def discover(
     escapes: returns True for a link that leads outside the allowed folders; such a file is skipped, as is one with such
     a caption.
     """
-    folder = folder.expanduser().absolute()
+    folder = Path(expand_user(str(folder))).absolute()
     root = caption_root(folder, options.captions_to)
     items: list[MediaItem] = []
     warnings: list[str] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captioner.errors import FolderError
+from captioner.system.paths import plain_path
 
 SHOWN_LENGTH = 200
 
@@ -47,17 +48,17 @@ class Roots:
             self._folders = (*self._folders, resolved)
 
     def resolve(self, path: str | Path) -> Path:
-        """Return the path, absolute and without links; `~` is the home folder. Raises FolderError.
+        """Return the path, absolute and without links, from a text as `plain_path` reads it. Raises FolderError.
 
         The message for a path outside does not reveal whether it exists.
         """
-        text = os.fspath(path)
+        text = plain_path(os.fspath(path))
         if not text.strip():
             raise FolderError("give the path of a folder")
         try:
             self._check_share(text)
             # strict, because a path behind a loop of links would otherwise stay unresolved
-            resolved = Path(os.path.realpath(expand_user(text), strict=True))
+            resolved = Path(os.path.realpath(text, strict=True))
         except (OSError, ValueError, RecursionError) as error:  # ValueError: NUL or a lone surrogate
             if self.allows(_guess(text)):
                 raise folder_error(text, error) from None
@@ -101,19 +102,11 @@ def shown_path(path: str | Path) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 3]}..."
 
 
-def expand_user(text: str) -> str:
-    """Replace `~` at the start of any text by the home folder; `~nobody` and invalid names stay as they are."""
-    try:
-        return os.path.expanduser(text)  # noqa: PTH111
-    except ValueError:  # NUL in the name after `~`
-        return text
-
-
 def _guess(text: str) -> Path:
     """Return where the path would be, only to choose between two messages."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        return Path(os.path.realpath(expand_user(text)))
-    return Path(expand_user(text)).absolute()
+        return Path(os.path.realpath(text))
+    return Path(text).absolute()
 
 
 def _outside(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.errors import CaptionerError, FolderError
+from captioner.system.paths import plain_path
 from captioner.system.roots import Roots
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ class Access:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the page to a parser that has --state and --root."""
-    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="folder to open (default: the last one)")
+    text = "folder to open (default: the last one)"
+    parser.add_argument("folder", nargs="?", type=lambda given: Path(plain_path(given)), metavar="FOLDER", help=text)
     parser.add_argument("--demo", action="store_true", help="try the app on sample clips with the bundled demo model")
     parser.add_argument("--open", action="store_true", help="open a browser")
     parser.add_argument("--mcp", action="store_true", help="offer the API (start, stop, captions, ...) as MCP tools")

@@ -31,8 +31,9 @@ from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.files import DATABASE, claim_folder, make_private, state_folder
+from captioner.system.paths import expand_user
 from captioner.system.resources import largest_vram_gb
-from captioner.system.roots import EVERYWHERE, Roots, expand_user
+from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
 
 log = logging.getLogger(__name__)

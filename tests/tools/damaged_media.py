@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from captioner.media.kinds import KINDS
+from tests.conftest import SHARED_CASES, SHARED_MEDIA
 from tests.support.media_maker import make_animation, make_video, numbered_picture
 
-SHARED_MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
 MAX_SEED_BYTES = 400_000
 NUMBERS = (0, 1, 65_537, 200_000, 1_000_000, 20_000_000)  # to claim, beside the largest and smallest there are
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 VIDEOS = {
     "h264.mp4": {}, "b.mp4": {"max_b_frames": 3}, "turned.m4v": {"rotation_ccw": 90},
@@ -30,7 +32,12 @@ VIDEOS = {
     "mpeg4.avi": {"codec": "mpeg4", "max_b_frames": 2}, "jpeg.avi": {"codec": "mjpeg", "pixels": "yuvj420p"},
     "flv1.flv": {"codec": "flv1"}, "h264.flv": {}, "wmv2.wmv": {"codec": "wmv2"},
     "mpeg2.mpg": {"codec": "mpeg2video"}, "mpeg1.mpeg": {"codec": "mpeg1video", "container_format": "mpeg1video"},
-    "h264.ts": {}, "mpeg2.ts": {"codec": "mpeg2video"},
+    "h264.ts": {}, "mpeg2.ts": {"codec": "mpeg2video"}, "h264.MTS": {"container_format": "mpegts"},
+    "h264.3gp": {}, "mpeg2.vob": {"codec": "mpeg2video"},
+    "mpeg2.mxf": {"codec": "mpeg2video"}, "raw.y4m": {"codec": "wrapped_avframe"},
+    "vp8.ogv": {"codec": "libvpx"}, "pq.mkv": {"codec": "ffv1", "pixels": "yuv420p10le"},
+    "alpha.mov": {"codec": "prores_ks", "pixels": "yuva444p10le"}, "misnamed.gif": {"container_format": "mp4"},
+    "misnamed.mp4": {"container_format": "matroska"},
 }  # fmt: skip
 PICTURES = {
     "plain.jpg": ("RGB", {}), "progressive.jpeg": ("RGB", {"progressive": True}), "cmyk.jpg": ("CMYK", {}),
@@ -39,6 +46,9 @@ PICTURES = {
     "lossy.webp": ("RGB", {}), "lossless.webp": ("RGBA", {"lossless": True}), "plain.avif": ("RGB", {}),
     "raw.tif": ("RGB", {}), "lzw.tiff": ("RGB", {"compression": "tiff_lzw"}), "float.tif": ("F", {}),
     "deflate.tif": ("RGBA", {"compression": "tiff_adobe_deflate"}), "jpeg.tif": ("RGB", {"compression": "jpeg"}),
+    "profile.jpg": ("RGB", {"icc_profile": SRGB}), "profile.png": ("RGBA", {"icc_profile": SRGB}),
+    "gamma.jp2": ("RGB", {}), "plain.jfif": ("RGB", {"format": "JPEG"}), "misnamed.mov": ("RGB", {"format": "PNG"}),
+    "plain.tga": ("RGB", {}), "plain.ppm": ("RGB", {}),
     "fax.tif": ("1", {"compression": "group4"}), "packbits.tif": ("CMYK", {"compression": "packbits"}),
 }  # fmt: skip
 ANIMATIONS = ("a.gif", "a.webp", "a.png", "a.avif")
@@ -59,7 +69,11 @@ def make_seeds(folder: Path) -> list[Path]:
         with contextlib.suppress(OSError, ValueError, KeyError):
             make(folder / name)
             made.append(folder / name)
-    shared = [path for path in SHARED_MEDIA.glob("*.*") if path.suffix[1:] in KINDS] if SHARED_MEDIA.is_dir() else []
+    with contextlib.suppress(OSError):
+        (folder / "joined.ts").write_bytes((folder / "h264.ts").read_bytes() * 2)
+        made.append(folder / "joined.ts")
+    folders = (SHARED_MEDIA, SHARED_CASES)
+    shared = [path for folder in folders for path in folder.glob("*.*") if path.suffix[1:].lower() in {*KINDS, "jxl"}]
     return made + sorted(path for path in shared if 0 < path.stat().st_size <= MAX_SEED_BYTES)
 
 

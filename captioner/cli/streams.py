@@ -1,4 +1,4 @@
-"""What the commands write: streams that are closed, full or cannot show every character, and lines for a terminal."""
+"""The output of the commands: streams that are closed, full or limited to some characters, and lines for a terminal."""
 
 import contextlib
 import io

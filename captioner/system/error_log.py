@@ -17,7 +17,7 @@ from captioner.formatting import printable
 from captioner.redaction import redact
 
 NAME = "errors.log"
-MAX_BYTES = 1_000_000  # a longer log starts anew
+MAX_BYTES = 1_000_000  # a longer log is deleted first
 MAX_LINE = 300
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 

@@ -24,6 +24,7 @@ from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import Job, build_job, build_model, model_finder
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
+from captioner.jobs.second_tries import longest_options
 from captioner.library.bulk import BulkDone, bulk_edit
 from captioner.library.library import Library
 from captioner.media.discover import ListingOptions, find_item
@@ -269,7 +270,8 @@ class Services:
         items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
         measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
         num_skipped, probe = len(job.items) - len(items), self.sandbox.probe
-        return estimate_run(items, num_skipped, job.plan, job.prompt, job.options, measured, budget_s, probe)
+        options = longest_options(job.options, job.retry_cut)
+        return estimate_run(items, num_skipped, job.plan, job.prompt, options, measured, budget_s, probe)
 
     def load(self) -> int:
         """Load the model of the settings and return the job's number. Raise ModelError and PromptError."""

@@ -1,5 +1,5 @@
 // Part of the page itself and of the login form, before all modules: sets the address of the app, says which header a
-// proxy leaves out, and asks for the login again in the open page, as after a restart, so that nothing in it is lost.
+// proxy leaves out, and asks for the login again in the open page, as after a restart.
 (() => {
   const send = window.fetch.bind(window);
   const isOwn = url => new URL(url, document.baseURI).href.startsWith(new URL('gradio_api/', document.baseURI).href);
@@ -18,7 +18,7 @@
     });
     const problem = make('p', { className: 'problem', role: 'alert' }), button = make('button', {}, 'Login');
     const form = make('form', { method: 'dialog' }, make('h4', {}, 'Log in again'),
-      make('p', {}, 'The login has ended, as after a restart of the app. Nothing in this page is lost.'),
+      make('p', {}, 'The login has ended, as after a restart of the app.'),
       make('label', {}, 'Username', name), make('label', {}, 'Password', password), problem, button);
     const dialog = make('dialog', { className: 'login-again' }, form);
     dialog.addEventListener('cancel', event => event.preventDefault());

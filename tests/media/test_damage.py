@@ -60,10 +60,10 @@ def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
     (folder / "bomb.png").write_bytes(
         b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
     )
-    yield folder / "text.mp4", NOT_A_VIDEO
+    yield folder / "text.mp4", "a text file, not a video"
     yield cut(clip, "start.mp4", 400), NOT_A_VIDEO
-    yield folder / "list.mp4", NOT_A_VIDEO
-    yield folder / "text.jpg", NOT_A_PICTURE
+    yield folder / "list.mp4", "a list of addresses (M3U8), not a video"
+    yield folder / "text.jpg", "a text file, not an image"
     yield folder / "clip.jpg", NOT_A_PICTURE
     yield folder / "empty.mp4", "file is empty"
     yield folder / "empty.png", "file is empty"

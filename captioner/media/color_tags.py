@@ -1,6 +1,7 @@
 """The color tags of video frames: which ones a player goes by, and the frames' pixels by them."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -17,6 +18,14 @@ MATRIX_OF_PRIMARIES = {BT709: BT709, 4: BT601, 5: BT601, 6: BT601, 7: BT601, BT2
 DOLBY_VISION_TAGS = ("dvh1", "dvhe", "dva1", "dvav", "dav1")  # of MP4 and MOV
 
 HD_WIDTH, HD_LINES = 1280, 720  # players take untagged video of this width or height for BT.709 (mpv, Chromium)
+
+
+def side_data_of(frame: VideoFrame) -> Mapping[str, bytes]:
+    """Return the side data of a frame. PyAV gives none at all if it does not know the kind of one, such as EXIF."""
+    try:
+        return cast(Mapping[str, bytes], frame.side_data)
+    except ValueError:
+        return {}
 
 
 class ColorTags(NamedTuple):
@@ -73,7 +82,7 @@ def _is_full_range(frame: VideoFrame) -> bool:
 def color_warning(frame: VideoFrame, codec_tag: str) -> str:
     """Return one line if the colors of this frame are coded in a way that is not supported, else ""."""
     name = OTHER_MATRICES.get(frame.colorspace, "")
-    is_dolby_vision = codec_tag in DOLBY_VISION_TAGS or "DOVI_METADATA" in frame.side_data
+    is_dolby_vision = codec_tag in DOLBY_VISION_TAGS or "DOVI_METADATA" in side_data_of(frame)
     if is_dolby_vision and frame.color_trc == UNSPECIFIED:  # others state the colors of a base layer for every player
         name = "Dolby Vision without a compatible base layer"
     return f"its colors may look wrong, as {name} is not supported; convert it to HDR10 or SDR first" if name else ""

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from av.container import InputContainer
@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
-from captioner.media.color_tags import ColorScaler, ColorTags, is_yuv, resolve_tags
+from captioner.media.color_tags import ColorScaler, ColorTags, is_yuv, resolve_tags, side_data_of
 from captioner.media.crop import Crop, read_crop
 
 MAX_SLANT = 0.0175  # tangent of 1 degree: as FFmpeg, take a matrix for a quarter turn if it is off by no more
@@ -37,6 +37,14 @@ class Orientation(NamedTuple):
         """Return a view of pixels (height, width, channels) that is upright."""
         turned = pixels.swapaxes(0, 1) if self.is_transposed else pixels
         return turned[:: -1 if self.is_mirrored_y else 1, :: -1 if self.is_mirrored_x else 1]
+
+
+# By the degrees clockwise, where only these are known.
+QUARTER_TURNS = {
+    90: Orientation(True, True, False),
+    180: Orientation(False, True, True),
+    270: Orientation(True, False, True),
+}
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,10 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 
     (x, y) is shown at (a x + c y, b x + d y). A matrix that is no quarter turn is ignored.
     """
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
-        return Orientation()
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data)))
+    matrix = side_data_of(frame).get("DISPLAYMATRIX")
+    if matrix is None:
+        return QUARTER_TURNS.get(-frame.rotation % 360, Orientation())
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
     if min(abs(a), abs(d)) > 0 and max(abs(b), abs(c)) <= MAX_SLANT * min(abs(a), abs(d)):
         return Orientation(False, a < 0, d < 0)
     if min(abs(b), abs(c)) > 0 and max(abs(a), abs(d)) <= MAX_SLANT * min(abs(b), abs(c)):

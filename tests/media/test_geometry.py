@@ -1,5 +1,6 @@
 """Display matrices and crops: what a player shows of a decoded frame."""
 
+import io
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from captioner.media import crop
 from captioner.media.crop import Crop
@@ -183,3 +185,24 @@ def test_shared_cases():
     edges = [pixels[:, :8], pixels[:, -8:]]
     redness = [float((edge[..., 0] - edge[..., 1]).mean()) for edge in edges]
     assert redness[1] > 100 > redness[0]  # the red bar is at the right
+
+
+@pytest.mark.parametrize(("exif", "is_turned"), [(1, False), (6, True), (8, True), (3, False)])
+def test_clip_whose_frames_carry_exif_data_is_read(tmp_path, exif, is_turned):
+    """PyAV does not know the kind of side data that FFmpeg makes of it."""
+    buffer = io.BytesIO()
+    image = Image.new("RGB", (96, 64), "red")
+    tags = image.getexif()
+    tags[ExifTags.Base.Orientation], tags[ExifTags.Base.Make] = exif, "camera"
+    image.save(buffer, "JPEG", exif=tags)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", 10, width=96, height=64, pix_fmt="yuvj420p")
+        for number in range(4):
+            packet = av.Packet(buffer.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
+            packet.is_keyframe = True
+            container.mux(packet)
+    frames = sample(tmp_path / "a.mkv", SamplePlan(4, frame_size=96))
+    assert frames.pixels.shape == ((4, 96, 64, 3) if is_turned else (4, 64, 96, 3))
+    assert abs(frames.pixels.astype(int) - (254, 0, 0)).max() < 6
+    assert make_thumbnail(item_of(tmp_path / "a.mkv")).data

@@ -31,7 +31,8 @@ def test_every_module_loads_and_adds_nothing_to_the_window(services):
 
 @pytest.mark.browser
 def test_a_module_with_an_error_is_reported(services):
-    with served(services) as address, open_browser(address) as (page, _):
+    with served(services) as address, open_browser(address) as (page, expect):
+        expect(page.locator(".grid-empty")).to_contain_text("No folder is open")
         faulty = ["data:text/javascript,const 1;", "data:text/javascript,window.leaked = 1;"]
         found = page.evaluate(IMPORT_ALL_JS, faulty)
         assert "SyntaxError" in found["errors"].pop(faulty[0])

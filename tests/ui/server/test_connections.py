@@ -1,5 +1,6 @@
 """Half-open connections keep nobody out, fill neither the handles nor the log, and end by themselves."""
 
+import contextlib
 import logging
 import socket
 import subprocess
@@ -56,10 +57,12 @@ def test_an_unfinished_request_is_closed(web, monkeypatch, half):
 def test_one_byte_at_a_time_is_too_slow(web, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_S", 1.0)
     opened = connect(web.address, HALVES["of a head"])
-    for _ in range(15):
-        time.sleep(0.1)
-        opened.sendall(b"a")
-    assert seconds_until_closed(opened) < 2
+    started_s = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            time.sleep(0.1)
+            opened.sendall(b"a")
+    assert time.monotonic() - started_s < 6
 
 
 def test_a_client_that_takes_nothing_is_closed(web, user, monkeypatch):

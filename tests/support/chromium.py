@@ -63,5 +63,5 @@ def _end_browsers() -> None:
 
 
 def _is_trouble(message: Any) -> bool:
-    """Return True for an error. A page of one tab alone has no guard, which answers whether the page is reached."""
-    return message.type == "error" and not message.location.get("url", "").endswith("/vcs/reach")
+    """Return True for an error. A lone tab does not answer whether it is reached, and a host may lack an icon."""
+    return message.type == "error" and not message.location.get("url", "").endswith(("/vcs/reach", "/favicon.ico"))

@@ -50,7 +50,12 @@ def _unquoted(text: str) -> str:
 
 
 def _path_of_url(host: str, path: str) -> str | None:
-    """Return the path of a file:// address, or None if it is on another machine."""
+    """Return the path of a file:// address, or None if it is on another machine or cannot be a path."""
     if os.name == "nt":
         return url2pathname(f"//{host}{path}" if host.lower() not in ("", "localhost") else path)
-    return os.fsdecode(unquote_to_bytes(path)) if host.lower() in ("", "localhost") else None
+    if host.lower() not in ("", "localhost"):
+        return None
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError:  # half of a surrogate pair, which no path contains
+        return None

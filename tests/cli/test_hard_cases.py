@@ -77,6 +77,8 @@ def test_paths_of_terminals_are_understood_and_real_names_stay(folder, monkeypat
         (folder / name).mkdir()
         assert plain_path(name) == name
     assert plain_path("file:///a%FFb%00") == "/a\udcffb\x00"
+    assert plain_path("file:///a\udce4b%20c") == "/a\udce4b c"
+    assert plain_path("file:///a\ud800") == "file:///a\ud800"
     for text in ("", '"', "''", "file://", "file://server/x", "~nobodyx", "\x00", "~\x00"):
         plain_path(text)
 

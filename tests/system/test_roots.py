@@ -20,6 +20,7 @@ from captioner.cli.main import main
 from captioner.errors import CaptionerError, FolderError
 from captioner.media.discover import discover
 from captioner.services import Services
+from captioner.system.paths import plain_path
 from captioner.system.roots import EVERYWHERE, SHOWN_LENGTH, Roots
 from captioner.ui.gallery.folders import encode_path
 from captioner.ui.gallery.tab import Gallery
@@ -351,7 +352,7 @@ DOORS = (
 def is_foreign(folder: str, base: Path) -> bool:
     """Return True for a folder outside `base`, such as "/", whose files other programs create and delete."""
     with contextlib.suppress(OSError, ValueError):
-        return not Path(os.path.realpath(os.path.expanduser(folder), strict=True)).is_relative_to(base)  # noqa: PTH111
+        return not Path(os.path.realpath(plain_path(folder), strict=True)).is_relative_to(base)
     return False
 
 
@@ -373,9 +374,9 @@ def test_command_line_opens_the_given_folder_or_gives_a_reason_in_one_line(base,
         if is_foreign(folder, base):
             door = [option for option in door if option != "--recursive"]
         status = main([f"--root={root}"] * (root is not None) + [*door, "--", folder])
-        opened, allowed = Path(os.path.expanduser(folder)), []  # noqa: PTH111
+        opened, allowed = Path(plain_path(folder)), []
         if status == 0:
-            allowed = [where_it_is(os.path.expanduser(each)) for each in (home, opened, root or home)]  # noqa: PTH111
+            allowed = [where_it_is(plain_path(str(each))) for each in (home, opened, root or home)]
     assert status in (0, 2)
     if status == 2:
         assert out.getvalue() == ""

@@ -147,7 +147,7 @@ def test_run_is_seen_after_a_reload_and_stopped_from_another_browser(tmp_path, m
         captioned = len(list(many_clips.glob("*.txt")))
         assert 0 < captioned < 480
         expect(page.locator(".folder-counts")).to_contain_text(f"{captioned} done")
-        expect(page.locator(".run")).to_contain_text("not a readable video")
+        expect(page.locator(".run")).to_contain_text("a text file, not a video")
 
 
 @pytest.mark.browser

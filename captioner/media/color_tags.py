@@ -91,15 +91,19 @@ def color_warning(frame: VideoFrame, codec_tag: str) -> str:
 class ColorScaler:
     """Scales the frames of one stream to uint8 RGB in the colors of a screen."""
 
-    def __init__(self, width: int, height: int, interpolation: Interpolation, stated: ColorTags) -> None:
+    def __init__(
+        self, width: int, height: int, interpolation: Interpolation, stated: ColorTags, is_still: bool = False
+    ) -> None:
         """width, height: of the results, in pixels. stated: the tags of the container."""
         self._size, self._interpolation, self._stated = (width, height), interpolation, stated
+        self._is_still = is_still
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """Return (height, width, 3). Raises av.error.FFmpegError or ValueError if FFmpeg cannot convert the frame."""
         tags = resolve_tags(frame, self._stated)
-        convert = tagged_conversion(tags.primaries, tags.transfer, white_level(frame, tags.is_full_range))
+        white = white_level(frame, tags.is_full_range)
+        convert = tagged_conversion(tags.primaries, tags.transfer, white, self._is_still)
         is_retagged = is_yuv(frame) and tags.matrix != frame.colorspace
         small = self._reformatter.reformat(
             frame,

@@ -21,7 +21,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from captioner.errors import MediaError
-from captioner.media.picture import check_pixels
+from captioner.media.limits import check_pixels
 from captioner.media.timeline import JumpRepair
 
 # Twice 8K. A larger size comes from a damaged header or fills the memory of a small machine: a decoder may keep 17

@@ -1,6 +1,7 @@
 """Pictures with more than 8 bits per color: which of their levels are white, and reading those that Pillow cannot."""
 
 import contextlib
+import os
 import struct
 from pathlib import Path
 from typing import cast
@@ -10,9 +11,13 @@ import numpy as np
 from av.codec.context import CodecContext
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
-from PIL import Image
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from PIL import Image, ImageFile
 
 from captioner.errors import MediaError
+from captioner.media.color_tags import ColorScaler, ColorTags, stated_tags
+from captioner.media.container import open_container
 
 NOT_A_PICTURE = "not a readable picture (damaged, cut off, or another kind of file)"
 UNREAD_FLOAT = "a TIFF of floating point numbers of a kind that cannot be read; save it with 8 or 16 bits"
@@ -47,10 +52,7 @@ def read_unidentified(path: Path) -> Image.Image:
 def read_deep(data: bytes, is_float: bool = False) -> Image.Image:
     """Read the data of a TIFF or PNG file with FFmpeg, as 8-bit L, RGB or RGBA. Raises MediaError."""
     try:
-        context = cast(VideoCodecContext, CodecContext.create(DECODERS[data[:4]], "r"))
-        context.options = {"max_pixels": str(MAX_PIXELS)}
-        context.thread_count = 1
-        frame = (context.decode(Packet(data)) + context.decode(None))[0]
+        frame = _decode(data)
         is_deep = frame.format.name.startswith(DEEP_FORMATS)
         values = frame.to_ndarray() if is_deep else frame.to_ndarray(format="rgba")
     except (av.error.FFmpegError, ValueError, LookupError):
@@ -61,6 +63,34 @@ def read_deep(data: bytes, is_float: bool = False) -> Image.Image:
         is_fraction = bool(values.min() >= 0 and values.max() <= 1)
         return Image.fromarray(stretch(values, (0.0, 1.0) if is_fraction else None))
     return Image.fromarray(shift_to_eight_bits(values) if is_deep else values)
+
+
+def read_hdr(image: ImageFile.ImageFile, width: int, height: int) -> np.ndarray | None:
+    """Return an HDR still in sRGB, uint8 (height, width, 3), not turned; None if FFmpeg cannot read it.
+
+    Pillow gives 8 of its bits, which PQ spreads over too many nits.
+    """
+    path = Path(os.fsdecode(image.filename))
+    try:
+        if image.format == "PNG":
+            frame, stated = _decode(path.read_bytes()), ColorTags()
+        else:
+            container, stream = open_container(path)
+            with container:
+                frame, stated = next(container.decode(stream)), stated_tags(stream)
+        if (frame.width, frame.height) == image.size:  # a grid is one frame for each tile
+            return ColorScaler(width, height, Interpolation.BICUBIC, stated, is_still=True)(frame)
+    except (MediaError, av.error.FFmpegError, ValueError, LookupError, StopIteration):
+        pass
+    return None
+
+
+def _decode(data: bytes) -> VideoFrame:
+    """Decode the data of a TIFF or PNG file. Raises FFmpegError or LookupError."""
+    context = cast(VideoCodecContext, CodecContext.create(DECODERS[data[:4]], "r"))
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.thread_count = 1
+    return (context.decode(Packet(data)) + context.decode(None))[0]
 
 
 def stretch(values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:

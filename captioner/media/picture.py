@@ -17,11 +17,11 @@ from captioner.media.animation import DAMAGE, seek_frame
 from captioner.media.content import content_type
 from captioner.media.deep import MAX_OUTLIERS, MAX_PIXELS, read_deep, read_unidentified, shift_to_eight_bits, stretch
 from captioner.media.kinds import JXL_DECODER, KINDS
+from captioner.media.limits import OVER_LIMIT, check_pixels
 from captioner.media.profile import to_srgb
 
 # Pillow itself refuses twice its own limit, also where a picture turns out larger than its header says.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
-OVER_LIMIT = "over the limit of {} megapixels; make it smaller first"
 
 # The formats of the supported extensions; a file with any of those extensions may have any of them. Pillow's other
 # formats run programs such as Ghostscript, or are rarely tested with damaged files.
@@ -43,12 +43,6 @@ TURNS = {
 # Pillow warns of large pictures and odd EXIF data, which are handled here. The filter is set for the whole process
 # because warnings.catch_warnings() is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Raise MediaError if a picture or video of this size has more pixels than allowed."""
-    if width * height > max_pixels:
-        raise MediaError(f"its size of {width}x{height} is {OVER_LIMIT.format(max_pixels // 1_000_000)}")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from captioner.media.color import (
     conversion,
     tagged_conversion,
 )
+from captioner.media.deep import read_hdr
 
 WHITE = 255 * LEVELS // 256  # of 8 bits, in the levels of a Conversion
 MAX_HEADER_BYTES = 1_000_000  # of the boxes or chunks that describe a picture
@@ -41,6 +42,9 @@ def to_srgb(image: ImageFile.ImageFile, small: Image.Image) -> Image.Image:
         return shown
     tagged = _tagged_conversion(image)
     if tagged and small.mode != "CMYK":
+        deep = read_hdr(image, *small.size) if tagged.is_hdr and image.tell() == 0 else None
+        if deep is not None:
+            return Image.fromarray(deep)
         return Image.fromarray(tagged(np.asarray(small.convert("RGB")).astype(np.uint16) << 4))
     profile = image.info.get("icc_profile", b"")
     if profile or small.mode == "LAB":

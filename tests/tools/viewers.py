@@ -1,10 +1,11 @@
 """Browsers as the server sees them, many in one process: the page, the list, the pulse, thumbnails.
 
-`python -m tests.tools.viewers ADDRESS COUNT` watches while its standard input says "go" and rests
-at "rest"; when it ends, it prints what it saw as JSON. Times in seconds.
+`python -m tests.tools.viewers ADDRESS COUNT STRANGERS` watches while its standard input says "go" and rests at "rest";
+when it ends, it prints what it saw as JSON. Times in seconds. Each stranger holds a connection with half a request.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import statistics
@@ -14,9 +15,11 @@ from collections.abc import Callable
 
 import httpx
 
+from captioner.system.handles import raise_limit
 from tests.support.pulse import pulse_request
 
 PULSE_S = 1.0
+HALF_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
 THUMBNAILS = 5  # fetched after each pulse, as a gallery that is being scrolled does
 
 
@@ -30,10 +33,25 @@ class Viewers:
         self.problems: dict[str, int] = {}
         self.num_requests = 0
 
-    async def watch(self) -> None:
+    async def watch(self, num_strangers: int) -> None:
         pulse = pulse_request(self.address)
         async with httpx.AsyncClient(base_url=self.address, timeout=30) as client:
-            await asyncio.gather(*(self._view(client, pulse, number) for number in range(self.count)))
+            viewers = (self._view(client, pulse, number) for number in range(self.count))
+            await asyncio.gather(*viewers, *(self._hang(number) for number in range(num_strangers)))
+
+    async def _hang(self, number: int) -> None:
+        url = httpx.URL(self.address)
+        await asyncio.sleep(number / 1000)
+        while not self.ended:
+            await self.watching.wait()
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(url.host, url.port)
+                writer.write(HALF_REQUEST)
+                while self.watching.is_set() and not self.ended and not reader.at_eof():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(reader.read(), 1)
+                writer.close()
+            await asyncio.sleep(0.1)
 
     async def _view(self, client: httpx.AsyncClient, pulse: Callable[[int], dict], number: int) -> None:
         chance, body = random.Random(number), pulse(number)
@@ -66,14 +84,15 @@ class Viewers:
         self.problems[problem] = self.problems.get(problem, 0) + 1
 
     def summary(self) -> dict:
-        middle = statistics.median(self.answers_s) if self.answers_s else 0.0
-        worst = max(self.answers_s, default=0.0)
-        return {"requests": self.num_requests, "problems": self.problems, "median_s": middle, "worst_s": worst}
+        answers_s = [*self.answers_s, 0.0, 0.0]
+        middle, late = statistics.median(answers_s), statistics.quantiles(answers_s, n=20)[-1]
+        times = {"median_s": middle, "p95_s": late, "worst_s": max(answers_s)}
+        return {"requests": self.num_requests, "problems": self.problems} | times
 
 
-async def main(address: str, count: int) -> None:
+async def main(address: str, count: int, num_strangers: int) -> None:
     viewers, loop = Viewers(address, count), asyncio.get_running_loop()
-    watching = asyncio.create_task(viewers.watch())
+    watching = asyncio.create_task(viewers.watch(num_strangers))
 
     def listen() -> None:
         for line in sys.stdin:
@@ -88,4 +107,5 @@ async def main(address: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    raise_limit()
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -63,5 +63,9 @@ def _end_browsers() -> None:
 
 
 def _is_trouble(message: Any) -> bool:
-    """Return True for an error. A lone tab does not answer whether it is reached, and a host may lack an icon."""
-    return message.type == "error" and not message.location.get("url", "").endswith(("/vcs/reach", "/favicon.ico"))
+    """Return True for an error. A lone tab does not answer whether it is reached, and a host may lack an icon.
+
+    The status 409 tells a page, which may have asked a moment too early, that another folder was opened.
+    """
+    is_expected = message.location.get("url", "").endswith(("/vcs/reach", "/favicon.ico")) or "409" in message.text
+    return message.type == "error" and not is_expected

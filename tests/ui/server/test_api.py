@@ -1,6 +1,7 @@
 """The public endpoints, through gradio_client against a running app, and as an agent would read them."""
 
 import json
+import shutil
 import sys
 import time
 
@@ -160,7 +161,10 @@ def test_job_is_started_watched_and_started_again(call, folder):
     assert (folder / "a.txt").read_text() != "A red square."
 
 
-def test_job_is_stopped(call):
+def test_job_is_stopped(call, folder):
+    for number in range(100):  # which take seconds
+        shutil.copy(folder / "a.png", folder / f"{number}.png")
+    call("open_folder", str(folder))
     job = call("start")["job"]
     call("stop", job)
     assert wait(call, job)["stage"] == "stopped"

@@ -1,11 +1,11 @@
 """JSON from people and other programs, with limits of size and depth that are checked before it is parsed."""
 
 import json
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any
+
+from captioner.system.regular_file import read_regular
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -28,7 +28,4 @@ def parse_json(data: str | bytes, max_bytes: int = MAX_BYTES) -> Any:
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Return the value of a JSON file. Raise OSError, and ValueError as `parse_json` does and for a pipe or device."""
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # reading a pipe or a device may never end
-            raise ValueError("it is not a regular file")
-        return parse_json(file.read(max_bytes + 1), max_bytes)
+    return parse_json(read_regular(path, max_bytes), max_bytes)

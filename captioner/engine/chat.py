@@ -1,6 +1,5 @@
 """A model's chat template and special tokens: how it is asked, where its answer ends, and which part is the caption."""
 
-import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Any, cast
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase, ProcessorMixin
 
+from captioner.engine.model_files import MAX_CONFIG_BYTES, read_json
 from captioner.engine.special_tokens import find_special, is_mark
+from captioner.engine.template import TemplateProcess
 from captioner.errors import ModelError
 from captioner.marks import opens_thinking, read_answer
 
@@ -17,6 +18,8 @@ _TEXT, _ANSWER = "Describe this.", "A reply."
 # What turns thinking off in templates that know the variable: Qwen, GLM, Gemma and others; DeepSeek, Kimi; Seed-OSS.
 _NO_THINKING = (("enable_thinking", False), ("thinking", False), ("thinking_budget", 0))
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+
+_templates = TemplateProcess()
 
 
 def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
@@ -30,18 +33,8 @@ def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
 def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generation_prompt: bool) -> str:
     template = _chat_template(processor)
     off = {name: value for name, value in _NO_THINKING if re.search(rf"\b{name}\b", template)}
-    try:
-        text = processor.apply_chat_template(
-            cast(list[dict[str, str]], chat),  # transformers' annotation has no messages with parts
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **cast(dict[str, Any], off),
-        )
-    except Exception as error:  # a template is a program and may raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ModelError(f"the model's chat template refuses the prompt: {reason}") from error
-    return text
+    values = {**processor.tokenizer.special_tokens_map, **off, "add_generation_prompt": add_generation_prompt}
+    return _templates.render(template, chat, values)
 
 
 def _chat_template(processor: ProcessorMixin) -> str:
@@ -85,7 +78,7 @@ def end_tokens(processor: ProcessorMixin, generation: GenerationConfig, folder: 
     Those of config.json count only if they are special tokens: text configurations may carry defaults of other models.
     """
     tokenizer = processor.tokenizer
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json", MAX_CONFIG_BYTES)
     parts = [config, *(config.get(name) for name in _TEXT_CONFIGS)]
     marks = {number for number, token in tokenizer.added_tokens_decoder.items() if is_mark(token.content)}
     ids = _as_list(generation.eos_token_id) + _as_list(tokenizer.eos_token_id)

@@ -1,7 +1,7 @@
 """The files of a model folder that hold the weights transformers will load, and what they contain. Needs no torch."""
 
-import json
 import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from captioner.engine.model_files import MAX_CONFIG_BYTES, read_json
 from captioner.errors import ModelError
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 ADAPTER_FILE = "adapter_config.json"
+_SHARD = re.compile(r"\w[\w.-]*\.safetensors")  # a file of the folder, and no pattern for a download
+_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")  # transformers would prefer these
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _OTHER_BYTES = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "F4": 0.5, "F6_E2M3": 0.75, "F6_E3M2": 0.75}
 
@@ -41,12 +44,16 @@ def weight_files(names: Collection[str], shards: Collection[str]) -> list[str]:
 def read_shards(index: Path) -> dict[str, str]:
     """Return (weight -> name of its file) of an index file. Raises ModelError if it is not one."""
     try:
-        found = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)["weight_map"]
+        found = read_json(index, pairs_hook=_without_duplicates)["weight_map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f": {error}" if str(error).startswith("it names") else ""
         raise ModelError(f"{index} is damaged or incomplete{reason}; download the model again") from None
-    if not isinstance(found, dict) or not all(isinstance(name, str) and "/" not in name for name in found.values()):
-        raise ModelError(f"{index} is damaged: its weights have no files in this folder; download the model again")
+    if not isinstance(found, dict):
+        raise ModelError(f"{index} is damaged or incomplete; download the model again")
+    for file in found.values():
+        if not isinstance(file, str) or not _SHARD.fullmatch(file):
+            problem = f"{index} names {str(file)[:100]!r}, which is not a *.safetensors file of its folder"
+            raise ModelError(f"{problem}; choose another model")
     return found
 
 
@@ -61,6 +68,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def stored_weights(folder: Path) -> dict[str, StoredWeight]:
     """Return the weights of the folder by name. Raises ModelError with one line if files are missing or damaged."""
     names = {path.name for path in folder.iterdir() if path.is_file()}
+    if distributed := sorted(filter(_DISTRIBUTED.match, names)):
+        raise ModelError(f"{folder} is a distributed checkpoint ({distributed[0]}), which is not supported; convert it")
     index = read_shards(folder / INDEX_FILE) if SINGLE_FILE not in names and INDEX_FILE in names else {}
     files = weight_files(names, set(index.values()))
     if not files:
@@ -95,7 +104,8 @@ def _weights_of(file: Path) -> Iterator[tuple[str, StoredWeight]]:
 def describe_adapter(folder: Path) -> str:
     """Return what a folder with an adapter is and what to do with it, to follow its name and "is"."""
     try:
-        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = read_json(folder / ADAPTER_FILE, MAX_CONFIG_BYTES).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError):
         base = None
-    return f"an adapter (LoRA), not a whole model; merge it into its base model {base or ''}".rstrip() + " first"
+    name = repr(base[:100]).strip("'") if isinstance(base, str) else ""
+    return f"an adapter (LoRA), not a whole model; merge it into its base model {name}".rstrip() + " first"

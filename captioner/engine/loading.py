@@ -16,6 +16,8 @@ from transformers.utils import is_flash_attn_2_available
 from captioner.engine.chat import check_chat, end_tokens
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
+from captioner.engine.isolation import LOCAL, from_folder_alone, one_line
+from captioner.engine.model_files import check_files
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
 from captioner.engine.weights import check_format, check_loaded, loaded_bytes, stored_quantization
 from captioner.errors import ModelError
@@ -51,38 +53,45 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     use_device(device)
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
-    config = _read_config(folder)
-    check_format(config, folder.name, device)
-    plan = None if spec.quantization == "none" else plan_quantization(config)
-    num_quantized = plan.num_weights if plan else 0
-    each = QUANTIZED_BYTES.get(spec.quantization, 0.0)
-    needed = check_memory(folder, dtype, device, num_quantized, each, stored_quantization(config))
     attention = _pick_attention(spec.attention, device)
-    processor = _load_processor(folder, config)
-    try:
-        loaded = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            device_map={"": str(device)},
-            attn_implementation=attention,
-            local_files_only=True,
-            quantization_config=bitsandbytes_config(spec.quantization, dtype, plan) if plan else None,
-            ignore_mismatched_sizes=True,  # check_loaded names them
-            output_loading_info=True,
-        )
-    except torch.OutOfMemoryError:
-        raise ModelError(_too_little_memory(folder, device, needed, None)) from None
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
-    # transformers' annotation does not know output_loading_info
-    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-    check_loaded(model, info, folder.name)
-    model.eval()
-    model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)
+    with from_folder_alone(), one_line(f"cannot load the model in {folder}", folder.name):
+        config = _read_config(folder)
+        check_format(config, folder.name, device)
+        plan = None if spec.quantization == "none" else plan_quantization(config)
+        num_quantized = plan.num_weights if plan else 0
+        each = QUANTIZED_BYTES.get(spec.quantization, 0.0)
+        needed = check_memory(folder, dtype, device, num_quantized, each, stored_quantization(config))
+        processor = _load_processor(folder, config)
+        options = {
+            "config": config,
+            "dtype": dtype,
+            "device_map": {"": str(device)},
+            "attn_implementation": attention,
+            "quantization_config": bitsandbytes_config(spec.quantization, dtype, plan) if plan else None,
+        }
+        try:
+            model = _load_model(folder, options)
+        except torch.OutOfMemoryError:
+            raise ModelError(_too_little_memory(folder, device, needed, None)) from None
+        model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)
     _project_patches_by_product(model)
     seconds = time.monotonic() - started
     return LoadedModel(model, processor, _report(model, device, dtype, spec, seconds))
+
+
+def _load_model(folder: Path, options: dict[str, Any]) -> PreTrainedModel:
+    loaded = AutoModelForImageTextToText.from_pretrained(
+        folder,
+        **options,
+        **LOCAL,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # check_loaded names them
+        output_loading_info=True,
+    )
+    # transformers' annotation does not know output_loading_info
+    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+    check_loaded(model, info, folder.name)
+    return model.eval()
 
 
 def pick_device(name: str) -> torch.device:
@@ -139,10 +148,8 @@ def check_memory(
 
 def _load_processor(folder: Path, config: transformers.PreTrainedConfig) -> ProcessorMixin:
     """Return the processor and check that it can ask the model about images, before the weights are loaded."""
-    try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"cannot load the processor of the model in {folder}: {_first_line(error)}") from error
+    with one_line(f"cannot load the processor of the model in {folder}", folder.name):
+        processor = AutoProcessor.from_pretrained(folder, **LOCAL)
     missing = [part for part in ("tokenizer", "image_processor") if getattr(processor, part, None) is None]
     if missing:
         files = "preprocessor_config.json" if "image_processor" in missing else "tokenizer.json"
@@ -166,12 +173,9 @@ def _read_config(folder: Path) -> transformers.PreTrainedConfig:
         raise ModelError(f"{folder} is {describe_adapter(folder)}")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        if "trust_remote_code" in str(error):
-            raise ModelError(f"{folder.name} needs to run code from its own files, which is not allowed") from None
-        raise ModelError(f"cannot read {folder / 'config.json'}: {_first_line(error)}") from None
+    check_files(folder)
+    with one_line(f"cannot read {folder / 'config.json'}", folder.name):
+        return AutoConfig.from_pretrained(folder, **LOCAL)
 
 
 def _pick_attention(name: str, device: torch.device) -> str:
@@ -219,7 +223,3 @@ def _report(
     )
     notes = (("note", CUDA_MISSING),) if device.type == "cpu" and cuda_missing() else ()
     return CapabilityReport(str(device), rows + notes)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

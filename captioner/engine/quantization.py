@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
+from captioner.engine.isolation import one_line
 from captioner.errors import ModelError
 from captioner.values import Quantization
 
@@ -32,12 +33,9 @@ def plan_quantization(config: PreTrainedConfig) -> QuantizationPlan:
     """
     if any(getattr(part, "quantization_config", None) for part in (config, config.get_text_config(decoder=True))):
         raise ModelError("this checkpoint is already quantized; set quantization to none")
-    try:
-        with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(copy.deepcopy(config))
-    except (ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"cannot determine what to quantize in a {config.model_type}: {reason}") from error
+    what = f"cannot determine what to quantize in a {config.model_type}"
+    with torch.device("meta"), one_line(what, config.name_or_path):
+        model = AutoModelForImageTextToText.from_config(copy.deepcopy(config), trust_remote_code=False)
     decoder = model.get_decoder()
     num_weights = sum(module.weight.numel() for module in decoder.modules() if type(module) is nn.Linear)
     if decoder is model or num_weights < LEAST_SHARE * model.num_parameters():

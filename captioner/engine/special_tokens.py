@@ -1,9 +1,10 @@
 """The special tokens of a model, read from the files of its tokenizer. Needs no torch and no transformers."""
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
+
+from captioner.engine.model_files import read_json
 
 _MEDIA = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
 
@@ -25,9 +26,9 @@ def stored_special_tokens(folder: Path) -> frozenset[str]:
     config = _read(folder / "tokenizer_config.json")
     decoder = config.get("added_tokens_decoder")
     entries = [*(added if isinstance(added, list) else []), *(decoder.values() if isinstance(decoder, dict) else [])]
-    tokens = {entry.get("content") for entry in entries if isinstance(entry, dict) and entry.get("special")}
+    tokens = [entry.get("content") for entry in entries if isinstance(entry, dict) and entry.get("special")]
     for values in (config, _read(folder / "special_tokens_map.json"), _read(folder / "processor_config.json")):
-        tokens.update(_named(values))
+        tokens += _named(values)
     return frozenset(token for token in tokens if isinstance(token, str) and is_mark(token))
 
 
@@ -35,12 +36,16 @@ def _named(values: dict[str, Any]) -> Iterator[Any]:
     """Yield the tokens that a file names: bos_token, image_token, additional_special_tokens and others."""
     for name, value in values.items():
         if name in ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens"):
-            yield from map(_content, value.values() if isinstance(value, dict) else value or [])
+            yield from map(_content, value.values() if isinstance(value, dict) else _as_list(value))
         elif (
             name.endswith(("bos_token", "eos_token", "pad_token", "unk_token", "mask_token", "sep_token", "cls_token"))
             or name in _MEDIA
         ):
             yield _content(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _content(token: Any) -> Any:
@@ -49,7 +54,7 @@ def _content(token: Any) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -31,6 +31,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def worker_main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
     """Run the worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing.current_process().daemon = False  # so that it may start the process for chat templates
     _end_with_the_app()
     hide_secrets()
     from captioner.replicas.worker import serve  # imports torch and transformers, which only this process needs

@@ -42,6 +42,7 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
     try:
         loaded = load(folder, spec)
         core = choose_core(loaded.model, spec)
+        worker = Worker(connection, spec, loaded, core, num_threads)
     except CaptionerError as error:
         connection.send(Lost(str(error), final=True))
         return
@@ -52,7 +53,7 @@ def serve(connection: Connection, spec: ModelSpec, folder: Path, num_threads: in
     if loaded.model.device.type != "cpu":
         torch.set_num_threads(1)  # leave the cores to the decode threads
     with contextlib.suppress(BrokenPipeError):
-        Worker(connection, spec, loaded, core, num_threads).run()
+        worker.run()
     os._exit(0)  # a decoder may hang in C code, and nothing here needs an orderly shutdown
 
 

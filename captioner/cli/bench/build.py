@@ -110,7 +110,7 @@ def build_model(
     )
     torch.manual_seed(seed)
     with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, trust_remote_code=False).eval()
     eos, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad, do_sample=False)
     return model

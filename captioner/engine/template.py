@@ -1,0 +1,78 @@
+"""A model's chat template, rendered in a process with limits: it is a program that a stranger wrote.
+
+Jinja's sandbox keeps it from files and modules, but not from running forever or building a text of gigabytes.
+"""
+
+import json
+import threading
+from functools import lru_cache
+from typing import Any
+
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from captioner.errors import ModelError
+from captioner.system.limited_process import Answer, LimitedProcess, ProcessFailure
+
+LIMIT_S = 10.0  # the largest take milliseconds
+MEMORY_BYTES = 500_000_000
+MAX_LENGTH = 1_000_000  # characters of a prompt; a token for each image has 20
+NUM_KEPT = 256
+
+Chat = list[dict[str, Any]]
+
+
+class TemplateProcess:
+    """Renders templates, each with the same values once. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._process: LimitedProcess | None = None
+        self._lock = threading.Lock()
+        self._refused: dict[str, str] = {}  # template -> why it is not tried again
+        self._kept = lru_cache(NUM_KEPT)(self._ask)
+
+    def render(self, template: str, chat: Chat, values: dict[str, Any]) -> str:
+        """Return the text of the chat. values: the template's other variables. Raises ModelError with one line."""
+        return self._kept(template, json.dumps([chat, values]))
+
+    def _ask(self, template: str, arguments: str) -> str:
+        with self._lock:
+            if template in self._refused:
+                raise ModelError(self._refused[template])
+            self._process = self._process or LimitedProcess("chat template", _answer, MEMORY_BYTES)
+            try:
+                answer, text = self._process.ask(LIMIT_S, template, arguments)
+            except ProcessFailure as failure:
+                self._process.kill()
+                self._process = None
+                reason = f"the model's chat template {_WORDS[failure.reason]}"
+                if failure.reason in ("slow", "large"):
+                    self._refused[template] = reason
+                raise ModelError(reason) from None
+        if "error" in answer:
+            raise ModelError(f"the model's chat template refuses the prompt: {answer['error']}")
+        return text.decode("utf-8", "surrogatepass")
+
+
+_WORDS = {
+    "slow": f"did not end within {LIMIT_S:g} s; choose another model",
+    "large": "needs too much memory; choose another model",
+    "ended": "ended the process that renders it; choose another model",
+    "closed": "could not be rendered, because the app is closing",
+    "not started": "could not be rendered, because its process did not start; see the log",
+}
+
+
+# In the process
+
+
+def _answer(template: str, arguments: str) -> Answer:
+    chat, values = json.loads(arguments)
+    try:
+        (text,), _ = render_jinja_template([chat], chat_template=template, **values)
+    except MemoryError:
+        raise
+    except Exception as error:  # a template is a program and may raise anything
+        return {"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:300]}, b""
+    if len(text) > MAX_LENGTH:
+        return {"error": f"its text has more than {MAX_LENGTH:,} characters; choose another model"}, b""
+    return {}, text.encode("utf-8", "surrogatepass")

@@ -32,9 +32,9 @@ def one_line(what: str, name: str) -> Iterator[None]:
     """Turn any error into a ModelError with one line that begins with `what`. name: that of the model."""
     try:
         yield
-    except (CaptionerError, torch.OutOfMemoryError):
+    except (CaptionerError, torch.OutOfMemoryError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # transformers and tokenizers raise anything for files that are damaged on purpose
+    except BaseException as error:  # anything, for files that are damaged on purpose; a panic of Rust is no Exception
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             raise ModelError(f"{name} needs to run code from its own files, which is not allowed") from None

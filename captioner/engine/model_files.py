@@ -5,6 +5,7 @@ that they name as code. Needs no torch.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from captioner.system.regular_file import read_regular
 
 MAX_BYTES = 64_000_000  # a tokenizer of 260,000 tokens has 35 MB
 MAX_CONFIG_BYTES = 10_000_000
-CONFIGS = "*config*.json"
+CONFIGS, PROCESSORS = "*config*.json", "*processor_config.json"
 _SIZES = {CONFIGS: MAX_CONFIG_BYTES, "*.json": MAX_BYTES, "*.txt": MAX_BYTES, "*.model": MAX_BYTES}
 _SIZES |= {"*.jinja": MAX_CONFIG_BYTES, "*/*.jinja": MAX_CONFIG_BYTES}
 
@@ -25,8 +26,10 @@ _CLASS = r"(?!Auto)\w*"
 _FIELDS = {
     "attn_implementation": _ATTENTION,
     "_attn_implementation": _ATTENTION,
+    "_attn_implementation_internal": _ATTENTION,
     "experts_implementation": _ATTENTION,
     "_experts_implementation": _ATTENTION,
+    "_experts_implementation_internal": _ATTENTION,
     "processor_class": re.compile(_CLASS + "Processor"),
     "tokenizer_class": re.compile(_CLASS + "(Tokenizer(Fast)?|Backend)"),
     "image_processor_type": re.compile(_CLASS + r"(ImageProcessor\w*|FeatureExtractor)"),
@@ -63,17 +66,24 @@ def _check_names(path: Path) -> None:
         config = read_json(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}; download the model again") from None
-    for field, name in _names(config):
-        if not _FIELDS[field].fullmatch(name):
+    for field, name in _texts(config):
+        if field in _FIELDS and not _FIELDS[field].fullmatch(name):
             raise ModelError(f"{path} has the {field} {name[:100]!r}, which is not allowed; choose another model")
+        if path.match(PROCESSORS) and "/" in name.replace("\\", "/") and _is_file_outside(path.parent, name):
+            raise ModelError(f"{path} names the file {name[:100]!r} outside the folder; choose another model")
 
 
-def _names(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the texts in the fields of _FIELDS at any depth, also in lists and objects there."""
+def _is_file_outside(folder: Path, name: str) -> bool:
+    path = os.path.normpath(folder / name)
+    return os.path.isfile(path) and folder not in Path(path).parents  # noqa: PTH113 - any text can be given
+
+
+def _texts(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield all texts at any depth, each with the field of _FIELDS that it is in, or ""."""
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
         field, value = waiting.pop()
-        if isinstance(value, str) and field:
+        if isinstance(value, str):
             yield field, value
         elif isinstance(value, list):
             waiting += [(field, each) for each in value]

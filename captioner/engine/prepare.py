@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from captioner.engine.chat import chat_prompt, check_prompt, media_of, special_tokens
-from captioner.errors import ModelError
+from captioner.engine.isolation import one_line
 from captioner.values import Frames, GenerationOptions
 
 PIXELS = ("pixel_values", "pixel_values_videos")
@@ -73,11 +73,9 @@ class Preparer:
             parts, media = [{"type": "video"}], self._video(frames)
         if self._layout:
             media |= {"do_rescale": False, "do_normalize": False}
-        try:
-            text = chat_prompt(processor, [*parts, {"type": "text", "text": prompt}])
+        text = chat_prompt(processor, [*parts, {"type": "text", "text": prompt}])
+        with one_line("the model's processor refused the frames", "the model"):
             inputs = processor(text=[text], return_tensors="pt", **media)
-        except (ValueError, TypeError, IndexError) as error:
-            raise ModelError(f"the model's processor refused the frames: {str(error).splitlines()[0]}") from error
         tensors = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
         if not self._layout:
             return Prepared(request_id, tensors, options)

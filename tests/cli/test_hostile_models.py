@@ -60,11 +60,15 @@ def called():
 
 
 def caption(tmp_path, clips, model, proxy, stdin):
-    """Run the command as somebody with the Hub within reach -> (exit status, standard error)."""
+    """Run `caption` -> (exit status, standard error)."""
+    return run(proxy, stdin, "--state", tmp_path / "state", "caption", clips, "--model", model, "--devices", "cpu")
+
+
+def run(proxy, stdin, *arguments):
+    """Run the program as somebody with the Hub within reach -> (exit status, standard error)."""
     env = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "NO_PROXY", "no_proxy")}
     env |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
-    command = [sys.executable, "-m", "captioner", "--state", str(tmp_path / "state"), "caption", str(clips)]
-    command += ["--model", str(model), "--devices", "cpu"]
+    command = [sys.executable, "-m", "captioner", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=env, stdin=stdin, capture_output=True, text=True, timeout=300)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
@@ -91,6 +95,20 @@ def test_hostile_model_is_one_line(tmp_path, samples, called, name, at_terminal)
     assert not marker(model).exists()
     assert connections == []
     assert captions(samples) == {}
+
+
+def test_benchmark_asks_nothing(tmp_path, called):
+    proxy, connections = called
+    model = make(tmp_path, auto_map(), put("config.json", model_type="own"))
+    near, far = pty.openpty()
+    os.write(near, b"y\ny\n")
+    status, err = run(proxy, far, "bench", "engine", "--model", model, "--clips", "1")
+    os.close(near)
+    os.close(far)
+    assert status == 2
+    assert err.splitlines()[-1] == "error: model needs to run code from its own files, which is not allowed"
+    assert not marker(model).exists()
+    assert connections == []
 
 
 def test_model_whose_code_is_not_needed_captions_without_it(tmp_path, samples, called):

@@ -1,19 +1,26 @@
 """Model folders of an attacker: each is refused in one line or loaded, and nothing of it runs, asks or connects."""
 
+import ast
 import builtins
 import os
+import re
 import socket
 import time
+from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 
 from captioner.engine import loading
+from captioner.engine.isolation import LOCAL
+from captioner.engine.prepare import Preparer
 from captioner.engine.special_tokens import stored_special_tokens
 from captioner.errors import ModelError
-from captioner.values import ModelSpec
+from captioner.values import Frames, GenerationOptions, ModelSpec
 from tests.support.hostile_models import auto_map, drop, everywhere, index, link, make, marker, pipe, put, write
 
+ROOT = Path(__file__).resolve().parents[2]
 LOADS = ""
 CODE_NEEDED = "needs to run code from its own files, which is not allowed"
 NOT_ALLOWED = "which is not allowed; choose another model"
@@ -35,7 +42,7 @@ CODE = {
     "code for a nameless processor": ([auto_map(), drop("processor_config.json", "processor_class"),
                                        drop("preprocessor_config.json")], LOADS),
     "code for an unknown processor": (
-        [auto_map(), put("processor_config.json", processor_class="OwnProcessor")], LOADS),
+        [auto_map(), put("processor_config.json", processor_class="OwnProcessor")], CODE_NEEDED),
     "code for unknown image processors": (
         [auto_map(), put("processor_config.json", "image_processor", image_processor_type="OwnImageProcessor",
                          auto_map={"AutoImageProcessor": "code.X"})], ANY),
@@ -65,6 +72,10 @@ CODE = {
                          NOT_ALLOWED),
     "kernel by part": ([put("config.json", attn_implementation={"": "sdpa", TEXT: KERNEL})], NOT_ALLOWED),
     "kernel of experts": ([put("config.json", experts_implementation=KERNEL)], NOT_ALLOWED),
+    "kernel in a field of transformers' own": (  # CVE-2026-4372
+        [put("config.json", _attn_implementation_internal=KERNEL)], NOT_ALLOWED),
+    "code of a part": ([put("config.json", "vision_config", auto_map={"AutoModel": "evil/repo--code.X"}),
+                        put("config.json", TEXT, auto_map={"AutoModel": "code.X"})], LOADS),
     "paged kernel": ([put("config.json", TEXT, attn_implementation=f"paged|{KERNEL}")], NOT_ALLOWED),
     "kernels for layers": (
         [everywhere(use_kernels=True, kernel_config={"kernel_mapping": {"X": f"{KERNEL}:X"}})], LOADS),
@@ -113,6 +124,14 @@ FILES = {
         [put("tokenizer_config.json", fast_tokenizer_files=["../../etc/tokenizer.1.0.json"])], NOT_ALLOWED),
     "vocabulary in another file": ([put("tokenizer_config.json", vocab_file="/etc/passwd", merges_file="/etc/passwd",
                                         tokenizer_file="/etc/passwd", spm_file="/etc/passwd")], LOADS),
+    "font in another file": (
+        [put("processor_config.json", "video_processor", font="../outside.ttf", draw_on_frames=True),
+         lambda folder: (folder.parent / "outside.ttf").touch()], "outside the folder; choose another model"),
+    "classes in another file": (
+        [put("preprocessor_config.json", class_info_file="/etc/passwd", repo_path="evil/repo")],
+        "outside the folder; choose another model"),
+    "sounds in another file": (
+        [put("processor_config.json", "audio", file="a/" + "../" * 20 + "etc/passwd")], "outside the folder"),
     "deep config": ([write("config.json", DEEP)], "is nested too deeply"),
     "deep processor config": (
         [write("processor_config.json", '{"a":' * 9_000 + "1" + "}" * 9_000)], "is nested too deeply"),
@@ -147,6 +166,8 @@ VALUES = {
         [write("tokenizer.json", '{"added_tokens": [{"content": [1], "special": true}]}')], ANY),
     "tokenizer of another kind": ([write("tokenizer.json", '{"model": {"type": "Unigram", "vocab": [], "unk_id": 9}}')],
                                   ANY),
+    "tokenizer that panics": ([lambda folder: (folder / "tokenizer.json").write_text((folder / "tokenizer.json")
+        .read_text().replace('"type": "NFC"', '"type": "Precompiled", "precompiled_charsmap": null'))], ANY),
     "ends of another kind": ([put("generation_config.json", eos_token_id={"a": 1}, stop_strings=5)], ANY),
     "search that needs code": ([put("generation_config.json", penalty_alpha=0.6, top_k=4, num_beams=3,
                                     custom_generate="evil/repo")], LOADS),
@@ -192,3 +213,33 @@ def check(folder, expected, doors):
 def test_hostile_model_runs_nothing_and_costs_one_line(tmp_path, doors, name):
     changes, expected = CASES[name]
     check(make(tmp_path, *changes), expected, doors)
+
+
+def test_tokenizer_that_panics_at_a_prompt_is_one_line(tmp_path, doors):
+    pattern = '"pattern": {"Regex": "(a|a|aa)+$"}'
+    folder = make(tmp_path, put("tokenizer_config.json", tokenizer_class="TokenizersBackend"))
+    path = folder / "tokenizer.json"
+    path.write_text(
+        re.sub(r'"pattern": \{\s*"Regex": "(\\.|[^"\\])*"\s*\}', lambda _: pattern, path.read_text(), count=1)
+    )
+    assert pattern in path.read_text()
+    loaded = loading.load(folder, ModelSpec("x", device="cpu"))
+    frames = Frames(np.zeros((2, 32, 32, 3), np.uint8), np.array([0.0, 0.5]), np.array([0, 1]), 2.0)
+    with pytest.raises(ModelError, match=r"^the model's processor refused the frames: [^\n]+$"):
+        Preparer(loaded.processor).prepare(1, frames, "a" * 40 + "b", GenerationOptions())
+    assert doors == []
+
+
+def test_every_loader_is_told_to_run_no_code():
+    calls = [
+        (path.name, call)
+        for path in (ROOT / "captioner").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("from_pretrained", "from_config")
+    ]  # fmt: skip
+    assert len(calls) == 5
+    for name, call in calls:
+        told = {keyword.arg or ast.unparse(keyword.value): keyword.value for keyword in call.keywords}
+        assert "LOCAL" in told or ast.unparse(told["trust_remote_code"]) == "False", name
+    assert LOCAL == {"local_files_only": True, "trust_remote_code": False}

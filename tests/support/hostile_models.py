@@ -71,7 +71,7 @@ def everywhere(**values: Any) -> Change:
     """Return a change that sets values in every JSON file of settings."""
 
     def change(folder: Path) -> None:
-        for name in (*CONFIGS, "preprocessor_config.json", "video_preprocessor_config.json", "chat_template.json"):
+        for name in (*CONFIGS, "preprocessor_config.json", "video_preprocessor_config.json"):
             put(name, **values)(folder)
 
     return change
@@ -138,6 +138,6 @@ def index(files: Any, keep_single: bool = False) -> Change:
             shutil.copy(folder / "part.safetensors", folder.parent / "outside.safetensors")
         names = [name for name in header if name != "__metadata__"]
         weight_map = {name: files[i % len(files)] for i, name in enumerate(names)} if isinstance(files, list) else files
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
     return change

@@ -12,23 +12,21 @@ import pytest
 
 from captioner.demo.clips import write_samples
 from tests.cli.test_main import ROOT, captions
-from tests.support.hostile_models import auto_map, drop, index, make, marker, put, write
+from tests.support.hostile_models import auto_map, index, make, marker, put, write
 
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 ASKED = "{% if 'Describe this.' not in messages[0].content|string %}" + LOOP + "{% endif %}"
 
+NEEDS_CODE = "model needs to run code from its own files, which is not allowed"
+CODE = [auto_map(), put("config.json", model_type="own")]
 CASES = {
-    "code that transformers would ask about": (
-        [auto_map(), put("config.json", model_type="own")],
-        "model needs to run code from its own files, which is not allowed"),
-    "kernel of the Hub": (
-        [put("config.json", attn_implementation="evil/kernel")],
-        "has the attn_implementation 'evil/kernel', which is not allowed; choose another model"),
-    "pickle": ([drop("model.safetensors")], "contains no *.safetensors weights that belong together"),
+    "code that transformers would ask about": ("terminal", CODE, NEEDS_CODE),
+    "code, with nobody to ask": ("closed", CODE, NEEDS_CODE),
     "weights above the folder": (
-        [index(["../outside.safetensors"])], "which is not a *.safetensors file of its folder; choose another model"),
+        "nothing", [index(["../outside.safetensors"])],
+        "which is not a *.safetensors file of its folder; choose another model"),
     "template without an end": (
-        [write("chat_template.jinja", LOOP)], "chat template did not end within 10 s; choose another model"),
+        "nothing", [write("chat_template.jinja", LOOP)], "chat template did not end within 10 s; choose another model"),
 }  # fmt: skip
 
 
@@ -69,29 +67,29 @@ def run(proxy, stdin, *arguments):
     env = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "NO_PROXY", "no_proxy")}
     env |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     command = [sys.executable, "-m", "captioner", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=env, stdin=stdin, capture_output=True, text=True, timeout=300)
+    if stdin == "closed":
+        command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    near, far = pty.openpty()
+    os.write(near, b"y\ny\n")  # the answer to any question
+    stream = far if stdin == "terminal" else subprocess.DEVNULL
+    done = subprocess.run(command, cwd=ROOT, env=env, stdin=stream, capture_output=True, text=True, timeout=300)
+    os.close(near)
+    os.close(far)
     assert "Traceback" not in done.stderr
+    assert "[y/N]" not in done.stderr + done.stdout
     return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("at_terminal", [True, False])
-def test_hostile_model_is_one_line(tmp_path, samples, called, name, at_terminal):
-    if at_terminal and "template" in name:
-        pytest.skip("takes 10 s, and does not depend on the terminal")
+def test_hostile_model_is_one_line(tmp_path, samples, called, name):
     proxy, connections = called
-    changes, expected = CASES[name]
+    stdin, changes, expected = CASES[name]
     model = make(tmp_path, *changes)
-    near, far = pty.openpty()
-    os.write(near, b"y\ny\n")  # the answer to any question
-    status, err = caption(tmp_path, samples, model, proxy, far if at_terminal else subprocess.DEVNULL)
-    os.close(near)
-    os.close(far)
+    status, err = caption(tmp_path, samples, model, proxy, stdin)
     assert status == 2
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert expected in lines[0]
-    assert "[y/N]" not in err
     assert not marker(model).exists()
     assert connections == []
     assert captions(samples) == {}
@@ -99,14 +97,10 @@ def test_hostile_model_is_one_line(tmp_path, samples, called, name, at_terminal)
 
 def test_benchmark_asks_nothing(tmp_path, called):
     proxy, connections = called
-    model = make(tmp_path, auto_map(), put("config.json", model_type="own"))
-    near, far = pty.openpty()
-    os.write(near, b"y\ny\n")
-    status, err = run(proxy, far, "bench", "engine", "--model", model, "--clips", "1")
-    os.close(near)
-    os.close(far)
+    model = make(tmp_path, *CODE)
+    status, err = run(proxy, "terminal", "bench", "engine", "--model", model, "--clips", "1")
     assert status == 2
-    assert err.splitlines()[-1] == "error: model needs to run code from its own files, which is not allowed"
+    assert err.splitlines()[-1] == f"error: {NEEDS_CODE}"
     assert not marker(model).exists()
     assert connections == []
 
@@ -115,7 +109,7 @@ def test_model_whose_code_is_not_needed_captions_without_it(tmp_path, samples, c
     proxy, connections = called
     clips = shutil.copytree(samples, tmp_path / "clips")
     model = make(tmp_path, auto_map())
-    status, _ = caption(tmp_path, clips, model, proxy, subprocess.DEVNULL)
+    status, _ = caption(tmp_path, clips, model, proxy, "nothing")
     assert status == 0
     assert len(captions(clips)) == 2
     assert not marker(model).exists()
@@ -127,7 +121,7 @@ def test_template_that_waits_for_the_real_prompt_fails_the_files_in_one_line_eac
     clips = shutil.copytree(samples, tmp_path / "clips")
     template = (ROOT / "captioner" / "demo" / "model" / "chat_template.jinja").read_text()
     model = make(tmp_path, write("chat_template.jinja", ASKED + template))
-    status, err = caption(tmp_path, clips, model, proxy, subprocess.DEVNULL)
+    status, err = caption(tmp_path, clips, model, proxy, "nothing")
     assert status == 1
     assert err.count("chat template did not end within 10 s; choose another model") == 2
     assert captions(clips) == {}

@@ -11,7 +11,7 @@ from captioner.engine.chat import chat_prompt
 from captioner.engine.template import TemplateProcess
 from captioner.errors import ModelError
 from captioner.values import ModelSpec
-from tests.support.hostile_models import drop, make, write
+from tests.support.hostile_models import make, write
 
 ASK = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe"}]}]
 GOOD = "{% for p in messages[0].content %}{{ p.text or '<image>' }}{% endfor %}"
@@ -24,7 +24,7 @@ GREEDY = {
     "loops in loops": (LOOP, SLOW),
     "a loop after the right text": (GOOD + LOOP, SLOW),
     "a loop for this prompt alone": ("{% if 'describe' in messages[0].content[1].text %}" + LOOP + "{% endif %}", SLOW),
-    "a power of a power": ("{{ 9 ** 9 ** 9 }}", SLOW),
+    "a power of a power": ("{{ 9 ** (9 ** 9) }}", SLOW),
     "many numbers": ("{{ range(99999) | list | map('string') | map('length') | sum }}" * 400, SLOW),
     "text that doubles": ("{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}"
                           "{% endfor %}", LARGE),
@@ -74,6 +74,11 @@ def renderer(monkeypatch):
     return TemplateProcess()
 
 
+@pytest.fixture(scope="module")
+def shared():
+    return TemplateProcess()
+
+
 def process_of(renderer):
     return psutil.Process(renderer._process._process.pid)
 
@@ -91,11 +96,11 @@ def test_greedy_template_is_one_line_and_is_not_tried_again(renderer, name):
 
 
 @pytest.mark.parametrize("text", ESCAPES)
-def test_template_finds_no_way_out(renderer, tmp_path, text):
+def test_template_finds_no_way_out(shared, tmp_path, text):
     target = tmp_path / "ran"
     text = text.replace("'M'", repr(str(target))).replace("touch M", f"touch {target}")
     try:
-        found = renderer.render(text, ASK, {})
+        found = shared.render(text, ASK, {})
     except ModelError as error:
         found = str(error)
     assert found.isprintable()
@@ -146,10 +151,9 @@ def test_prompt_is_that_of_transformers(tiny_model):
         assert ours == processor.apply_chat_template(chat_of_parts, add_generation_prompt=True)
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "additional_chat_templates/default.jinja"])
-def test_greedy_template_of_a_model_is_refused_when_it_is_loaded(tmp_path, monkeypatch, renderer, name):
+def test_greedy_template_of_a_model_is_refused_when_it_is_loaded(tmp_path, monkeypatch, renderer):
     monkeypatch.setattr(chat, "_templates", renderer)
-    folder = make(tmp_path, drop("chat_template.jinja"), write(name, LOOP))
+    folder = make(tmp_path, write("chat_template.jinja", LOOP))
     with pytest.raises(ModelError) as error:
         loading.load(folder, ModelSpec("x", device="cpu"))
     assert str(error.value) == f"model: {SLOW}"

@@ -131,7 +131,7 @@ def only_variants(folder):
         (index_says_more, r".*part-1\.safetensors does not contain model\.extra\.weight, as .*"),
         (index_names_twice, rf".*index\.json is damaged or incomplete: it names {NORM} twice; .*"),
         (stored_twice, r".*: part-1\.safetensors and part-2\.safetensors both contain .*; download the model again"),
-        (index_leads_outside, r".*index\.json is damaged: its weights have no files in this folder; .*"),
+        (index_leads_outside, r".*index\.json names .*, which is not a \*\.safetensors file of its folder; .*"),
         (other_shape, rf"1 weights of model have another shape than its config\.json says: {NORM} is \(32,\) .*"),
         (more_layers, r"model has 2 weights that Qwen3VLForConditionalGeneration does not know: .*layers\.2.*"),
         (unmerged_adapter, r"model contains an adapter \(LoRA\) that is not merged: .*lora_A\.weight; merge it first"),

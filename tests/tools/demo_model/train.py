@@ -230,11 +230,8 @@ def train(out: Path, resume: Path | None, schedule: Schedule, batch_size: int, s
     model = build.build_model(tokenizer, seed=seed)
     assert isinstance(model, Qwen3VLForConditionalGeneration)
     if resume:
-        model.load_state_dict(
-            Qwen3VLForConditionalGeneration.from_pretrained(
-                resume, dtype=torch.float32, use_safetensors=True
-            ).state_dict()
-        )
+        earlier = Qwen3VLForConditionalGeneration.from_pretrained(resume, dtype=torch.float32, use_safetensors=True)
+        model.load_state_dict(earlier.state_dict())
     speed_up(model)
     log.info("%.2f M parameters, %d tokens", sum(p.numel() for p in model.parameters()) / 1e6, len(tokenizer))
     rng = np.random.default_rng(seed)

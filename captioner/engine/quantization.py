@@ -34,7 +34,7 @@ def plan_quantization(config: PreTrainedConfig) -> QuantizationPlan:
     if any(getattr(part, "quantization_config", None) for part in (config, config.get_text_config(decoder=True))):
         raise ModelError("this checkpoint is already quantized; set quantization to none")
     what = f"cannot determine what to quantize in a {config.model_type}"
-    with torch.device("meta"), one_line(what, config.name_or_path):
+    with torch.device("meta"), one_line(what, config.name_or_path or "the model"):
         model = AutoModelForImageTextToText.from_config(copy.deepcopy(config), trust_remote_code=False)
     decoder = model.get_decoder()
     num_weights = sum(module.weight.numel() for module in decoder.modules() if type(module) is nn.Linear)

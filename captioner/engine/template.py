@@ -68,7 +68,8 @@ _WORDS = {
 def _answer(template: str, arguments: str) -> Answer:
     chat, values = json.loads(arguments)
     try:
-        (text,), _ = render_jinja_template([chat], chat_template=template, **values)
+        rendered: Any = render_jinja_template([chat], chat_template=template, **values)  # annotated wrongly as a text
+        text = rendered[0][0]
     except MemoryError:
         raise
     except Exception as error:  # a template is a program and may raise anything

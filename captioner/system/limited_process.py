@@ -18,10 +18,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from captioner.system.processes import block_sigint
 
+try:
+    import psutil
+except ImportError:  # on a bare image, whose system limits the memory
+    psutil = None  # type: ignore[assignment]
 try:
     import resource
 except ImportError:  # on Windows, where the app itself watches memory and time
@@ -115,12 +117,18 @@ class LimitedProcess:
         while not self._connection.poll(WATCH_S):
             if time.monotonic() > deadline_s:
                 raise ProcessFailure("slow")
-            with contextlib.suppress(psutil.Error):
-                if psutil.Process(process.pid).memory_info().rss > self._memory_bytes:
-                    raise ProcessFailure("large")
+            if psutil and _rss_bytes(process) > self._memory_bytes:
+                raise ProcessFailure("large")
 
     def _receive(self) -> bytes:
         return self._connection.recv_bytes(MAX_ANSWER_BYTES)
+
+
+def _rss_bytes(process: BaseProcess) -> int:
+    try:
+        return psutil.Process(process.pid).memory_info().rss
+    except psutil.Error:  # it has ended
+        return 0
 
 
 def _failure(process: BaseProcess) -> ProcessFailure:

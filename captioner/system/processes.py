@@ -6,13 +6,13 @@ import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
-import psutil
-
 CLOSE_TIMEOUT_S = 4.0  # for an orderly end after Ctrl+C
 
 
 def end_now(status: int) -> None:
     """End this process and its children at once. Caption files are complete at any moment."""
+    import psutil  # a bare image, on which benchmarks run, does not have it
+
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()

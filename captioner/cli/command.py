@@ -112,13 +112,13 @@ def given_path(text: str) -> Path:
     return Path(plain_path(text))
 
 
-def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+def run_command(build_parser: Callable[[], argparse.ArgumentParser], arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments, run their command and return its exit status; print an error as one line."""
     prepare_streams()
     errors = ErrorLog(None)
     try:
         try:
-            args = parse(parser, arguments)
+            args = parse(build_parser(), arguments)
             errors = ErrorLog(args.state)
             _prepare_logging(errors, args.verbose)
             return args.run(args)
@@ -131,7 +131,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
         return 1
     except KeyboardInterrupt:
         return STOPPED_BY_USER
-    except Exception as error:  # a bug, of which the user sees one line
+    except Exception as error:  # a bug, or a library that is missing, of which the user sees one line
         problem = errors.record(error)
     say(f"error: {problem}", is_note=True)
     return 2

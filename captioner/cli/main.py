@@ -20,10 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     signals = _ending_signals() if arguments is None else []
     _handle(signals, lambda *_: os._exit(STOPPED_BY_USER))  # libraries would print the exception while being imported
     words = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser(bench_only=words[:1] == ["bench"])
-    try:
+
+    def prepare() -> Parser:
+        parser = build_parser(bench_only=words[:1] == ["bench"])
         _handle(signals, signal.default_int_handler)
-        status = run_command(parser, words)
+        return parser
+
+    try:
+        status = run_command(prepare, words)
         _handle(signals, signal.SIG_IGN)  # the program is ending already
     except KeyboardInterrupt:  # outside of run_command
         return STOPPED_BY_USER

@@ -13,14 +13,13 @@ from pathlib import Path
 from captioner.cli.command import Commands, Parser, add_command, add_common_options, run_command
 from captioner.errors import CaptionerError
 from captioner.system.handles import raise_limit
-from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 from captioner.system.repeats import RepeatFilter
 from captioner.ui.server.options import LOGIN_VARIABLE, ROOT_TEXT, add_options, find_access, last_folder, prepare_gradio
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page as app.py does, and return the exit status. arguments: those of the process if None."""
-    return run_command(build_parser(), arguments)
+    return run_command(build_parser, arguments)
 
 
 def build_parser() -> Parser:
@@ -96,5 +95,7 @@ def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
 def _end_late(stop: threading.Event) -> None:
     """End the program if it does not end by itself after the stop."""
     stop.wait()
+    from captioner.system.processes import CLOSE_TIMEOUT_S, end_now  # a library that may be missing at the start
+
     time.sleep(CLOSE_TIMEOUT_S)
     end_now(1)

@@ -19,6 +19,7 @@ from captioner.redaction import redact
 NAME = "errors.log"
 MAX_BYTES = 1_000_000  # a longer log is deleted first
 MAX_LINE = 300
+INSTALL = "install what is missing with: pip install -r requirements.txt"
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 ExceptionInfo: TypeAlias = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -63,6 +64,9 @@ def _append(path: Path, data: bytes) -> Path:
 
 def _summary(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, ImportError) and error.name and not error.name.startswith("captioner"):
+        library = error.name.partition(".")[0]
+        return f"cannot load the library {library}: {lines[0]}"[:MAX_LINE] + f"; {INSTALL}"
     return f"unexpected {type(error).__name__}: {lines[0]}"[:MAX_LINE].removesuffix(": ")
 
 

@@ -23,7 +23,8 @@ class RepeatFilter(logging.Filter):
         """Return whether the record is logged."""
         if record.levelno < logging.WARNING:
             return True
-        kind, now_s = _NUMBERS.sub("0", f"{record.name} {record.getMessage()}")[:300], time.monotonic()
+        error = record.exc_info[0] if record.exc_info else None
+        kind, now_s = _NUMBERS.sub("0", f"{record.name} {error} {record.getMessage()}")[:300], time.monotonic()
         with self._lock:
             at_s, num_left_out = self._seen.get(kind, (-self._period_s, 0))
             if now_s - at_s < self._period_s:

@@ -19,6 +19,13 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
+// What `read` returns is kept for this browser tab when the page is left. Returns what was kept before, or null.
+export function keepOverReload(name, read) {
+  const key = `vcs-${name}`;
+  addEventListener('pagehide', () => sessionStorage.setItem(key, JSON.stringify(read())));
+  return JSON.parse(sessionStorage.getItem(key));
+}
+
 export function showText(node, text) {
   node.textContent = text;
   node.hidden = !text;

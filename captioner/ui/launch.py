@@ -1,5 +1,7 @@
 """Starts the page: Gradio's server with the app's own routes, behind the guard."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -8,13 +10,17 @@ import gradio as gr
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
+from captioner import __version__
 from captioner.errors import CaptionerError
 from captioner.ui.page import Page
 from captioner.ui.scripts import add_head_script, preload_links
 from captioner.ui.server.api import check_mcp
-from captioner.ui.server.guard import HUB, Guard
+from captioner.ui.server.failures import HANDLERS, replace_gradio_failures
+from captioner.ui.server.guard import HUB, LOGOUT, Guard
 from captioner.ui.server.listen import replace_gradio_server
+from captioner.ui.server.login import log_out
 from captioner.ui.server.options import Access
 from captioner.ui.server.routes import PREFIX, media_routes
 from captioner.ui.theme import CSS, THEME
@@ -44,6 +50,7 @@ def launch(
         check_mcp()
     disable_url_downloads()
     replace_gradio_server()
+    replace_gradio_failures()
     add_head_script()
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
@@ -61,12 +68,15 @@ def launch(
 def _serve(
     blocks: gr.Blocks, page: Page, access: Access, port: int | None, open_browser: bool, mcp: bool
 ) -> tuple[str, str | None]:
+    version = page_version(blocks)
     guard = Middleware(
         Guard,
         loopback=not access.login,
         framed_by=f"'self' {HUB}" if "SPACE_ID" in os.environ else "'self'",
         upload_room=lambda: upload_room(page),
+        version=version,
     )
+    routes = [*media_routes(page.services, page.pulse).routes, Route(LOGOUT, log_out)]
     _, address, link = blocks.launch(
         server_name=access.host,
         server_port=port,
@@ -77,7 +87,7 @@ def _serve(
         quiet=True,
         auth=access.login,
         mcp_server=mcp,
-        app_kwargs={"routes": media_routes(page.services, page.pulse).routes, "middleware": [guard]},
+        app_kwargs={"routes": routes, "middleware": [guard], "exception_handlers": HANDLERS},
         max_file_size=page.uploads.limits.max_file_bytes if page.uploads else PROMPTS_BYTES,
         num_workers=0,  # Gradio's file servers would not be behind the guard
         ssr_mode=False,
@@ -88,9 +98,15 @@ def _serve(
         show_error=not access.exposed,  # texts of unexpected errors
         theme=THEME,
         css_paths=CSS,
-        head=PRELOAD,
+        head=f'<meta name="page-version" content="{version}">{PRELOAD}',
     )
     return address, link
+
+
+def page_version(blocks: gr.Blocks) -> str:
+    """Return a checksum that changes when the page would call other functions, or with other scripts."""
+    parts = [__version__, gr.__version__, blocks.get_config_file()["dependencies"]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def disable_url_downloads() -> None:

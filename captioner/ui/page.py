@@ -10,6 +10,7 @@ import gradio as gr
 from captioner.errors import CaptionerError
 from captioner.services import Services
 from captioner.system.devices import cuda_missing
+from captioner.ui import scripts
 from captioner.ui.format import notices
 from captioner.ui.gallery.tab import Gallery, gallery_tab
 from captioner.ui.prompts.handlers import PromptHandlers
@@ -77,7 +78,9 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):
-            gr.HTML(f"<h1>{TITLE}</h1>", apply_default_css=False, elem_id="title")
+            gr.HTML(
+                f"<h1>{TITLE}</h1>", apply_default_css=False, elem_id="title", js_on_load=scripts.on_load("page.js")
+            )
             strip = gr.HTML(apply_default_css=False, elem_id="strip")
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
         warnings = gr.HTML(apply_default_css=False, elem_id="notices")
@@ -90,7 +93,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             with gr.Tab("Settings") as tab:
                 settings = settings_tab(page.form, tab)
             with gr.Tab("Prompts") as tab:
-                prompts = prompts_tab(page.prompts, tab)
+                prompts = prompts_tab(page.prompts, tab, blocks.load)
         page.pulse = keep_up_to_date(
             [blocks.load],
             [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
@@ -100,5 +103,4 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             gr.Timer(PULSE_S).tick,
         )
         in_background([blocks.load, gr.Timer(machine.READ_EVERY_S).tick], page.resources, None, chip)
-        in_background(blocks.load, page.prompts.choose, prompts.chosen, prompts.outputs)
     return blocks, page

@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     benches = parser.add_subparsers(required=True, metavar="WHAT")
     for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page):
         add_json(add(benches))
-    return run_command(parser, arguments)
+    return run_command(lambda: parser, arguments)
 
 
 def _add_discovery(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:

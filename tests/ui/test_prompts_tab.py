@@ -22,7 +22,6 @@ from captioner.ui.prompts import tester as tester_module
 from captioner.ui.prompts.handlers import PromptHandlers, prompt_list
 from captioner.ui.prompts.tab import prompts_tab
 from captioner.ui.prompts.tester import Tester, Trial, follow, view
-from captioner.ui.wiring import in_background
 from tests.support.chromium import open_browser
 from tests.support.hostile import FOLDER_NAME, HOSTILE, MARKUP
 from tests.support.tab_page import serve_tab
@@ -232,8 +231,7 @@ class TestTrial:
 @pytest.fixture
 def address(services, folder, handlers):
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
-        prompts = prompts_tab(handlers, tab)
-        in_background(blocks.load, handlers.choose, prompts.chosen, prompts.outputs)
+        prompts_tab(handlers, tab, blocks.load)
 
     with serve_tab(services, "Prompts", draw) as address:
         yield address

@@ -96,6 +96,13 @@ export function selectRange(from, to) {
   for (let position = first; position <= last; position++) setSelected(list.shown[position], true);
 }
 
+// A number that stands for texts, in this order.
+export function checksum(texts) {
+  let sum = 0;
+  for (const text of texts) for (let i = 0; i <= text.length; i++) sum = (31 * sum + (text.charCodeAt(i) || 0)) | 0;
+  return sum;
+}
+
 // The indices that have 1 in an array, as a short text such as "0-4,7".
 export function asRanges(marks) {
   const parts = [];

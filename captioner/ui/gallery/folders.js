@@ -1,7 +1,7 @@
 // The folder bar. Python sends `shown`, the open folder and the recent ones, and `listing`, the subfolders of the
 // folder that a person browses; see captioner/ui/gallery/folders.py.
 import { unsavedEdit } from './edit.js';
-import { make, showText } from '../common.js';
+import { keepOverReload, make, showText } from '../common.js';
 
 const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${shape}"/></svg><span></span>`;
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
@@ -14,6 +14,7 @@ export function start(gradio) {
   ({ element, props, trigger } = gradio);
   [path, menu] = [$('.folder-path input'), $('.folder-menu')];
   [recursive, videos, images] = [$('#recursive'), $('#videos'), $('#images')];
+  path.value ||= keepOverReload('path', () => (isTyped ? path.value : '')) ?? '';
   isTyped = path.value !== '';
   element.addEventListener('click', event => actions[event.target.closest('[data-act]')?.dataset.act]?.());
   listenToPath();

@@ -1,24 +1,27 @@
 // Which files the grid shows, and what a person can do with them: the list that the app sends, its changes, the search,
 // the filters and the order; opening, selecting and approving files.
 import {
-  FLAGS, applyRow, arrange, asRanges, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
+  FLAGS, applyRow, arrange, asRanges, checksum, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
   setListing, setSelected, view, words,
 } from './files.js';
 import * as tiles from './tiles.js';
 import { showEmpty, showSort, showToolbar, startLabel } from './toolbar.js';
-import { fetchJson, plural } from '../common.js';
+import { fetchJson, keepOverReload, plural } from '../common.js';
 
 const SEARCH_MS = 80, MAX_QUERY = 500;
 const STORED = 'vcs-grid';
 let element, port, props, trigger;
 let loading = false, missed = false, broken = false; // missed: a change arrived while the list was loading
+let kept = null; // what was shown before the page was loaded again, until it is shown again
 let searching = 0, numSearches = 0; // the timer of a search, or 1 while its answer is awaited
 
 export function startListing(gradio) {
   ({ element, props, trigger } = gradio);
   port = element.querySelector('.grid-view');
   const { columns = 0, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
-  Object.assign(view, { key, descending });
+  kept = keepOverReload('gallery', whatIsShown);
+  Object.assign(view, { key, descending }, kept?.filters);
+  element.querySelector('.grid-search input').value ||= view.query;
   missed = Boolean(props.scan); // Python may have sent changes before this module was here
   tiles.startScroller(element, columns, take);
 }
@@ -35,6 +38,7 @@ export async function load() {
     }
     broken = false;
     refresh();
+    showAgain();
     tiles.settle();
     if (view.query) search();
   } catch {
@@ -44,6 +48,25 @@ export async function load() {
   loading = false;
   element.dataset.ready = list.count;
   if (missed) { missed = false; sync(); }
+}
+
+function whatIsShown() {
+  if (kept) return kept;
+  const { query, state, kind } = view, { folder, names } = list;
+  return {
+    filters: { query, state, kind }, folder, names: checksum(names), selected: asRanges(list.selected),
+    opened: names[cursor.opened], scroll: port.scrollTop,
+  };
+}
+
+function showAgain() {
+  const { folder, names, selected, opened, scroll } = kept ?? {};
+  kept = null;
+  if (folder !== list.folder) return;
+  if (names === checksum(list.names)) fromRanges(selected).forEach((on, i) => setSelected(i, on));
+  open(list.names.indexOf(opened));
+  port.scrollTop = scroll;
+  showChanges();
 }
 
 // Take over what Python sent. props.base: the revision that the changes start from, or -1 if they are not complete.

@@ -166,6 +166,7 @@ export async function settle() {
 
 // Scroll until the tile of a file is on the screen.
 export function reveal(i) {
+  if (!geometry) return; // in a tab that is not shown
   const top = Math.floor(list.place[i] / columns) * geometry.rowHeight, bottom = top + geometry.height;
   if (top < port.scrollTop) port.scrollTop = top;
   else if (bottom > port.scrollTop + port.clientHeight) port.scrollTop = bottom - port.clientHeight + 4;

@@ -34,6 +34,27 @@ class PromptHandlers:
         return self._fill(prompt, search)
 
     @errors_as_toasts
+    def restore(self, kept: str) -> Sequence[Any]:
+        """Return the search and fill the editor, both as they were when the page was left, with what was not saved.
+
+        kept: JSON text of tab.js, or "" for the current prompt.
+        """
+        try:
+            was = json.loads(kept)
+            search, edit = str(was["search"]), (str(was["name"]), str(was["text"]))
+            before = str(was["filled"]["name"]), str(was["filled"]["text"])
+        except (ValueError, TypeError, KeyError):
+            return ["", *self.choose("")]
+        prompt = self._find(before[0])
+        if edit == before and before[0]:
+            return [search, *self.choose(before[0], search)]
+        filled = [*self._fill(prompt or Prompt("", ""), search)]
+        if prompt is None or not prompt.builtin:
+            filled[1] = json.dumps({"name": before[0], "text": before[1]})
+            filled[3:5] = ({**box, "value": value} for box, value in zip(filled[3:5], edit, strict=True))
+        return [search, *filled]
+
+    @errors_as_toasts
     def pick(self, search: str, event: gr.EventData) -> Sequence[Any]:
         """Fill the editor with the prompt that was clicked, or empty it for a new one."""
         name = str(event.id)

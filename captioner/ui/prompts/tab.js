@@ -1,12 +1,19 @@
 // The Prompts tab in the browser.
-import { make } from '../common.js';
+import { keepOverReload, make } from '../common.js';
 
 const tab = () => document.getElementById('prompts');
+let shown = null; // {filled, name, text, search}, once the editor is filled
+
+shown = keepOverReload('prompt', () => shown);
+
+// What was shown when the page was left, for Python, or "".
+export const shownBefore = () => (shown ? JSON.stringify(shown) : '');
 
 // filled: {name, text}, what the editor was filled with. Marks the editor while it holds something else.
-export function mark(filled, name, text) {
+export function mark(filled, name, text, search) {
   const before = JSON.parse(filled || '{}');
   const isDirty = 'name' in before && (before.name !== name || before.text !== text);
+  if ('name' in before) shown = { filled: before, name, text, search };
   if (tab()) tab().dataset.dirty = isDirty ? '1' : '';
 }
 

@@ -2,7 +2,6 @@
 
 import functools
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -12,7 +11,7 @@ from captioner.ui import scripts
 from captioner.ui.dialogs import confirm_button
 from captioner.ui.prompts.handlers import PromptHandlers
 from captioner.ui.prompts.tester import Tester, tester_pane
-from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
+from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, in_background, on_action
 
 LIST_TEMPLATE = (
     '<button type="button" class="plain new" data-pick="">New prompt</button><div class="list">${value}</div>'
@@ -42,12 +41,11 @@ class PromptsTab:
     chosen: gr.Textbox
     search: gr.Textbox
     listing: gr.HTML  # shows PromptHandlers.list_prompts(chosen, search)
-    outputs: Sequence[gr.components.Component]
 
 
-def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
-    """Draw the tab and wire it."""
-    chosen, before, exported = (gr.Textbox("", visible="hidden") for _ in range(3))
+def prompts_tab(handlers: PromptHandlers, tab: gr.Tab, loaded: Trigger) -> PromptsTab:
+    """Draw the tab and wire it. loaded: the event of a page that was loaded."""
+    chosen, before, exported, kept = (gr.Textbox("", visible="hidden") for _ in range(4))
     with gr.Row(elem_id="prompts"):
         search, listing, upload, export = _draw_side()
         name, text, hint, save, duplicate, use, delete = _draw_editor()
@@ -65,11 +63,13 @@ def prompts_tab(handlers: PromptHandlers, tab: gr.Tab) -> PromptsTab:
         for ended in (filled.success, filled.failure):  # `then` alone does not run after a failure
             in_background(ended, None, js=script("unlockEditor"))
     in_background(search.change, handlers.list_prompts, [chosen, search], listing, mode="always_last")
-    in_background([part.change for part in edited], None, edited, js=script("mark"), mode=KEEP_EVERY_EVENT)
+    marked = [*edited, search]
+    in_background([part.change for part in marked], None, marked, js=script("mark"), mode=KEEP_EVERY_EVENT)
     on_action(upload.upload, handlers.import_file, [upload, chosen, search], listing)
     ready = on_action(export.click, handlers.export, None, exported)
     in_background(ready.success, None, exported, js=script("download"))
-    return PromptsTab(chosen, search, listing, outputs)
+    in_background(loaded, handlers.restore, kept, [search, *outputs], js=script("shownBefore"))
+    return PromptsTab(chosen, search, listing)
 
 
 def _draw_side() -> tuple[gr.Textbox, gr.HTML, gr.UploadButton, gr.Button]:

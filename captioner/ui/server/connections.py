@@ -96,6 +96,9 @@ class LimitedProtocol(H11Protocol):
             return self._since_s + BODY_S
         return self._blocked_s + READ_S
 
+    def _should_upgrade(self) -> bool:
+        return False  # the page uses no websockets; uvicorn would log two lines for each attempt
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.address = network_of(self.client[0]) if self.client else ""

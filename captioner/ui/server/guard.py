@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,13 +17,13 @@ from captioner.ui.server.options import is_loopback
 from captioner.ui.server.routing import with_headers
 
 API = "/gradio_api"
-LOGIN = "/login"
+LOGIN, LOGOUT = "/login", "/logout"
 UPLOAD = f"{API}/upload"
 REACH = f"{API}/vcs/reach"  # the page asks it whether the addresses that the app sees are those in the browser
 
 # The login form, what it is drawn with, and what the app requests from itself. Nothing about the folders or the user.
 PUBLIC_PATHS = (
-    "/", LOGIN, "/logout", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/theme.css",
+    "/", LOGIN, LOGOUT, "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/theme.css",
     f"{API}/startup-events", f"{API}/login_check", REACH,
 )  # fmt: skip
 PUBLIC_PREFIXES = ("/assets/", "/static/", "/svelte/")
@@ -34,6 +34,7 @@ USER_PREFIXES = tuple(f"{API}/{name}/" for name in ("vcs", "queue", "run", "call
 
 MAX_BODY_BYTES = 16_000_000  # the names of 50,000 files take 5 MB
 READING = ("GET", "HEAD")
+VERSION_HEADER = "X-Page-Version"  # set by the page, so that none from before an update calls functions by number
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,6 +61,7 @@ WRONG_SCHEME = (
     "the proxy in front of the app does not say that the page was opened with HTTPS; let it set the header "
     "X-Forwarded-Proto, in nginx with: proxy_set_header X-Forwarded-Proto $scheme;"
 )
+OUTDATED = "the app was updated; reload the page"
 HUB = "https://huggingface.co https://*.hf.space"
 
 
@@ -82,15 +84,21 @@ class Guard:
     """The ASGI middleware, for `launch(app_kwargs={"middleware": [Middleware(Guard, ...)]})`."""
 
     def __init__(
-        self, app: ASGIApp, loopback: bool, framed_by: str = "'self'", upload_room: Callable[[], int] = lambda: 0
+        self,
+        app: ASGIApp,
+        loopback: bool,
+        framed_by: str = "'self'",
+        upload_room: Callable[[], int] = lambda: 0,
+        version: str = "",
     ) -> None:
         """Wrap `app`. framed_by: the sites that may show the page in a frame.
 
         loopback: answer only requests to this machine's own names, or a site could reach the app under its name and
             a proxy could make others look like users of this machine. A login prevents both.
         upload_room: returns the bytes that an upload may have now, not counting uploads in progress.
+        version: the version of the page; requests of pages with another one are refused.
         """
-        self._app, self._loopback, self._upload_room = app, loopback, upload_room
+        self._app, self._loopback, self._upload_room, self._version = app, loopback, upload_room, version
         self._headers = HEADERS | {"Content-Security-Policy": POLICY + framed_by}
         self._logins = LoginLimiter()
         self._uploads: set[CountedReceive] = set()  # in progress
@@ -116,6 +124,8 @@ class Guard:
             self._uploads.add(body)
         try:
             await self._app(scope, body, send)
+        except ClientDisconnect:
+            pass  # nobody waits for an answer, as after a cancelled upload
         finally:
             self._uploads.discard(body)
 
@@ -127,6 +137,10 @@ class Guard:
             return error_response(403, CROSS_SITE if "sec-fetch-site" in request.headers else WRONG_HOST)
         if not is_served(path):
             return error_response(404, "not found")
+        if request.headers.get(VERSION_HEADER, self._version) != self._version:
+            outdated = error_response(409, OUTDATED)
+            outdated.headers[VERSION_HEADER] = self._version
+            return outdated
         num_bytes = body_bytes(request.headers)
         if num_bytes is None:
             return error_response(411, "the Content-Length header is missing or invalid")

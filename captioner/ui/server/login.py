@@ -4,8 +4,10 @@ import inspect
 import threading
 import time
 from collections import deque
+from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 MAX_ATTEMPTS, MAX_ATTEMPTS_TOTAL, PERIOD_S = 10, 60, 60.0
 
@@ -23,9 +25,23 @@ async def is_authenticated(request: Request) -> bool:
         user = app.auth_dependency(request)
         user = await user if inspect.isawaitable(user) else user
     else:
-        names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+        names = _cookie_names(app)
         user = app.tokens.get(next((request.cookies[name] for name in names if name in request.cookies), None))
     return user is not None
+
+
+def _cookie_names(app: Any) -> tuple[str, str]:
+    """Return the names of the cookies for HTTPS and for plain HTTP."""
+    return f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"
+
+
+async def log_out(request: Request) -> Response:
+    """End the login of this browser alone and show the form. Gradio's own route ends all logins of the same user."""
+    response = RedirectResponse("./", 302)
+    for name, is_secure in zip(_cookie_names(request.app), (True, False), strict=True):
+        request.app.tokens.pop(request.cookies.get(name), None)
+        response.delete_cookie(name, secure=is_secure, httponly=True, samesite="none" if is_secure else "lax")
+    return response
 
 
 async def require_login(request: Request) -> None:

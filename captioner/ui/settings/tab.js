@@ -1,10 +1,14 @@
 // The settings form in the browser. `names` are those of its fields, `values` what the controls hold, in that order,
 // and `filled` the settings that the server sent last. A field that a person has changed and not saved keeps its value.
-import { plural } from '../common.js';
+import { keepOverReload, plural } from '../common.js';
 
 const row = name => document.getElementById(`field-${name}`);
 const same = (a, b) => String(a ?? '') === String(b ?? '');
 const parsed = text => JSON.parse(text || '{}');
+let unsaved = {}; // name -> {value, before}; what the form held when the page was left, until it is filled
+let isFilled = false;
+
+unsaved = keepOverReload('settings', () => unsaved) ?? {};
 
 // In a list that takes typed text, what is being typed is not a value yet.
 const isTyping = name => Boolean(row(name)?.querySelector('[role=combobox]:focus'));
@@ -13,6 +17,7 @@ const isTyping = name => Boolean(row(name)?.querySelector('[role=combobox]:focus
 export function merge(names, fresh, filled, ...values) {
   const { now, sent = {} } = parsed(fresh), before = parsed(filled);
   if (!now) return [filled, ...values];
+  if (!isFilled) restore(names, before, values);
   const merged = names.map((name, i) => {
     const isSaved = name in sent && same(values[i], sent[name]);
     const isUnchanged = isSaved || !(name in before) || same(values[i], before[name]);
@@ -27,11 +32,21 @@ export function merge(names, fresh, filled, ...values) {
   return [JSON.stringify(now), ...merged];
 }
 
+// Put the unsaved changes from before a reload into the form's first values.
+function restore(names, before, values) {
+  isFilled = true;
+  names.forEach((name, i) => {
+    if (name in unsaved) [before[name], values[i]] = [unsaved[name].before, unsaved[name].value];
+  });
+}
+
 // Show which fields are not saved. A field that has changed since it was refused is not marked as wrong any more.
 export function mark(names, filled, ...values) {
   const before = parsed(filled), bar = document.getElementById('settings-bar');
   const changed = names.map((name, i) => name in before && !same(values[i], before[name]));
   names.forEach((name, i) => markField(name, changed[i], values[i]));
+  const dirty = names.flatMap((name, i) => (changed[i] ? [[name, { value: values[i], before: before[name] }]] : []));
+  if (isFilled) unsaved = Object.fromEntries(dirty);
   const count = changed.filter(Boolean).length;
   bar?.classList.toggle('changed', count > 0);
   if (bar) bar.querySelector('.state').textContent = count ? plural(count, 'unsaved change') : 'Everything is saved';

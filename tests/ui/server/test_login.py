@@ -85,6 +85,21 @@ def test_a_made_up_or_old_cookie_is_not_a_login(web, user):
     assert httpx.get(url, cookies=cookies).status_code == 401
 
 
+def test_a_logout_ends_the_login_of_one_browser_alone(web):
+    with web.log_in() as here, web.log_in() as there:
+        before, path = dict(here.cookies), f"{PREFIX}/list.json"
+        answer = here.get("/logout")
+        assert (answer.status_code, answer.headers["location"]) == (302, "./")
+        deleted = answer.headers.get_list("set-cookie")
+        assert len(deleted) == 2
+        assert all("Max-Age=0" in cookie for cookie in deleted)
+        assert httpx.get(f"{web.address}{path}", cookies=before).status_code == 401
+        assert here.get(path).status_code == 401
+        for trick in ("/logout?all_session=true", "/logout"):
+            assert httpx.get(f"{web.address}{trick}", cookies=before).status_code == 302
+            assert there.get(path).status_code == 200
+
+
 @pytest.mark.browser
 def test_a_browser_logs_in_and_uploads(web, tmp_path):
     picture = make_picture(tmp_path / "new.png")

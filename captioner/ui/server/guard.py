@@ -31,6 +31,7 @@ PUBLIC_PREFIXES = ("/assets/", "/static/", "/svelte/")
 _NAMES = ("user", "token", "app_id", "info", "openapi.json", "cancel", "reset", "upload_progress", "mcp")
 USER_PATHS = ("/config", UPLOAD, *(f"{API}/{name}" for name in _NAMES))
 USER_PREFIXES = tuple(f"{API}/{name}/" for name in ("vcs", "queue", "run", "call", "api", "heartbeat", "mcp"))
+NOT_SERVED = (f"{API}/call/v2/",)  # a second way to call functions, which fails at unknown names
 
 MAX_BODY_BYTES = 16_000_000  # the names of 50,000 files take 5 MB
 READING = ("GET", "HEAD")
@@ -192,7 +193,7 @@ def is_public(path: str) -> bool:
 
 def is_served(path: str) -> bool:
     """Return whether the path is served at all."""
-    return is_public(path) or _is_one_of(path, USER_PATHS, USER_PREFIXES)
+    return is_public(path) or (_is_one_of(path, USER_PATHS, USER_PREFIXES) and not path.startswith(NOT_SERVED))
 
 
 def _is_one_of(path: str, names: Iterable[str], prefixes: tuple[str, ...]) -> bool:

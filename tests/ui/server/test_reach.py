@@ -5,9 +5,9 @@ import re
 from captioner.ui.server.guard import is_public, is_served
 
 GRADIO = {  # by the name of a route below /gradio_api, or of one at the top
-    "GET": "app_id call/status/x call/v2/status/x config heartbeat/x info openapi.json queue/data queue/status token "
+    "GET": "app_id call/status/x config heartbeat/x info openapi.json queue/data queue/status token "
     "upload_progress user",
-    "POST": "api/status call/status call/v2/status cancel queue/join reset run/status upload",
+    "POST": "api/status call/status cancel queue/join reset run/status upload",
 }
 OWN = {
     "GET": "captions.zip list.json media/ID rows.json scripts/x/x search.json sheet/ID.jpg thumb/ID.jpg",
@@ -15,9 +15,9 @@ OWN = {
 }
 ENDPOINTS = "get_caption list models open_folder set_caption start status stop"
 EVENTS = """
-    act_and_update apply approve browse choose delete describe_model dismiss drop duplicate estimate export import_file
-    js_fn list_prompts load open pick picture preview pulse receive redo refresh reload remove reset resources resume
-    retry save start start_with_answer stop try_it undo unload use watch
+    act_and_update apply approve browse delete describe_model dismiss drop duplicate estimate export import_file
+    js_fn list_prompts load open pick picture preview pulse receive redo refresh reload remove reset resources restore
+    resume retry save start start_with_answer stop try_it undo unload use watch
 """
 
 

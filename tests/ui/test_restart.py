@@ -142,6 +142,7 @@ def test_an_open_page_without_a_login_goes_on(start, tmp_path):
         assert page.locator(".unreachable").count() == 1
         with start():
             expect(page.locator(".unreachable")).to_have_count(0)
+            assert page.evaluate(STAYED)
             expect_everything(page, expect)
             save_everything(page, expect, tmp_path / "clips")
             assert page.evaluate(STAYED)

@@ -6,7 +6,7 @@ const row = name => document.getElementById(`field-${name}`);
 const same = (a, b) => String(a ?? '') === String(b ?? '');
 const parsed = text => JSON.parse(text || '{}');
 let unsaved = {}; // name -> {value, before}; what the form held when the page was left, until it is filled
-let isFilled = false;
+let isFilled = false; // two events may fill the form at the same time
 
 unsaved = keepOverReload('settings', () => unsaved) ?? {};
 
@@ -28,13 +28,12 @@ export function merge(names, fresh, filled, ...values) {
     }
     return values[i];
   });
-  mark(names, JSON.stringify(now), ...merged);
+  showUnsaved(names, now, merged);
   return [JSON.stringify(now), ...merged];
 }
 
 // Put the unsaved changes from before a reload into the form's first values.
 function restore(names, before, values) {
-  isFilled = true;
   names.forEach((name, i) => {
     if (name in unsaved) [before[name], values[i]] = [unsaved[name].before, unsaved[name].value];
   });
@@ -42,7 +41,12 @@ function restore(names, before, values) {
 
 // Show which fields are not saved. A field that has changed since it was refused is not marked as wrong any more.
 export function mark(names, filled, ...values) {
-  const before = parsed(filled), bar = document.getElementById('settings-bar');
+  isFilled ||= Boolean(filled);
+  showUnsaved(names, parsed(filled), values);
+}
+
+function showUnsaved(names, before, values) {
+  const bar = document.getElementById('settings-bar');
   const changed = names.map((name, i) => name in before && !same(values[i], before[name]));
   names.forEach((name, i) => markField(name, changed[i], values[i]));
   const dirty = names.flatMap((name, i) => (changed[i] ? [[name, { value: values[i], before: before[name] }]] : []));

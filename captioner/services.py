@@ -32,7 +32,7 @@ from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.files import DATABASE, claim_folder, make_private, state_folder
-from captioner.system.paths import expand_user
+from captioner.system.paths import real_path
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
@@ -138,7 +138,7 @@ class Services:
             self.roots.resolve(str(folder))
         captions_to = str(changes.get("captions_to") or "").strip()
         if self.roots.confined and captions_to and captions_to != str(self._settings.captions_to):
-            real = Path(os.path.realpath(expand_user(captions_to)))  # it may be missing
+            real = real_path(captions_to)  # it may be missing
             if not self.roots.allows(real):
                 self.roots.resolve(real)  # raises the reason
         if self.roots.confined and changes.get("model"):

@@ -67,14 +67,15 @@ def begin_operation(
 
 def end_operation(database: Database, operation: int, state: State, reason: str = "") -> None:
     """Record how an operation ended."""
-    sql = "UPDATE operations SET state = ?, reason = ?, ended_at_s = ? WHERE id = ?"
+    sql = "UPDATE operations SET state = ?, reason = ?, ended_at_s = max(created_at_s, ?) WHERE id = ?"
     database.execute(sql, (state, reason, time.time(), operation))
 
 
 def interrupt_running(database: Database) -> None:
     """End the operations that were cut short when the program ended: jobs can be resumed, the others are stopped."""
     database.execute(
-        "UPDATE operations SET ended_at_s = ?, state = CASE kind WHEN 'job' THEN 'interrupted' ELSE 'stopped' END, "
+        "UPDATE operations SET ended_at_s = max(created_at_s, ?), "
+        "state = CASE kind WHEN 'job' THEN 'interrupted' ELSE 'stopped' END, "
         "reason = 'the program ended' || CASE kind WHEN 'job' THEN ' while it ran' ELSE '' END WHERE state = 'running'",
         (time.time(),),
     )

@@ -29,6 +29,11 @@ class Provenance:
     created_at_s: float  # POSIX time
     job: str  # the id of the operation, or ""
     flaw: str = ""  # see captions/flaws
+    media: tuple[int | None, float | None] = (None, None)  # size in bytes and modification time of the media file then
+
+    def is_of(self, item: MediaItem) -> bool:
+        """Return whether the file is still the one that was captioned."""
+        return self.media == (item.size_bytes, item.modified_s)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
         "flaw": made.flaw,
         "media_path": path_text(made.item.path),
         "caption_path": path_text(made.item.caption_path),
+        "captioned_bytes": made.item.size_bytes,
+        "captioned_modified_s": made.item.modified_s,
         "outcome": outcome,
         "seed": options.pop("seed"),
         "options_json": json.dumps(options),
@@ -89,4 +96,5 @@ def provenance(row: Row) -> Provenance:
     values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
     about = (row[name] for name in ("outcome", "created_at_s", "job", "flaw"))
-    return Provenance(Caption(**values), media_path, caption_path, *about)
+    media = row["captioned_bytes"], row["captioned_modified_s"]
+    return Provenance(Caption(**values), media_path, caption_path, *about, media)

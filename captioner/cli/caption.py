@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def _end_late(text: str) -> None:
     """Print a text and end the program if it does not end by itself, such as during a download without an answer."""
 
     def end() -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text, is_note=True)
+        sys.stderr.flush()
         end_now(STOPPED_BY_USER)
 
     timer = threading.Timer(CLOSE_TIMEOUT_S, end)
@@ -122,15 +124,21 @@ def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
     for flaw, names in flaws.items():
         more = f" and {len(names) - FLAWED_SHOWN:,} more" if len(names) > FLAWED_SHOWN else ""
         words = flaw if len(names) == 1 else flaw.replace("was", "were").replace(REPEATS, "repeat themselves")
-        print(f"{plural(len(names), 'caption')} {words}: {', '.join(names[:FLAWED_SHOWN])}{more}", file=sys.stderr)
+        say(f"{plural(len(names), 'caption')} {words}: {', '.join(names[:FLAWED_SHOWN])}{more}", is_note=True)
     if flaws and not is_retried:
-        print("--retry-cut tries such captions once more: cut off ones with twice the length", file=sys.stderr)
+        say("--retry-cut tries such captions once more: cut off ones with twice the length", is_note=True)
+
+
+class _Bar(tqdm):
+    """A bar whose clock is not set back with that of the machine."""
+
+    _time = property(lambda self: time.monotonic, lambda self, clock: None)
 
 
 def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobEnded, Flaws]:
     """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
     flaws: Flaws = {}
-    with tqdm(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
+    with _Bar(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
         for event in services.jobs.follow(number):
             if as_json:
                 print(json.dumps(event.to_json()), flush=True)
@@ -177,7 +185,7 @@ def plan_folder(args: argparse.Namespace) -> int:
         notes = services.open_folder(args.folder, services.settings.recursive).scan.warnings
         plan = services.estimate()
     for note in () if args.json else notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", is_note=True)
     if args.json:
         print(json.dumps(asdict(plan) | {"seconds": plan.seconds, "summary": plan.summary(), "notes": notes}))
         return 0

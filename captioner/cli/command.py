@@ -6,6 +6,7 @@ Exit status: 0 everything succeeded, 1 some files failed, 2 the command could no
 import argparse
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from captioner import __version__
 from captioner.cli.streams import drop_output, owns_streams, prepare_streams, say
 from captioner.errors import CaptionerError
 from captioner.formatting import printable
-from captioner.redaction import hide_secrets
-from captioner.system.error_log import ErrorLog, OneLine, catch_all
+from captioner.redaction import hide_secrets, redact
+from captioner.system.error_log import ErrorLog, catch_all, one_line_handler
 from captioner.system.paths import plain_path
 from captioner.system.roots import EVERYWHERE, Roots
 
@@ -32,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {printable(message)}; see {self.prog} --help\n")
+        self.exit(2, f"error: {printable(redact(message))}; see {self.prog} --help\n")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -103,7 +104,7 @@ def given_roots(args: argparse.Namespace) -> Roots:
     """
     if not args.folder:
         return EVERYWHERE
-    captions_to = [path for path in [getattr(args, "captions_to", None)] if path and Path(path).is_dir()]
+    captions_to = [path for path in [getattr(args, "captions_to", None)] if path and os.path.isdir(plain_path(path))]  # noqa: PTH112
     return Roots.local([args.folder, *args.root, *captions_to])
 
 
@@ -120,7 +121,7 @@ def run_command(build_parser: Callable[[], argparse.ArgumentParser], arguments: 
         try:
             args = parse(build_parser(), arguments)
             errors = ErrorLog(args.state)
-            _prepare_logging(errors, args.verbose)
+            _prepare_logging(errors, args)
             return args.run(args)
         finally:
             sys.stdout.flush()
@@ -137,10 +138,11 @@ def run_command(build_parser: Callable[[], argparse.ArgumentParser], arguments: 
     return 2
 
 
-def _prepare_logging(errors: ErrorLog, is_verbose: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine(errors))
-    logging.basicConfig(level=logging.INFO if is_verbose else logging.ERROR, handlers=[handler])
+def _prepare_logging(errors: ErrorLog, args: argparse.Namespace) -> None:
+    level = logging.INFO if args.verbose else logging.ERROR
+    logging.basicConfig(level=level, handlers=[one_line_handler(errors)])
     hide_secrets()
     if owns_streams():
         catch_all(errors)
+        if args.state:
+            os.environ["CAPTIONER_STATE"] = str(args.state)  # so that the workers find the log

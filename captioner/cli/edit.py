@@ -104,7 +104,7 @@ def _print_guesses(library: Library, names: list[str]) -> None:
     """Print the first captions whose text is a guess, so that a person can tell whether it is right."""
     entries = (entry for name in names if (entry := library.lookup.find(name)) and entry.doubt)
     for entry in itertools.islice(entries, PREVIEWED):
-        print(f"note: {entry.item.name} is {entry.doubt}: {entry.text}", file=sys.stderr)
+        say(f"note: {entry.item.name} is {entry.doubt}: {entry.text}", is_note=True)
 
 
 def _signed(sign: str, text: str) -> str:
@@ -154,7 +154,7 @@ def list_operations(args: argparse.Namespace) -> int:
     with Services(args.state) as services:
         for row in recent_operations(services.database, args.limit):
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at_s))
-            state = "undone" if row.undone_at_s else row.state
+            state = "undone" if row.undone_at_s is not None else row.state
             say(f"{row.id:5}  {when}  {state:11}  {row.changed:6,} changed  {row.title}  {row.folder}")
     return 0
 

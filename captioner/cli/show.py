@@ -18,6 +18,7 @@ from captioner.media.contact_sheet import contact_sheet
 from captioner.media.discover import discover
 from captioner.media.sample import sample
 from captioner.services import Services
+from captioner.system.paths import lacks_home
 from captioner.system.roots import Roots
 from captioner.values import QUANTIZED_BYTES, SamplePlan
 
@@ -150,6 +151,8 @@ def show_settings(args: argparse.Namespace) -> int:
 
 def write_demo(args: argparse.Namespace) -> int:
     """Write the sample clips that the demo model can caption."""
+    if lacks_home(str(args.folder)):
+        raise CaptionerError(f"there is no home folder for {args.folder}")
     try:
         samples = write_samples(args.folder)
     except OSError as error:

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 
 from captioner.errors import CaptionerError
 from captioner.formatting import printable
+from captioner.redaction import redact
 
 
 def say(text: str, keep: str = "", is_note: bool = False) -> None:
     """Print a line in which control characters of names and captions are escapes. keep: those that stay.
 
-    is_note: print it on standard error.
+    is_note: print it on standard error, without secrets.
     """
-    print(printable(text, keep), file=sys.stderr if is_note else sys.stdout)
+    if is_note:
+        print(printable(redact(text), keep), file=sys.stderr)
+    else:
+        print(printable(text, keep))
 
 
 class _LossyStream(io.TextIOWrapper):

@@ -26,7 +26,7 @@ from captioner.config.json_file import read_json
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.files import write_private
-from captioner.system.paths import plain_path
+from captioner.system.paths import lacks_home, plain_path
 from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
@@ -149,6 +149,8 @@ class Settings(BaseModel):
     @field_validator("folder", "models_folder", "captions_to")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
+        if path and lacks_home(plain_path(str(path))):
+            raise ValueError("no such user")
         return path and Path(plain_path(str(path)))
 
 
@@ -174,7 +176,7 @@ def allowed_values(name: str) -> str:
         return f"{noun} {_range(field)}" + (", or auto" if type(None) in kinds else "")
     if kind is str:
         return f"{'one line of text' if name in ONE_LINE else 'a text'} {_range(field)}"
-    return "a path"
+    return "a path; ~ and ~name need a home folder"
 
 
 def _range(field: FieldInfo) -> str:
@@ -196,10 +198,11 @@ def _range(field: FieldInfo) -> str:
 def problems(values: Mapping[str, Any]) -> dict[str, str]:
     """Check each value by itself and return what is wrong, for users: {name: "give a whole number ..."}."""
     try:
-        Settings.model_validate({name: value for name, value in values.items() if value is not None})
+        known = {name: value for name, value in values.items() if name in Settings.model_fields and value is not None}
+        Settings.model_validate(known)
     except ValidationError as error:
         wrong = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
-        return {name: f"give {allowed_values(name)}" for name in wrong if name in Settings.model_fields}
+        return {name: f"give {allowed_values(name)}" for name in wrong}
     return {}
 
 
@@ -221,14 +224,16 @@ def resolve(file: Mapping[str, Any], environment: Mapping[str, str], overrides: 
 
 
 def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
+    for name in values:
+        if name not in Settings.model_fields:
+            source = sources.get(name, name)
+            shown = source.replace(name, f"{name[:77]}...") if len(name) > 80 else source
+            raise SettingsError(f"unknown setting {shown}{_suggest(name)}")
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        source = sources.get(name, name)
-        if name not in Settings.model_fields:
-            raise SettingsError(f"unknown setting {source}{_suggest(name)}") from None
-        value = values[name]
+        source, value = sources.get(name, name), values[name]
         shown = repr(str(value) if isinstance(value, Path) else value)
         shown = shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
         raise SettingsError(f"{source}: {shown} is not allowed; give {allowed_values(name)}") from None

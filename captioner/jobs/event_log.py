@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from captioner.jobs.events import Event
+from captioner.jobs.events import Event, JobStarted
 from captioner.jobs.progress import Progress, ProgressTracker
 from captioner.redaction import redact
 
@@ -20,13 +20,19 @@ KEPT_EVENTS = 20_000
 
 def _redacted(event: Event) -> dict[str, str]:
     """Return the texts of an event that may quote foreign errors, without secrets."""
-    return {name: redact(text) for name in ("reason", "detail", "warning") if (text := getattr(event, name, ""))}
+    return {
+        name: redact(text) for name in ("reason", "detail", "warning", "text") if (text := getattr(event, name, ""))
+    }
 
 
 class EventLog:
-    """Numbers events, keeps the newest, and folds all of them into one Progress. Thread-safe."""
+    """Numbers events, keeps the newest, and folds all of them into one Progress. Thread-safe.
+
+    The times of a job come from a clock that runs on while that of the machine is set: no time is negative, none jumps.
+    """
 
     def __init__(self) -> None:
+        self._offset_s = time.time() - time.monotonic()
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._tracker = ProgressTracker()
         self._changed = threading.Condition()
@@ -35,21 +41,27 @@ class EventLog:
     def append(self, event: Event) -> Event:
         """Give an event its number and time, keep it, and return it. Wakes the followers."""
         with self._changed:
-            event = replace(event, number=self._tracker.cursor + 1, time_s=time.time(), **_redacted(event))
+            if isinstance(event, JobStarted):
+                self._offset_s = time.time() - time.monotonic()
+            event = replace(event, number=self._tracker.cursor + 1, time_s=self.now_s(), **_redacted(event))
             self._events.append(event)
             self._tracker.add(event)
             self._changed.notify_all()
         return event
 
+    def now_s(self) -> float:
+        """Return the time by the clock of the events, which is POSIX time when a job starts."""
+        return self._offset_s + time.monotonic()
+
     def snapshot(self) -> Progress:
         """Return the progress that all events so far add up to."""
         with self._changed:
-            return self._tracker.progress(time.time())
+            return self._tracker.progress(self.now_s())
 
     def wait(self, until: Callable[[Progress], bool], timeout_s: float) -> None:
         """Return when the snapshot meets a condition, or after the timeout."""
         with self._changed:
-            self._changed.wait_for(lambda: until(self._tracker.progress(time.time())), timeout_s)
+            self._changed.wait_for(lambda: until(self._tracker.progress(self.now_s())), timeout_s)
 
     def since(self, cursor: int) -> list[Event]:
         """Return the kept events after number `cursor`; older ones may be gone."""

@@ -1,8 +1,8 @@
 """The state of the open folder that the viewers, the look-ups and the edits share."""
 
 import contextlib
+import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -57,8 +57,8 @@ class OpenFolder:
         self._events = events
         self._job, self._trying = 0, False  # the running job, and whether it only tries a prompt
         self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, position)
-        # The time makes ids differ from those of an earlier process, which an open browser tab may still use.
-        self._num_scans = int(time.time() * 10)
+        # Ids differ from those of an earlier process, which an open browser tab may still use.
+        self._num_scans = secrets.randbits(40)
         self.show(Scan())
 
     @contextlib.contextmanager

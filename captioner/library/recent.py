@@ -5,6 +5,7 @@ import logging
 import threading
 from pathlib import Path
 
+from captioner.config.json_file import read_json
 from captioner.system.replacing import write_atomic
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class RecentFolders:
     def paths(self) -> list[Path]:
         """Return the folders, the latest first."""
         try:
-            names = json.loads(self._path.read_text(encoding="utf-8"))
+            names = read_json(self._path)
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from captioner.media.content import check_file
 from captioner.media.kinds import KINDS, UNREADABLE
 from captioner.media.left_out import LeftOut
 from captioner.media.mirror import caption_root, mirrored
-from captioner.system.paths import expand_user
+from captioner.system.paths import absolute_path
 from captioner.system.roots import EVERYWHERE, folder_error
 from captioner.values import MediaItem, MediaKind
 
@@ -59,7 +59,7 @@ class Discovery:
 
 def find_item(path: Path, options: ListingOptions = ListingOptions()) -> MediaItem:
     """Return the item of one media file, named by its file name. Raises MediaError, whose message names the file."""
-    path = Path(expand_user(str(path))).absolute()
+    path = absolute_path(path)
     try:
         kind, status = check_file(path), path.stat()
     except (MediaError, OSError) as error:
@@ -80,7 +80,7 @@ def discover(
     escapes: returns True for a link that leads outside the allowed folders; such a file is skipped, as is one with such
     a caption.
     """
-    folder = Path(expand_user(str(folder))).absolute()
+    folder = absolute_path(folder)
     root = caption_root(folder, options.captions_to)
     items: list[MediaItem] = []
     warnings: list[str] = []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from captioner.errors import FolderError
+from captioner.system.paths import real_path
 from captioner.values import MediaItem
 
 
@@ -15,7 +16,7 @@ def caption_root(folder: Path, captions_to: Path | None) -> Path | None:
     """
     if captions_to is None:
         return None
-    root, media = Path(os.path.realpath(captions_to.expanduser())), Path(os.path.realpath(folder))
+    root, media = real_path(captions_to), real_path(folder)
     if root != media and media.is_relative_to(root):
         raise FolderError(f"captions_to: {root} holds the media folder {media}; choose a folder apart from it")
     return None if root == media else root

@@ -78,7 +78,8 @@ class ThumbnailCache:
 
     def prune(self) -> None:
         """Delete the least recently used thumbnails if the folder is too large."""
-        kept = sorted(_files_in(self._folder))
+        latest_s = time.time() + USED_S  # a later use is of a clock that was set back since, so older than all others
+        kept = sorted(_files_in(self._folder), key=lambda file: (file[0] <= latest_s, *file))
         num_bytes = sum(size_bytes for _, size_bytes, _ in kept)
         if num_bytes <= self._max_bytes:
             return
@@ -111,7 +112,7 @@ class ThumbnailCache:
         except OSError:
             return None
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > USED_S:
+            if abs(time.time() - path.stat().st_mtime) > USED_S:  # or the clock was set back
                 os.utime(path)
         data, end, duration = stored.rpartition(END_OF_JPEG)  # the duration in seconds follows the JPEG, on one line
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from captioner.formatting import plural
 from captioner.redaction import hide_secrets
 from captioner.replicas.protocol import Answer, Load, Lost, Ready, ReplicaEvent
+from captioner.system.error_log import ErrorLog, one_line_handler
 from captioner.system.processes import block_sigint
 from captioner.values import CaptionRequest, ModelSpec
 
@@ -34,8 +35,12 @@ def worker_main(connection: Connection, spec: ModelSpec, folder: Path, num_threa
     multiprocessing.current_process().daemon = False  # so that it may start the process for chat templates
     _end_with_the_app()
     hide_secrets()
-    from captioner.replicas.worker import serve  # imports torch and transformers, which only this process needs
-
+    logging.basicConfig(level=logging.WARNING, handlers=[one_line_handler(ErrorLog(None))])
+    try:
+        from captioner.replicas.worker import serve  # imports torch and transformers, which only this process needs
+    except Exception:  # a damaged installation may raise anything
+        log.exception("the libraries of the worker cannot be loaded")
+        sys.exit(1)
     serve(connection, spec, folder, num_threads)
 
 

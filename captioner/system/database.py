@@ -147,6 +147,10 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (operation, name)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE captions_made ADD COLUMN captioned_bytes INTEGER;
+    ALTER TABLE captions_made ADD COLUMN captioned_modified_s REAL;
+    """,
 )
 
 

@@ -86,6 +86,13 @@ class OneLine(logging.Formatter):
         return self._errors.record_text(summary, record.exc_text or self.formatException(record.exc_info))
 
 
+def one_line_handler(errors: ErrorLog) -> logging.Handler:
+    """Return a handler that prints records as single lines on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(errors))
+    return handler
+
+
 def catch_all(errors: ErrorLog) -> None:
     """Show what nothing else catches, in any thread, as one line on standard error."""
 

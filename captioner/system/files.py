@@ -8,7 +8,7 @@ import platformdirs
 from filelock import BaseFileLock, FileLock, Timeout
 
 from captioner.errors import StateError
-from captioner.system.paths import plain_path
+from captioner.system.paths import absolute_path, lacks_home, plain_path
 from captioner.system.replacing import write_atomic
 
 DATABASE = "captioner.sqlite"
@@ -36,10 +36,9 @@ def default_state_folder(package: Path = PACKAGE_FOLDER) -> Path:
 def state_folder(given: Path | None = None) -> Path:
     """Make and return the app's folder: as given, else CAPTIONER_STATE, else the default. Raises StateError."""
     text = str(given or os.environ.get("CAPTIONER_STATE") or default_state_folder())
-    folder = Path(plain_path(text))
-    if str(folder).startswith("~"):  # platformdirs needs a home folder, too
+    if lacks_home(plain_path(text)):  # platformdirs needs a home folder, too
         raise StateError(f"there is no home folder for the state folder {text}; choose one with --state")
-    folder = folder.absolute()
+    folder = absolute_path(plain_path(text))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_usable = os.access(folder, os.W_OK | os.X_OK)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 from urllib.request import url2pathname
 
@@ -32,6 +33,29 @@ def expand_user(text: str) -> str:
         return os.path.expanduser(text)  # noqa: PTH111
     except ValueError:  # NUL in the name after `~`
         return text
+
+
+def lacks_home(text: str) -> bool:
+    """Return whether a path as `plain_path` returns it starts with the `~` of a user without a home folder."""
+    return text.startswith("~") and not _exists(text)
+
+
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path, with the home folder for `~`.
+
+    A relative one in a working folder that was deleted stays as it is, and opening it says that it does not exist.
+    """
+    expanded = Path(expand_user(os.fspath(path)))
+    try:
+        return expanded.absolute()
+    except OSError:
+        return expanded
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return `absolute_path` without links; what does not exist may be part of it."""
+    absolute = absolute_path(path)
+    return Path(os.path.realpath(absolute)) if absolute.is_absolute() else absolute
 
 
 def _exists(text: str) -> bool:

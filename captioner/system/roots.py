@@ -1,12 +1,15 @@
 """The allowed folders: every path from outside is resolved and checked here."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from captioner.errors import FolderError
-from captioner.system.paths import plain_path
+from captioner.system.paths import absolute_path, plain_path, real_path
+
+log = logging.getLogger(__name__)
 
 SHOWN_LENGTH = 200
 
@@ -25,10 +28,20 @@ class Roots:
 
     @classmethod
     def local(cls, given: Iterable[str | Path]) -> "Roots":
-        """Return the roots for a local user: the home folder and the given folders. Raises FolderError."""
+        """Return the roots for a local user: the home folder and the given folders. Raises FolderError.
+
+        A home folder that is the whole disk, as for users of some containers, is left out.
+        """
         roots = cls(given)
-        with contextlib.suppress(FolderError):  # some containers have none
-            roots.add("~")
+        home, problem = real_path("~"), ""
+        if not os.path.isdir(home):  # noqa: PTH112 - Path.is_dir raises without permission
+            problem = "there is no home folder"
+        elif home == home.parent:
+            problem = f"the home folder is {home}, the whole disk"
+        if problem:
+            log.warning("%s, so only folders given with --root DIR can be opened", problem)
+        else:
+            roots.add(home)
         return roots
 
     @property
@@ -106,7 +119,7 @@ def _guess(text: str) -> Path:
     """Return where the path would be, only to choose between two messages."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         return Path(os.path.realpath(text))
-    return Path(text).absolute()
+    return absolute_path(text)
 
 
 def _outside(text: str) -> str:

@@ -1,7 +1,6 @@
 """The page: header, three tabs, and the one handler that keeps all of it up to date."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ class Page:
         snapshot = self.services.events.snapshot()
         return [
             card.strip(snapshot),
-            card.view(snapshot, time.time(), int(dismissed or 0), self.run.context(snapshot)),
+            card.view(snapshot, self.services.events.now_s(), int(dismissed or 0), self.run.context(snapshot)),
             notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),

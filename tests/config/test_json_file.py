@@ -22,6 +22,15 @@ HOSTILE = {
     "text without an end": b'["' + b'\\"' * 400_000,
     "many texts without an end": b'"\\' * 400_000,
     "binary": bytes(range(256)) * 100,
+    "not a number": b'[{"name": "a", "text": NaN}]',
+    "infinite": b'{"fps": -Infinity}',
+    "too large for a float": b'{"fps": 1e999}',
+    "names twice": b'{"model": "a", "model": "b"}',
+    "many names and one twice": b"{" + b",".join(b'"%d":0' % i for i in range(90_000)) + b',"89999":0}',
+    "half of UTF-16": "[]".encode("utf-16")[:-1],
+    "nothing": b"",
+    "only a mark": b"\xef\xbb\xbf",
+    "bytes of Latin-1": '["ä"]'.encode("latin-1"),
 }
 
 
@@ -40,6 +49,40 @@ def test_hostile_json_is_one_line_in_a_moment(name, tmp_path):
     with pytest.raises(PromptError, match=r"^the prompts file [^\n]+ is damaged \([^\n]+\); correct or remove it$"):
         PromptLibrary(tmp_path / "prompts.json").list()
     assert time.monotonic() - started_s < 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_prompts_saved_by_any_editor_are_imported(encoding, tmp_path):
+    data = json.dumps([{"name": "Größe", "text": "Wie groß? 雪"}], ensure_ascii=False)
+    for number, given in enumerate((data.encode(encoding), "\ufeff" + data)):
+        added, skipped = PromptLibrary(tmp_path / f"{number}.json").import_json(given)
+        assert ([prompt.text for prompt in added], skipped) == (["Wie groß? 雪"], [])
+
+
+ENTRIES = [
+    5, None, True, [], {}, "a", [["a", "b"]], {"name": 5, "text": "b"}, {"name": ["a"], "text": "b"},
+    {"name": "a", "text": {"b": "c"}}, {"name": "a\x1b[2J", "text": "b"}, {"name": "a\nb", "text": "b"},
+    {"name": "a", "text": "b", "builtin": True}, {"name": "\ud800", "text": "b"}, {"name": "a", "text": "\ud800"},
+    {"name": "a" * 81, "text": "b"}, {"name": "a", "text": "b" * 20_001}, {"name": "a" * 900_000, "text": "b"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: repr(entry)[:40])
+def test_entry_that_is_no_prompt_is_one_line_and_costs_no_other(entry, tmp_path):
+    good = {"name": "good", "text": "text"}
+    added, [problem] = PromptLibrary(tmp_path / "prompts.json").import_json(json.dumps([entry, good]))
+    assert [prompt.name for prompt in added] == ["good"]
+    assert problem.startswith("entry 1: ")
+    assert len(problem) < 200
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize("name", ["x" * 500_000, "model\x1b[2J", "\ud800", ""])
+def test_unknown_setting_in_a_file_is_one_short_line(name, tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps({name: 1}))
+    with pytest.raises(SettingsError, match=r"^unknown setting ") as caught:
+        SettingsStore(tmp_path / "settings.json").read()
+    assert len(str(caught.value)) < 1000 + len(str(tmp_path))
 
 
 def test_brackets_in_texts_do_not_count():

@@ -125,7 +125,7 @@ def test_wrong_use_is_one_line_and_changes_nothing(
         (b'["x"]', "each entry needs a name and a text, not 'x'"),
         (b'[{"name": 1, "text": "x"}]', "each entry needs a name and a text, not \"{'name': 1, 'text': 'x'}\""),
         (b'[{"name": "", "text": "x"}]', "a prompt needs a name"),
-        (b"\xff\xfe\xfd", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"\xff\xfe\xfd", "it is not text in UTF-8 or UTF-16"),
     ],
 )
 def test_damaged_file_is_named_and_left_unchanged(library: PromptLibrary, content: bytes, reason: str) -> None:

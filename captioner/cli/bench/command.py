@@ -1,9 +1,8 @@
 """The options of `captioner bench`. Each benchmark is imported only when it runs."""
 
 import argparse
-from pathlib import Path
 
-from captioner.cli.command import add_command
+from captioner.cli.command import add_command, given_path
 
 MODELS = "demo, tiny, 100m, qwen3-vl-SIZE with SIZE 2b, 4b, 8b, 32b or 30b-a3b, or a model folder"
 ENGINE_PATHS = ("original", "one", "batch", "slots")
@@ -20,7 +19,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
 
 def _add_sample(benches: argparse._SubParsersAction) -> None:
     parser = add_command(benches, "sample", _run_sample, "", "captioner bench sample")
-    parser.add_argument("--folder", type=Path, help="keep the encoded clips in this folder for the next time")
+    parser.add_argument("--folder", type=given_path, help="keep the encoded clips in this folder for the next time")
     text = "rounds; the median counts (default: %(default)s)"
     parser.add_argument("--repeats", type=at_least_1, default=3, help=text)
     add_json(parser)

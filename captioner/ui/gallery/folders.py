@@ -15,6 +15,7 @@ from captioner.formatting import plural, sendable
 from captioner.library.file_states import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
+from captioner.system.paths import expand_user
 from captioner.system.roots import Roots, shown_path
 from captioner.ui import scripts
 from captioner.ui.format import escape
@@ -149,7 +150,7 @@ def browse(path: Path, roots: Roots) -> Folders:
 
 def top(roots: Roots) -> Folders:
     """Return the allowed folders, or the home folder if all are allowed."""
-    return Folders(None, None, roots.folders if roots.confined else (Path.home(),))
+    return Folders(None, None, roots.folders if roots.confined else (Path(expand_user("~")),))
 
 
 def nearest(path: Path, roots: Roots) -> Path:

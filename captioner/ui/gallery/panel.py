@@ -249,8 +249,7 @@ def current_plan(services: Services) -> SamplePlan:
 
 def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
     """Return how many frames the model saw for its latest caption of this file; 0 if the file changed since."""
-    is_of_this_file = made and made[0].created_at_s >= item.modified_s
-    return len(made[0].caption.frame_times_s) if is_of_this_file else 0
+    return len(made[0].caption.frame_times_s) if made and made[0].is_of(item) else 0
 
 
 def sheet_plan(services: Services, num_frames: int) -> SamplePlan:

@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import inspect
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
@@ -90,7 +89,8 @@ class Api:
         Returns:
             The progress, the files in progress, the last failures, the devices, and the open folder with its counts.
         """
-        return describe(self._services.events.snapshot(), time.time()) | self._about_folder()
+        events = self._services.events
+        return describe(events.snapshot(), events.now_s()) | self._about_folder()
 
     def list_files(
         self, offset: int = 0, limit: int = 100, state: Literal["all", "pending", "done", "failed", "edited"] = "all"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,51 @@ def test_folders_and_login_can_come_from_variables(tmp_path):
         access(CAPTIONER_LOGIN="me")
     with pytest.raises(FolderError, match="no such folder: /no/such"):
         access("--root", "/no/such")
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [("[::1]", "::1"), (" ::1 ", "::1"), ("::", "::"), ("[::]", "::"), ("", "127.0.0.1"), ("  ", "127.0.0.1")],
+)
+def test_addresses_are_read_as_they_stand_in_urls(given, host):
+    for found in (access("--host", given), access(GRADIO_SERVER_NAME=given)):
+        assert (found.host, found.exposed) == (host, host == "::")
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "[fe80::1%25eth0]", "fe80::1", "::1%lo", "fd00::2%eth0"])
+def test_address_that_no_browser_opens_is_refused(host):
+    with pytest.raises(CaptionerError, match=r"^browsers cannot open \S+, an address of one network alone; "):
+        access("--host", host)
+
+
+@pytest.mark.parametrize("path", ["https://example.com/captions", "/a b", "/../x", "/a//b", "/\x1b[2J", "/ä", "?x"])
+def test_root_path_that_is_none_names_where_it_came_from(path):
+    with pytest.raises(CaptionerError, match=r"^--root-path must be a path such as /captions, not '"):
+        access("--root-path", path)
+    with pytest.raises(CaptionerError, match=r"^GRADIO_ROOT_PATH must be a path such as /captions, not '"):
+        access(GRADIO_ROOT_PATH=path)
+    assert access("--root-path", "/mine/", GRADIO_ROOT_PATH=path).root_path == "/mine"
+
+
+ONLY_GIVEN = "so only folders given with --root DIR can be opened"
+
+
+@pytest.mark.parametrize("home", ["/", "//", "/tmp/..", "", "/."])
+def test_home_folder_that_is_the_whole_disk_is_not_opened(tmp_path, monkeypatch, caplog, home):
+    monkeypatch.setenv("HOME", home)
+    assert access(tmp_path).roots.folders == (tmp_path,)
+    assert caplog.messages == [f"the home folder is /, the whole disk, {ONLY_GIVEN}"]
+    with pytest.raises(FolderError, match="is outside the allowed folders"):
+        access().roots.resolve("/etc")
+    assert access("--root", "/").roots.allows(tmp_path)  # somebody who wants it can have it
+
+
+@pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/dev/null/x"])
+def test_home_folder_that_is_none_opens_nothing(monkeypatch, caplog, home):
+    monkeypatch.setenv("HOME", home)
+    roots = access().roots
+    assert (roots.folders, roots.confined, roots.allows(Path("/etc"))) == ((), True, False)
+    assert caplog.messages == [f"there is no home folder, {ONLY_GIVEN}"]
 
 
 def test_loopback_addresses_are_recognized():

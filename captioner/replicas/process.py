@@ -18,7 +18,7 @@ from captioner.formatting import plural
 from captioner.redaction import hide_secrets
 from captioner.replicas.protocol import Answer, Load, Lost, Ready, ReplicaEvent
 from captioner.system.error_log import ErrorLog, one_line_handler
-from captioner.system.processes import block_sigint
+from captioner.system.processes import block_sigint, complete_environment
 from captioner.values import CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class ProcessReplica:
         self._connection, far_end = self.context.Pipe()
         arguments = (far_end, spec, folder, num_threads)
         self._process = self.context.Process(target=self.main, args=arguments, name=f"replica {name}", daemon=True)
+        complete_environment()
         with block_sigint():
             self._process.start()
         far_end.close()

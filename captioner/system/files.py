@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -20,7 +21,7 @@ FILES = (
     DATABASE,
     *(f"{DATABASE}-{x}" for x in ("wal", "shm")),
 )
-FOLDERS = ("incoming", "uploads", "thumbnails", "demo")
+FOLDERS = ("incoming", "uploads", "thumbnails", "demo", "tmp")
 OTHERS = (".gitignore",)
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
@@ -48,7 +49,19 @@ def state_folder(given: Path | None = None) -> Path:
     if not is_usable:
         raise StateError(f"cannot write to the state folder {folder}; choose another with --state")
     make_private(folder)
+    _provide_temporary_folder(folder)
     return folder
+
+
+def _provide_temporary_folder(state: Path) -> None:
+    """Keep temporary files in the state folder if no other folder can hold them, as in read-only containers."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        folder = state / "tmp"
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.environ["TMPDIR"] = str(folder)  # for the workers, too
 
 
 def make_private(folder: Path) -> None:

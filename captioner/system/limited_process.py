@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from captioner.system.processes import block_sigint
+from captioner.system.processes import block_sigint, complete_environment
 
 try:
     import psutil
@@ -97,6 +97,7 @@ class LimitedProcess:
         with self._lock:
             if self._killed:
                 raise ProcessFailure("closed")
+            complete_environment()
             with block_sigint():
                 process.start()
             self._process = process

@@ -1,10 +1,12 @@
-"""Ending this process and its children, and keeping Ctrl+C from them."""
+"""Ending this process and its children, keeping Ctrl+C from them, and what libraries need to know of the user."""
 
 import contextlib
+import getpass
 import os
 import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 CLOSE_TIMEOUT_S = 4.0  # for an orderly end after Ctrl+C
 
@@ -17,6 +19,21 @@ def end_now(status: int) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     os._exit(status)
+
+
+def complete_environment() -> None:
+    """Give the processes to be started what they need: a working folder that exists, and a name of the user.
+
+    The folder may have been deleted since, and containers may run as a user without a name.
+    """
+    try:
+        Path.cwd()
+    except OSError:
+        os.chdir(os.sep)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = "captioner"
 
 
 @contextlib.contextmanager

@@ -207,8 +207,8 @@ def test_load_of_a_replica_is_emitted_at_most_once_a_second(tmp_path):
 
 
 def test_download_speed_is_shown_during_the_download(monkeypatch):
-    log, now = EventLog(), iter([100.0, 100.0, 100.0, 102.0])
-    monkeypatch.setattr(events.time, "time", lambda: next(now, 102.0))
+    log, now = EventLog(), iter([100.0, 100.0, 100.0])
+    monkeypatch.setattr(log, "now_s", lambda: next(now, 102.0))
     started(log)
     log.append(ModelLoading(model="m", bytes_done=0, bytes_total=1000))
     log.append(ModelLoading(model="m", bytes_done=300, bytes_total=1000))

@@ -95,6 +95,6 @@ def provenance(row: Row) -> Provenance:
     values["options"] = GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"])
     values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
-    about = (row[name] for name in ("outcome", "created_at_s", "job", "flaw"))
-    media = row["captioned_bytes"], row["captioned_modified_s"]
-    return Provenance(Caption(**values), media_path, caption_path, *about, media)
+    about = {name: row[name] for name in ("outcome", "created_at_s", "job", "flaw")}
+    about["media"] = row["captioned_bytes"], row["captioned_modified_s"]
+    return Provenance(Caption(**values), media_path, caption_path, **about)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from captioner.demo.clips import write_samples
 from tests.support.chromium import open_browser
 from tests.support.web_page import LOGIN
+from tests.ui.server.test_behind_nginx import CONFIG, GUIDE, NGINX, wait_for
 from tests.ui.test_app import interrupt, running_app
 
 pytestmark = pytest.mark.browser
@@ -210,3 +212,33 @@ def test_an_action_in_the_middle_of_which_the_app_ends_fails_alone(start, tmp_pa
             expect(page.locator(".unreachable")).to_have_count(0)
             expect(page.locator("#panel textarea")).to_have_value("Not saved yet.")
             assert page.evaluate(STAYED)
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_a_page_behind_nginx_which_answers_for_the_app_goes_on(start, tmp_path):
+    found: list[str] = []
+    with start(":".join(LOGIN), "--root-path", "/captions") as (app, upstream):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        text = CONFIG.format(folder=tmp_path, port=port, path="/captions/", upstream=upstream, headers=GUIDE)
+        (tmp_path / "nginx.conf").write_text(text)
+        nginx = subprocess.Popen([NGINX, "-c", tmp_path / "nginx.conf"], stderr=subprocess.DEVNULL)
+        address = f"http://127.0.0.1:{port}/captions/"
+        try:
+            wait_for(address)
+            with opened(address, found, True) as (page, expect):
+                page.locator(".grid-tile").first.click()
+                page.locator("#panel textarea").fill("Not saved yet.")
+                interrupt(app)
+                expect(page.locator(".unreachable")).to_contain_text(AWAY)
+                page.locator("#panel textarea").press("Control+s")
+                expect(page.locator(".toast-body")).to_contain_text(AWAY)
+                with start(":".join(LOGIN), "--root-path", "/captions"):
+                    log_in_again(page, expect)
+                    expect(page.locator("#panel textarea")).to_have_value("Not saved yet.")
+                    page.locator("#panel textarea").press("Control+s")
+                    expect(page.locator(".grid-tile p").first).to_have_text("Not saved yet.")
+                    assert page.evaluate(STAYED)
+        finally:
+            nginx.terminate()
+            nginx.wait()

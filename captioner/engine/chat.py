@@ -19,7 +19,7 @@ _TEXT, _ANSWER = "Describe this.", "A reply."
 _NO_THINKING = (("enable_thinking", False), ("thinking", False), ("thinking_budget", 0))
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 
-_templates = TemplateProcess()
+renderer = TemplateProcess()
 
 
 def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
@@ -34,7 +34,7 @@ def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generatio
     template = _chat_template(processor)
     off = {name: value for name, value in _NO_THINKING if re.search(rf"\b{name}\b", template)}
     values = {**processor.tokenizer.special_tokens_map, **off, "add_generation_prompt": add_generation_prompt}
-    return _templates.render(template, chat, values)
+    return renderer.render(template, chat, values)
 
 
 def _chat_template(processor: ProcessorMixin) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
-from captioner.engine.chat import check_chat, end_tokens
+from captioner.engine.chat import check_chat, end_tokens, renderer
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
 from captioner.engine.isolation import LOCAL, from_folder_alone, one_line
@@ -174,6 +174,7 @@ def _read_config(folder: Path) -> transformers.PreTrainedConfig:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
     check_files(folder)
+    renderer.start()
     with one_line(f"cannot read {folder / 'config.json'}", folder.name):
         return AutoConfig.from_pretrained(folder, **LOCAL)
 

@@ -3,6 +3,7 @@
 Jinja's sandbox keeps it from files and modules, but not from running forever or building a text of gigabytes.
 """
 
+import contextlib
 import json
 import threading
 from functools import lru_cache
@@ -29,6 +30,14 @@ class TemplateProcess:
         self._lock = threading.Lock()
         self._refused: dict[str, str] = {}  # template -> why it is not tried again
         self._kept = lru_cache(NUM_KEPT)(self._ask)
+
+    def start(self) -> None:
+        """Start the process while the caller does other things, since it takes a second."""
+        threading.Thread(target=self._render_nothing, name="chat template", daemon=True).start()
+
+    def _render_nothing(self) -> None:
+        with contextlib.suppress(ModelError):  # the first prompt tells
+            self.render("", [], {})
 
     def render(self, template: str, chat: Chat, values: dict[str, Any]) -> str:
         """Return the text of the chat. values: the template's other variables. Raises ModelError with one line."""

@@ -152,7 +152,7 @@ def test_prompt_is_that_of_transformers(tiny_model):
 
 
 def test_greedy_template_of_a_model_is_refused_when_it_is_loaded(tmp_path, monkeypatch, renderer):
-    monkeypatch.setattr(chat, "_templates", renderer)
+    monkeypatch.setattr(chat, "renderer", renderer)
     folder = make(tmp_path, write("chat_template.jinja", LOOP))
     with pytest.raises(ModelError) as error:
         loading.load(folder, ModelSpec("x", device="cpu"))

@@ -11,9 +11,17 @@ from pathlib import Path
 import huggingface_hub
 import numpy as np
 import pytest
+from transformers.models.auto import (
+    feature_extraction_auto,
+    image_processing_auto,
+    processing_auto,
+    tokenization_auto,
+    video_processing_auto,
+)
 
 from captioner.engine import loading
 from captioner.engine.isolation import LOCAL
+from captioner.engine.model_files import check_files
 from captioner.engine.prepare import Preparer
 from captioner.engine.special_tokens import stored_special_tokens
 from captioner.errors import ModelError
@@ -228,6 +236,28 @@ def test_tokenizer_that_panics_at_a_prompt_is_one_line(tmp_path, doors):
     with pytest.raises(ModelError, match=r"^the model's processor refused the frames: [^\n]+$"):
         Preparer(loaded.processor).prepare(1, frames, "a" * 40 + "b", GenerationOptions())
     assert doors == []
+
+
+def names_in(value):
+    return [value] if isinstance(value, str) else [name for each in value.values() for name in names_in(each)]
+
+
+@pytest.mark.parametrize(
+    ("field", "mapping"),
+    [
+        ("processor_class", processing_auto.PROCESSOR_MAPPING_NAMES),
+        ("tokenizer_class", tokenization_auto.TOKENIZER_MAPPING_NAMES),
+        ("image_processor_type", image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES),
+        ("video_processor_type", video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES),
+        ("feature_extractor_type", feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING_NAMES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_classes_of_transformers_are_allowed(tmp_path, field, mapping):
+    names = [name for value in mapping.values() if value for name in names_in(value) if name]
+    assert len(names) > 20
+    put("config.json", **{field: names})(tmp_path)
+    check_files(tmp_path)
 
 
 def test_every_loader_is_told_to_run_no_code():

@@ -193,6 +193,7 @@ def test_libraries_with_handlers_of_their_own_log_no_secret(start, handlers, tmp
     assert ended.stderr.count(f"https://cdn.example/x?{HIDDEN} with {HIDDEN}") == handlers
     assert TOKEN not in ended.stderr
     assert "abcdef" not in ended.stderr
+    assert "Traceback" not in ended.stderr  # it is in the log of errors
 
 
 def test_nothing_that_the_app_shows_or_keeps_holds_a_secret(tmp_path, monkeypatch):

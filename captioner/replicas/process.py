@@ -18,7 +18,7 @@ from captioner.formatting import plural
 from captioner.redaction import hide_secrets
 from captioner.replicas.protocol import Answer, Load, Lost, Ready, ReplicaEvent
 from captioner.system.error_log import ErrorLog, one_line_handler
-from captioner.system.processes import block_sigint, complete_environment
+from captioner.system.processes import block_sigint, complete_environment, end_after_the_app
 from captioner.values import CaptionRequest, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def worker_main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
     """Run the worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_after_the_app()
     multiprocessing.current_process().daemon = False  # so that it may start the process for chat templates
     _end_with_the_app()
     hide_secrets()

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from captioner.system.processes import block_sigint, complete_environment
+from captioner.system.processes import block_sigint, complete_environment, end_after_the_app
 
 try:
     import psutil
@@ -146,7 +146,7 @@ def _failure(process: BaseProcess) -> ProcessFailure:
 
 
 def _serve(connection: Connection, answer_to: AnswerTo, memory_bytes: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_after_the_app()
     _limit(memory_bytes)
     connection.send_bytes(b"ready")
     while True:

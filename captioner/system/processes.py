@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -34,6 +35,26 @@ def complete_environment() -> None:
         getpass.getuser()
     except (KeyError, OSError, ImportError):
         os.environ["USER"] = "captioner"
+
+
+def end_after_the_app() -> None:
+    """Leave Ctrl+C to the app, and end some seconds after other signals that end programs.
+
+    They may go to all processes at once, and the app would take this one for a crashed one if it were not there first.
+    """
+
+    def end_later(*_: object) -> None:
+        timer = threading.Timer(CLOSE_TIMEOUT_S, os._exit, [1])
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # no memory for a thread
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end_later)
 
 
 @contextlib.contextmanager

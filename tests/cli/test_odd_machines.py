@@ -17,6 +17,7 @@ from captioner.demo.clips import write_samples
 from captioner.errors import FolderError, MediaError, ModelError
 from captioner.media.discover import ListingOptions, discover, find_item
 from captioner.media.mirror import caption_root
+from captioner.system.database import Database
 from captioner.system.files import state_folder
 from captioner.system.paths import absolute_path, lacks_home, real_path
 from captioner.system.processes import complete_environment
@@ -87,6 +88,23 @@ def test_process_1_ends_a_job_at_signals_as_at_ctrl_c(tmp_path, number):
     status, err = end(container, number)
     assert status == 130
     assert err.startswith("stopped with 4 files of job 1 left; resume with: captioner --state ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_signal_to_all_processes_at_once_blames_no_file(tmp_path):
+    """systemd and some containers send it to the workers, too; a file that crashes two workers is skipped for good."""
+    write_samples(tmp_path / "clips", num_clips=4, num_stills=0)
+    words = ["caption", tmp_path / "clips", "--model", "demo", "--devices", "cpu", "--json"]
+    command = [*PROGRAM, "--state", tmp_path / "state", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    program = subprocess.Popen([*map(str, command)], cwd=ROOT, start_new_session=True, **pipes)
+    assert any('"ItemStarted"' in line for line in program.stdout)
+    os.killpg(program.pid, signal.SIGTERM)
+    out, err = program.communicate(timeout=END_S)
+    assert (program.returncode, "lost" in out + err) == (130, False)
+    database = Database(tmp_path / "state" / "captioner.sqlite")
+    assert database.rows("SELECT name FROM job_items WHERE losses > 0") == []
+    database.close()
 
 
 @needs_namespaces

@@ -44,14 +44,14 @@ def _add_all_options(parser: Parser) -> None:
 def serve(args: argparse.Namespace) -> int:
     """Open the page in the browser to caption, review and edit.
 
-    Return after Ctrl+C or SIGTERM, when the job is stopped and every process ended. Raises CaptionerError.
+    Return after Ctrl+C, SIGTERM or SIGHUP, when the job is stopped and every process ended. Raises CaptionerError.
     """
     logging.getLogger().setLevel(logging.INFO if args.verbose else logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RepeatFilter())
     raise_limit()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ending_signals():
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_end_late, args=(stop,), name="end late", daemon=True).start()
     try:
@@ -59,6 +59,13 @@ def serve(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CaptionerError(str(error)) from None
     return 0
+
+
+def _ending_signals() -> list[int]:
+    """Return the signals that end the page; that of a closed terminal is ignored under `nohup`."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows lacks it
+    is_wanted = hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *[hang_up] * is_wanted]
 
 
 def _serve(args: argparse.Namespace, stop: threading.Event) -> None:

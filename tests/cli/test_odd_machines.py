@@ -108,14 +108,15 @@ def test_signal_to_all_processes_at_once_blames_no_file(tmp_path):
 
 
 @needs_namespaces
-def test_process_1_ends_the_page_at_sigterm(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_process_1_ends_the_page_at_signals(tmp_path, number):
     """The variables would stop Gradio from starting, open it, or block it if it saw them."""
     junk = "GRADIO_DEBUG=1 GRADIO_NODE_NUM_PORTS=x GRADIO_NUM_PORTS= GRADIO_SERVER_PORT= WEB_CONCURRENCY=auto HOME=/"
     page = [sys.executable, ROOT / "app.py", "--state", tmp_path / "state", "--host", "::", "--port", "0"]
     container = start("env", *junk.split(), *page)
     line = container.stdout.readline()
     assert line.startswith("Video Caption Suite is at http://127.0.0.1:"), container.stderr.read()
-    assert end(container, signal.SIGTERM)[0] == 0
+    assert end(container, number)[0] == 0
 
 
 def test_home_folder_that_is_the_whole_disk_is_told_when_the_page_starts(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import huggingface_hub
 import numpy as np
 import pytest
+from transformers import dynamic_module_utils
 from transformers.models.auto import (
     feature_extraction_auto,
     image_processing_auto,
@@ -20,7 +21,7 @@ from transformers.models.auto import (
 )
 
 from captioner.engine import loading
-from captioner.engine.isolation import LOCAL
+from captioner.engine.isolation import LOCAL, from_folder_alone
 from captioner.engine.model_files import check_files
 from captioner.engine.prepare import Preparer
 from captioner.engine.special_tokens import stored_special_tokens
@@ -236,6 +237,20 @@ def test_tokenizer_that_panics_at_a_prompt_is_one_line(tmp_path, doors):
     with pytest.raises(ModelError, match=r"^the model's processor refused the frames: [^\n]+$"):
         Preparer(loaded.processor).prepare(1, frames, "a" * 40 + "b", GenerationOptions())
     assert doors == []
+
+
+def test_nothing_is_fetched_or_asked_while_a_model_is_loaded(doors):
+    """As by parts of transformers that do not pass on what they are told, such as its wrapper of timm."""
+    with from_folder_alone():
+        with pytest.raises(huggingface_hub.errors.LocalEntryNotFoundError):
+            huggingface_hub.hf_hub_download("evil/repo", "config.json")
+        with pytest.raises(ValueError, match="custom code"):
+            dynamic_module_utils.resolve_trust_remote_code(None, "evil/repo", False, True)
+    assert doors == []
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+    with pytest.raises(ValueError, match="custom code"):  # the question of the fixture, which raises
+        dynamic_module_utils.resolve_trust_remote_code(None, "evil/repo", False, True)
+    assert len(doors) == 1
 
 
 def names_in(value):

@@ -13,7 +13,8 @@ from typing import Any
 from filelock import BaseFileLock
 
 from captioner.captions.edit import BulkEdit
-from captioner.captions.places import check_writable, foreign_captions, make_folder, unwritable_folders
+from captioner.captions.files import caption_root_of
+from captioner.captions.places import check_writable, foreign_captions, unwritable_folders
 from captioner.captions.store import CaptionStore, Undone
 from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
@@ -32,7 +33,6 @@ from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
 from captioner.system.database import Database
 from captioner.system.files import DATABASE, claim_folder, make_private, state_folder
-from captioner.system.paths import real_path
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
@@ -59,11 +59,13 @@ class Services:
         self.prompts = PromptLibrary(self.folder / "prompts.json")
         self.database = Database(self.folder / DATABASE)
         make_private(self.folder)
-        self.captions = CaptionStore(self.database, scratch=self.folder)
+        self.captions = CaptionStore(self.database, self.folder, roots)
+        if self._settings.captions_to:  # chosen before the roots were
+            self.captions.files.allow(EVERYWHERE.resolve_missing(self._settings.captions_to))
         self.captions.encoding = self._settings.caption_encoding
         self.listing_options(recursive=False)  # raises for a caption extension that is one of media
         self.events = EventLog()
-        self.sandbox = Sandbox()
+        self.sandbox = Sandbox(roots=roots)
         self.jobs = JobRunner(self.events, self.captions, self.database)
         self._claiming = threading.Lock()
         self._claimed: BaseFileLock | None = None
@@ -133,14 +135,10 @@ class Services:
                 self.open_folder(scan.folder, scan.recursive, scan.kinds)
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
-        folder = changes.get("models_folder")
-        if self.roots.confined and folder and str(folder) != str(self._settings.models_folder):
-            self.roots.resolve(str(folder))
-        captions_to = str(changes.get("captions_to") or "").strip()
-        if self.roots.confined and captions_to and captions_to != str(self._settings.captions_to):
-            real = real_path(captions_to)  # it may be missing
-            if not self.roots.allows(real):
-                self.roots.resolve(real)  # raises the reason
+        for name, check in (("models_folder", self.roots.resolve), ("captions_to", self.roots.resolve_missing)):
+            chosen = str(changes.get(name) or "")
+            if self.roots.confined and chosen.strip() and chosen != str(getattr(self._settings, name)):
+                check(chosen)
         if self.roots.confined and changes.get("model"):
             self.preset(str(changes["model"]))
 
@@ -189,14 +187,14 @@ class Services:
 
     def _check_places(self, items: Sequence[MediaItem], existing: ExistingPolicy) -> None:
         """Make the folder for captions. Raise JobError if other media use it, CaptionError if it is read-only."""
-        if self._settings.captions_to:
-            make_folder(self._settings.captions_to)
+        if self._settings.captions_to and items:
+            self.captions.files.make_folder(caption_root_of(items[0]))
             if foreign := foreign_captions(self.captions.ownership, items):
                 name, other = next(iter(foreign.items()))
                 advice = "choose another folder with --captions-to"
                 raise JobError(f"the caption of {name} would be that of {other}, too; {advice}")
         needed = [item for item in items if not item.has_caption or existing != "skip"]
-        check_writable(needed, unwritable_folders(needed))
+        check_writable(needed, unwritable_folders(needed, self.captions.files.within))
 
     def unfinished(self) -> list[Unfinished]:
         """Return the jobs with files left after a crash, a stop or a failure, in allowed folders, the newest first."""
@@ -218,10 +216,12 @@ class Services:
 
     def _find_obstacle(self) -> Callable[[MediaItem], str]:
         """Return a function that says why an item may not be captioned, or "". It checks each folder once."""
-        folder_escapes = functools.cache(self.roots.escapes)
+        folder_escapes, files = functools.cache(self.roots.escapes), self.captions.files
 
         def obstacle(item: MediaItem) -> str:
-            outside = folder_escapes(item.folder) or any(map(self.roots.escapes, (item.path, item.caption_path)))
+            if item.caption_folder != item.folder:  # the user chose it for the job
+                files.allow(caption_root_of(item))
+            outside = folder_escapes(item.folder) or self.roots.escapes(item.path) or files.escapes(item.caption_path)
             return "it is outside the allowed folders" if outside else ""
 
         return obstacle

@@ -111,6 +111,7 @@ class CaptionRequest:
     prompt: str
     options: GenerationOptions
     max_tokens: int = 0  # prompt and new tokens of the job's longest request, for planning memory; 0: unknown
+    within: tuple[Path, ...] | None = None  # folders that the file has to be in once links are followed; None: any
 
 
 @dataclass(frozen=True)

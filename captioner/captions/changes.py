@@ -3,9 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
-import re
-import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -13,19 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import Connection
 
+from captioner.captions.files import CaptionFiles, NotWritten
 from captioner.captions.operations import undone_by
 from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
-from captioner.captions.places import make_subfolder
 from captioner.captions.provenance import Made, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
-from captioner.system.replacing import Refused, flush_folder, temporary_start, write_atomic
+from captioner.system.replacing import Refused, temporary_start
 
 log = logging.getLogger(__name__)
-
-MAX_CAPTION_BYTES = 1_000_000  # hundreds of pages: a longer file is not a caption
-
-_TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")  # the names that `write_atomic` gives
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,8 @@ class ChangeLog:
     Hold `lock` from reading a file until the change that depends on it is made.
     """
 
-    def __init__(self, database: Database, scratch: Path) -> None:
-        self._database, self._scratch = database, scratch
+    def __init__(self, database: Database, files: CaptionFiles) -> None:
+        self._database, self.files = database, files
         self._refused: dict[Refused, Path] = {}  # what a file system refused since `refused` was called, and where
         self.lock = threading.RLock()
 
@@ -64,11 +57,11 @@ class ChangeLog:
                 rows = [_insert(connection, change) for change in changes]
             problems = [self._replace(change) for change in changes]
             for folder in {change.path.parent for change in changes}:
-                flush_folder(folder)
+                self.files.flush(folder)
             try:
                 with self._database.transaction() as connection:
                     for row, change, problem in zip(rows, changes, problems, strict=True):
-                        _conclude(connection, row, change, problem)
+                        self._conclude(connection, row, change, problem)
             except StateError as error:
                 what = changes[0].path if len(changes) == 1 else f"{len(changes)} captions"
                 log.warning("the change of %s will be recorded at the next start: %s", what, error)
@@ -112,12 +105,13 @@ class ChangeLog:
             rows = self._database.rows(sql, (operation,))
             changes = {row: Change(text_path(key), *values) for row, key, *values in rows}
             for folder in {change.path.parent for change in changes.values()}:
-                _remove_temporaries(folder, tuple(temporary_start(change.path) for change in changes.values()))
+                starts = tuple(temporary_start(change.path) for change in changes.values())
+                self.files.remove_temporaries(folder, starts)
             if operation is None:
-                _remove_temporaries(self._scratch, (".",))
+                self.files.clear_scratch()
             for row, change in changes.items():
                 try:
-                    now = _read_in_folder(change.path)
+                    now = self.files.read_in_folder(change.path)
                 except CaptionError as error:
                     log.warning("whether a caption was written will be checked again at the next start: %s", error)
                     continue
@@ -131,62 +125,26 @@ class ChangeLog:
         path = change.path
         try:
             if change.made:
-                make_subfolder(change.made.item)
-            if read_bytes(path) != change.before:
+                self.files.make_subfolder(change.made.item)
+            if self.files.read(path) != change.before:
                 return CaptionError(f"the caption {path} was just changed by another program; try again")
-            if change.after is None:
-                path.unlink(missing_ok=True)
-            elif len(change.after) > MAX_CAPTION_BYTES:
-                return CaptionError(f"cannot write the caption {path}: {_too_long(len(change.after))}")
-            else:
-                refused = write_atomic(path, change.after, self._scratch)
-                self._refused |= dict.fromkeys(refused or (), path.parent)
+            self._refused |= dict.fromkeys(self.files.replace(path, change.after) or (), path.parent)
         except CaptionError as error:
             return error
         except OSError as error:
             with contextlib.suppress(CaptionError):
-                if _read_in_folder(path) == change.after:  # a network drive may report failure and do it all the same
+                if self.files.read_in_folder(path) == change.after:  # a network drive may fail and do it all the same
                     return None
             return NotWritten(f"cannot write the caption {path}: {error.strerror}{_advice(error)}")
         return None
 
-
-class NotWritten(CaptionError):
-    """The disk did not take a change. It may have failed halfway: the file has to be read to know what it holds."""
-
-
-def read_bytes(path: Path) -> bytes | None:
-    """Return the content of a caption file, None for no file. Raise CaptionError if it is too long or not regular."""
-    try:
-        with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CaptionError(f"cannot read the caption {path}: not a regular file")
-            if status.st_size > MAX_CAPTION_BYTES:
-                raise CaptionError(f"cannot read the caption {path}: {_too_long(status.st_size)}")
-            return file.readall()
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError as error:
-        raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
-    except OSError as error:
-        raise NotWritten(f"cannot read the caption {path}: {error.strerror}") from None
-
-
-def _read_in_folder(path: Path) -> bytes | None:
-    """Like read_bytes, but raise CaptionError if the folder is missing, for example on an unplugged drive."""
-    if not path.parent.is_dir():
-        raise CaptionError(f"cannot read the caption {path}: its folder is missing")
-    return read_bytes(path)
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    """Opening a FIFO would otherwise block until someone writes."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _too_long(num_bytes: int) -> str:
-    return f"{num_bytes:,} bytes is longer than any caption"
+    def _conclude(self, connection: Connection, row: int, change: Change, problem: CaptionError | None) -> None:
+        """Complete or drop a change that was just tried; leave it to `settle` if the file cannot be read."""
+        if isinstance(problem, NotWritten):
+            with contextlib.suppress(CaptionError):
+                _decide(connection, row, change, self.files.read_in_folder(change.path))
+        else:
+            _decide(connection, row, change, change.before if problem else change.after)
 
 
 def _insert(connection: Connection, change: Change) -> int:
@@ -200,15 +158,6 @@ def _insert(connection: Connection, change: Change) -> int:
     stamp = stamp_of(connection, key) or (None, None, "")
     values = (key, change.before, change.after, change.origin, change.operation, time.time(), *stamp)
     return connection.execute(sql, values).lastrowid or 0
-
-
-def _conclude(connection: Connection, row: int, change: Change, problem: CaptionError | None) -> None:
-    """Complete or drop a change that was just tried; leave it to `settle` if the file cannot be read."""
-    if isinstance(problem, NotWritten):
-        with contextlib.suppress(CaptionError):
-            _decide(connection, row, change, _read_in_folder(change.path))
-    else:
-        _decide(connection, row, change, change.before if problem else change.after)
 
 
 def _decide(connection: Connection, row: int, change: Change, now: bytes | None) -> bool:
@@ -244,13 +193,6 @@ def _stamp_after(connection: Connection, key: str, change: Change, flaw: str) ->
     sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
     first = connection.execute(sql, (key, undone)).fetchone()
     return None if first["state_origin"] is None else Stamp(*(first[f"state_{name}"] for name in Stamp._fields))
-
-
-def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if path.name.startswith(starts) and _TEMPORARY.fullmatch(path.name):
-                path.unlink()
 
 
 def _advice(error: OSError) -> str:

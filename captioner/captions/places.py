@@ -6,19 +6,21 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from captioner.captions.files import caption_root_of
 from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
+from captioner.system.pinning import Within, pinned_folder
 from captioner.values import MediaItem
 
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
-def unwritable_folders(items: Iterable[MediaItem]) -> dict[Path, str]:
+def unwritable_folders(items: Iterable[MediaItem], within: Within = None) -> dict[Path, str]:
     """Return the folders in which no caption can be created, with the reason in one line.
 
     One folder of each device is tried by creating an empty file: root may write where a read-only mount does not allow
-    it, and network drives do not say.
+    it, and network drives do not say. within: the folders that captions may be in.
     """
     found: dict[Path, str] = {}
     devices: dict[int, str] = {}
@@ -28,7 +30,7 @@ def unwritable_folders(items: Iterable[MediaItem]) -> dict[Path, str]:
             existing = existing.parent
         device = existing.stat().st_dev
         if device not in devices:
-            devices[device] = _try(existing)
+            devices[device] = _try(existing, within)
         no_access = "" if os.access(existing, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
         if problem := devices[device] or no_access:
             advice = "make the folder writable, or write the captions to another one with --captions-to DIR"
@@ -49,29 +51,11 @@ def obstacle(item: MediaItem, unwritable: dict[Path, str]) -> str:
     return "" if reason and os.access(item.caption_path, os.W_OK) else reason
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder that the user chose for captions. Raise CaptionError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CaptionError(f"cannot make the folder {folder} for captions: {error.strerror}") from None
-
-
-def make_subfolder(item: MediaItem) -> None:
-    """Make the folder of an item's caption if captions are written apart from the media. Raise OSError.
-
-    The folder chosen by the user is never made here: it may be on a drive that was unplugged.
-    """
-    if item.caption_folder != item.folder and not item.caption_folder.is_dir():
-        _root(item).stat()
-        item.caption_folder.mkdir(parents=True, exist_ok=True)
-
-
 def foreign_captions(ownership: Ownership, items: Sequence[MediaItem]) -> dict[str, Path]:
     """Return item name -> another media file, which still exists, whose caption is the same file."""
     if not items or items[0].caption_folder == items[0].folder:
         return {}
-    media, found = ownership.media_in(_root(items[0])), {}
+    media, found = ownership.media_in(caption_root_of(items[0])), {}
     for item in items if media else ():
         other = media.get(path_text(item.caption_path))
         if other and other != path_text(item.path) and text_path(other).exists():
@@ -79,16 +63,13 @@ def foreign_captions(ownership: Ownership, items: Sequence[MediaItem]) -> dict[s
     return found
 
 
-def _root(item: MediaItem) -> Path:
-    return item.caption_path.parents[item.name.count("/")]
-
-
-def _try(folder: Path) -> str:
+def _try(folder: Path, within: Within) -> str:
     """Return why no file can be created in a folder, or ""."""
-    path = folder / f"captioner-{secrets.token_hex(6)}.tmp"
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        path.unlink()
+        with pinned_folder(folder, within) as held:
+            path = held / f"captioner-{secrets.token_hex(6)}.tmp"
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            path.unlink()
     except OSError as error:
         return str(error.strerror) if error.errno in NO_ENTRY else ""
     return ""

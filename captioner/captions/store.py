@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
@@ -16,6 +16,7 @@ from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
 from captioner.captions.unwritten import UnwrittenCaptions
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
+from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import Caption, ExistingPolicy, MediaItem
 
 SkipReason = Literal["has a caption", "approved", "changed outside"]
@@ -50,16 +51,16 @@ class CaptionStore:
     changed only with the user's consent. encoding: what the user says that captions are in which are not UTF-8.
     Every text that is replaced or deleted is first committed to the database, so nothing is lost. Files are replaced
     whole, through the folder `scratch` if it is on the same filesystem; a symbolic link is replaced by a file, and its
-    target stays. Any thread may call; changes are made one at a time. `operation` is the id of a row in the table
-    operations. Methods raise CaptionError if a caption file cannot be used, and StateError if the database cannot.
+    target stays. No file outside of `roots` is read or changed. Any thread may call; changes are made one at a time.
+    `operation` is the id of a row in the table operations. Methods raise CaptionError if a caption file cannot be used,
+    and StateError if the database cannot.
     """
 
-    def __init__(self, database: Database, scratch: Path) -> None:
-        self._database = database
-        self._log = ChangeLog(database, scratch)
-        self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database)
+    def __init__(self, database: Database, scratch: Path, roots: Roots = EVERYWHERE) -> None:
+        self._database, self.roots, self.files = database, roots, CaptionFiles(roots, scratch)
+        self._log = ChangeLog(database, self.files)
+        self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database, self.files)
         self.encoding, self.take_refused = AUTO, self._log.take_refused
-        scratch.mkdir(parents=True, exist_ok=True)
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.
@@ -72,22 +73,22 @@ class CaptionStore:
 
     def read(self, caption_path: Path) -> str:
         """Return the visible text of the file, or "". It may be a guess."""
-        return self._decode(read_bytes(caption_path)).body
+        return self._decode(self.files.read(caption_path)).body
 
     def read_file(self, caption_path: Path) -> bytes:
         """Return the bytes of the file; b"" if it holds no visible text."""
-        data = read_bytes(caption_path) or b""
+        data = self.files.read(caption_path) or b""
         return data if self._decode(data).body else b""
 
     def read_certain(self, caption_path: Path) -> str:
         """Return the visible text of the file, or "". Raise CaptionError if it is a guess."""
-        decoded = self._decode(read_bytes(caption_path))
+        decoded = self._decode(self.files.read(caption_path))
         check_certain(caption_path, decoded)
         return decoded.body
 
     def read_with_origin(self, caption_path: Path, expected_digest: bytes | None) -> tuple[Decoded, bool]:
         """Return the text, and whether another program changed it. expected_digest: `Ownership.digest_of` the file."""
-        data = read_bytes(caption_path)
+        data = self.files.read(caption_path)
         return self._decode(data), _changed_outside(data, expected_digest)
 
     def skip_reason(self, item: MediaItem, policy: ExistingPolicy, consent: bool = False) -> SkipReason | None:
@@ -95,7 +96,7 @@ class CaptionStore:
 
         Raises CaptionError if its text would be added to one whose encoding is a guess.
         """
-        return self._skip_reason(item.caption_path, read_bytes(item.caption_path), policy, consent)
+        return self._skip_reason(item.caption_path, self.files.read(item.caption_path), policy, consent)
 
     def write(
         self,
@@ -118,7 +119,7 @@ class CaptionStore:
         """Like `write`, for a caption that is cleaned and decorated already."""
         text, path = made.caption.text, made.item.caption_path
         with self._log.lock:
-            old = read_bytes(path)
+            old = self.files.read(path)
             existing = self._decode(old)
             if reason := self._skip_reason(path, old, policy, consent):
                 self._log.record_kept(made)
@@ -144,7 +145,7 @@ class CaptionStore:
         """
         text = "" if is_blank(text) else text.strip()
         with self._log.lock:
-            old = read_bytes(caption_path)
+            old = self.files.read(caption_path)
             before = self._decode(old)
             if not consent:
                 check_certain(caption_path, before)
@@ -156,7 +157,7 @@ class CaptionStore:
     def delete(self, caption_path: Path, origin: Origin = "delete", operation: int | None = None) -> bool:
         """Delete the file and keep its text in the history. Return False if there was no file."""
         with self._log.lock:
-            old = read_bytes(caption_path)
+            old = self.files.read(caption_path)
             if old is not None:
                 self._put(Change(caption_path, old, None, origin, operation))
         return old is not None
@@ -172,7 +173,7 @@ class CaptionStore:
             raise CaptionError(f"{caption_path} has no earlier text number {change}")
         before = rows[0]["before"]
         with self._log.lock:
-            now = read_bytes(caption_path)
+            now = self.files.read(caption_path)
             if now is not None or before is not None:
                 self._put(Change(caption_path, now, before, "restore"))
         return self._decode(before).body
@@ -228,8 +229,7 @@ class CaptionStore:
         if not on:
             return self.ownership.unapprove(caption_paths)
         with self._log.lock:
-            found = {path: read_bytes(path) for path in caption_paths}
-            texts = {path: data for path, data in found.items() if data and self._decode(data).body}
+            texts = {path: data for path in caption_paths if (data := self.read_file(path))}
             self.ownership.approve(texts)
         return len(texts)
 
@@ -275,7 +275,7 @@ class CaptionStore:
 
     def _edited(self, path: Path, edit: Callable[[str], str | None], operation: int | None) -> Change | str:
         try:
-            old = read_bytes(path)
+            old = self.files.read(path)
             before = self._decode(old)
             if not before.body:
                 return "no caption"

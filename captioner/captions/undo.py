@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from captioner.captions.changes import Change, ChangeLog, read_bytes
+from captioner.captions.changes import Change, ChangeLog
+from captioner.captions.files import CaptionFiles
 from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info
 from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
@@ -28,7 +29,7 @@ def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, ope
     number, restored, kept = 0, 0, []
     for start in range(0, len(reversals), CHANGED_AT_ONCE):
         with log.lock:
-            wanted, refused = _sort_out(reversals[start : start + CHANGED_AT_ONCE], ownership)
+            wanted, refused = _sort_out(reversals[start : start + CHANGED_AT_ONCE], log.files, ownership)
             if wanted and not number:
                 with database.transaction() as connection:
                     title, total = f"Undo of {undone.title}", len(reversals)
@@ -54,12 +55,14 @@ def _reversals(database: Database, operation: int) -> list[Change]:
     return [Change(text_path(key), after[key], before[key], "undo") for key in after]
 
 
-def _sort_out(reversals: list[Change], ownership: Ownership) -> tuple[list[Change], list[tuple[Path, str]]]:
+def _sort_out(
+    reversals: list[Change], files: CaptionFiles, ownership: Ownership
+) -> tuple[list[Change], list[tuple[Path, str]]]:
     """Return (changes to make, files to keep with the reasons); files that are as before are in neither."""
     wanted, kept = [], []
     for change in reversals:
         try:
-            now = read_bytes(change.path)
+            now = files.read(change.path)
         except CaptionError as error:
             kept.append((change.path, str(error)))
             continue

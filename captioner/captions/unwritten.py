@@ -6,7 +6,7 @@ Each is a row of captions_made with the outcome "unwritten", beside what the cap
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
 
-from captioner.captions.changes import read_bytes
+from captioner.captions.files import CaptionFiles
 from captioner.captions.ownership import digest
 from captioner.captions.provenance import Made, insert_made, provenance
 from captioner.errors import CaptionError
@@ -25,9 +25,9 @@ class Unwritten:
     before_digest: bytes | None  # of the caption file then; None: there was none, or it could not be read
     media: FileStamp
 
-    def made_for(self, item: MediaItem, operation: int | None) -> Made:
+    def made_for(self, item: MediaItem, operation: int | None, files: CaptionFiles) -> Made:
         """Return the caption as one to be written now. Raise CaptionError if its file holds another text since."""
-        before = read_bytes(item.caption_path)
+        before = files.read(item.caption_path)
         if before and digest(before) != self.before_digest:
             raise CaptionError(f"{item.caption_path} was changed since; its new caption is not written")
         return Made(item, self.caption, operation, self.flaw)
@@ -36,13 +36,13 @@ class Unwritten:
 class UnwrittenCaptions:
     """Any thread may call; methods raise StateError. Functions with `connection` run in the caller's transaction."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, files: CaptionFiles) -> None:
+        self._database, self._files = database, files
 
     def keep(self, made: Made, media: FileStamp) -> None:
         """Keep the caption of an item of a job; a later one replaces it."""
         try:
-            before = read_bytes(made.item.caption_path)
+            before = self._files.read(made.item.caption_path)
         except CaptionError:
             before = None
         name = escape_surrogates(made.item.name)

@@ -86,7 +86,7 @@ def show_frames(args: argparse.Namespace) -> int:
         roots.resolve(args.file)  # raises the reason
     plan = SamplePlan(args.max_frames, args.fps, min(SamplePlan.min_frames, args.max_frames), args.frame_size)
     try:
-        frames = sample(args.file, plan)
+        frames = sample(args.file, plan, within=roots.within)
     except MediaError as error:
         raise MediaError(f"{args.file}: {error}") from None
     count, height, width, _ = frames.pixels.shape

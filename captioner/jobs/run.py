@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captioner.captions.places import check_writable, obstacle, unwritable_folders
@@ -86,7 +86,7 @@ class Run:
     def _run(self) -> None:
         if self.job.save:
             self.backlog.drop(self.writer.write_kept())
-            self.unwritable = unwritable_folders(self.job.items)
+            self.unwritable = unwritable_folders(self.job.items, self.store.files.within)
             check_writable([*self.backlog.together, *self.backlog.alone], self.unwritable)
         if self.job.items and not any(map(self._drop_captioned, (self.backlog.together, self.backlog.alone))):
             return
@@ -162,6 +162,7 @@ class Run:
         try:
             options = self.second_tries.options(item.name, self.job.options)
             request = self.job.request(item, self.store.read_certain, options)
+            request = replace(request, within=self.store.roots.within)
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return

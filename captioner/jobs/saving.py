@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from captioner.captions.changes import NotWritten
+from captioner.captions.files import NotWritten
 from captioner.captions.provenance import Made, finish
 from captioner.captions.store import CaptionStore
 from captioner.captions.unwritten import FileStamp, Unwritten
@@ -78,7 +78,7 @@ class CaptionWriter:
             if now is None:
                 self._outcomes.failed(item, "no such file; it was moved or deleted")
             else:
-                self._write(kept.made_for(item, self._operation), "")
+                self._write(kept.made_for(item, self._operation, self._store.files), "")
         except NotWritten as error:
             is_settled = False
             self._not_written(item, str(error))

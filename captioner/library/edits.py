@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from captioner.captions.places import make_folder
 from captioner.errors import JobError
 from captioner.library.open_folder import OpenFolder
 from captioner.values import MediaItem
@@ -25,7 +24,7 @@ class CaptionEdits:
         with self._open.current():  # so that earlier events of a job do not replace what is written now
             position, path = self._position(item), item.caption_path
             if item.caption_folder != item.folder:
-                make_folder(item.caption_folder)
+                self._captions.files.make_folder(item.caption_folder)
             if not path.parent.is_dir():
                 raise JobError(f"the folder {path.parent} is missing, so the caption cannot be saved")
             if expected is not None and self._captions.read(path) != expected:

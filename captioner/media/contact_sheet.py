@@ -6,6 +6,7 @@ import math
 from PIL import Image, ImageDraw, ImageFont
 
 from captioner.media.sample import sample
+from captioner.system.pinning import Within
 from captioner.values import Frames, MediaItem, SamplePlan
 
 GAP = 6  # pixels between frames and around them
@@ -17,12 +18,15 @@ MAX_PIXELS = 16_000_000
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def make_sheet(item: MediaItem, plan: SamplePlan) -> bytes:
-    """Return a JPEG of the frames that the plan takes, smaller if the sheet would be too large. Raises MediaError."""
+def make_sheet(item: MediaItem, plan: SamplePlan, within: Within = None) -> bytes:
+    """Return a JPEG of the frames that the plan takes, smaller if the sheet would be too large. Raises MediaError.
+
+    within: the folders that the file has to be in once links are followed; None: any.
+    """
     side = min(plan.frame_size, int((MAX_PIXELS / plan.max_frames) ** 0.5))
     smaller = SamplePlan(plan.max_frames, plan.fps, plan.min_frames, max(32, side))
     buffer = io.BytesIO()
-    contact_sheet(sample(item.path, smaller, item.kind)).save(buffer, "JPEG", quality=85)
+    contact_sheet(sample(item.path, smaller, item.kind, within)).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 

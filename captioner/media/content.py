@@ -1,12 +1,15 @@
 """Content: the kind of a file by its first bytes, whatever its extension says."""
 
+import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from captioner.errors import MediaError
 from captioner.media.kinds import INSTALL_JXL, KINDS, UNREADABLE
+from captioner.system.pinning import Within, pinned
 from captioner.values import MediaKind
 
 HEAD_BYTES = 4096
@@ -53,10 +56,17 @@ _PATTERNS = [(re.compile(pattern, re.DOTALL), content_type) for pattern, content
 _FOREIGN_PATTERNS = [(re.compile(pattern, re.DOTALL | re.IGNORECASE), words) for pattern, words in _FOREIGN]
 
 
-def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
-    """Return the kind of a media file that can be read: by its content, else `kind`, else by its extension.
+def check_file(path: Path, kind: MediaKind | None = None, within: Within = None) -> MediaKind:
+    """Return the kind of a media file that can be read, as `checked_file` finds it. Raise MediaError."""
+    with checked_file(path, kind, within) as (_, kind):
+        return kind
 
-    Raises MediaError, for what only looks like media as well: web pages, pointers of Git LFS, archives.
+
+@contextlib.contextmanager
+def checked_file(path: Path, kind: MediaKind | None = None, within: Within = None) -> Iterator[tuple[Path, MediaKind]]:
+    """Yield a path to this very file (see `pinned`) and its kind: by its content, else `kind`, else by its extension.
+
+    Raise MediaError, for what only looks like media as well: web pages, pointers of Git LFS, archives.
     """
     extension = path.suffix[1:].lower()
     kind = kind or KINDS.get(extension)
@@ -64,14 +74,20 @@ def check_file(path: Path, kind: MediaKind | None = None) -> MediaKind:
         raise MediaError(f"files of this kind cannot be read ({UNREADABLE[extension]})")
     if kind is None:
         raise MediaError(f"not a video or image: its extension is {path.suffix or 'missing'}")
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise MediaError("no such file; it was moved or deleted") from None
-    except OSError as error:
-        raise MediaError(f"cannot be opened: {error.strerror}") from None
-    except ValueError:  # a NUL in the name
-        raise MediaError("cannot be opened: no file can have this name") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(pinned(path, within))
+            status = held.stat()
+        except FileNotFoundError:
+            raise MediaError("no such file; it was moved or deleted") from None
+        except OSError as error:
+            raise MediaError(f"cannot be opened: {error.strerror}") from None
+        except ValueError:  # a NUL in the name
+            raise MediaError("cannot be opened: no file can have this name") from None
+        yield held, _checked_kind(held, kind, status)
+
+
+def _checked_kind(path: Path, kind: MediaKind, status: os.stat_result) -> MediaKind:
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO would block forever
         raise MediaError("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     if not status.st_size:

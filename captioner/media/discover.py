@@ -1,6 +1,7 @@
 """Discovery: the media files of a folder, found without opening any of them."""
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -17,6 +18,7 @@ from captioner.media.kinds import KINDS, UNREADABLE
 from captioner.media.left_out import LeftOut
 from captioner.media.mirror import caption_root, mirrored
 from captioner.system.paths import absolute_path
+from captioner.system.pinning import FOLDER_FLAGS, OUTSIDE, held
 from captioner.system.roots import EVERYWHERE, folder_error
 from captioner.values import MediaItem, MediaKind
 
@@ -117,7 +119,7 @@ def _scan_folder(
     escapes: Callable[[Path], bool],
 ) -> list[str]:
     """Add the folder's media files to `items` and return the names of its subfolders in natural order."""
-    with _open_listing(folder) as entries:
+    with _open_listing(folder, escapes) as entries:
         found, texts, unused, subfolders, links = _sort_entries(entries, prefix, options.roles, warnings)
     outside = {name for name in links if escapes(folder / name)}
     found = _in_natural_order([each for each in found if not left_out.has_file(prefix, each[1])])
@@ -175,13 +177,18 @@ def _sort_entries(
 
 
 @contextlib.contextmanager
-def _open_listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """List a folder, through a descriptor where possible: that makes stat() of each entry faster. Raises OSError."""
+def _open_listing(folder: Path, escapes: Callable[[Path], bool]) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List a folder, through a descriptor where possible: that makes stat() of each entry faster. Raises OSError, also
+    if the folder was replaced by a link that escapes.
+    """
     if os.scandir not in os.supports_fd:
         with os.scandir(folder) as entries:
             yield entries
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with held(folder, FOLDER_FLAGS) as found:
+        if escapes(found):
+            raise OSError(errno.ELOOP, OUTSIDE)
+        descriptor = os.open(found, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with os.scandir(descriptor) as entries:
             yield entries

@@ -46,10 +46,13 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextlib.contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open a picture file without decoding it. Raises MediaError, also for damage found later inside the `with`."""
+def open_picture(path: Path, extension: str = "") -> Iterator[Image.Image]:
+    """Open a picture file without decoding it. Raises MediaError, also for damage found later inside the `with`.
+
+    extension: that of the file if `path` has another name, see `pinned`.
+    """
     try:
-        with _identify(path) as image:
+        with _identify(path, extension or path.suffix) as image:
             if not image.width * image.height:
                 raise MediaError("the picture has no pixels")
             check_pixels(image.width, image.height, MAX_PIXELS)
@@ -64,9 +67,9 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise MediaError(f"damaged or cut off ({reason})") from None
 
 
-def _identify(path: Path) -> Image.Image:
+def _identify(path: Path, extension: str) -> Image.Image:
     try:
-        image = Image.open(path, formats=[*FORMATS, *_more_formats(path)])
+        image = Image.open(path, formats=[*FORMATS, *_more_formats(path, extension)])
     except UnidentifiedImageError:
         return read_unidentified(path)
     if any(";16" in str(tile.args) for tile in image.tile):
@@ -74,7 +77,7 @@ def _identify(path: Path) -> Image.Image:
     return image
 
 
-def _more_formats(path: Path) -> list[str]:
+def _more_formats(path: Path, extension: str) -> list[str]:
     """Return formats that are read only where they are needed: two take a library, and TGA has no mark of its own."""
     match content_type(path):
         case content.HEIF:
@@ -83,7 +86,7 @@ def _more_formats(path: Path) -> list[str]:
         case content.JXL if "jxl" in KINDS:
             import_module(JXL_DECODER)
             return ["JXL"]
-    return ["TGA"] if path.suffix.lower() == ".tga" else []
+    return ["TGA"] if extension.lower() == ".tga" else []
 
 
 def display_size(image: Image.Image) -> tuple[int, int]:

@@ -3,20 +3,31 @@
 from pathlib import Path
 
 from captioner.media.animation import read_timeline
-from captioner.media.content import check_file
+from captioner.media.content import checked_file
 from captioner.media.picture import display_size, open_picture
 from captioner.media.video import VideoFile
+from captioner.system.pinning import Within
 from captioner.values import MediaInfo, MediaKind
 
 
-def probe(path: Path, kind: MediaKind | None = None) -> MediaInfo:
-    """Describe a file; `kind` defaults to that of its extension. Raises MediaError that does not name the file."""
-    if check_file(path, kind) == "video":
-        with VideoFile(path) as video:
-            width, height = video.size
-            num_frames, turn = len(video.times), video.geometry.orientation.rotation
-            return MediaInfo(width, height, video.duration_s, video.fps, num_frames, turn, video.codec)
-    with open_picture(path) as image:
+def probe(path: Path, kind: MediaKind | None = None, within: Within = None) -> MediaInfo:
+    """Describe a file; `kind` defaults to that of its extension. Raises MediaError that does not name the file.
+
+    within: the folders that the file has to be in once links are followed; None: any.
+    """
+    with checked_file(path, kind, within) as (held, kind):
+        return _probe_video(held) if kind == "video" else _probe_picture(held, path.suffix)
+
+
+def _probe_video(path: Path) -> MediaInfo:
+    with VideoFile(path) as video:
+        width, height = video.size
+        num_frames, turn = len(video.times), video.geometry.orientation.rotation
+        return MediaInfo(width, height, video.duration_s, video.fps, num_frames, turn, video.codec)
+
+
+def _probe_picture(path: Path, extension: str) -> MediaInfo:
+    with open_picture(path, extension) as image:
         width, height = display_size(image)
         timeline = read_timeline(image)
         codec = (image.format or "").lower()

@@ -8,12 +8,13 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from captioner.media.animation import read_timeline
-from captioner.media.content import check_file
+from captioner.media.content import checked_file
 from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.profile import profile_warning
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
+from captioner.system.pinning import Within
 from captioner.values import Frames, MediaKind, SamplePlan
 
 SIZE_STEP = 32  # both sides of a frame are multiples of this, so that a processor has nothing left to resize
@@ -25,12 +26,14 @@ SCALING = (
 )
 
 
-def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None) -> Frames:
+def sample(path: Path, plan: SamplePlan, kind: MediaKind | None = None, within: Within = None) -> Frames:
     """Read frames of a file; `kind` defaults to that of its extension. Raises MediaError that does not name the file.
 
-    Safe in several threads at once; each uses one core, without the GIL most of the time.
+    within: the folders that the file has to be in once links are followed; None: any. Safe in several threads at once;
+    each uses one core, without the GIL most of the time.
     """
-    return _sample_video(path, plan) if check_file(path, kind) == "video" else _sample_picture(path, plan)
+    with checked_file(path, kind, within) as (held, kind):
+        return _sample_video(held, plan) if kind == "video" else _sample_picture(held, path.suffix, plan)
 
 
 def frame_count(num_frames: int, duration_s: float, plan: SamplePlan) -> int:
@@ -93,8 +96,8 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         return Frames(np.stack([shown[tick] for tick in wanted]), times_s, indices, video.fps, video.warning)
 
 
-def _sample_picture(path: Path, plan: SamplePlan) -> Frames:
-    with open_picture(path) as image:
+def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:
+    with open_picture(path, extension) as image:
         width, height = fit_size(*display_size(image), plan.frame_size)
         timeline = read_timeline(image)
         starts_ms = timeline.starts_ms

@@ -16,6 +16,8 @@ from captioner.media.contact_sheet import make_sheet
 from captioner.media.probe import probe
 from captioner.media.thumbnail import Thumbnail, make_thumbnail
 from captioner.system.limited_process import Answer, LimitedProcess, ProcessFailure
+from captioner.system.pinning import Within
+from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import MediaInfo, MediaItem, MediaKind, SamplePlan
 
 WORKERS = 4  # one more than the thumbnails made at the same time
@@ -29,8 +31,9 @@ class Sandbox:
     All methods except close() raise MediaError with one line that does not repeat the path.
     """
 
-    def __init__(self, count: int = WORKERS, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._turns, self._memory_bytes = threading.Semaphore(count), memory_bytes
+    def __init__(self, count: int = WORKERS, memory_bytes: int = MEMORY_BYTES, roots: Roots = EVERYWHERE) -> None:
+        """roots: no file outside of them is opened."""
+        self._turns, self._memory_bytes, self._roots = threading.Semaphore(count), memory_bytes, roots
         self._idle: list[LimitedProcess] = []
         self._busy: set[LimitedProcess] = set()
         self._closed, self._lock = False, threading.Lock()
@@ -64,7 +67,7 @@ class Sandbox:
         with self._turns:
             worker = self._take()
             try:
-                answer, data = worker.ask(limit_s, task, arguments)
+                answer, data = worker.ask(limit_s, task, (*arguments, self._roots.within))
             except BaseException as error:
                 worker.kill()
                 worker.end()
@@ -123,13 +126,13 @@ def _answer(task: str, arguments: tuple[Any, ...]) -> Answer:
         return {"error": f"cannot be read ({type(error).__name__}: {text})"}, b""
 
 
-def _make_thumbnail(item: MediaItem) -> Answer:
-    made = make_thumbnail(item)
+def _make_thumbnail(item: MediaItem, within: Within) -> Answer:
+    made = make_thumbnail(item, within)
     return {"duration_s": made.duration_s}, made.data
 
 
 TASKS: dict[str, Callable[..., Answer]] = {
     "thumbnail": _make_thumbnail,
-    "probe": lambda path, kind: (asdict(probe(path, kind)), b""),
-    "sheet": lambda item, plan: ({}, make_sheet(item, plan)),
+    "probe": lambda path, kind, within: (asdict(probe(path, kind, within)), b""),
+    "sheet": lambda item, plan, within: ({}, make_sheet(item, plan, within)),
 }

@@ -24,10 +24,11 @@ from captioner.media.container import (
     read_index,
     time_base_of,
 )
-from captioner.media.content import check_file
+from captioner.media.content import checked_file
 from captioner.media.geometry import FrameScaler, Geometry
 from captioner.media.probe import probe
 from captioner.media.video import VideoFile
+from captioner.system.pinning import Within
 from captioner.values import MediaItem
 
 SIZE = 320  # pixels of the longest side
@@ -44,14 +45,18 @@ class Thumbnail:
     duration_s: float  # as the container states it, else as probed; 0 for pictures, even animated ones
 
 
-def make_thumbnail(item: MediaItem) -> Thumbnail:
-    """Make the thumbnail of a picture, or of a video from at most three keyframes. Raises MediaError."""
-    if check_file(item.path, item.kind) == "image":
-        with picture.open_picture(item.path) as image:
+def make_thumbnail(item: MediaItem, within: Within = None) -> Thumbnail:
+    """Make the thumbnail of a picture, or of a video from at most three keyframes. Raises MediaError.
+
+    within: the folders that the file has to be in once links are followed; None: any.
+    """
+    with checked_file(item.path, item.kind, within) as (path, kind):
+        if kind == "video":
+            pixels, duration_s = _read_video(path)
+            return Thumbnail(_encode(pixels), duration_s)
+        with picture.open_picture(path, item.path.suffix) as image:
             pixels = picture.read_rgb(image, 0, *_fit(*picture.display_size(image)))
-        return Thumbnail(_encode(pixels), 0.0)
-    pixels, duration_s = _read_video(item.path)
-    return Thumbnail(_encode(pixels), duration_s)
+    return Thumbnail(_encode(pixels), 0.0)
 
 
 def _read_video(path: Path) -> tuple[np.ndarray, float]:

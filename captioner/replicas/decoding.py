@@ -131,7 +131,7 @@ class DecodePool:
 
     def _decode(self, request: CaptionRequest) -> Decoded:
         try:
-            frames = sample(request.path, request.plan, request.kind)
+            frames = sample(request.path, request.plan, request.kind, request.within)
             prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
             return Decoded(request.id, prepared, tuple(frames.times_s.tolist()), frames.warning)
         except CaptionerError as error:

@@ -14,7 +14,8 @@ Refused = Literal["chmod", "fsync", "rename"]
 # How file systems refuse what they do not offer: FAT, exFAT, NTFS, network drives, FUSE, buckets mounted as folders.
 _NAMES = "EPERM EACCES EEXIST EXDEV EINVAL ENOSYS ENOTSUP EOPNOTSUPP EBUSY EMLINK ENOTTY EBADF"
 REFUSALS = {getattr(errno, name) for name in _NAMES.split(" ") if hasattr(errno, name)}
-_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_WRONLY | os.O_CREAT | _NO_LINKS
 
 
 def write_atomic(path: Path, data: bytes, scratch: Path | None = None, is_durable: bool = True) -> tuple[Refused, ...]:
@@ -82,7 +83,7 @@ def _write_via(folder: Path, path: Path, data: bytes, is_durable: bool) -> tuple
 
 def _write_in_place(path: Path, data: bytes, is_durable: bool) -> tuple[Refused, ...]:
     """Write over a file without an interval in which it is empty, if possible. Put the old content back on failure."""
-    before = path.read_bytes() if os.path.lexists(path) else None
+    before = _read(path) if os.path.lexists(path) else None
     for flags in (_FLAGS, _FLAGS | os.O_TRUNC):  # a bucket can only be written from the beginning
         try:
             return _write(os.open(path, flags, 0o666), data, is_durable)
@@ -93,9 +94,14 @@ def _write_in_place(path: Path, data: bytes, is_durable: bool) -> tuple[Refused,
     with contextlib.suppress(OSError):
         if before is None:
             path.unlink()
-        elif path.read_bytes() != before:
+        elif _read(path) != before:
             _write(os.open(path, _FLAGS), before, is_durable)
     raise problem
+
+
+def _read(path: Path) -> bytes:
+    with open(os.open(path, os.O_RDONLY | _NO_LINKS), "rb") as file:
+        return file.read()
 
 
 def _write(descriptor: int, data: bytes, is_durable: bool) -> tuple[Refused, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captioner.errors import FolderError
 from captioner.system.paths import absolute_path, plain_path, real_path
+from captioner.system.pinning import Within, escapes
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ SHOWN_LENGTH = 200
 class Roots:
     """The allowed folders with everything in them. Immutable except for `add`; any thread may call.
 
-    Somebody who can write to the folders could still change a link between the check of a path and its use.
+    A path that was checked here is checked again where it is used, see system/pinning.
     """
 
     def __init__(self, folders: Iterable[str | Path] | None) -> None:
@@ -50,6 +51,11 @@ class Roots:
         return self._folders or ()
 
     @property
+    def within(self) -> Within:
+        """The folders for `pinned`."""
+        return self._folders
+
+    @property
     def confined(self) -> bool:
         """False if every path is allowed."""
         return self._folders is not None
@@ -80,6 +86,11 @@ class Roots:
             raise FolderError(_outside(text))
         return resolved
 
+    def resolve_missing(self, path: str | Path) -> Path:
+        """Like `resolve`, for a folder that may be missing."""
+        real = real_path(plain_path(os.fspath(path)))
+        return real if self.allows(real) else self.resolve(real)
+
     def allows(self, path: Path) -> bool:
         """Return True if an absolute path without links is inside; does not access the disk."""
         if self._folders is None:
@@ -88,14 +99,7 @@ class Roots:
 
     def escapes(self, file: str | Path) -> bool:
         """Return True if a file is outside once its links are followed; False if it does not exist."""
-        if self._folders is None:
-            return False
-        try:
-            return not self.allows(Path(os.path.realpath(file, strict=True)))
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError, RecursionError):
-            return True
+        return escapes(file, self._folders)
 
     def _check_share(self, text: str) -> None:
         """Refuse \\\\server\\share on Windows unless a root is there: accessing it would log in to that server."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import captioner.captions.changes
-from captioner.captions.changes import MAX_CAPTION_BYTES
+import captioner.captions.files
+from captioner.captions.files import MAX_CAPTION_BYTES
 from captioner.captions.store import CaptionStore, Written
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database
@@ -39,7 +39,7 @@ def test_history_is_committed_before_the_file_changes(
         other.close()
         write_atomic(path, data, scratch)
 
-    monkeypatch.setattr(captioner.captions.changes, "write_atomic", spy)
+    monkeypatch.setattr(captioner.captions.files, "write_atomic", spy)
     store.write(item, CAPTION, "overwrite")
     assert seen == [(b"old", b"A red ball.", 0)]
 
@@ -65,7 +65,7 @@ def test_written_caption_is_recorded_later_when_the_database_fails_after_the_wri
         write_atomic(path, data, scratch)
         database.close()
 
-    monkeypatch.setattr(captioner.captions.changes, "write_atomic", write_and_close)
+    monkeypatch.setattr(captioner.captions.files, "write_atomic", write_and_close)
     assert store.write(item, CAPTION, "skip") == Written("A red ball.", "written")
     assert [record.getMessage() for record in caplog.records] == [
         f"the change of {item.caption_path} will be recorded at the next start: the database {database.path} is closed"
@@ -93,7 +93,7 @@ def test_failed_write_raises_one_line_and_keeps_the_old_text(
     def fail(path: Path, data: bytes, scratch: Path | None = None) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(captioner.captions.changes, "write_atomic", fail)
+    monkeypatch.setattr(captioner.captions.files, "write_atomic", fail)
     for action in (
         lambda: store.write(item, CAPTION, "overwrite"),
         lambda: store.save(item.caption_path, "new"),

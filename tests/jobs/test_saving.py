@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import captioner.captions.changes
+import captioner.captions.files
 from captioner.jobs.events import ItemDone, ItemFailed, ItemSkipped, JobNote
 from captioner.replicas.protocol import Failed, Finished
 from captioner.system.replacing import write_atomic
@@ -30,7 +30,7 @@ def disk(monkeypatch):
             raise OSError(errors[0], os.strerror(errors[0]))
         return write_atomic(path, *args)
 
-    monkeypatch.setattr(captioner.captions.changes, "write_atomic", write)
+    monkeypatch.setattr(captioner.captions.files, "write_atomic", write)
     return errors
 
 

@@ -198,10 +198,10 @@ def test_subfolder_that_fails_is_reported_and_the_rest_found(tmp_path, monkeypat
     touch(tmp_path, "a/x.mp4", "closed/x.mp4", "z/x.mp4")
     listing = media._open_listing
 
-    def failing(folder):
+    def failing(folder, escapes):
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied")
-        return listing(folder)
+        return listing(folder, escapes)
 
     monkeypatch.setattr(media, "_open_listing", failing)
     found = discover(tmp_path, ListingOptions(recursive=True))

@@ -1,14 +1,11 @@
 """Media files that name other files, addresses or programs cause no access to them."""
 
-import ctypes
 import http.server
-import os
 import re
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import av
 import pytest
@@ -21,8 +18,7 @@ from captioner.media.picture import open_picture
 from captioner.media.sample import sample
 from tests.support.media_doors import NOT_A_PICTURE, NOT_A_VIDEO, PLAN, through_all_doors
 from tests.support.media_maker import make_picture, make_video
-
-IN_OPEN = 0x20  # linux/inotify.h
+from tests.support.watch import Watch
 
 
 @pytest.fixture
@@ -45,28 +41,6 @@ def requests() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-class Watch:
-    """Records which files of a folder any process opens."""
-
-    def __init__(self, folder: Path) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._file = libc.inotify_init1(os.O_NONBLOCK)
-        assert self._file >= 0
-        assert libc.inotify_add_watch(self._file, os.fsencode(folder), IN_OPEN) >= 0
-
-    def opened(self) -> set[str]:
-        names = set()
-        while True:
-            try:
-                data = os.read(self._file, 65536)
-            except BlockingIOError:
-                return names
-            while data:
-                size = struct.unpack_from("I", data, 12)[0]
-                names.add(os.fsdecode(data[16 : 16 + size].rstrip(b"\0")))
-                data = data[16 + size :]
-
-
 @pytest.fixture
 def watch(tmp_path) -> Iterator[Callable[[], set[str]]]:
     """Record the files that are opened in a folder of "neighbor" files, besides the tested one."""
@@ -77,7 +51,7 @@ def watch(tmp_path) -> Iterator[Callable[[], set[str]]]:
     make_picture(tmp_path / "neighbor1.png")
     watched = Watch(tmp_path)
     yield watched.opened
-    os.close(watched._file)
+    watched.close()
 
 
 LISTS = {

@@ -55,7 +55,7 @@ def _install_faults() -> None:
         faults[request.id] = request.path.name.split()[0]
         return original_decode(decoders, request)
 
-    def faulty_sample(path, plan, kind):
+    def faulty_sample(path, plan, kind, within):
         match path.name.split()[0]:
             case "exit":
                 os._exit(3)
@@ -63,7 +63,7 @@ def _install_faults() -> None:
                 ctypes.string_at(0)
             case "stick":
                 time.sleep(3600)
-        return sample(path, plan, kind)
+        return sample(path, plan, kind, within)
 
     def faulty_forward(self, new, rows):
         for running in new:

@@ -84,7 +84,8 @@ def test_bucket_that_is_only_written_from_the_beginning(path: Path, monkeypatch:
     real = os.open
 
     def bucket(name: Path, flags: int, *args: int) -> int:
-        return refuse("EPERM")() or 0 if Path(name).exists() and not flags & os.O_TRUNC else real(name, flags, *args)
+        refused = Path(name).exists() and flags & os.O_WRONLY and not flags & os.O_TRUNC
+        return refuse("EPERM")() or 0 if refused else real(name, flags, *args)
 
     monkeypatch.setattr("captioner.system.replacing.os.open", bucket)
     monkeypatch.setattr("captioner.system.replacing.os.replace", refuse("ENOSYS"))

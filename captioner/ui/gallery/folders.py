@@ -16,6 +16,7 @@ from captioner.library.file_states import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
 from captioner.system.paths import expand_user
+from captioner.system.pinning import pinned_folder
 from captioner.system.roots import Roots, shown_path
 from captioner.ui import scripts
 from captioner.ui.format import escape
@@ -138,7 +139,7 @@ def browse(path: Path, roots: Roots) -> Folders:
     """Return the subfolders of a folder. Raise FolderError if it is outside the allowed folders or unreadable."""
     path = roots.resolve(path)
     try:
-        with os.scandir(path) as entries:
+        with pinned_folder(path, roots.within) as held, os.scandir(held) as entries:
             names = [entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry)]
     except NotADirectoryError:
         raise FolderError(f"not a folder: {shown_path(path)}") from None

@@ -17,6 +17,7 @@ from captioner.library.lookup import Entry
 from captioner.media.contact_sheet import clock_text
 from captioner.media.content import check_file
 from captioner.services import Services
+from captioner.system.pinning import Within
 from captioner.ui import scripts
 from captioner.ui.format import escape, isolated
 from captioner.ui.gallery.grid import entry_id, find_entry
@@ -111,13 +112,13 @@ class Panel:
             made = captions.provenance(entry.item.caption_path)[:1]
         except CaptionerError as error:
             problem = problem or str(error)
-        num_frames = num_seen(entry.item, made)
+        num_frames, kind = num_seen(entry.item, made), shown_kind(entry.item, self._services.roots.within)
         plan = sheet_plan(self._services, num_frames)
         return {
             "id": entry_id(library, entry.item),
             "folder": sendable(str(library.folder)),
             "name": sendable(entry.item.name),
-            "kind": shown_kind(entry.item),
+            "kind": kind,
             "version": int(entry.item.modified_s),
             "text": entry.text,
             "problem": sendable(problem),
@@ -125,7 +126,7 @@ class Panel:
             "approved": entry.approved,
             "changed_outside": entry.changed_outside,
             "doubt": entry.doubt,
-            "facts": facts(entry),
+            "facts": facts(entry, kind),
             "undo": last_change or 0,
             "history": history_list(history),
             "about": about(made[0], entry.text) if made else "",
@@ -180,18 +181,18 @@ def panel() -> gr.HTML:
     return scripts.component("gallery/panel", "panel", events, empty)
 
 
-def shown_kind(item: MediaItem) -> MediaKind:
+def shown_kind(item: MediaItem, within: Within) -> MediaKind:
     """Return what a file holds, or what its extension says if it cannot be read."""
     try:
-        return check_file(item.path, item.kind)
+        return check_file(item.path, item.kind, within)
     except MediaError:
         return item.kind
 
 
-def facts(entry: Entry) -> str:
+def facts(entry: Entry, kind: MediaKind) -> str:
     """Return plain text such as "video · 1.2 MB · 0:03 · done"."""
     duration = [clock(entry.duration_s)] if entry.duration_s else []
-    parts = [shown_kind(entry.item), size(entry.item.size_bytes), *duration]
+    parts = [kind, size(entry.item.size_bytes), *duration]
     return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
 
 

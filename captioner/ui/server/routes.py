@@ -7,6 +7,7 @@ Threads: all handlers of the page share 40 threads. Requests that decode a file 
 event loop for one of a few other threads (routing.Workers), so the page keeps updating however many galleries scroll.
 """
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -22,14 +23,14 @@ from typing import IO, Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from captioner.captions.store import CaptionStore
 from captioner.errors import CaptionError, MediaError
 from captioner.formatting import sendable
 from captioner.library.library import Scan
 from captioner.library.lookup import Entry
-from captioner.media.content import check_file, content_type
+from captioner.media.content import checked_file, content_type
 from captioner.media.thumbnail import Thumbnail
 from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
@@ -38,7 +39,15 @@ from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.panel import num_seen, sheet_plan
 from captioner.ui.server.login import require_login
 from captioner.ui.server.pulses import SharedPulse
-from captioner.ui.server.routing import PrivateRoute, Workers, json_response, matches_etag, to_json
+from captioner.ui.server.routing import (
+    CACHE_A_DAY,
+    HeldFileResponse,
+    PrivateRoute,
+    Workers,
+    json_response,
+    matches_etag,
+    to_json,
+)
 from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
@@ -50,7 +59,6 @@ SHEET_WORKERS, MAX_CACHED_SHEETS = 2, 20  # about 300 KB each
 ZIP_IN_MEMORY_BYTES = 8_000_000  # a larger zip goes through a temporary file
 CHUNK_BYTES = 256 * 1024
 
-CACHE_A_DAY = {"Cache-Control": "private, max-age=86400"}  # an id always means the same file
 REVALIDATE = "private, no-cache"
 
 BROKEN_SVG = (
@@ -152,15 +160,13 @@ class _Handlers:
     def original(self, entry_id: str) -> Response:
         """Return the file itself, or the part of it that the Range header asks for."""
         item = self._entry(entry_id).item
-        try:
-            check_file(item.path, item.kind)
-            kind, status = content_type(item.path) or "application/octet-stream", item.path.stat()
-        except (MediaError, OSError) as error:
-            raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
-        name = sendable(item.filename)
-        return FileResponse(
-            item.path, 200, CACHE_A_DAY, kind, filename=name, stat_result=status, content_disposition_type="inline"
-        )
+        with contextlib.ExitStack() as stack:
+            try:
+                path, _ = stack.enter_context(checked_file(item.path, item.kind, self._services.roots.within))
+                kind, status = content_type(path) or "application/octet-stream", path.stat()
+            except (MediaError, OSError) as error:
+                raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
+            return HeldFileResponse(stack.pop_all(), path, kind, sendable(item.filename), status)
 
     async def sheet(self, request: Request, entry_id: str) -> Response:
         """Return the frames that the model saw for the caption, or would see now, in one picture."""

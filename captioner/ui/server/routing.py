@@ -1,13 +1,17 @@
 """Building blocks of the app's own routes: response headers, ETags, JSON, and worker threads."""
 
+import contextlib
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
 from fastapi import HTTPException, Request, Response
+from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
@@ -18,6 +22,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-store",
 }
+
+CACHE_A_DAY = {"Cache-Control": "private, max-age=86400"}  # an id always means the same file
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +47,22 @@ class PrivateRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await super().handle(scope, receive, with_headers(send, HEADERS))
+
+
+class HeldFileResponse(FileResponse):
+    """A file, or the part of it that the Range header asks for. held: closed once it is sent, see `pinned`."""
+
+    def __init__(
+        self, held: contextlib.ExitStack, path: Path, media_type: str, filename: str, status: os.stat_result
+    ) -> None:
+        super().__init__(
+            path, 200, CACHE_A_DAY, media_type, filename=filename, stat_result=status, content_disposition_type="inline"
+        )
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 class Workers:

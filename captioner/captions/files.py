@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from captioner.errors import CaptionError
-from captioner.system.pinning import Within, escapes, make_folders, pinned, pinned_folder
+from captioner.system.pinning import Within, escapes, make_folders, open_inside, pinned_folder
 from captioner.system.replacing import Refused, flush_folder, write_atomic
 from captioner.system.roots import Roots
 from captioner.values import MediaItem
@@ -47,7 +47,7 @@ class CaptionFiles:
     def read(self, path: Path) -> bytes | None:
         """Return the content of a file, None for no file. Raise CaptionError if it is too long or not regular."""
         try:
-            with pinned(path, self.within) as held, open(held, "rb", buffering=0, opener=_open_nonblocking) as file:
+            with open(path, "rb", buffering=0, opener=self._open) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise CaptionError(f"cannot read the caption {path}: not a regular file")
@@ -60,6 +60,10 @@ class CaptionFiles:
             raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
         except OSError as error:
             raise NotWritten(f"cannot read the caption {path}: {error.strerror}") from None
+
+    def _open(self, path: str, flags: int) -> int:
+        """Opening a FIFO would otherwise block until someone writes."""
+        return open_inside(path, self.within, flags | getattr(os, "O_NONBLOCK", 0))
 
     def read_in_folder(self, path: Path) -> bytes | None:
         """Like `read`, but raise CaptionError if the folder is missing, for example on an unplugged drive."""
@@ -121,11 +125,6 @@ def _remove_temporaries(folder: Path, starts: tuple[str, ...]) -> None:
     for path in folder.iterdir():
         if path.name.startswith(starts) and _TEMPORARY.fullmatch(path.name):
             path.unlink()
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    """Opening a FIFO would otherwise block until someone writes."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _too_long(num_bytes: int) -> str:

@@ -127,7 +127,7 @@ def test_stuck_decode_thread_is_replaced_and_its_late_result_is_dropped(tiny_mod
     write_samples(tmp_path, num_clips=2, num_stills=0)
     released, read = threading.Event(), decoding.sample
 
-    def sample(path, plan, kind):
+    def sample(path, plan, kind, within):
         if path.stem == "clip 01":
             released.wait(60)
         return read(path, plan, kind)
@@ -307,7 +307,7 @@ def test_host_memory_is_bounded_by_running_and_decoded_requests(tiny_model, tmp_
 
 @pytest.mark.logs_error("a.mp4 failed")
 def test_unexpected_decoder_error_fails_the_request_with_one_line(worker, tmp_path, monkeypatch):
-    def fail(path, plan, kind):
+    def fail(path, plan, kind, within):
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setattr(decoding, "sample", fail)

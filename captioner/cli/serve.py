@@ -63,9 +63,10 @@ def serve(args: argparse.Namespace) -> int:
 
 def _ending_signals() -> list[int]:
     """Return the signals that end the page; that of a closed terminal is ignored under `nohup`."""
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows lacks it
-    is_wanted = hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *[hang_up] * is_wanted]
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows lacks it
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def _serve(args: argparse.Namespace, stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ Jinja's sandbox keeps it from files and modules, but not from running forever or
 import contextlib
 import json
 import threading
+from collections import defaultdict
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from captioner.system.limited_process import Answer, LimitedProcess, ProcessFail
 LIMIT_S = 10.0  # the largest take milliseconds
 MEMORY_BYTES = 500_000_000
 MAX_LENGTH = 1_000_000  # characters of a prompt; a token for each image has 20
+MAX_FAILURES = 2  # of a template, which is not tried again then: the machine may have been busy once
 NUM_KEPT = 256
 
 Chat = list[dict[str, Any]]
@@ -28,7 +30,7 @@ class TemplateProcess:
     def __init__(self) -> None:
         self._process: LimitedProcess | None = None
         self._lock = threading.Lock()
-        self._refused: dict[str, str] = {}  # template -> why it is not tried again
+        self._failures: dict[str, list[str]] = defaultdict(list)  # template -> how it failed
         self._kept = lru_cache(NUM_KEPT)(self._ask)
 
     def start(self) -> None:
@@ -45,18 +47,18 @@ class TemplateProcess:
 
     def _ask(self, template: str, arguments: str) -> str:
         with self._lock:
-            if template in self._refused:
-                raise ModelError(self._refused[template])
+            failures = self._failures[template]
+            if len(failures) >= MAX_FAILURES:
+                raise ModelError(failures[-1])
             self._process = self._process or LimitedProcess("chat template", _answer, MEMORY_BYTES)
             try:
                 answer, text = self._process.ask(LIMIT_S, template, arguments)
             except ProcessFailure as failure:
                 self._process.kill()
+                self._process.end()
                 self._process = None
-                reason = f"the model's chat template {_WORDS[failure.reason]}"
-                if failure.reason in ("slow", "large"):
-                    self._refused[template] = reason
-                raise ModelError(reason) from None
+                failures.append(f"the model's chat template {_WORDS[failure.reason]}")
+                raise ModelError(failures[-1]) from None
         if "error" in answer:
             raise ModelError(f"the model's chat template refuses the prompt: {answer['error']}")
         return text.decode("utf-8", "surrogatepass")

@@ -148,7 +148,7 @@ def check_memory(
 
 def _load_processor(folder: Path, config: transformers.PreTrainedConfig) -> ProcessorMixin:
     """Return the processor and check that it can ask the model about images, before the weights are loaded."""
-    with one_line(f"cannot load the processor of the model in {folder}", folder.name):
+    with renderer.starting(), one_line(f"cannot load the processor of the model in {folder}", folder.name):
         processor = AutoProcessor.from_pretrained(folder, **LOCAL)
     missing = [part for part in ("tokenizer", "image_processor") if getattr(processor, part, None) is None]
     if missing:
@@ -174,7 +174,6 @@ def _read_config(folder: Path) -> transformers.PreTrainedConfig:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
     check_files(folder)
-    renderer.start()
     with one_line(f"cannot read {folder / 'config.json'}", folder.name):
         return AutoConfig.from_pretrained(folder, **LOCAL)
 

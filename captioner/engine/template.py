@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -33,9 +34,15 @@ class TemplateProcess:
         self._failures: dict[str, list[str]] = defaultdict(list)  # template -> how it failed
         self._kept = lru_cache(NUM_KEPT)(self._ask)
 
-    def start(self) -> None:
-        """Start the process while the caller does other things, since it takes a second."""
-        threading.Thread(target=self._render_nothing, name="chat template", daemon=True).start()
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Start the process, which takes a second, while the body runs."""
+        thread = threading.Thread(target=self._render_nothing, name="chat template", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
     def _render_nothing(self) -> None:
         with contextlib.suppress(ModelError):  # the first prompt tells

@@ -5,7 +5,7 @@
   const AWAY = 'The app cannot be reached. This page continues when it is back; what you typed is kept.';
   const REFUSED = 'The app cannot be reached. Try it again when it is back.';
   const UPDATED = 'The app was updated. Reload the page to continue; what you typed is kept.';
-  const HEADER = 'X-Page-Version', FIRST_PAUSE_MS = 1000, MAX_PAUSE_MS = 15_000;
+  const HEADER = 'X-Page-Version', FIRST_PAUSE_MS = 1000, MAX_PAUSE_MS = 8000;
   const send = window.fetch.bind(window), logins = new BroadcastChannel('vcs-login');
   let login = null, away = null; // promises, while the form is shown and while the app is away
   let isOutdated = false; // the app is another version than this page

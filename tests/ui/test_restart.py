@@ -242,3 +242,39 @@ def test_a_page_behind_nginx_which_answers_for_the_app_goes_on(start, tmp_path):
         finally:
             nginx.terminate()
             nginx.wait()
+
+
+def test_what_was_begun_when_the_login_had_ended_is_done_after_the_next(start):
+    found: list[str] = []
+    with start(":".join(LOGIN)) as (_, address), opened(address, found, True) as (page, expect):
+        page.locator(".grid-tile").first.click()
+        page.locator("#panel textarea").fill("Not saved yet.")
+        for background in ("**/vcs/pulse", "**/run/predict*"):
+            page.route(background, lambda route: None)  # no answer yet, so that saving is the first to be refused
+        page.wait_for_timeout(TICK_MS)
+        page.context.clear_cookies()
+        page.locator("#panel textarea").press("Control+s")
+        log_in_again(page, expect)
+        expect(page.locator(".grid-tile p").first).to_have_text("Not saved yet.")
+        assert page.evaluate(STAYED)
+
+
+def test_the_form_ends_when_the_app_has_no_login_any_more(start):
+    found: list[str] = []
+    with start(":".join(LOGIN)) as (app, address), opened(address, found, True) as (page, expect):
+        interrupt(app)
+        form = page.locator(".login-again")
+        with start(":".join(LOGIN)) as (app, _):
+            expect(form).to_be_visible()
+            interrupt(app)
+        form.locator("input").first.fill(LOGIN[0])
+        form.locator("input[type=password]").fill(LOGIN[1])
+        form.get_by_role("button", name="Login").click()
+        expect(form.locator(".problem")).to_have_text("The app cannot be reached.")
+        with start():
+            form.get_by_role("button", name="Login").click()
+            expect(form).to_have_count(0)
+            expect(page.locator(".unreachable")).to_have_count(0)
+            page.locator(".grid-tile").nth(1).click()  # at once, before the page has the new list
+            expect(page.locator("#panel .panel-title h3")).to_have_text("clip 02.mp4")
+            assert page.evaluate(STAYED)

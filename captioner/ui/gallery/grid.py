@@ -26,8 +26,8 @@ def media_grid() -> gr.HTML:
 
     Value: the selection as JSON text {"scan": "...", "selected": "0-4,7", "total": 6}.
     Properties: those of `grid_changes`, and `busy` and `existing`, which decide the label of the start button.
-    Events: `open` with the `id` of a file, `change` of the selection, `relabel` when the start button needs a new
-    label, and `approve` with `files` (a selection like the value) and `on`.
+    Events: `open` with the `id`, folder and name of a file, `change` of the selection, `relabel` when the start button
+    needs a new label, and `approve` with `files` (a selection like the value) and `on`.
 
     This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """

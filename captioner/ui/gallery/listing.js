@@ -180,7 +180,7 @@ export function open(i) {
   cursor.opened = cursor.anchor = i;
   cursor.lastPlace = list.place[i];
   moveTo(i);
-  trigger('open', { id: `${list.scan}-${i}` });
+  trigger('open', { id: `${list.scan}-${i}`, ...openedFile() });
 }
 
 // Open the next (1) or the previous (-1) file.

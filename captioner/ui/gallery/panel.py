@@ -50,7 +50,7 @@ class Panel:
     @errors_as_toasts
     def open(self, event: gr.EventData) -> dict[str, Any]:
         """Return properties of the panel that show a file."""
-        entry = find_entry(self._services.library, str(event.id))
+        entry = self._locate(event._data)
         if entry is None:
             raise JobError("the folder was refreshed; open the file again")
         return gr.update(entry=self.describe(entry))

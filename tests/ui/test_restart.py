@@ -64,6 +64,7 @@ def log_in_again(page, expect, password: str = LOGIN[1]) -> None:
 def type_everywhere(page, expect) -> None:
     """Leave unsaved texts in all parts of the page, a filter, a selection and an opened file; end in Prompts."""
     page.get_by_role("tab", name="Settings").click()
+    expect(page.locator("#field-max_frames input")).to_have_value("32")  # the form is filled
     page.locator("#field-max_frames input").fill("24")
     expect(page.locator("#settings-bar .state")).to_have_text("1 unsaved change")
     page.get_by_role("tab", name="Gallery").click()

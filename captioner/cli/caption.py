@@ -97,6 +97,10 @@ def _resume(services: Services, args: argparse.Namespace) -> int | None:
     if job is None:
         say(f"no unfinished job{f' in {folder}' if folder else ''}", is_note=True)
         return None
+    if not services.roots.confined:
+        services.roots.confine(services.jobs.journal.within_of(job.operation))
+        for root in args.root:
+            services.roots.add(root)
     left = f"{job.left:,} of {plural(job.total, 'file')} left"
     say(f"resuming job {job.operation} in {job.folder} ({left})", is_note=True)
     return services.resume(job.operation)

@@ -19,7 +19,7 @@ from captioner.formatting import printable
 from captioner.redaction import hide_secrets, redact
 from captioner.system.error_log import ErrorLog, catch_all, one_line_handler
 from captioner.system.paths import plain_path
-from captioner.system.roots import EVERYWHERE, Roots
+from captioner.system.roots import Roots
 
 STOPPED_BY_USER = 130
 STATE_TEXT = (
@@ -100,10 +100,10 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
 def given_roots(args: argparse.Namespace) -> Roots:
     """Return the folders that a command may read: the user's home folder, FOLDER and each --root. Raise FolderError.
 
-    A command without FOLDER continues something that was allowed before, so it may read everything.
+    A command without FOLDER continues something that was allowed before, so all is allowed at first.
     """
     if not args.folder:
-        return EVERYWHERE
+        return Roots(None)
     captions_to = [path for path in [getattr(args, "captions_to", None)] if path and os.path.isdir(plain_path(path))]  # noqa: PTH112
     return Roots.local([args.folder, *args.root, *captions_to])
 

@@ -125,6 +125,7 @@ class JobRequest(TypedDict):
     consent: bool
     newest_change: int  # ids in the tables of caption changes and of made captions when the job began
     newest_made: int
+    within: NotRequired[list[str] | None]  # folders that were allowed when the job began; None: all
 
 
 def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, ids: tuple[int, int]) -> JobRequest:

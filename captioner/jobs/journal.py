@@ -28,6 +28,7 @@ from captioner.jobs.outcomes import Outcomes, upsert_item
 from captioner.jobs.unfinished import Obstacle
 from captioner.redaction import redact
 from captioner.system.database import Database, escape_surrogates
+from captioner.system.pinning import Within
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Journal:
         """
         self._write_ends()
         request = request_for(job, folder, recursive, resumes, unfinished.current_ids(self._database))
+        within = self._captions.files.within
+        request["within"] = within and [str(each) for each in within]
         total, noun = len(job.items), "file" if resumes is None else "remaining file"
         title = f"Caption {plural(total, noun)} with {escape_surrogates(job.model.name)}"
         listed = unfinished.items_text(job.items)
@@ -165,6 +168,12 @@ class Journal:
         """Return the folder of a job, and whether its subfolders were included. Raise JobError if it is unknown."""
         request: JobRequest = request_of(self._database, job)
         return Path(request["folder"]), request["recursive"]
+
+    def within_of(self, job: int) -> Within:
+        """Return the folders that were allowed when a job began; None: all. Raise JobError if it is unknown."""
+        request: JobRequest = request_of(self._database, job)
+        within = request.get("within")
+        return None if within is None else tuple(map(Path, within))
 
     def dismiss(self, job: int) -> None:
         """List an unfinished job no longer. Its captions stay as they are."""

@@ -16,7 +16,7 @@ SHOWN_LENGTH = 200
 
 
 class Roots:
-    """The allowed folders with everything in them. Immutable except for `add`; any thread may call.
+    """The allowed folders with everything in them. Immutable except for `add` and `confine`; any thread may call.
 
     A path that was checked here is checked again where it is used, see system/pinning.
     """
@@ -65,6 +65,11 @@ class Roots:
         resolved = EVERYWHERE.resolve(folder)
         if self._folders is not None and not self.allows(resolved):
             self._folders = (*self._folders, resolved)
+
+    def confine(self, within: Within) -> None:
+        """Allow only these resolved folders if every path is allowed so far."""
+        if self._folders is None:
+            self._folders = within
 
     def resolve(self, path: str | Path) -> Path:
         """Return the path, absolute and without links, from a text as `plain_path` reads it. Raises FolderError.

@@ -14,6 +14,7 @@ import pytest
 
 from captioner.captions.edit import BulkEdit
 from captioner.captions.store import CaptionStore
+from captioner.cli.main import main
 from captioner.errors import CaptionerError, FolderError, MediaError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed
@@ -191,6 +192,17 @@ def test_caption_of_a_folder_that_becomes_a_link_meanwhile_is_kept_and_written_l
         second = jobs.resume(first, lambda source: lambda on_bytes: tmp_path, lambda item: "")
         assert list(jobs.follow(second))[-1].done == 2
     assert (folder / "a.txt").read_text() == "a by cpu"
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_job_that_is_resumed_without_its_folder_keeps_to_what_was_allowed(tmp_path, capsys, swap):
+    trees, state = TwoTrees.make(tmp_path), tmp_path / "state"
+    with Services(state, {"model": "demo", "devices": "cpu", "existing": "overwrite"}, trees.roots) as services:
+        services.open_folder(trees.inside, True)
+        services.jobs.stop(services.start())
+    with trees.swapped(*SWAPS[swap]), trees.nothing_outside_is_used():
+        assert main(["--state", str(state), "caption", "--resume"]) == 2
+    assert "outside the allowed folders" in capsys.readouterr().err
 
 
 def test_captions_in_a_folder_of_their_own_stay_there(tmp_path):

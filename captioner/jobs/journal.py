@@ -79,7 +79,7 @@ class Journal:
         self._write_ends()
         request = request_for(job, folder, recursive, resumes, unfinished.current_ids(self._database))
         within = self._captions.files.within
-        request["within"] = within and [str(each) for each in within]
+        request["within"] = None if within is None else [str(each) for each in within]
         total, noun = len(job.items), "file" if resumes is None else "remaining file"
         title = f"Caption {plural(total, noun)} with {escape_surrogates(job.model.name)}"
         listed = unfinished.items_text(job.items)

@@ -7,6 +7,7 @@ app, even if the app is killed: when its pipe closes or its time limit is over.
 import contextlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -51,8 +52,9 @@ class LimitedProcess:
     """The app's side of one process, for one thread at a time except for kill(). It starts with the first ask()."""
 
     def __init__(self, name: str, answer_to: AnswerTo, memory_bytes: int) -> None:
-        """memory_bytes: what the process may take beyond what importing the module of `answer_to` does."""
+        """memory_bytes: what the process may take beyond what it has taken when it is ready."""
         self._name, self._answer_to, self._memory_bytes = name, answer_to, memory_bytes
+        self._max_bytes = math.inf  # while it imports its modules, and those of the program that started it
         self._process: BaseProcess | None = None
         self._killed, self._lock = False, threading.Lock()
 
@@ -105,6 +107,7 @@ class LimitedProcess:
         try:
             self._wait(process, START_S)
             self._receive()
+            self._max_bytes = _rss_bytes(process) + self._memory_bytes if psutil else math.inf
             return process
         except (EOFError, OSError, ProcessFailure):
             if self._killed:
@@ -118,7 +121,7 @@ class LimitedProcess:
         while not self._connection.poll(WATCH_S):
             if time.monotonic() > deadline_s:
                 raise ProcessFailure("slow")
-            if psutil and _rss_bytes(process) > self._memory_bytes:
+            if psutil and _rss_bytes(process) > self._max_bytes:
                 raise ProcessFailure("large")
 
     def _receive(self) -> bytes:

@@ -70,6 +70,8 @@ def _ending_signals() -> list[int]:
 
 
 def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
+    import psutil  # noqa: F401 - commands do without it, but the page shows the load of the machine
+
     from captioner.demo.clips import write_samples  # heavy libraries, which need some seconds
     from captioner.services import Services
 

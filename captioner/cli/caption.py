@@ -50,20 +50,21 @@ def caption_folder(args: argparse.Namespace) -> int:
         raise CaptionerError("name the folder to caption, or use --resume to resume the last job")
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         services.claim()
+        how_to_resume = f"resume with: captioner{_state_option(args)} caption --resume"
         number = _resume(services, args) if args.resume else _start(services, args.folder, args.changed_outside)
         if number is None:
             return 0
         try:
             ended, flaws = _follow(services, number, args.json)
         except KeyboardInterrupt:
-            how_to_resume = f"resume with: captioner{_state_option(args)} caption --resume"
             _end_late(f"stopped; {how_to_resume}")
             services.jobs.close()
-            left = next((job.left for job in services.unfinished() if job.operation == number), 0)
+            left = _num_left(services, number)
             rest = f"stopped with {plural(left, 'file')} of job {number} left; {how_to_resume}"
             say(rest if left else f"stopped; nothing is left of job {number}", is_note=True)
             return STOPPED_BY_USER
         progress, is_retried = services.events.snapshot(), services.settings.retry_cut
+        left = _num_left(services, number)
     if ended.outcome == "failed" and not ended.done:
         raise JobError(ended.reason)
     if not args.json:
@@ -72,7 +73,14 @@ def caption_folder(args: argparse.Namespace) -> int:
         _print_flaws(flaws, is_retried)
         if ended.unwritten:
             say(f"{ended.reason}: captioner{_state_option(args)} caption --resume", is_note=True)
+        elif ended.outcome == "failed":
+            say(f"error: {ended.reason}; {plural(left, 'file')} left; {how_to_resume}", is_note=True)
     return 1 if ended.failed or ended.outcome == "failed" else 0
+
+
+def _num_left(services: Services, number: int) -> int:
+    """Return how many files the job has left."""
+    return next((job.left for job in services.unfinished() if job.operation == number), 0)
 
 
 def _start(services: Services, folder: Path, consent: bool) -> int | None:

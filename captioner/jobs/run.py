@@ -253,8 +253,7 @@ class Run:
         self.lost_reason = f"{replica.name}: {lost.reason}"
         if not self.job.items:
             raise ModelError(self.lost_reason)
-        for item in self.backlog.clear():
-            self.outcomes.not_reached(item, f"all workers failed; last error: {lost.reason}")
+        self.backlog.clear()  # which stays waiting in the journal; the end of the job says why
 
     def _cancel_rest(self) -> None:
         """Cancel what is in flight, and end the replicas that do not answer in time."""

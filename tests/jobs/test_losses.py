@@ -85,12 +85,13 @@ def test_replica_that_always_dies_is_given_up_and_the_other_does_the_work(runner
     assert 1 <= sum(r.name == "bad" for r in started) <= 3
 
 
-def test_items_fail_with_the_reason_when_no_replica_is_left(runner, library):
-    jobs, log, started = runner(bad=die)
-    _, ended = run(jobs, job(library, "bad"))
-    assert (ended.outcome, ended.done, ended.failed, len(started)) == ("failed", 0, 8, 3)
+def test_job_fails_with_the_reason_and_its_items_wait_when_no_replica_is_left(runner, library):
+    """One line, whether 8 or 50,000 items are left."""
+    jobs, _, started = runner(bad=die)
+    events, ended = run(jobs, job(library, "bad"))
+    assert (ended.outcome, ended.done, ended.failed, len(started)) == ("failed", 0, 0, 3)
     assert ended.reason == "bad: out of memory"
-    assert {reason for _, reason in log.snapshot().failures} == {"all workers failed; last error: out of memory"}
+    assert [event for event in events if isinstance(event, ItemFailed)] == []
 
 
 def test_next_job_gives_a_replica_that_was_given_up_a_new_chance(runner, library):

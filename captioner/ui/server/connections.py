@@ -7,6 +7,7 @@ closed after a while, or as soon as their place is needed, so that unfinished re
 import ipaddress
 import logging
 import math
+import socket
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -102,6 +103,9 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.address = network_of(self.client[0]) if self.client else ""
+        opened = transport.get_extra_info("socket")
+        if opened is not None:  # asyncio sets it only on sockets that it has opened itself
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.limited_by.add(self):
             transport.abort()
 

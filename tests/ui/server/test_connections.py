@@ -56,12 +56,15 @@ def test_an_unfinished_request_is_closed(web, monkeypatch, half):
 
 def test_answers_are_sent_without_delay(web, monkeypatch):
     """Otherwise the body of each answer would wait 40 ms for the client to confirm its head."""
-    transports, made = [], connections.LimitedProtocol.connection_made
-    patch = lambda self, transport: (transports.append(transport), made(self, transport))  # noqa: E731
-    monkeypatch.setattr(connections.LimitedProtocol, "connection_made", patch)
+    options, made = [], connections.LimitedProtocol.connection_made
+
+    def note_option(self, transport):
+        made(self, transport)
+        options.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(connections.LimitedProtocol, "connection_made", note_option)
     assert httpx.get(f"{web.address}/robots.txt").status_code == 200
-    (transport,) = transports
-    assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert options == [1]
 
 
 def test_one_byte_at_a_time_is_too_slow(web, monkeypatch):

@@ -4,7 +4,7 @@ transformers builds no mask for the text tower, since it does not know the name.
 one call, since its name contains "flash".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +27,9 @@ class TextStep:
     write: Tensor  # int64 (N,): position of each token's key and value in the flattened slots
     prompts: Segments | None
     rows: Any  # from Backend.plan_rows, or None without rows
+    prompt_slots: tuple[tuple[int, int], ...] = ()  # (slot, tokens) of each prompt
+    row_slots: Tensor | None = None  # int64 (B,)
+    new_states: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)  # see linear_attention.commit
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from captioner.engine.cache import SlotCache
+from captioner.engine.cache import SlotCache, SlotShape
 from captioner.engine.core import first_line
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
     num_tokens = sum(segments.lengths)
     q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
     shape = 4, TESTED_SLOT_TOKENS, groups, dim
-    cache = SlotCache(1, shape, dtype, device)
+    cache = SlotCache(SlotShape((0,), (groups, dim)), *shape[:2], dtype, device)
     cache.keys[0].copy_(draw(*shape))
     cache.values[0].copy_(draw(*shape))
     try:

@@ -1,28 +1,67 @@
-"""The key-value cache: one slot for each running request, as many slots as the memory holds."""
+"""The memory of running requests: one slot for each, as many slots as the device holds."""
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from transformers import PretrainedConfig
 
 from captioner.system.resources import available_bytes
 
 SLOT_GRANULE = 256  # slot lengths are multiples of this many tokens
 
 
+@dataclass(frozen=True)
+class SlotShape:
+    """What a slot keeps: keys and values of each token, and the state of each linear layer, which has a fixed size."""
+
+    attention_layers: tuple[int, ...]
+    heads: tuple[int, int]  # (key heads, head dimension)
+    linear_layers: tuple[int, ...] = ()
+    convolution: tuple[int, int] = (0, 0)  # (channels, kernel size), in the model's dtype
+    recurrent: tuple[int, int, int] = (0, 0, 0)  # (value heads, key dimension, value dimension), in float32
+
+    def token_bytes(self, dtype: torch.dtype) -> int:
+        """Return the bytes of one token's keys and values: 144 KiB for Qwen3-VL 8B in bfloat16."""
+        return 2 * len(self.attention_layers) * math.prod(self.heads) * dtype.itemsize
+
+    def state_bytes(self, dtype: torch.dtype) -> int:
+        """Return the bytes of a slot's states, whatever its length: 49.5 MiB for Qwen3.5 9B in bfloat16.
+
+        A step needs the same once more for the new states, which replace them at its end.
+        """
+        one = math.prod(self.convolution) * dtype.itemsize + math.prod(self.recurrent) * torch.float32.itemsize
+        return len(self.linear_layers) * one
+
+
 class SlotCache:
-    """One tensor of keys and one of values for each layer, (num_slots, slot_tokens, key heads, head dimension)."""
+    """The keys and values, (num_slots, slot_tokens, key heads, head dimension), and the states, by layer."""
 
-    def __init__(self, num_layers: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, shape: SlotShape, num_slots: int, slot_tokens: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         """Fill the cache with zeros: masked values are still multiplied, and uninitialized memory may hold NaN."""
-        self.num_slots, self.slot_tokens = shape[:2]
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.num_slots, self.slot_tokens = num_slots, slot_tokens
 
+        def zeros(layers: tuple[int, ...], each: tuple[int, ...], kind: torch.dtype) -> dict[int, torch.Tensor]:
+            return {layer: torch.zeros(num_slots, *each, dtype=kind, device=device) for layer in layers}
 
-def token_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
-    """Return the bytes of one token's keys and values in all layers: 144 KiB for Qwen3-VL 8B in bfloat16."""
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+        self.keys = zeros(shape.attention_layers, (slot_tokens, *shape.heads), dtype)
+        self.values = zeros(shape.attention_layers, (slot_tokens, *shape.heads), dtype)
+        self.convolution = zeros(shape.linear_layers, shape.convolution, dtype)  # the last inputs, by layer
+        self.recurrent = zeros(shape.linear_layers, shape.recurrent, torch.float32)
+
+    @contextlib.contextmanager
+    def kept_states(self, num_slots: int) -> Iterator[None]:
+        """Undo what happens to the states of the first slots: steps that are run to try something advance them."""
+        states = [state[:num_slots] for state in (*self.convolution.values(), *self.recurrent.values())]
+        copies = [state.cpu() if state.is_cuda else state.clone() for state in states]
+        try:
+            yield
+        finally:
+            for state, copy in zip(states, copies, strict=True):
+                state.copy_(copy)
 
 
 @dataclass(frozen=True)
@@ -34,10 +73,12 @@ class CachePlan:
     bytes: int
 
 
-def plan_cache(free_bytes: float, bytes_per_token: int, max_tokens: int, max_slots: int) -> CachePlan:
+def plan_cache(
+    free_bytes: float, bytes_per_token: int, max_tokens: int, max_slots: int, state_bytes: int = 0
+) -> CachePlan:
     """Plan as many slots for requests of `max_tokens` as fit into `free_bytes`, at most `max_slots` and possibly 0."""
     slot_tokens = -(-max_tokens // SLOT_GRANULE) * SLOT_GRANULE
-    slot_bytes = slot_tokens * bytes_per_token
+    slot_bytes = slot_tokens * bytes_per_token + state_bytes
     num_slots = max(0, min(max_slots, int(free_bytes // slot_bytes)))
     return CachePlan(num_slots, slot_tokens, num_slots * slot_bytes)
 

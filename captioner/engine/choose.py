@@ -4,7 +4,7 @@ from transformers import PreTrainedModel
 
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.core import Core
-from captioner.engine.packed import why_unsupported
+from captioner.engine.families import why_unsupported
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 

@@ -125,7 +125,8 @@ class DecodeSteps:
             self._logits = torch.empty(shape, dtype=self._model.dtype, device=self._model.device)
         logits = self._logits
         if fixed.replay is None:
-            fixed.replay = self.capture(lambda: logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key)))
+            with self._cache.kept_states(key[0]):
+                fixed.replay = self.capture(lambda: logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key)))
         fixed.replay()
         return logits[rows[2].to(self._model.device)]
 

@@ -1,6 +1,6 @@
-"""Run Qwen3-VL's unmodified modules over many requests packed into one sequence.
+"""Run a model's unmodified modules over many requests packed into one sequence.
 
-Only this module depends on the structure of Qwen3-VL in transformers, which is the same in 5.17 to 5.24.
+Only this module and `families` depend on the structure of the models in transformers, the same in 5.17 to 5.24.
 """
 
 import itertools
@@ -14,22 +14,12 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, TextStep, VisionStep
 from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
+from captioner.engine.families import family_of
+from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.prepare import PIXELS, Prepared
 from captioner.engine.sage import with_sage
 
-MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 GRIDS = ("image_grid_thw", "video_grid_thw")
-
-
-def why_unsupported(model: PreTrainedModel) -> str:
-    """Return why this model cannot run packed, or "". Its text tower must consist of plain causal attention layers."""
-    config = model.config
-    if config.model_type not in MODEL_TYPES:
-        return f"{config.model_type} is not one of {', '.join(MODEL_TYPES)}"
-    kinds = set(getattr(config.text_config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        return f"its text tower has layers of {', '.join(sorted(kinds))}"
-    return ""
 
 
 class PackedModel:
@@ -40,6 +30,9 @@ class PackedModel:
         self.config = model.config.text_config
         self._vision_config = model.config.vision_config
         self._core, self._head = model.model, model.lm_head
+        family = family_of(model)
+        assert family is not None  # why_unsupported() says so
+        self._family, self.slot_shape = family, family.slot_shape(self.config)
         self._before = (self.config._attn_implementation, self._vision_config._attn_implementation)
         text, vision = self.config, self._vision_config
         shape = (text.num_attention_heads, text.num_key_value_heads, text.head_dim)
@@ -51,9 +44,12 @@ class PackedModel:
         self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *vision_shape, attention)
         self.config._attn_implementation = TEXT_ATTENTION
         self._vision_config._attn_implementation = VISION_ATTENTION
+        self._linear = [PackedLinear(layer) for layer in family.linear_layers(self._core.language_model)]
 
     def release(self) -> None:
         """Restore the attention that the model had before."""
+        while self._linear:
+            self._linear.pop().release()
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
@@ -83,8 +79,8 @@ class PackedModel:
     def _embed(self, tokens: Tensor) -> Tensor:  # int64 (N,) -> (1, N, hidden)
         return self._core.language_model.embed_tokens(tokens)[None]
 
-    def _encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor]]:
-        """Return an embedding of each visual token (V, hidden), and the same for the first text layers (DeepStack)."""
+    def _encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor] | None]:
+        """Return an embedding of each visual token (V, hidden), and those that DeepStack adds to the first layers."""
         patches = []
         for request in requests:
             pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)
@@ -108,22 +104,22 @@ class PackedModel:
             vision_step=VisionStep(self.vision_backend, frames),
             return_dict=True,
         )
-        return encoded.pooler_output, encoded.deepstack_features
+        return encoded.pooler_output, self._family.deepstack(encoded)
 
     def _run_text(
         self, embeds: Tensor, positions: Tensor, step: TextStep,
         visual_mask: Tensor | None = None, deepstack: list[Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         """Run the text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
-        return self._core.language_model(
+        hidden = self._core.language_model(
             inputs_embeds=embeds,
             position_ids=positions[:, None],
-            attention_mask=None,
             use_cache=False,
-            visual_pos_masks=visual_mask,
-            deepstack_visual_embeds=deepstack,
             text_step=step,
+            **self._family.text_inputs(visual_mask, deepstack),
         ).last_hidden_state[0]
+        commit(step)
+        return hidden
 
     def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
         """Run one more token of each row and return logits (B, V).
@@ -133,7 +129,7 @@ class PackedModel:
         """
         tokens, positions, slots, lengths = rows.unbind()
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
-        step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan)
+        step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan, row_slots=slots)
         return self._head(self._run_text(self._embed(tokens), positions.expand(3, -1), step))
 
     def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
@@ -158,10 +154,12 @@ class PackedModel:
         visual, deepstack = self._encode_vision(new)
         embeds = self._embed(tokens)
         embeds[0].index_copy_(0, places, visual.to(embeds.dtype))
-        plan = None
+        plan, row_slots = None, None
         if rows.shape[1]:
+            row_slots = on_device[2]
             num_slots = int(rows[2].max()) + 1
-            plan = self.backend.plan_rows(cache, on_device[2], on_device[3] + 1, num_slots, longest)
-        step = TextStep(cache, self.backend, write, Segments.from_lengths(lengths, self.device), plan)
+            plan = self.backend.plan_rows(cache, row_slots, on_device[3] + 1, num_slots, longest)
+        segments, prompt_slots = Segments.from_lengths(lengths, self.device), tuple(zip(slots, lengths, strict=True))
+        step = TextStep(cache, self.backend, write, segments, plan, prompt_slots, row_slots)
         hidden = self._run_text(embeds, positions, step, visual_mask[None].to(self.device), deepstack)
         return self._head(hidden[last])

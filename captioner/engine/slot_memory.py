@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache, token_bytes
+from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
 from captioner.engine.sampling import Draw, pick_tokens
@@ -42,22 +42,23 @@ class SlotMemory:
 @torch.inference_mode()
 def allocate(model: PackedModel, max_tokens: int, max_slots: int, graphs: bool, compile_step: bool) -> SlotMemory:
     """Allocate up to `max_slots` slots of `max_tokens`, as many as fit. Raises ModelError if not even one does."""
-    free, per_token = free_bytes(model.device), token_bytes(model.config, model.dtype)
-    plan = plan_cache(free, per_token, max_tokens, max_slots)
+    free, shape = free_bytes(model.device), model.slot_shape
+    sizes = shape.token_bytes(model.dtype), 2 * shape.state_bytes(model.dtype)
+    plan = plan_cache(free, sizes[0], max_tokens, max_slots, sizes[1])
     while plan.num_slots:
         with contextlib.suppress(torch.OutOfMemoryError):  # free memory is not always contiguous
             return _allocate(model, plan, graphs, compile_step)
         release_unused(model.device)
-        plan = plan_cache(plan.bytes / 2, per_token, max_tokens, plan.num_slots)
+        plan = plan_cache(plan.bytes / 2, sizes[0], max_tokens, plan.num_slots, sizes[1])
+    needed = max_tokens * sizes[0] + sizes[1]
     raise ModelError(
-        f"a clip of {max_tokens:,} tokens needs {max_tokens * per_token / 1e9:.1f} GB of cache beside the model, "
+        f"a clip of {max_tokens:,} tokens needs {needed / 1e9:.1f} GB of cache beside the model, "
         f"but only {max(free, 0) / 1e9:.1f} GB are free on {model.device}; {WHAT_TO_LOWER}"
     )
 
 
 def _allocate(model: PackedModel, plan: CachePlan, graphs: bool, compile_step: bool) -> SlotMemory:
-    shape = plan.num_slots, plan.slot_tokens, model.config.num_key_value_heads, model.config.head_dim
-    cache = SlotCache(model.config.num_hidden_layers, shape, model.dtype, model.device)
+    cache = SlotCache(model.slot_shape, plan.num_slots, plan.slot_tokens, model.dtype, model.device)
     decode = DecodeSteps(model, cache, graphs, compile_step)
     decode.warm_up()
     return SlotMemory(plan, cache, decode)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
 
 from captioner.cli import main as cli
 from captioner.cli.bench import build, roofline
@@ -24,7 +23,7 @@ H200 = roofline.Device(bytes_per_s=4.3e12, flops_per_s=790e12)  # as measured by
 def config_of(name):
     """Return the config of a released size without allocating its weights."""
     tokenizer, geometry = build.build_tokenizer(["a"], 300), GEOMETRIES[name]
-    kind = Qwen3VLMoeConfig if geometry.experts else Qwen3VLConfig
+    kind = build._config_class(geometry)
     return kind(text_config=build._text_config(tokenizer, geometry), vision_config=build._vision_config(geometry))
 
 
@@ -115,13 +114,22 @@ def test_roofline_of_a_mixture_reads_the_experts_that_its_rows_choose():
     assert roofline.token_bytes(config, 2) == 96 * 1024
 
 
+def test_roofline_of_a_hybrid_reads_and_writes_the_states_of_its_rows():
+    config = config_of("qwen3.5-9b")
+    full, linear, mlps = 8 * 4096 * 56 * 256, 24 * 4096 * (2 * 2048 + 3 * 4096 + 2 * 32), 32 * 3 * 4096 * 12288
+    weights, states = 2 * (full + linear + mlps + 248_320 * 4096), 2 * 4 * 24 * 32 * 128 * 128
+    assert roofline.step_bytes(config, 1, 0, 2) == weights + states
+    assert roofline.step_bytes(config, 8, 0, 2) == weights + 8 * states
+    assert roofline.token_bytes(config, 2) == 32 * 1024
+
+
 def test_device_speeds_are_measured():
     speed = roofline.measure_device(torch.device("cpu"), torch.float32)
     assert 1e8 < speed.bytes_per_s < 1e13
     assert 1e8 < speed.flops_per_s < 1e15
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("qwen")])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("qwen3-vl")])
 def test_released_sizes_equal_those_of_the_checkpoints(name):
     """Compare billions of parameters, counted on the meta device."""
     billions = {"2b": 2.13, "4b": 4.44, "8b": 8.77, "32b": 33.4, "30b-a3b": 31.1}[name.removeprefix("qwen3-vl-")]

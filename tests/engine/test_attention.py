@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import Qwen3_5TextConfig
 
 from captioner.engine import attention_backends
 from captioner.engine.attention_backends import (
@@ -12,8 +13,9 @@ from captioner.engine.attention_backends import (
     reference_attention,
     self_test,
 )
-from captioner.engine.cache import SlotCache, plan_cache, token_bytes
+from captioner.engine.cache import SlotCache, SlotShape, plan_cache
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
+from captioner.engine.families import Qwen35
 from captioner.engine.graphs import bucket
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_MIN_TOKENS, SageBackend, with_sage
@@ -176,12 +178,20 @@ def test_plan_fills_the_memory_and_not_more():
 
 
 def test_cache_of_8b_takes_144_kib_a_token():
-    class Config:
-        num_hidden_layers, num_key_value_heads, head_dim = 36, 8, 128
+    shape = SlotShape(tuple(range(36)), (8, 128))
+    assert shape.token_bytes(torch.bfloat16) == 144 * 1024
+    cache = SlotCache(shape, 2, 256, torch.bfloat16, torch.device("meta"))
+    assert sum(t.nbytes for t in (*cache.keys.values(), *cache.values.values())) == 2 * 256 * 144 * 1024
 
-    assert token_bytes(Config, torch.bfloat16) == 144 * 1024
-    cache = SlotCache(36, (2, 256, 8, 128), torch.bfloat16, torch.device("meta"))
-    assert sum(t.nbytes for t in (*cache.keys, *cache.values)) == 2 * 256 * 144 * 1024
+
+def test_slot_of_qwen35_9b_keeps_states_beside_keys_and_values():
+    shape = Qwen35().slot_shape(Qwen3_5TextConfig())
+    assert shape.token_bytes(torch.bfloat16) == 32 * 1024
+    assert shape.state_bytes(torch.bfloat16) == 24 * (32 * 128 * 128 * 4 + 8192 * 4 * 2)
+    cache = SlotCache(shape, 2, 256, torch.bfloat16, torch.device("meta"))
+    states = (*cache.convolution.values(), *cache.recurrent.values())
+    assert sum(t.nbytes for t in states) == 2 * shape.state_bytes(torch.bfloat16)
+    assert plan_cache(1e9, 32 * 1024, 811, 64, 2 * shape.state_bytes(torch.bfloat16)).num_slots == 7
 
 
 def test_model_without_memory_for_one_clip_is_refused_with_advice(tiny_model, monkeypatch):

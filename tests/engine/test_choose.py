@@ -5,11 +5,12 @@ import pytest
 from captioner.cli.bench import build
 from captioner.engine.choose import choose_core
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
-from captioner.engine.packed import why_unsupported
+from captioner.engine.families import why_unsupported
 from captioner.engine.prepare import Preparer
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run
+from tests.support.tiny import TINY
 
 
 @pytest.mark.parametrize(("attention", "reason"), [("eager", "attention is set to eager"), ("sdpa", "")])
@@ -29,18 +30,13 @@ def test_text_tower_with_other_layers_does_not_run_packed(tiny_model, monkeypatc
     monkeypatch.setattr(config.text_config, "layer_types", ["full_attention", "linear_attention"], raising=False)
     assert why_unsupported(tiny_model.model) == "its text tower has layers of linear_attention"
     monkeypatch.setattr(config, "model_type", "qwen2_vl")
-    assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe"
+    assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe"
 
 
 @pytest.fixture(scope="module")
 def mixture(tiny_model):
     """A mixture of experts, whose rows use different experts in one step."""
-    geometry = build.Geometry(
-        text_layers=2, text_hidden=64, text_heads=4, text_kv_heads=2, text_head_dim=16, text_mlp=96,
-        vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=48, vision_positions=16, deepstack=(0,),
-        initializer_range=0.1, experts=6, experts_per_token=2, expert_mlp=48,
-    )  # fmt: skip
-    return build.build_model(tiny_model.processor.tokenizer, geometry, seed=1)
+    return build.build_model(tiny_model.processor.tokenizer, TINY["qwen3_vl_moe"], seed=1)
 
 
 def test_mixture_of_experts_gives_the_text_of_generate_alone(mixture, tiny_model):

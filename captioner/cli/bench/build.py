@@ -59,6 +59,9 @@ class Geometry:
     experts: int = 0  # in each layer; 0: a dense model
     experts_per_token: int = 0
     expert_mlp: int = 0
+    hybrid: bool = False  # Qwen3.5: three of four layers are linear attention, and there is no DeepStack
+    linear_heads: tuple[int, int] = (16, 32)  # (of queries and keys, of values)
+    linear_head_dim: int = 128
 
 
 def build_tokenizer(corpus: list[str], vocab_size: int = 1024) -> Qwen2Tokenizer:
@@ -98,8 +101,7 @@ def build_model(
 ) -> PreTrainedModel:  # fmt: skip
     """Build a model with random weights directly on `device`; its generation config is greedy."""
     ids = dict(zip(SPECIAL_TOKENS, cast(list[int], tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))), strict=True))
-    config_class = transformers.Qwen3VLMoeConfig if geometry.experts else transformers.Qwen3VLConfig
-    config = config_class(
+    config = _config_class(geometry)(
         text_config=_text_config(tokenizer, geometry),
         vision_config=_vision_config(geometry),
         image_token_id=ids["<|image_pad|>"],
@@ -116,9 +118,15 @@ def build_model(
     return model
 
 
+def _config_class(geometry: Geometry) -> type[transformers.PreTrainedConfig]:
+    if geometry.hybrid:
+        return transformers.Qwen3_5MoeConfig if geometry.experts else transformers.Qwen3_5Config
+    return transformers.Qwen3VLMoeConfig if geometry.experts else transformers.Qwen3VLConfig
+
+
 def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict[str, object]:
-    third = geometry.text_head_dim // 2 // 3
-    section = geometry.mrope_section or (geometry.text_head_dim // 2 - 2 * third, third, third)
+    pairs = geometry.text_head_dim // (8 if geometry.hybrid else 2)  # Qwen3.5 turns a quarter of the dimensions
+    section = geometry.mrope_section or (pairs - 2 * (pairs // 3), pairs // 3, pairs // 3)
     config: dict[str, object] = {
         "vocab_size": geometry.vocab_size or (len(tokenizer) + 63) // 64 * 64,
         "hidden_size": geometry.text_hidden,
@@ -139,9 +147,13 @@ def _text_config(tokenizer: Qwen2Tokenizer, geometry: Geometry) -> dict[str, obj
             "mrope_interleaved": True,
         },
     }
+    if geometry.hybrid:
+        key_heads, value_heads = geometry.linear_heads
+        config |= {"linear_num_key_heads": key_heads, "linear_num_value_heads": value_heads}
+        config |= {f"linear_{kind}_head_dim": geometry.linear_head_dim for kind in ("key", "value")}
     if geometry.experts:
         config |= {"num_experts": geometry.experts, "num_experts_per_tok": geometry.experts_per_token}
-        config["moe_intermediate_size"] = geometry.expert_mlp
+        config |= dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), geometry.expert_mlp)
     return config
 
 
@@ -156,6 +168,6 @@ def _vision_config(geometry: Geometry) -> dict[str, object]:
         "temporal_patch_size": TEMPORAL_PATCH_SIZE,
         "spatial_merge_size": MERGE_SIZE,
         "num_position_embeddings": geometry.vision_positions,
-        "deepstack_visual_indexes": list(geometry.deepstack),
         "initializer_range": geometry.initializer_range,
+        **({} if geometry.hybrid else {"deepstack_visual_indexes": list(geometry.deepstack)}),
     }

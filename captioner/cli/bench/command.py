@@ -4,7 +4,7 @@ import argparse
 
 from captioner.cli.command import add_command, given_path
 
-MODELS = "demo, tiny, 100m, qwen3-vl-SIZE with SIZE 2b, 4b, 8b, 32b or 30b-a3b, or a model folder"
+MODELS = "demo, tiny, 100m, hybrid-100m, qwen3.5-9b, qwen3-vl-SIZE (2b, 4b, 8b, 32b, 30b-a3b), or a model folder"
 ENGINE_PATHS = ("original", "one", "batch", "slots")
 
 

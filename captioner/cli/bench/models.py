@@ -49,6 +49,12 @@ GEOMETRIES = {
         vision_layers=6, vision_hidden=288, vision_heads=4, vision_mlp=864, vision_positions=2304,
         initializer_range=0.05, vocab_size=8192, rope_theta=5_000_000.0,
     ),
+    "hybrid-100m": Geometry(
+        text_layers=12, text_hidden=768, text_heads=8, text_kv_heads=2, text_head_dim=128, text_mlp=2304,
+        vision_layers=6, vision_hidden=288, vision_heads=4, vision_mlp=864, vision_positions=2304,
+        initializer_range=0.05, vocab_size=8192, rope_theta=5_000_000.0, hybrid=True, linear_heads=(6, 12),
+        linear_head_dim=64,
+    ),
     "qwen3-vl-2b": replace(
         _SMALL_VISION, text_layers=28, text_hidden=2048, text_heads=16, text_mlp=6144, tied=True
     ),
@@ -61,8 +67,12 @@ GEOMETRIES = {
         _LARGE_VISION, text_layers=48, text_hidden=2048, text_heads=32, text_kv_heads=4, text_mlp=6144,
         experts=128, experts_per_token=8, expert_mlp=768,
     ),
+    "qwen3.5-9b": replace(
+        _LARGE_VISION, text_layers=32, text_hidden=4096, text_heads=16, text_kv_heads=4, text_head_dim=256,
+        text_mlp=12288, vocab_size=248_320, mrope_section=(11, 11, 10), hybrid=True,
+    ),
 }  # fmt: skip
-ALWAYS_RANDOM = ("tiny", "100m")
+ALWAYS_RANDOM = ("tiny", "100m", "hybrid-100m")
 
 
 def open_model(

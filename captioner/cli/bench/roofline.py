@@ -10,7 +10,9 @@ Text tower: linear layers, causal attention with 2 T^2 x H x D for each layer (h
 token. Vision tower: linear layers, attention within each frame group, patch embedding and mergers (one, and one for
 each DeepStack layer), which take 4 patches each. Decode step: it reads all text weights, the last layer, and keys and
 values of all rows; in a mixture of experts, those that its rows are expected to choose, k of E for each row:
-E x (1 - (1 - k/E)^rows). Norms, rotary embeddings and sampling count nothing, so a share of 1.0 is impossible.
+E x (1 - (1 - k/E)^rows). A layer of linear attention has no keys and values; each token updates its state of H x K x V
+numbers with about 6 FLOP a number, and a decode step reads and writes the states of all rows. Norms, rotary embeddings,
+convolutions and sampling count nothing, so a share of 1.0 is impossible.
 """
 
 import time
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 
 import torch
 from transformers import PretrainedConfig
+
+_KINDS = ("key", "value")
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,34 @@ class Clip:
 
 def text_weights(config: PretrainedConfig, rows: float) -> float:
     """Return the weights that a step over `rows` tokens reads in the text layers, last layer excluded."""
-    text = config.text_config
-    heads = 2 * text.num_attention_heads + 2 * text.num_key_value_heads
+    text, (num_full, num_linear) = config.text_config, _num_layers(config)
+    gates = text.num_attention_heads if num_linear else 0  # Qwen3.5's attention has an output gate
+    heads = 2 * text.num_attention_heads + 2 * text.num_key_value_heads + gates
+    attention = num_full * text.hidden_size * heads * text.head_dim
+    if num_linear:
+        keys, values = (getattr(text, f"linear_num_{x}_heads") * getattr(text, f"linear_{x}_head_dim") for x in _KINDS)
+        attention += num_linear * text.hidden_size * (2 * keys + 3 * values + 2 * text.linear_num_value_heads)
     mlp = 3.0 * text.hidden_size * text.intermediate_size
     if count := getattr(text, "num_experts", 0):
         touched = count * (1 - (1 - text.num_experts_per_tok / count) ** rows)
-        mlp = 3.0 * text.hidden_size * text.moe_intermediate_size * touched + text.hidden_size * count
-    return text.num_hidden_layers * (text.hidden_size * heads * text.head_dim + mlp)
+        shared = getattr(text, "shared_expert_intermediate_size", 0) if num_linear else 0
+        mlp = 3.0 * text.hidden_size * (text.moe_intermediate_size * touched + shared) + text.hidden_size * count
+    return attention + text.num_hidden_layers * mlp
+
+
+def state_numbers(config: PretrainedConfig) -> int:
+    """Return the numbers in the recurrent states of one row; 0 without linear attention."""
+    text, (_, num_linear) = config.text_config, _num_layers(config)
+    if not num_linear:
+        return 0
+    return num_linear * text.linear_num_value_heads * text.linear_key_head_dim * text.linear_value_head_dim
+
+
+def _num_layers(config: PretrainedConfig) -> tuple[int, int]:
+    """Return how many text layers have full attention, and how many linear attention."""
+    kinds = getattr(config.text_config, "layer_types", None) or ()
+    num_linear = sum(kind == "linear_attention" for kind in kinds)
+    return config.text_config.num_hidden_layers - num_linear, num_linear
 
 
 def head_weights(config: PretrainedConfig) -> int:
@@ -62,10 +87,11 @@ def prefill_flops(config: PretrainedConfig, clip: Clip) -> tuple[float, float]:
     layers = vision.depth * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size)
     embedding = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * vision.hidden_size
     wide = vision.hidden_size * vision.spatial_merge_size**2
-    mergers = (1 + len(vision.deepstack_visual_indexes)) * (wide**2 + wide * vision.out_hidden_size)
+    mergers = (1 + len(getattr(vision, "deepstack_visual_indexes", ()))) * (wide**2 + wide * vision.out_hidden_size)
     linear = (layers + embedding) * clip.patches + mergers * (clip.patches // vision.spatial_merge_size**2)
     tokens = clip.prompt_tokens
-    text_attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
+    text_attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim * _num_layers(config)[0]
+    text_attention += 6 * tokens * state_numbers(config)
     text_flops = 2 * text_weights(config, rows=1) * tokens + text_attention + 2 * head_weights(config)
     return float(2 * linear + attention), text_flops
 
@@ -73,20 +99,21 @@ def prefill_flops(config: PretrainedConfig, clip: Clip) -> tuple[float, float]:
 def token_bytes(config: PretrainedConfig, itemsize: int) -> int:
     """Return the bytes of one token's keys and values in all layers."""
     text = config.text_config
-    return 2 * text.num_key_value_heads * text.head_dim * text.num_hidden_layers * itemsize
+    return 2 * text.num_key_value_heads * text.head_dim * _num_layers(config)[0] * itemsize
 
 
 def step_bytes(config: PretrainedConfig, rows: float, context_tokens: float, itemsize: int) -> float:
     """Return the bytes that one decode step of `rows` rows with `context_tokens` tokens each reads."""
     weights = text_weights(config, rows) + head_weights(config)
-    return weights * itemsize + rows * context_tokens * token_bytes(config, itemsize)
+    states = 2 * torch.float32.itemsize * state_numbers(config)  # read and written
+    return weights * itemsize + rows * (context_tokens * token_bytes(config, itemsize) + states)
 
 
 def caption_s(config: PretrainedConfig, clip: Clip, rows: int, device: Device, itemsize: int) -> float:
     """Return the lower bound of the time for one caption when `rows` captions always run at once."""
     prefill_s = sum(prefill_flops(config, clip)) / device.flops_per_s
     read = step_bytes(config, rows, clip.prompt_tokens + clip.new_tokens / 2, itemsize)
-    token_flops = 2 * (text_weights(config, rows=1) + head_weights(config))
+    token_flops = 2 * (text_weights(config, rows=1) + head_weights(config)) + 6 * state_numbers(config)
     step_s = max(read / device.bytes_per_s, rows * token_flops / device.flops_per_s)
     return prefill_s + clip.new_tokens * step_s / rows
 

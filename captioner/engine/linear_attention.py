@@ -1,0 +1,103 @@
+"""Linear attention over packed requests: the unmodified layer is called once for each prompt, and once for all rows.
+
+The layer reads and writes its state through the few methods of a transformers cache that the two classes here have.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from captioner.engine.attention import TextStep
+from captioner.engine.cache import SlotCache
+
+
+class LinearLayer(Protocol):
+    """The linear attention module of one layer of the text tower, as Qwen3.5's gated DeltaNet."""
+
+    layer_idx: int
+    forward: Callable[..., Tensor]
+
+
+class _PromptState:
+    """The state of one slot, which starts empty and takes a whole prompt."""
+
+    def __init__(self, cache: SlotCache, slot: int) -> None:
+        self._cache, self._slot = cache, slot
+
+    def is_recording_past(self, layer: int) -> bool:
+        return False
+
+    def get_conv_state(self, layer: int, state_idx: int = 0) -> None:
+        return None
+
+    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> None:
+        return None
+
+    def update_conv_state(self, inputs: Tensor, layer: int, conv_kernel_size: int, **_: Any) -> Tensor:
+        """Keep the last of the inputs (1, channels, tokens), and return the inputs that the convolution takes."""
+        last = pad(inputs, (max(0, conv_kernel_size - inputs.shape[-1]), 0))[0, :, -conv_kernel_size:]
+        self._cache.convolution[layer][self._slot].copy_(last)
+        return inputs
+
+    def update_recurrent_state(self, state: Tensor, layer: int, **_: Any) -> Tensor:
+        self._cache.recurrent[layer][self._slot].copy_(state[0])
+        return state
+
+
+class _RowStates:
+    """The states of the slots of all rows, each of which takes one token. New states wait for commit()."""
+
+    def __init__(self, step: TextStep) -> None:
+        assert step.row_slots is not None
+        self._step, self._cache, self._slots = step, step.cache, step.row_slots
+        self._inputs: Tensor | None = None  # (B, channels, kernel size), which the layer changes in place
+
+    def is_recording_past(self, layer: int) -> bool:
+        return False
+
+    def get_conv_state(self, layer: int, state_idx: int = 0) -> Tensor:
+        self._inputs = self._cache.convolution[layer].index_select(0, self._slots)
+        return self._inputs
+
+    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> Tensor:
+        return self._cache.recurrent[layer].index_select(0, self._slots)
+
+    def update_recurrent_state(self, state: Tensor, layer: int, **_: Any) -> Tensor:
+        """Keep both states for commit(). The layer calls it last."""
+        assert self._inputs is not None
+        self._step.new_states.append((layer, self._inputs, state))
+        return state
+
+
+def commit(step: TextStep) -> None:
+    """Replace the states of the rows after the whole step: one that fails can be run again, as keys and values can."""
+    for layer, inputs, state in step.new_states:
+        step.cache.convolution[layer].index_copy_(0, step.row_slots, inputs)
+        step.cache.recurrent[layer].index_copy_(0, step.row_slots, state)
+
+
+class PackedLinear:
+    """Takes the place of the layer's forward() until release()."""
+
+    def __init__(self, layer: LinearLayer) -> None:
+        self._layer, self._forward = layer, type(layer).forward.__get__(layer)
+        layer.forward = self
+
+    def release(self) -> None:
+        """Restore the layer's own forward()."""
+        vars(self._layer).pop("forward", None)  # that of the class appears again
+
+    def __call__(self, hidden_states: Tensor, text_step: TextStep, **_: Any) -> Tensor:
+        """Run the layer over the packed step: hidden_states (1, N, hidden) -> the same shape."""
+        parts, start, step = [], 0, text_step
+        for slot, length in step.prompt_slots:
+            prompt = hidden_states[:, start : start + length]
+            parts.append(self._forward(prompt, cache=_PromptState(step.cache, slot)))
+            start += length
+        if step.row_slots is not None:
+            rows = hidden_states[0, start:, None]  # (B, 1, hidden)
+            parts.append(self._forward(rows, cache=_RowStates(step)).transpose(0, 1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

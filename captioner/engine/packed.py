@@ -16,6 +16,7 @@ from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
 from captioner.engine.linear_attention import PackedLinear, commit
+from captioner.engine.linear_kernels import pick_kernels
 from captioner.engine.prepare import PIXELS, Prepared
 from captioner.engine.sage import with_sage
 
@@ -44,7 +45,9 @@ class PackedModel:
         self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *vision_shape, attention)
         self.config._attn_implementation = TEXT_ATTENTION
         self._vision_config._attn_implementation = VISION_ATTENTION
-        self._linear = [PackedLinear(layer) for layer in family.linear_layers(self._core.language_model)]
+        layers = family.linear_layers(self._core.language_model)
+        self._linear_note = pick_kernels(layers[0]) if layers else ""
+        self._linear = [PackedLinear(layer) for layer in layers]
 
     def release(self) -> None:
         """Restore the attention that the model had before."""
@@ -56,7 +59,8 @@ class PackedModel:
         """Return the rows of the capability report about attention."""
         text = self.backend.name + (f" ({self.backend_note})" if self.backend_note else "")
         vision = self.vision_backend.name + (f" ({self.vision_note})" if self.vision_note else "")
-        return ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note)
+        rows = ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note)
+        return (*rows, ("linear attention", self._linear_note)) if self._linear_note else rows
 
     def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute on the CPU, in any thread, what the towers need besides the processor's tensors.

@@ -1,0 +1,109 @@
+"""The kernels of linear attention: those of installed packages if a numeric self-test passes, else torch's own.
+
+transformers calls flash-linear-attention and causal-conv1d wherever they can be imported, also where they cannot run.
+"""
+
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captioner.engine.core import first_line
+
+log = logging.getLogger(__name__)
+
+PACKAGES = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d"}  # module: name for pip
+FUNCTIONS = (
+    "torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule", "causal_conv1d_fn", "causal_conv1d_update",
+)  # fmt: skip
+TESTED_TOKENS = (150, 1)  # longer than the chunks of 64 tokens, then one more as in a decode step
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}  # of the length of the result
+
+
+def pick_kernels(layer: nn.Module) -> str:
+    """Choose the kernels of all layers of this kind, and return a line for the report."""
+    installed = [name for module, name in PACKAGES.items() if _can_import(module)]
+    module = sys.modules[type(layer).__module__]
+    own = {name: inspect.unwrap(getattr(module, name)) for name in FUNCTIONS}
+    if not installed:
+        return "torch" if next(layer.parameters()).device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
+    problem = _self_test(layer, module, own)
+    if not problem:
+        return " and ".join(installed)
+    log.warning("%s cannot be used for linear attention: %s", " and ".join(installed), problem)
+    for name, function in own.items():
+        setattr(module, name, function)
+    return f"torch, since {' and '.join(installed)} failed: {problem}"
+
+
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except Exception:  # as transformers, which then takes its own functions
+        return False
+    return True
+
+
+@torch.inference_mode()
+def _self_test(layer: nn.Module, module: ModuleType, own: dict[str, Callable[..., Any]]) -> str:
+    """Compare the layer with itself over torch's own functions; return "" or what is wrong."""
+    weight = next(layer.parameters())
+    random = torch.Generator(weight.device).manual_seed(0)
+    size = layer.in_proj_qkv.in_features
+    inputs = [torch.randn(1, n, size, generator=random, device=weight.device).to(weight.dtype) for n in TESTED_TOKENS]
+    try:
+        theirs = _run(layer, inputs)
+        with _replaced(module, own):
+            ours = _run(layer, inputs)
+    except Exception as error:  # a kernel may fail in any way
+        return first_line(error, 160)
+    error = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(theirs, ours, strict=True))
+    return "" if error <= TOLERANCE[weight.dtype] else f"differs by {error:.2g} of its length"
+
+
+def _run(layer: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    """Run a prompt and one more token through the layer, and return both results."""
+    state = _State()
+    return [layer(each, cache=state) for each in inputs]
+
+
+@contextmanager
+def _replaced(module: ModuleType, functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
+    before = {name: getattr(module, name) for name in functions}
+    try:
+        vars(module).update(functions)
+        yield
+    finally:
+        vars(module).update(before)
+
+
+class _State:
+    """The state of one sequence, with the methods of a transformers cache that the layer calls."""
+
+    def __init__(self) -> None:
+        self._inputs: Tensor | None = None
+        self._state: Tensor | None = None
+
+    def is_recording_past(self, layer: int) -> bool:
+        return False
+
+    def get_conv_state(self, layer: int, state_idx: int = 0) -> Tensor | None:
+        return self._inputs
+
+    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> Tensor | None:
+        return self._state
+
+    def update_conv_state(self, inputs: Tensor, layer: int, conv_kernel_size: int, **_: Any) -> Tensor:
+        self._inputs = inputs[..., -conv_kernel_size:].clone()
+        return inputs
+
+    def update_recurrent_state(self, state: Tensor, layer: int, **_: Any) -> Tensor:
+        self._state = state
+        return state

@@ -14,7 +14,7 @@ SLOT_GRANULE = 256  # slot lengths are multiples of this many tokens
 
 @dataclass(frozen=True)
 class SlotShape:
-    """What a slot keeps: keys and values of each token, and the state of each linear layer, which has a fixed size."""
+    """The contents of a slot: keys and values of each token, and the states of linear layers, of fixed size."""
 
     attention_layers: tuple[int, ...]
     heads: tuple[int, int]  # (key heads, head dimension)

@@ -1,14 +1,15 @@
-"""What the packed engine has to know about a family of models beside what transformers' modules have in common.
+"""The families of models that the packed engine runs, and how the modules of each differ.
 
 To add a family, write one class and list it in FAMILIES; docs/model-families.md explains each method.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from captioner.engine.cache import SlotShape
+from captioner.engine.linear_attention import LinearLayer
 
 FULL, LINEAR = "full_attention", "linear_attention"
 
@@ -28,11 +29,11 @@ class Family(Protocol):
     def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
         """Return the arguments of the text tower that keep it from building a mask, and carry DeepStack."""
 
-    def linear_layers(self, text_tower: nn.Module) -> list[nn.Module]:
+    def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         """Return the modules that linear_attention.PackedLinear has to run."""
 
 
-class Qwen3VL:
+class Qwen3VL(Family):
     """Qwen3-VL, dense and mixtures of experts: full attention in every layer."""
 
     model_types = ("qwen3_vl", "qwen3_vl_moe")
@@ -47,11 +48,11 @@ class Qwen3VL:
     def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
         return {"attention_mask": None, "visual_pos_masks": visual_mask, "deepstack_visual_embeds": deepstack}
 
-    def linear_layers(self, text_tower: nn.Module) -> list[nn.Module]:
+    def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         return []
 
 
-class Qwen35:
+class Qwen35(Family):
     """Qwen3.5, Qwen3.6 and Qwen3.8, dense and mixtures of experts: three of four layers are a gated DeltaNet."""
 
     model_types = ("qwen3_5", "qwen3_5_moe")
@@ -76,8 +77,9 @@ class Qwen35:
     def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
         return {"attention_mask": dict.fromkeys(self.layer_kinds)}  # a mask for each kind, if one were needed
 
-    def linear_layers(self, text_tower: nn.Module) -> list[nn.Module]:
-        return [module for name, module in text_tower.named_modules() if name.endswith(".linear_attn")]
+    def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
+        layers = [module for name, module in text_tower.named_modules() if name.endswith(".linear_attn")]
+        return cast(list[LinearLayer], layers)
 
 
 FAMILIES: tuple[Family, ...] = (Qwen3VL(), Qwen35())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from captioner.engine.attention import TextStep
@@ -17,8 +17,8 @@ from captioner.engine.cache import SlotCache
 class LinearLayer(Protocol):
     """The linear attention module of one layer of the text tower, as Qwen3.5's gated DeltaNet."""
 
-    layer_idx: int
     forward: Callable[..., Tensor]
+    in_proj_qkv: nn.Linear
 
 
 class _PromptState:
@@ -75,6 +75,7 @@ class _RowStates:
 def commit(step: TextStep) -> None:
     """Replace the states of the rows after the whole step: one that fails can be run again, as keys and values can."""
     for layer, inputs, state in step.new_states:
+        assert step.row_slots is not None
         step.cache.convolution[layer].index_copy_(0, step.row_slots, inputs)
         step.cache.recurrent[layer].index_copy_(0, step.row_slots, state)
 

@@ -13,9 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captioner.engine.core import first_line
+from captioner.engine.linear_attention import LinearLayer
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,13 @@ TESTED_TOKENS = (150, 1)  # longer than the chunks of 64 tokens, then one more a
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}  # of the length of the result
 
 
-def pick_kernels(layer: nn.Module) -> str:
+def pick_kernels(layer: LinearLayer) -> str:
     """Choose the kernels of all layers of this kind, and return a line for the report."""
     installed = [name for module, name in PACKAGES.items() if _can_import(module)]
     module = sys.modules[type(layer).__module__]
     own = {name: inspect.unwrap(getattr(module, name)) for name in FUNCTIONS}
     if not installed:
-        return "torch" if next(layer.parameters()).device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
+        return "torch" if layer.in_proj_qkv.weight.device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
     problem = _self_test(layer, module, own)
     if not problem:
         return " and ".join(installed)
@@ -52,9 +53,9 @@ def _can_import(module: str) -> bool:
 
 
 @torch.inference_mode()
-def _self_test(layer: nn.Module, module: ModuleType, own: dict[str, Callable[..., Any]]) -> str:
+def _self_test(layer: LinearLayer, module: ModuleType, own: dict[str, Callable[..., Any]]) -> str:
     """Compare the layer with itself over torch's own functions; return "" or what is wrong."""
-    weight = next(layer.parameters())
+    weight = layer.in_proj_qkv.weight
     random = torch.Generator(weight.device).manual_seed(0)
     size = layer.in_proj_qkv.in_features
     inputs = [torch.randn(1, n, size, generator=random, device=weight.device).to(weight.dtype) for n in TESTED_TOKENS]
@@ -64,14 +65,14 @@ def _self_test(layer: nn.Module, module: ModuleType, own: dict[str, Callable[...
             ours = _run(layer, inputs)
     except Exception as error:  # a kernel may fail in any way
         return first_line(error, 160)
-    error = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(theirs, ours, strict=True))
-    return "" if error <= TOLERANCE[weight.dtype] else f"differs by {error:.2g} of its length"
+    off = max(((a - b).float().norm() / b.float().norm()).item() for a, b in zip(theirs, ours, strict=True))
+    return "" if off <= TOLERANCE[weight.dtype] else f"differs by {off:.2g} of its length"
 
 
-def _run(layer: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+def _run(layer: LinearLayer, inputs: list[Tensor]) -> list[Tensor]:
     """Run a prompt and one more token through the layer, and return both results."""
     state = _State()
-    return [layer(each, cache=state) for each in inputs]
+    return [layer.forward(each, cache=state) for each in inputs]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Benchmarks and tests use it untrained; training of the demo model starts with it
 
 import json
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import transformers
@@ -101,7 +101,8 @@ def build_model(
 ) -> PreTrainedModel:  # fmt: skip
     """Build a model with random weights directly on `device`; its generation config is greedy."""
     ids = dict(zip(SPECIAL_TOKENS, cast(list[int], tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))), strict=True))
-    config = _config_class(geometry)(
+    config_class: Any = _config_class(geometry)
+    config = config_class(
         text_config=_text_config(tokenizer, geometry),
         vision_config=_vision_config(geometry),
         image_token_id=ids["<|image_pad|>"],

@@ -38,7 +38,7 @@ def make_core(tiny_model):
         return made[-1]
 
     yield make
-    for core in made:
+    for core in reversed(made):  # each restores what it found
         core.close()
 
 

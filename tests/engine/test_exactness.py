@@ -47,7 +47,7 @@ def make_core(tiny):
         return made[-1]
 
     yield make
-    for core in made:
+    for core in reversed(made):  # each restores what it found
         core.close()
 
 

@@ -18,22 +18,34 @@ TEXT_ATTENTION = "captioner_slots"
 VISION_ATTENTION = "captioner_flash_vision"
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The tokens of a prompt that one step reads into a slot."""
+
+    slot: int
+    start: int  # tokens that earlier steps have read
+    length: int
+
+
 @dataclass(frozen=True, eq=False)
 class TextStep:
-    """The inputs of one forward pass of the text tower over N tokens: whole prompts, then one token for each row."""
+    """The inputs of one forward pass of the text tower over N tokens: pieces of prompts, then one token for each row.
+
+    Pieces that continue a prompt come first, then those that begin one.
+    """
 
     cache: SlotCache
     backend: Backend
     write: Tensor  # int64 (N,): position of each token's key and value in the flattened slots
-    prompts: Segments | None
+    pieces: tuple[Piece, ...]
+    begun: Segments | None  # the pieces that begin a prompt
     rows: Any  # from Backend.plan_rows, or None without rows
-    prompt_slots: tuple[tuple[int, int], ...] = ()  # (slot, tokens) of each prompt
     row_slots: Tensor | None = None  # int64 (B,)
     new_states: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)  # see linear_attention.commit
 
     @property
     def num_prompt_tokens(self) -> int:
-        return sum(self.prompts.lengths) if self.prompts else 0
+        return sum(piece.length for piece in self.pieces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +72,19 @@ def text_attention(
     keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]
     keys.flatten(0, 1).index_copy_(0, step.write, k)
     values.flatten(0, 1).index_copy_(0, step.write, v)
-    parts, split = [], step.num_prompt_tokens
-    if step.prompts is not None:
-        parts.append(step.backend.packed(q[:split], k[:split], v[:split], step.prompts, True, scaling))
+    parts, start = [], 0
+    for piece in step.pieces:
+        if piece.start:
+            end, used = start + piece.length, piece.start + piece.length
+            slot = keys[piece.slot, :used], values[piece.slot, :used]
+            parts.append(step.backend.continued(q[start:end], *slot, scaling))
+            start = end
+    if step.begun is not None:
+        end = step.num_prompt_tokens
+        parts.append(step.backend.packed(q[start:end], k[start:end], v[start:end], step.begun, True, scaling))
+        start = end
     if step.rows is not None:
-        parts.append(step.backend.cached(q[split:], keys, values, step.rows, scaling))
+        parts.append(step.backend.cached(q[start:], keys, values, step.rows, scaling))
     return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
 
 

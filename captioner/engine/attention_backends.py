@@ -44,6 +44,9 @@ class Backend(Protocol):
     def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
         """Attend within each segment: q (N, H, D), k and v (N, G, D) -> (N, H, D)."""
 
+    def continued(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """Attend causally from the last N of T tokens: q (N, H, D), k and v (T, G, D) -> (N, H, D)."""
+
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
         """Return what cached() needs and all layers share.
 
@@ -77,6 +80,12 @@ class SdpaBackend:
                 start = end
         return out
 
+    def continued(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        num_tokens, total = len(q), len(k)
+        mask = torch.ones(num_tokens, total, dtype=torch.bool, device=q.device).tril(total - num_tokens)
+        queries, keys, values = (x[None].transpose(1, 2) for x in (q, k, v))
+        return _grouped(queries, keys, values, False, scale, mask)[0]
+
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
         by_slot = torch.ones(num_slots, dtype=torch.int64, device=slots.device).index_copy_(0, slots, used)
         mask = torch.arange(longest, device=slots.device) < by_slot[:, None]
@@ -95,14 +104,14 @@ class SdpaBackend:
         return min(-(-longest // 256) * 256, limit)
 
 
-def _grouped(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> Tensor:
+def _grouped(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, mask: Tensor | None = None) -> Tensor:
     """Attend with grouped heads: q (B, H, T, D), k and v (B, G, T, D) -> (B, T, H, D). H > G requires B = 1."""
     num_tokens, heads = q.shape[2], q.shape[1]
     repeats = heads // k.shape[1]
     if repeats > 1:
         q = q.view(k.shape[1], repeats, num_tokens, -1).transpose(0, 1)
         k, v = (x.expand(repeats, -1, -1, -1) for x in (k, v))
-    out = scaled_dot_product_attention(q, k, v, is_causal=causal and num_tokens > 1, scale=scale)
+    out = scaled_dot_product_attention(q, k, v, mask, is_causal=causal and num_tokens > 1, scale=scale)
     if repeats > 1:
         out = out.transpose(0, 1).reshape(1, heads, num_tokens, -1)
     return out.transpose(1, 2)
@@ -117,6 +126,11 @@ class VarlenBackend:
     def packed(self, q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool, scale: float) -> Tensor:
         longest = segments.longest
         return self._kernel(q, k, v, segments.bounds, segments.bounds, longest, longest, None, causal, scale)
+
+    def continued(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """FlashAttention aligns the mask with the end of both sequences, which is what is wanted."""
+        first, second = (torch.arange(2, dtype=torch.int32, device=q.device) * len(x) for x in (q, k))
+        return self._kernel(q, k, v, first, second, len(q), len(k), None, True, scale)
 
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
         starts = torch.zeros(len(slots) + 1, dtype=torch.int32, device=slots.device)
@@ -203,6 +217,10 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
             ours = backend.packed(q, k, v, segments, causal, dim**-0.5)
             if wrong := _compare(ours, reference_attention(q, k, v, segments.lengths, causal), dtype):
                 return f"packed: {wrong}"
+        whole = q[:240], k[:240], v[:240]
+        ours = backend.continued(whole[0][-70:], *whole[1:], dim**-0.5)
+        if wrong := _compare(ours, reference_attention(*whole, (240,), True)[-70:], dtype):
+            return f"continued: {wrong}"
         wrong = _test_cached(backend, cache, q[:3], dtype)
         return f"cached: {wrong}" if wrong else ""
     except Exception as error:  # a missing kernel may fail in any way

@@ -1,11 +1,12 @@
 """`ContinuousCore`: continuous batching for Qwen3-VL, one token of every running request in each step.
 
-New requests join at any step: their whole prompts and one token of each running request go through the model as one
-packed sequence. The text of a request does not depend on the others.
+New requests join at any step: pieces of their prompts and one token of each running request go through the model as one
+packed sequence. A step reads so few tokens of prompts that running requests do not wait long; first come, first served.
+The text of a request does not depend on the others.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from captioner.engine.cache import CachePlan
 from captioner.engine.core import Core, FinishReason, StepEvent, describe_failure, is_device_error, use_device
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Layout, Prepared
+from captioner.engine.running import Prompt, Running
 from captioner.engine.sampling import Draw
 from captioner.engine.slot_memory import WHAT_TO_LOWER, SlotMemory, allocate, release_unused
 from captioner.engine.slot_policy import SlotPolicy, needed_tokens
@@ -22,7 +24,8 @@ from captioner.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-MAX_NEW_TOKENS_A_STEP = 8192  # prompt tokens admitted in one step, so that running requests do not wait long
+PIECE_TOKENS, PIECE_TOKENS_CPU = 2048, 512  # of prompts in one step: enough to use the device fully
+CHUNK = 64  # tokens that linear attention computes at once; pieces are multiples, so that they change no rounding
 MAX_NEW_PATCHES_A_STEP = 32768  # bounds the activations of the vision tower
 MAX_SLOTS = 64  # on a GPU: up to about here, additional rows cost a step of 8B almost nothing
 MAX_SLOTS_CPU = 16  # a CPU is limited by arithmetic much earlier
@@ -40,21 +43,7 @@ class ContinuousOptions:
     compile: bool = False
     sage_attention: bool = False
     graphs: bool = True
-
-
-@dataclass(eq=False)
-class _Running:
-    """A request that has a slot."""
-
-    request: Prepared
-    slot: int
-    length: int = 0  # tokens whose keys and values are in the slot
-    tokens: list[int] = field(default_factory=list)
-
-    def row(self) -> tuple[int, int, int, int]:
-        """Return its column for PackedModel.decode: token, position, slot, tokens in the slot."""
-        position = self.length + int(self.request.layout["offset"])
-        return self.tokens[-1], position, self.slot, self.length
+    piece_tokens: int = 0  # of prompts in one step; 0: 2,048, or 512 on a CPU
 
 
 class ContinuousCore(Core):
@@ -66,10 +55,12 @@ class ContinuousCore(Core):
         self._options = options
         self._model = PackedModel(model, options.attention, options.sage_attention)
         self._max_slots = options.max_slots or (MAX_SLOTS if self._model.device.type == "cuda" else MAX_SLOTS_CPU)
+        on_cuda = self._model.device.type == "cuda"
+        self._piece_tokens = options.piece_tokens or (PIECE_TOKENS if on_cuda else PIECE_TOKENS_CPU)
         self._weights_gb = model.get_memory_footprint() / 1e9
         self._memory: SlotMemory | None = None
         self._policy = SlotPolicy(self._max_slots, options.max_tokens)
-        self._running: dict[int, _Running] = {}  # by slot
+        self._running: dict[int, Running] = {}  # by slot
         self._suspects: set[int] = set()  # new in a step that failed: their prompts run in steps of their own
         if options.max_tokens:
             try:
@@ -120,14 +111,15 @@ class ContinuousCore(Core):
     @torch.inference_mode()
     def step(self) -> list[StepEvent]:
         use_device(self._model.device)
-        rows = sorted(self._running.values(), key=lambda running: running.slot)
-        new = self._admit()
+        rows = sorted((each for each in self._running.values() if not each.is_reading), key=lambda each: each.slot)
+        pieces = self._next_pieces()
+        new = [running for running, _ in pieces]
         events, self._events = self._events, []
         if not new and not rows:
             return events
-        order = new + rows
         try:
-            logits = self._forward(new, rows)
+            logits = self._forward(pieces, rows)
+            order = [running for running, length in pieces if running.prompt.ends_with(length)] + rows
             assert self._memory is not None
             draws = [Draw(running.request.options, len(running.tokens)) for running in order]
             tokens = self._memory.pick([running.slot for running in order], draws, logits)
@@ -139,9 +131,11 @@ class ContinuousCore(Core):
                 raise
             log.exception("a step with %d new requests failed", len(new))
             return events + self._after_failure(new, error)
-        for running in new:
-            running.length = running.request.num_prompt_tokens
-            self._suspects.discard(running.request.id)
+        for running, length in pieces:
+            running.prompt.on_read(length)
+            running.length += length
+            if not running.is_reading:
+                self._suspects.discard(running.request.id)
         for running in rows:
             running.length += 1
         return events + [self._record(*pair) for pair in zip(order, tokens, strict=True)]
@@ -163,9 +157,24 @@ class ContinuousCore(Core):
         steps = self._memory.decode.report_rows() if self._memory else UNDECIDED_STEPS
         return ("engine", "continuous batching"), ("memory", slots), *self._model.report_rows(), *steps
 
-    def _admit(self) -> list[_Running]:
-        new: list[_Running] = []
-        while self._waiting and self._may_join(self._waiting[0], new):
+    def _next_pieces(self) -> list[tuple[Running, int]]:
+        """Return the prompts to read from in the next step, the oldest first, and how many tokens of each."""
+        room, pieces = self._piece_tokens, []
+        waiting = [each for each in self._running.values() if each.is_reading]
+        new = self._admit(waiting, room)
+        for running in (*waiting, *new):
+            left = running.prompt.num_tokens - running.prompt.num_read
+            length = left if left <= room else room // CHUNK * CHUNK
+            if length:
+                pieces.append((running, length))
+                room -= length
+        return pieces
+
+    def _admit(self, reading: list[Running], room: int) -> list[Running]:
+        """Give slots to waiting requests, of which a first piece fits into the next step beside those being read."""
+        room -= sum(each.prompt.num_tokens - each.prompt.num_read for each in reading)
+        new: list[Running] = []
+        while self._waiting and self._may_join(self._waiting[0], reading + new, room):
             request = self._waiting[0]
             if self._policy.must_plan(request, self._plan, idle=not self._running):
                 if self._running:
@@ -179,8 +188,9 @@ class ContinuousCore(Core):
             if len(self._running) == self._plan.num_slots:
                 break
             slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
-            self._running[slot] = _Running(self._waiting.popleft(), slot)
+            self._running[slot] = Running(Prompt(self._waiting.popleft(), slot))
             new.append(self._running[slot])
+            room -= request.num_prompt_tokens
         return new
 
     def _plan_for(self, request: Prepared) -> None:
@@ -195,15 +205,15 @@ class ContinuousCore(Core):
             self._allocate(num_tokens, num_slots)
         self._policy.on_planned(request, num_tokens)
 
-    def _may_join(self, request: Prepared, new: list[_Running]) -> bool:
-        if not new:
+    def _may_join(self, request: Prepared, others: list[Running], room: int) -> bool:
+        """Return True if the request may begin in the next step, in which prompts of `others` are read."""
+        if not others:
             return True
-        if request.id in self._suspects or new[-1].request.id in self._suspects:
+        if request.id in self._suspects or others[-1].request.id in self._suspects:
             return False
-        together = [request, *(running.request for running in new)]
-        num_tokens = sum(r.num_prompt_tokens for r in together)
-        num_patches = sum(len(r.layout["patch_positions"]) for r in together)
-        return num_tokens <= MAX_NEW_TOKENS_A_STEP and num_patches <= MAX_NEW_PATCHES_A_STEP
+        begun = [request, *(running.request for running in others if not running.prompt.num_read)]
+        num_patches = sum(len(each.layout["patch_positions"]) for each in begun)
+        return room >= min(CHUNK, request.num_prompt_tokens) and num_patches <= MAX_NEW_PATCHES_A_STEP
 
     def _allocate(self, max_tokens: int, max_slots: int) -> None:
         self._drop_memory()
@@ -213,17 +223,17 @@ class ContinuousCore(Core):
         self._memory = None
         release_unused(self._model.device)
 
-    def _forward(self, new: list[_Running], rows: list[_Running]) -> Tensor:
-        """Run one step and return logits (len(new) + len(rows), V)."""
+    def _forward(self, pieces: list[tuple[Running, int]], rows: list[Running]) -> Tensor:
+        """Run one step and return logits (P + len(rows), V) for the P prompts that end in it and the rows."""
         assert self._memory is not None
         table = torch.tensor([running.row() for running in rows], dtype=torch.int64).reshape(-1, 4).T
         longest = max((running.length + 1 for running in rows), default=0)
-        if not new:
+        if not pieces:
             return self._memory.decode.run(table, longest)
-        requests, slots = [running.request for running in new], [running.slot for running in new]
-        return self._model.mixed(requests, slots, table, self._memory.cache, longest)
+        prompts = [(running.prompt, length) for running, length in pieces]
+        return self._model.mixed(prompts, table, self._memory.cache, longest)
 
-    def _record(self, running: _Running, token: int) -> StepEvent:
+    def _record(self, running: Running, token: int) -> StepEvent:
         """Add the token to the request, which ends if it is the end token or the last allowed one."""
         reason: FinishReason | None = "stop" if token in self._eos else None
         if reason is None:
@@ -234,7 +244,7 @@ class ContinuousCore(Core):
             self._policy.on_end(running.request.id)
         return StepEvent(running.request.id, len(running.tokens), tuple(running.tokens) if reason else (), reason)
 
-    def _after_failure(self, new: list[_Running], error: Exception) -> list[StepEvent]:
+    def _after_failure(self, new: list[Running], error: Exception) -> list[StepEvent]:
         """Retry several new requests in steps of their own, or end a single one; running requests lose nothing."""
         self._put_back(new)
         if len(new) == 1:
@@ -244,7 +254,7 @@ class ContinuousCore(Core):
         self._suspects.update(running.request.id for running in new)
         return []
 
-    def _after_out_of_memory(self, new: list[_Running], rows: list[_Running], error: Exception) -> None:
+    def _after_out_of_memory(self, new: list[Running], rows: list[Running], error: Exception) -> None:
         """Free memory and retry the new requests, or else the last running one.
 
         Several are retried in steps of their own, a single one in a one-slot plan, and then it ends.
@@ -265,7 +275,7 @@ class ContinuousCore(Core):
         self._suspects.discard(request.id)
         self._events.append(StepEvent(request.id, 0, (), "memory", reason))
 
-    def _put_back(self, victims: list[_Running]) -> None:
+    def _put_back(self, victims: list[Running]) -> None:
         for running in reversed(victims):
             self._running.pop(running.slot)
             self._waiting.appendleft(running.request)

@@ -1,4 +1,4 @@
-"""Linear attention over packed requests: the unmodified layer is called once for each prompt, and once for all rows.
+"""Linear attention over packed requests: the unmodified layer runs for each piece of a prompt, and once for all rows.
 
 The layer reads and writes its state through the few methods of a transformers cache that the two classes here have.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from captioner.engine.attention import TextStep
+from captioner.engine.attention import Piece, TextStep
 from captioner.engine.cache import SlotCache
 
 
@@ -22,24 +22,25 @@ class LinearLayer(Protocol):
 
 
 class _PromptState:
-    """The state of one slot, which starts empty and takes a whole prompt."""
+    """The state of one slot, which takes a piece of a prompt; it is empty before the first one."""
 
-    def __init__(self, cache: SlotCache, slot: int) -> None:
-        self._cache, self._slot = cache, slot
+    def __init__(self, cache: SlotCache, piece: Piece) -> None:
+        self._cache, self._slot, self._is_first = cache, piece.slot, piece.start == 0
 
     def is_recording_past(self, layer: int) -> bool:
         return False
 
     def get_conv_state(self, layer: int, state_idx: int = 0) -> None:
-        return None
+        """Return None also for a later piece: with a state, the layer takes a piece of one token for a row."""
 
-    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> None:
-        return None
+    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> Tensor | None:
+        return None if self._is_first else self._cache.recurrent[layer][self._slot, None]
 
     def update_conv_state(self, inputs: Tensor, layer: int, conv_kernel_size: int, **_: Any) -> Tensor:
-        """Keep the last of the inputs (1, channels, tokens), and return the inputs that the convolution takes."""
-        last = pad(inputs, (max(0, conv_kernel_size - inputs.shape[-1]), 0))[0, :, -conv_kernel_size:]
-        self._cache.convolution[layer][self._slot].copy_(last)
+        """Keep the last of the inputs (1, channels, tokens), and return those that the convolution takes."""
+        kept = self._cache.convolution[layer][self._slot]
+        inputs = inputs if self._is_first else torch.cat([kept[None], inputs], -1)
+        kept.copy_(pad(inputs, (max(0, conv_kernel_size - inputs.shape[-1]), 0))[0, :, -conv_kernel_size:])
         return inputs
 
     def update_recurrent_state(self, state: Tensor, layer: int, **_: Any) -> Tensor:
@@ -94,10 +95,10 @@ class PackedLinear:
     def __call__(self, hidden_states: Tensor, text_step: TextStep, **_: Any) -> Tensor:
         """Run the layer over the packed step: hidden_states (1, N, hidden) -> the same shape."""
         parts, start, step = [], 0, text_step
-        for slot, length in step.prompt_slots:
-            prompt = hidden_states[:, start : start + length]
-            parts.append(self._forward(prompt, cache=_PromptState(step.cache, slot)))
-            start += length
+        for piece in step.pieces:
+            prompt = hidden_states[:, start : start + piece.length]
+            parts.append(self._forward(prompt, cache=_PromptState(step.cache, piece)))
+            start += piece.length
         if step.row_slots is not None:
             rows = hidden_states[0, start:, None]  # (B, 1, hidden)
             parts.append(self._forward(rows, cache=_RowStates(step)).transpose(0, 1))

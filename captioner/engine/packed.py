@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, TextStep, VisionStep
+from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, Piece, TextStep, VisionStep
 from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
 from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import pick_kernels
 from captioner.engine.prepare import PIXELS, Prepared
+from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
 
 GRIDS = ("image_grid_thw", "video_grid_thw")
@@ -133,37 +134,63 @@ class PackedModel:
         """
         tokens, positions, slots, lengths = rows.unbind()
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
-        step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, None, plan, row_slots=slots)
+        step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, (), None, plan, slots)
         return self._head(self._run_text(self._embed(tokens), positions.expand(3, -1), step))
 
-    def mixed(self, new: Sequence[Prepared], slots: list[int], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
-        """Run the whole prompts of `new` into `slots` and one more token of each row, in one pass.
+    def mixed(self, pieces: Sequence[tuple[Prompt, int]], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
+        """Read so many more tokens of each prompt into its slot, and run one more token of each row, in one pass.
 
-        rows int64 (4, B) is as in decode() but on the host, and B may be 0. Returns logits (len(new) + B, V).
+        Prompts that earlier steps have begun come first. rows int64 (4, B) is as in decode() but on the host, and B may
+        be 0. Returns logits (P + B, V) for the P prompts that end in this step and the rows.
         """
-        lengths = [request.num_prompt_tokens for request in new]
-        ends = list(itertools.accumulate(lengths))
-        tokens = torch.cat([*(request.inputs["input_ids"][0] for request in new), rows[0]])
-        positions = torch.cat([*(request.layout["positions"] for request in new), rows[1].expand(3, -1)], 1)
-        starts = [slot * cache.slot_tokens for slot in slots]
-        prompts = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        write = torch.cat([*prompts, rows[2] * cache.slot_tokens + rows[3]])
-        last = torch.tensor([end - 1 for end in ends] + list(range(ends[-1], len(tokens))))
-        no_visual = torch.zeros_like(rows[0], dtype=torch.bool)
-        visual_mask = torch.cat([*(request.inputs["mm_token_type_ids"][0] > 0 for request in new), no_visual])
-        places = visual_mask.nonzero()[:, 0]
-        tokens, positions, write, last, places, on_device = (
-            x.to(self.device, non_blocking=True) for x in (tokens, positions, write, last, places, rows)
+        self._begin([prompt for prompt, _ in pieces if prompt.embeds is None])
+        parts = [Piece(prompt.slot, prompt.num_read, length) for prompt, length in pieces]
+        read = [(prompt, slice(prompt.num_read, prompt.num_read + length)) for prompt, length in pieces]
+        ends = list(itertools.accumulate(part.length for part in parts))
+        completed = [
+            end - 1 for end, (prompt, part) in zip(ends, read, strict=True) if prompt.ends_with(part.stop - part.start)
+        ]
+        last = torch.tensor([*completed, *range(ends[-1], ends[-1] + rows.shape[1])], dtype=torch.int64)
+        places = [prompt.slot * cache.slot_tokens + torch.arange(part.start, part.stop) for prompt, part in read]
+        write = torch.cat([*places, rows[2] * cache.slot_tokens + rows[3]])
+        of_prompts = [prompt.request.layout["positions"][:, part] for prompt, part in read]
+        positions = torch.cat([*of_prompts, rows[1].expand(3, -1)], 1)
+        not_visual = torch.zeros_like(rows[0], dtype=torch.bool)
+        visual = torch.cat([*(prompt.is_visual[part] for prompt, part in read), not_visual])
+        write, positions, visual, last, on_device = (
+            x.to(self.device, non_blocking=True) for x in (write, positions, visual, last, rows)
         )
-        visual, deepstack = self._encode_vision(new)
-        embeds = self._embed(tokens)
-        embeds[0].index_copy_(0, places, visual.to(embeds.dtype))
+        embedded = [prompt.embeds[part] for prompt, part in read if prompt.embeds is not None]
+        embeds = torch.cat([*embedded, self._embed(on_device[0])[0]])[None]
         plan, row_slots = None, None
         if rows.shape[1]:
-            row_slots = on_device[2]
-            num_slots = int(rows[2].max()) + 1
+            row_slots, num_slots = on_device[2], int(rows[2].max()) + 1
             plan = self.backend.plan_rows(cache, row_slots, on_device[3] + 1, num_slots, longest)
-        segments, prompt_slots = Segments.from_lengths(lengths, self.device), tuple(zip(slots, lengths, strict=True))
-        step = TextStep(cache, self.backend, write, segments, plan, prompt_slots, row_slots)
-        hidden = self._run_text(embeds, positions, step, visual_mask[None].to(self.device), deepstack)
+        begun = [part.length for part in parts if not part.start]
+        segments = Segments.from_lengths(begun, self.device) if begun else None
+        step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, row_slots)
+        hidden = self._run_text(embeds, positions, step, visual[None], _join_deepstack(read))
         return self._head(hidden[last])
+
+    def _begin(self, prompts: Sequence[Prompt]) -> None:
+        """Compute the embeddings of all tokens of these prompts."""
+        if not prompts:
+            return
+        visual, deepstack = self._encode_vision([prompt.request for prompt in prompts])
+        counts = [prompt.num_visual(prompt.num_tokens) for prompt in prompts]
+        levels = [level.split(counts) for level in deepstack or ()]
+        for number, (prompt, own) in enumerate(zip(prompts, visual.split(counts), strict=True)):
+            prompt.embeds = self._embed(prompt.request.inputs["input_ids"][0].to(self.device, non_blocking=True))[0]
+            places = prompt.is_visual.nonzero()[:, 0].to(self.device, non_blocking=True)
+            prompt.embeds.index_copy_(0, places, own.to(prompt.embeds.dtype))
+            prompt.deepstack = [level[number] for level in levels]
+
+
+def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor] | None:
+    """Return the DeepStack embeddings of the visual tokens in these parts of prompts, by level."""
+    levels = zip(*(prompt.deepstack for prompt, _ in read), strict=True)
+    bounds = [(prompt.num_visual(part.start), prompt.num_visual(part.stop)) for prompt, part in read]
+    joined = [
+        torch.cat([each[start:stop] for each, (start, stop) in zip(level, bounds, strict=True)]) for level in levels
+    ]
+    return joined or None

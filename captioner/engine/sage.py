@@ -37,6 +37,9 @@ class SageBackend:
             start += length
         return out
 
+    def continued(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        return self._base.continued(q, k, v, scale)
+
     def _long(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """Attend causally with SageAttention: q (T, H, D), k and v (T, G, D) -> (T, H, D)."""
         k = k - k.mean(0, keepdim=True)

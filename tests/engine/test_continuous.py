@@ -125,7 +125,7 @@ def limit(tiny_model):
 
 
 def test_out_of_memory_with_several_new_requests_runs_each_alone(make_core, preparer, cases, alone, limit):
-    limit(lambda step: step.prompts is not None and len(step.prompts.lengths) > 1, torch.OutOfMemoryError("full"))
+    limit(lambda step: len(step.pieces) > 1, torch.OutOfMemoryError("full"))
     ended = run(make_core(8), prepare_cases(preparer, cases[:30]))
     assert [ended[i].tokens for i in range(30)] == alone[:30]
 
@@ -156,7 +156,7 @@ def test_request_that_does_not_fit_alone_ends_for_memory_and_the_others_are_comp
     requests = prepare_cases(preparer, cases[:20])
     most = max(r.num_prompt_tokens for r in requests)
     too_long = [r.id for r in requests if r.num_prompt_tokens == most]
-    limit(lambda step: step.prompts is not None and max(step.prompts.lengths) >= most, torch.OutOfMemoryError("full"))
+    limit(lambda step: any(piece.length >= most for piece in step.pieces), torch.OutOfMemoryError("full"))
     ended = run(make_core(4), requests)
     for i in range(20):
         if i in too_long:
@@ -174,9 +174,9 @@ def test_single_shortage_of_memory_costs_no_slots(make_core, preparer, cases, al
     seen = []
 
     def condition(step):
-        if step.prompts is not None:
+        if step.pieces:
             seen.append(step.cache.num_slots)
-        return step.prompts is not None and step.prompts.longest == positions and step.cache.num_slots > 1
+        return any(piece.length == positions for piece in step.pieces) and step.cache.num_slots > 1
 
     limit(condition, torch.OutOfMemoryError("full"))
     core = make_core(8)
@@ -237,7 +237,7 @@ def test_request_that_breaks_the_model_fails_alone(make_core, preparer, cases, a
 
 def test_failure_without_a_new_request_is_raised(make_core, preparer, cases, limit):
     core = make_core(2)
-    limit(lambda step: step.prompts is None, RuntimeError("the device is gone"))
+    limit(lambda step: not step.pieces, RuntimeError("the device is gone"))
     core.submit(prepare_cases(preparer, cases[:1])[0])
     with pytest.raises(RuntimeError, match="the device is gone"):
         finish(core)

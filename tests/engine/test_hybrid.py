@@ -69,13 +69,12 @@ def test_failed_capture_leaves_the_states_as_they_were(core, requests, alone, ca
 
 
 def test_step_that_fails_in_the_middle_leaves_the_running_requests_as_they_were(hybrid, core, requests, alone):
-    steps, failed = [], []
+    failed = []
 
     def fail_once(module, args, kwargs):
         step = kwargs["text_step"]
-        steps.append(step.prompt_slots)
-        if step.row_slots is not None and step.prompt_slots and step.prompt_slots not in failed:
-            failed.append(step.prompt_slots)
+        if step.row_slots is not None and step.pieces and step.pieces not in failed:
+            failed.append(step.pieces)
             raise torch.OutOfMemoryError("full")
 
     layer = hybrid.model.model.language_model.layers[-1]

@@ -33,11 +33,13 @@ def varlen_on_cpu(q, k, v, bounds_q, bounds_k, longest_q, longest_k, used, causa
         assert end - begin <= longest_q
         assert length <= longest_k
         keys, values = k[start : start + length], v[start : start + length]
-        if end - begin == length:
-            out[begin:end] = reference_attention(q[begin:end], keys, values, (length,), causal)
+        if end - begin < length and causal:  # the last queries of a sequence
+            before = q.new_zeros(length - (end - begin), *q.shape[1:])
+            whole = torch.cat([before, q[begin:end]])
+            out[begin:end] = reference_attention(whole, keys, values, (length,), True)[len(before) :]
         else:
-            assert end - begin == 1
-            out[begin:end] = reference_attention(q[begin:end], keys, values, (length,), False)
+            assert end - begin in (1, length)
+            out[begin:end] = reference_attention(q[begin:end], keys, values, (length,), causal)
     return out
 
 

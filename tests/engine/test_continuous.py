@@ -179,7 +179,7 @@ def test_single_shortage_of_memory_costs_no_slots(make_core, preparer, cases, al
         return any(piece.length == positions for piece in step.pieces) and step.cache.num_slots > 1
 
     limit(condition, torch.OutOfMemoryError("full"))
-    core = make_core(8)
+    core = make_core(8, piece_tokens=10_000)  # whole prompts
     ended = run(core, requests)
     assert [ended[i].tokens for i in range(30)] == alone[:30]
     assert sum(r.num_prompt_tokens == longest for r in requests) == seen.count(1)

@@ -70,6 +70,15 @@ def test_greedy_text_equals_generate_alone(make_core, preparer, cases, alone, ma
         assert ended[i].finish_reason == ("length" if full else "stop")
 
 
+@pytest.mark.parametrize(("max_slots", "piece_tokens"), [(3, 64), (8, 64), (8, 128)])
+def test_prompts_read_in_pieces_give_the_same_text(make_core, preparer, cases, alone, max_slots, piece_tokens):
+    some = cases[:NUM_PENALIZED]
+    requests = prepare_cases(preparer, some)
+    assert max(request.num_prompt_tokens for request in requests) > piece_tokens
+    ended = run(make_core(max_slots, piece_tokens=piece_tokens), requests)
+    assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]
+
+
 def test_requests_with_different_options_share_steps(make_core, preparer, cases, alone):
     some = cases[:NUM_PENALIZED]
     plain, penalized = prepare_cases(preparer, some), prepare_cases(preparer, some, repetition_penalty=PENALTY)

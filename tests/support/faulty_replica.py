@@ -65,8 +65,8 @@ def _install_faults() -> None:
                 time.sleep(3600)
         return sample(path, plan, kind, within)
 
-    def faulty_forward(self, new, rows):
-        for running in new:
+    def faulty_forward(self, pieces, rows):
+        for running, _ in pieces:
             match faults[running.request.id]:
                 case "hang":
                     time.sleep(3600)
@@ -74,7 +74,7 @@ def _install_faults() -> None:
                     raise RuntimeError("CUDA error: an illegal memory access was encountered")
                 case "memory":
                     raise torch.OutOfMemoryError("full")
-        return forward(self, new, rows)
+        return forward(self, pieces, rows)
 
     def faulty_submit(self, request):
         if faults[request.id] != "drop":

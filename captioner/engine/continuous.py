@@ -1,4 +1,4 @@
-"""`ContinuousCore`: continuous batching for Qwen3-VL, one token of every running request in each step.
+"""`ContinuousCore`: continuous batching, one token of every running request in each step.
 
 New requests join at any step: pieces of their prompts and one token of each running request go through the model as one
 packed sequence. A step reads so few tokens of prompts that running requests do not wait long; first come, first served.
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 PIECE_TOKENS, PIECE_TOKENS_CPU = 2048, 512  # of prompts in one step: enough to use the device fully
 CHUNK = 64  # tokens that linear attention computes at once; pieces are multiples, so that they change no rounding
-MAX_NEW_PATCHES_A_STEP = 32768  # bounds the activations of the vision tower
 MAX_SLOTS = 64  # on a GPU: up to about here, additional rows cost a step of 8B almost nothing
 MAX_SLOTS_CPU = 16  # a CPU is limited by arithmetic much earlier
 UNDECIDED_STEPS = (("CUDA graphs", "decided with the first clip"), ("compile", "decided with the first clip"))
@@ -211,9 +210,7 @@ class ContinuousCore(Core):
             return True
         if request.id in self._suspects or others[-1].request.id in self._suspects:
             return False
-        begun = [request, *(running.request for running in others if not running.prompt.num_read)]
-        num_patches = sum(len(each.layout["patch_positions"]) for each in begun)
-        return room >= min(CHUNK, request.num_prompt_tokens) and num_patches <= MAX_NEW_PATCHES_A_STEP
+        return room >= min(CHUNK, request.num_prompt_tokens)
 
     def _allocate(self, max_tokens: int, max_slots: int) -> None:
         self._drop_memory()

@@ -5,6 +5,7 @@ Only this module and `families` depend on the structure of the models in transfo
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
 from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import pick_kernels
-from captioner.engine.prepare import PIXELS, Prepared
+from captioner.engine.prepare import PIXELS
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
 
@@ -84,23 +85,46 @@ class PackedModel:
     def _embed(self, tokens: Tensor) -> Tensor:  # int64 (N,) -> (1, N, hidden)
         return self._core.language_model.embed_tokens(tokens)[None]
 
-    def _encode_vision(self, requests: Sequence[Prepared]) -> tuple[Tensor, list[Tensor] | None]:
-        """Return an embedding of each visual token (V, hidden), and those that DeepStack adds to the first layers."""
+    def _embed_prompts(self, read: Sequence[tuple[Prompt, slice]]) -> None:
+        """Embed the text of these prompts, and the frames that lie in these parts of them, unless earlier steps did."""
+        merge = self._vision_config.spatial_merge_size**2
+        new: list[tuple[Prompt, slice]] = []  # and their patches
+        sizes: list[tuple[int, int]] = []
+        for prompt, part in read:
+            if prompt.embeds is None:
+                tokens = prompt.request.inputs["input_ids"][0]
+                prompt.embeds = self._embed(tokens.to(self.device, non_blocking=True))[0]
+            first, frames = prompt.next_frames(part.stop, merge)
+            if frames:
+                new.append((prompt, slice(first, first + sum(rows * columns for rows, columns in frames))))
+                sizes += frames
+        if not new:
+            return
+        encoded = self._encode(new, sizes)
+        counts = [(patches.stop - patches.start) // merge for _, patches in new]
+        levels = [encoded.pooler_output, *(self._family.deepstack(encoded) or ())]
+        for (prompt, patches), own in zip(
+            new, zip(*(level.split(counts) for level in levels), strict=True), strict=True
+        ):
+            prompt.add_visual(patches.start // merge, own[0], own[1:])
+
+    def _encode(self, new: list[tuple[Prompt, slice]], sizes: list[tuple[int, int]]) -> Any:
+        """Run the vision tower over these patches of prompts, which are frames of `sizes` rows and columns."""
         patches = []
-        for request in requests:
-            pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)
+        for prompt, part in new:
+            request = prompt.request
+            pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)[part]
             pixels = pixels.to(self.device, non_blocking=True)
             patches.append((request.scale.apply(pixels) if request.scale else pixels).to(self.dtype))
-        grid = torch.cat([request.layout["grid"] for request in requests])
-        lengths = [height * width for time, height, width in grid.tolist() for _ in range(time)]
-        frames = Segments.from_lengths(lengths, self.device)
+        frames = Segments.from_lengths([rows * columns for rows, columns in sizes], self.device)
 
         def join(name: str) -> Tensor:
-            return torch.cat([request.layout[name] for request in requests]).to(self.device, non_blocking=True)
+            joined = torch.cat([prompt.request.layout[name][part] for prompt, part in new])
+            return joined.to(self.device, non_blocking=True)
 
-        encoded = self._core.visual(
+        return self._core.visual(
             torch.cat(patches),
-            grid_thw=grid,
+            grid_thw=torch.tensor([(1, *size) for size in sizes]),
             cu_seqlens=frames.bounds,
             max_seqlen=frames.longest,
             position_ids=join("patch_positions"),
@@ -109,7 +133,6 @@ class PackedModel:
             vision_step=VisionStep(self.vision_backend, frames),
             return_dict=True,
         )
-        return encoded.pooler_output, self._family.deepstack(encoded)
 
     def _run_text(
         self, embeds: Tensor, positions: Tensor, step: TextStep,
@@ -143,9 +166,9 @@ class PackedModel:
         Prompts that earlier steps have begun come first. rows int64 (4, B) is as in decode() but on the host, and B may
         be 0. Returns logits (P + B, V) for the P prompts that end in this step and the rows.
         """
-        self._begin([prompt for prompt, _ in pieces if prompt.embeds is None])
         parts = [Piece(prompt.slot, prompt.num_read, length) for prompt, length in pieces]
         read = [(prompt, slice(prompt.num_read, prompt.num_read + length)) for prompt, length in pieces]
+        self._embed_prompts(read)
         ends = list(itertools.accumulate(part.length for part in parts))
         completed = [
             end - 1 for end, (prompt, part) in zip(ends, read, strict=True) if prompt.ends_with(part.stop - part.start)
@@ -171,19 +194,6 @@ class PackedModel:
         step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, row_slots)
         hidden = self._run_text(embeds, positions, step, visual[None], _join_deepstack(read))
         return self._head(hidden[last])
-
-    def _begin(self, prompts: Sequence[Prompt]) -> None:
-        """Compute the embeddings of all tokens of these prompts."""
-        if not prompts:
-            return
-        visual, deepstack = self._encode_vision([prompt.request for prompt in prompts])
-        counts = [prompt.num_visual(prompt.num_tokens) for prompt in prompts]
-        levels = [level.split(counts) for level in deepstack or ()]
-        for number, (prompt, own) in enumerate(zip(prompts, visual.split(counts), strict=True)):
-            prompt.embeds = self._embed(prompt.request.inputs["input_ids"][0].to(self.device, non_blocking=True))[0]
-            places = prompt.is_visual.nonzero()[:, 0].to(self.device, non_blocking=True)
-            prompt.embeds.index_copy_(0, places, own.to(prompt.embeds.dtype))
-            prompt.deepstack = [level[number] for level in levels]
 
 
 def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor] | None:

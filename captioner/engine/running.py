@@ -1,7 +1,10 @@
 """The requests that have a slot: how much of their prompt is read, and the tokens they have."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from captioner.engine.prepare import Prepared
@@ -15,7 +18,8 @@ class Prompt:
     slot: int
     num_read: int = 0  # tokens in the slot
     embeds: Tensor | None = None  # (L, hidden), once its first piece is read
-    deepstack: list[Tensor] = field(default_factory=list)  # by level, (V, hidden) for its V visual tokens
+    num_encoded: int = 0  # visual tokens that are in `embeds`
+    deepstack: list[Tensor] = field(default_factory=list)  # by level, (V, hidden) for the V visual tokens of those
 
     @property
     def num_tokens(self) -> int:
@@ -24,6 +28,30 @@ class Prompt:
     @property
     def is_visual(self) -> Tensor:  # bool (L,) on the host
         return self.request.inputs["mm_token_type_ids"][0] > 0
+
+    @functools.cached_property
+    def frames(self) -> list[tuple[int, int]]:
+        """The rows and columns of patches of each part that the vision tower sees as one: a still, or two frames."""
+        return [(rows, columns) for num, rows, columns in self.request.layout["grid"].tolist() for _ in range(num)]
+
+    def next_frames(self, end: int, patches_per_token: int) -> tuple[int, list[tuple[int, int]]]:
+        """Return the first patch and the sizes of the frames to encode before its tokens up to `end` can be read."""
+        first, needed = self.num_encoded * patches_per_token, self.num_visual(end) * patches_per_token
+        frames, start = [], 0
+        for rows, columns in self.frames:
+            if first <= start < needed:
+                frames.append((rows, columns))
+            start += rows * columns
+        return first, frames
+
+    def add_visual(self, first: int, visual: Tensor, deepstack: Sequence[Tensor]) -> None:
+        """Put the embeddings (V, hidden) of its visual tokens from number `first` on in their places."""
+        assert self.embeds is not None
+        places = self.is_visual.nonzero()[first : first + len(visual), 0]
+        self.embeds.index_copy_(0, places.to(visual.device, non_blocking=True), visual.to(self.embeds.dtype))
+        before = self.deepstack or [level[:0] for level in deepstack]
+        self.deepstack = [torch.cat(levels) for levels in zip(before, deepstack, strict=True)]
+        self.num_encoded += len(visual)
 
     def ends_with(self, length: int) -> bool:
         """Return whether the prompt ends with the next `length` tokens."""

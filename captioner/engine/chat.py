@@ -1,5 +1,6 @@
 """A model's chat template and special tokens: how it is asked, where its answer ends, and which part is the caption."""
 
+import inspect
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -47,7 +48,9 @@ def _chat_template(processor: ProcessorMixin) -> str:
         return templates["default"]
     if not templates:
         raise ModelError("the model has no chat template (chat_template.jinja); choose an instruction-tuned model")
-    return cast(str, templates)
+    # SmolVLM2's own leaves videos out of the prompt; its processor has another for them.
+    with_video = getattr(inspect.getmodule(type(processor)), "DEFAULT_CHAT_TEMPLATE", "")
+    return with_video if "video" in with_video and "video" not in templates else cast(str, templates)
 
 
 def media_of(processor: ProcessorMixin) -> frozenset[str]:

@@ -17,7 +17,7 @@ from captioner.system.paths import expand_user
 
 log = logging.getLogger(__name__)
 
-SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.ttf")  # a font with which ERNIE 4.5 VL writes the times
 SUBFOLDERS = ("*/*",)  # original weights, ONNX and the like
 
 # What the HTTP library of the installed huggingface_hub raises for variables such as HTTPS_PROXY.

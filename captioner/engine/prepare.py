@@ -1,18 +1,21 @@
 """Turn frames and a prompt into a model's input tensors, on the CPU and in the decode threads."""
 
+import contextlib
 import copy
-import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import ProcessorMixin
 
 from captioner.engine.chat import chat_prompt, check_prompt, media_of, special_tokens
 from captioner.engine.isolation import one_line
+from captioner.engine.video_inputs import video_inputs, video_options
+from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
 
 PIXELS = ("pixel_values", "pixel_values_videos")
@@ -41,6 +44,7 @@ class Prepared:
     options: GenerationOptions
     layout: dict[str, Tensor] = field(default_factory=dict)  # the result of Core.layout
     scale: PixelScale | None = None  # None: the pixels are float32 already
+    alone: bool = False  # its tensors cannot be joined with those of others
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -60,38 +64,50 @@ class Preparer:
         self._copying = threading.Lock()
         self._video_options = video_options(processor) if "video" in media_of(processor) else None
         self._special_tokens = special_tokens(processor)
+        # For batches, of clips (True) and of images: what two requests become is tried once for each.
+        self._joins = {clips: layout is None and self._can_join(1 + clips) for clips in (True, False)}
 
     def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> Prepared:
         """Prepare a clip as one video with its true times, or a single frame as an image. Raises ModelError."""
         check_prompt(prompt, self._special_tokens)
         processor = self._own_processor()
-        as_images = len(frames.pixels) == 1 or self._video_options is None
-        if as_images:
-            parts = [{"type": "image"}] * len(frames.pixels)
-            media: dict[str, Any] = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
-        else:
-            parts, media = [{"type": "video"}], self._video(frames)
+        text, media = self._ask(processor, frames, prompt)
         if self._layout:
             media |= {"do_rescale": False, "do_normalize": False}
-        text = chat_prompt(processor, [*parts, {"type": "text", "text": prompt}])
-        with one_line("the model's processor refused the frames", "the model"):
-            inputs = processor(text=[text], return_tensors="pt", **media)
-        tensors = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        tensors = _call(processor, [text], media)
         if not self._layout:
-            return Prepared(request_id, tensors, options)
-        kind = processor.image_processor if as_images else processor.video_processor
+            return Prepared(request_id, tensors, options, alone=not self._joins[len(frames.pixels) > 1])
+        kind = processor.image_processor if "images" in media else processor.video_processor
         scale = _pixel_scale(kind.image_mean, kind.image_std, kind.rescale_factor)
         layout = self._layout(tensors)
         if self._pin:  # page-locked pixels are copied to a GPU asynchronously; the others are joined before the copy
             tensors |= {name: tensors[name].pin_memory() for name in PIXELS if name in tensors}
         return Prepared(request_id, tensors, options, layout, scale)
 
-    def _video(self, frames: Frames) -> dict[str, Any]:
-        fps, ticks = frames.clock
-        count = ticks[-1] + 1
-        metadata = {"fps": fps, "frames_indices": ticks, "total_num_frames": count, "duration": count / fps}
-        pixels = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2)  # (T, 3, H, W)
-        return {"videos": [[pixels]], "video_metadata": [metadata], **(self._video_options or {})}
+    def _ask(self, processor: ProcessorMixin, frames: Frames, prompt: str) -> tuple[str, dict[str, Any]]:
+        """Return the text and the processor's keywords for the frames."""
+        if len(frames.pixels) == 1 or self._video_options is None:
+            parts = [{"type": "image"}] * len(frames.pixels)
+            media: dict[str, Any] = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
+        else:
+            parts, media = [{"type": "video"}], video_inputs(processor, self._video_options, frames)
+        return chat_prompt(processor, [*parts, {"type": "text", "text": prompt}]), media
+
+    def _can_join(self, num_frames: int) -> bool:
+        """Return True if `collate` makes of two requests what the processor makes of both at once.
+
+        It does not if a tensor counts the patches of all requests, as Molmo2's, or packs them in another dimension.
+        """
+        noise, steps = np.random.default_rng(0), np.arange(num_frames)
+        clips = [Frames(noise.integers(0, 256, (num_frames, 64, 64, 3), np.uint8), steps / 2, steps, 2.0) for _ in "ab"]
+        with contextlib.suppress(ModelError):
+            (text, one), (_, other) = (self._ask(self._processor, clip, "Describe this.") for clip in clips)
+            both = {name: x + other[name] if isinstance(x, list) else x for name, x in one.items()}
+            wanted = _call(self._processor, [text, text], both)
+            alone = [Prepared(0, _call(self._processor, [text], media), GenerationOptions()) for media in (one, other)]
+            joined = collate(alone, 0) if can_share_batch(*alone) else {}
+            return joined.keys() == wanted.keys() and all(torch.equal(joined[name], wanted[name]) for name in wanted)
+        return False
 
     def _own_processor(self) -> ProcessorMixin:
         # A fast tokenizer raises "Already borrowed" when two threads use one object.
@@ -101,20 +117,16 @@ class Preparer:
         return self._local.processor
 
 
+def _call(processor: ProcessorMixin, texts: list[str], media: dict[str, Any]) -> dict[str, Tensor]:
+    with one_line("the model's processor refused the frames", "the model"):
+        inputs = processor(text=texts, return_tensors="pt", **media)
+    return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+
+
 def _pixel_scale(means: list[float], stds: list[float], rescale_factor: float) -> PixelScale:
     """Combine rescaling and normalization in float32, as the installed processors do."""
     mean, std = (torch.tensor(x) * (1.0 / rescale_factor) for x in (means, stds))
     return PixelScale(tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def video_options(processor: ProcessorMixin) -> dict[str, bool] | None:
-    """Return the keywords for a video whose frames are already sampled, or None if the processor takes only images."""
-    video_processor = getattr(processor, "video_processor", None)
-    if video_processor is None:
-        return None
-    known = {"do_sample_frames", *inspect.get_annotations(getattr(type(video_processor), "valid_kwargs", object))}
-    # the default of the second differs between releases, and some do not know it
-    return {name: False for name in ("do_sample_frames", "cap_pixels_per_frame") if name in known}
 
 
 def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
@@ -132,7 +144,7 @@ def collate(batch: list[Prepared], pad_token_id: int) -> dict[str, Tensor]:
 
 def can_share_batch(a: Prepared, b: Prepared) -> bool:
     """Return True if `collate` can batch both: they have the same tensors, unlike an image and a clip of Qwen's."""
-    if a.inputs.keys() != b.inputs.keys():
+    if a.alone or b.alone or a.inputs.keys() != b.inputs.keys():
         return False
     prompt = a.inputs["input_ids"].shape
     return all(x.shape == prompt or x.shape[1:] == b.inputs[name].shape[1:] for name, x in a.inputs.items())

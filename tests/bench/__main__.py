@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from captioner.cli.bench.command import MODELS, add_json, at_least_1
+from captioner.cli.bench.command import MODELS, add_clips, add_json, at_least_1, numbers
 from captioner.cli.command import add_command, run_command
 
 
@@ -12,8 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="log what happens")
     benches = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page):
+    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_vllm):
         add_json(add(benches))
+    _add_model(benches)
     return run_command(lambda: parser, arguments)
 
 
@@ -94,6 +95,46 @@ def _run_page(args: argparse.Namespace) -> int:
     from tests.bench.page import bench_page
 
     bench_page(args.files, args.viewers, args.json)
+    return 0
+
+
+def _add_vllm(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "vllm", _run_vllm)
+    parser.add_argument("--url", default="http://127.0.0.1:7866", help="the server; default %(default)s")
+    parser.add_argument("--model", required=True, help="the model folder that it serves")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default %(default)s")
+    parser.add_argument("--slots", type=numbers, default=(1, 8, 16), metavar="N,N,...", help="default 1,8,16")
+    parser.add_argument("--core", type=int, help="the core of this process, not the server's; default any")
+    parser.add_argument("--repeats", type=at_least_1, default=3, help="default %(default)s")
+    add_clips(parser)
+    parser.set_defaults(clips=48, frames=(4, 8), size=((96, 64), (160, 128)))
+    return parser
+
+
+def _run_vllm(args: argparse.Namespace) -> int:
+    """This engine and a running vLLM server in turns, on the same clips, in clips per CPU second."""
+    from captioner.cli.bench.variants import EngineSettings
+    from tests.bench.vllm import bench_vllm
+
+    settings = EngineSettings(
+        args.model, dtype=args.dtype, num_clips=args.clips, frames=args.frames, sizes=args.size,
+        new_tokens=args.new_tokens, slots=args.slots, repeats=args.repeats, seed=args.seed,
+    )  # fmt: skip
+    bench_vllm(args.url, settings, args.core, args.json)
+    return 0
+
+
+def _add_model(benches: argparse._SubParsersAction) -> None:
+    parser = add_command(benches, "model", _run_model)
+    parser.add_argument("name", help="tiny, 100m or hybrid-100m")
+    parser.add_argument("folder", type=Path)
+
+
+def _run_model(args: argparse.Namespace) -> int:
+    """Save a model with random weights to a folder, for another program to serve."""
+    from tests.bench.running import saved_folder
+
+    print(saved_folder(args.name, args.folder))
     return 0
 
 

@@ -37,9 +37,9 @@ def _add_engine(benches: argparse._SubParsersAction) -> None:
     example = "captioner bench engine --model qwen3-vl-8b --random-weights --clips 256"
     parser = add_command(benches, "engine", _run_engine, "", example)
     _add_model(parser)
-    _add_clips(parser)
+    add_clips(parser)
     slots = parser.add_argument_group("slots")
-    slots.add_argument("--slots", type=_numbers, metavar="N,N,...", help="default: 1,4,8,16; on a GPU 1,8,32,64")
+    slots.add_argument("--slots", type=numbers, metavar="N,N,...", help="default: 1,4,8,16; on a GPU 1,8,32,64")
     slots.add_argument("--attention", default="auto", choices=("auto", "sdpa"), help="default: %(default)s")
     slots.add_argument("--compile", action="store_true", help="compile the decode step")
     slots.add_argument("--sage", action="store_true", help="use SageAttention")
@@ -52,7 +52,8 @@ def _add_engine(benches: argparse._SubParsersAction) -> None:
     add_json(parser)
 
 
-def _add_clips(parser: argparse.ArgumentParser) -> None:
+def add_clips(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the rendered clips."""
     clips = parser.add_argument_group("clips")
     clips.add_argument("--clips", type=at_least_1, default=24, help="number of clips (default: %(default)s)")
     text = "a row that runs N clips at once captions at most N x WAVES clips (default: all clips)"
@@ -131,5 +132,6 @@ def _size(text: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
+    """Parse whole numbers with commas between them."""
     return tuple(at_least_1(part) for part in text.split(","))

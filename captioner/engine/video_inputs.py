@@ -1,4 +1,4 @@
-"""What a processor is given with the frames of a clip, so that it keeps all of them and knows their times."""
+"""The arguments of a processor for the frames of a clip: it keeps all of them and knows their times."""
 
 import inspect
 from typing import Any

@@ -118,8 +118,10 @@ class Preparer:
 
 
 def _call(processor: ProcessorMixin, texts: list[str], media: dict[str, Any]) -> dict[str, Tensor]:
+    # Cosmos3's own call leaves out what its model needs.
+    kinds = {"return_mm_token_type_ids": True} if "mm_token_type_ids" in processor.model_input_names else {}
     with one_line("the model's processor refused the frames", "the model"):
-        inputs = processor(text=texts, return_tensors="pt", **media)
+        inputs = processor(text=texts, return_tensors="pt", **kinds, **media)
     return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
 
 

@@ -1,5 +1,6 @@
 """`StaticCore`: fixed batches through `model.generate`, for every model family; the reference in tests of the other."""
 
+import inspect
 import logging
 import threading
 from collections.abc import Callable
@@ -187,6 +188,8 @@ class _Run(BaseStreamer, StoppingCriteria):
     def _call_generate(self) -> None:
         device = self._model.device
         inputs = {k: v.to(device) for k, v in collate(self.batch, self._pad).items()}
+        if "mm_token_type_ids" not in inspect.signature(self._model.forward).parameters:
+            inputs.pop("mm_token_type_ids", None)  # MiniMax-M3's processor returns them, but its model refuses them
         for name in inputs.keys() & set(PIXELS):
             inputs[name] = inputs[name].to(self._model.dtype)  # not every model family casts them
         sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])

@@ -65,8 +65,9 @@ _COHERE = ("<|IMAGE_PAD|>", "<|VIDEO_PAD|>", "<|VISION_START|>", "<|VISION_END|>
 _LLAVA = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 
 
-def _qwen(name: str, videos: str, image: str = _WRAPPED[0], video: str = _WRAPPED[1]) -> Family:
-    return Family(f"{name}Processor", "Qwen2VLImageProcessor", f"{videos}VideoProcessor", image, video, _QWEN)
+def _qwen(name: str, videos: str, image: str = _WRAPPED[0], video: str = _WRAPPED[1], **of_images: int) -> Family:
+    classes = (f"{name}Processor", "Qwen2VLImageProcessor", f"{videos}VideoProcessor")
+    return Family(*classes, image, video, _QWEN, of_images=of_images)
 
 
 def _omni(name: str) -> Family:
@@ -84,7 +85,7 @@ FAMILIES = {
     "qwen2_5_vl": _qwen("Qwen2_5_VL", "Qwen2VL"),
     "qwen3_vl": _qwen("Qwen3VL", "Qwen3VL"),
     "exaone4_5": _qwen("Exaone4_5_", "Qwen2VL", *_PADS),
-    "lfm3_vl": _qwen("Lfm3Vl", "Qwen3VL", *_PADS),
+    "lfm3_vl": _qwen("Lfm3Vl", "Qwen3VL", *_PADS, patch_size=16),
     "cosmos3_edge": _own("Cosmos3Edge", *_WRAPPED, _QWEN),
     "cohere_compass": _own("CohereCompass", *_COHERE[:2], _COHERE),
     "gemma4": _own("Gemma4", *_IMAGE_VIDEO, named=_GEMMA, audio="Gemma4AudioFeatureExtractor"),

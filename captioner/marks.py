@@ -3,25 +3,27 @@
 import re
 from typing import NamedTuple
 
-# (opens, closes) as regular expressions: Qwen, DeepSeek and GLM; Gemma 4 and MedGemma; Mistral; Seed-OSS; Kimi-VL;
-# Command A; gpt-oss; Apertus; LongCat; OpenThinker.
+# (opens, closes) as regular expressions, and the text to write to close: Qwen, DeepSeek and GLM; Gemma 4 and MedGemma;
+# Mistral; Seed-OSS; Kimi-VL; Command A; gpt-oss; Apertus; LongCat; OpenThinker.
 _NAMES = "think|thinking|thought|thoughts|reasoning|seed:think|longcat_think|mm:think|ant_thinking"
-_PAIRS = (
-    *((f"<{name}>", f"</{name}>") for name in _NAMES.split("|")),
-    (r"<\|channel>\s*thought\b", r"<channel\|>"),
-    (r"<unused94>\s*thought\b", r"<unused95>"),
-    (r"\[THINK\]", r"\[/THINK\]"),
-    ("◁think▷", "◁/think▷"),
-    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
-    (r"<\|channel\|>\s*analysis\b(?:\s*<\|message\|>)?", r"<\|channel\|>\s*final\b(?:\s*<\|message\|>)?"),
-    (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
-    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
-    (r"<\|think\|>", r"<\|/think\|>"),
+_FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
+_MARKS = (
+    *((f"<{name}>", f"</{name}>", f"\n</{name}>\n\n") for name in _NAMES.split("|")),
+    (r"<\|channel>\s*thought\b", r"<channel\|>", "<channel|>"),
+    (r"<unused94>\s*thought\b", r"<unused95>", "<unused95>"),
+    (r"\[THINK\]", r"\[/THINK\]", "[/THINK]"),
+    ("◁think▷", "◁/think▷", "◁/think▷"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>", "<|END_THINKING|>"),
+    (r"<\|channel\|>\s*analysis\b(?:\s*<\|message\|>)?", r"<\|channel\|>\s*final\b(?:\s*<\|message\|>)?", _FINAL),
+    (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>", "<|inner_suffix|>"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>", "<|end_of_thought|>"),
+    (r"<\|think\|>", r"<\|/think\|>", "<|/think|>"),
 )
 _FLAGS = re.DOTALL | re.IGNORECASE
-_BLOCKS = [re.compile(rf"{opens}(?:(?!{opens}).)*?{closes}", _FLAGS) for opens, closes in _PAIRS]
-_LONE_END = re.compile(rf"^.*(?:{'|'.join(closes for _, closes in _PAIRS)})", _FLAGS)
-_OPENS = re.compile("|".join(opens for opens, _ in _PAIRS), _FLAGS)
+_BLOCKS = [re.compile(rf"{opens}((?:(?!{opens}).)*?){closes}", _FLAGS) for opens, closes, _ in _MARKS]
+_CLOSES = "|".join(closes for _, closes, _ in _MARKS)
+_LONE_END = re.compile(rf"^(.*)(?:{_CLOSES})", _FLAGS)
+_OPENS = re.compile("|".join(opens for opens, _, _ in _MARKS), _FLAGS)
 
 # The marks that end a turn or begin the next one. Text after them answers nobody.
 _TURN = (
@@ -39,30 +41,57 @@ _LEADING = re.compile(
 
 
 class Answer(NamedTuple):
-    """A model's text without its reasoning, and whether it ends inside of reasoning."""
+    """A model's text without its reasoning, whether it ends inside of reasoning, and the reasoning without marks."""
 
     text: str
     cut_off: bool
+    thinking: str = ""
 
 
 def split_thinking(text: str, opened: bool = False) -> Answer:
-    """Remove the reasoning. opened: the prompt has opened it already, so a text without its end is all reasoning."""
+    """Split off the reasoning. opened: the prompt has opened it already, so a text without its end is all reasoning."""
+    parts: list[str] = []
     for pattern in _BLOCKS:
+        parts += [block[1] for block in pattern.finditer(text)]
         text = pattern.sub(" ", text)
     if lone_end := _LONE_END.match(text):
+        parts.insert(0, lone_end[1])
         text = text[lone_end.end() :]
-    if begin := _OPENS.search(text):
-        return Answer(text[: begin.start()], True)
-    return Answer("", True) if opened and not lone_end else Answer(text, False)
+    begin = _OPENS.search(text)
+    if begin:
+        parts.append(text[begin.end() :])
+        text = text[: begin.start()]
+    elif opened and not lone_end:
+        parts.insert(0, text)
+        text = ""
+    parts = [re.sub(_CLOSES, " ", part, flags=_FLAGS).strip() for part in parts]
+    thinking = "\n\n".join(filter(None, parts))
+    return Answer(text, bool(begin) or (opened and not lone_end), thinking)
 
 
 def opens_thinking(prompt: str) -> bool:
     """Return True if the prompt ends inside of reasoning, which the answer will continue."""
-    for opens, closes in _PAIRS:
-        begun = [*re.finditer(opens, prompt, _FLAGS)]
-        if begun and not re.search(closes, prompt[begun[-1].end() :], _FLAGS):
-            return True
-    return False
+    return bool(closing_mark(prompt))
+
+
+def closing_mark(text: str) -> str:
+    """Return what to write to close the reasoning that the text ends inside of, or "" if it does not."""
+    for opens, closes, closing in _MARKS:
+        begun = [*re.finditer(opens, text, _FLAGS)]
+        if begun and not re.search(closes, text[begun[-1].end() :], _FLAGS):
+            return closing
+    return ""
+
+
+def closes_thinking(text: str) -> bool:
+    """Return True if the text holds a mark that closes reasoning."""
+    return bool(re.search(_CLOSES, text, _FLAGS))
+
+
+def after_opening(text: str) -> str:
+    """Return what follows the mark that opens reasoning, or all of the text if there is none."""
+    begin = _OPENS.search(text)
+    return text[begin.end() :] if begin else text
 
 
 def cut_at_turn_end(text: str) -> str:
@@ -75,7 +104,7 @@ def read_answer(text: str, opened: bool = False) -> Answer:
     """Return the first turn of the text without reasoning. It is not cut off if only a later turn is."""
     answer = split_thinking(text, opened)
     start, end = _first_turn(answer.text)
-    return Answer(answer.text[start:end], answer.cut_off and end == len(answer.text))
+    return Answer(answer.text[start:end], answer.cut_off and end == len(answer.text), answer.thinking)
 
 
 def _first_turn(text: str) -> tuple[int, int]:

@@ -135,10 +135,10 @@ class Services:
                 self.open_folder(scan.folder, scan.recursive, scan.kinds)
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
-        for name, check in (("models_folder", self.roots.resolve), ("captions_to", self.roots.resolve_missing)):
+        for name in ("models_folder", "adapter", "captions_to"):
             chosen = str(changes.get(name) or "")
             if self.roots.confined and chosen.strip() and chosen != str(getattr(self._settings, name)):
-                check(chosen)
+                (self.roots.resolve_missing if name == "captions_to" else self.roots.resolve)(chosen)
         if self.roots.confined and changes.get("model"):
             self.preset(str(changes["model"]))
 

@@ -14,6 +14,7 @@ Quantization = Literal["none", "8bit", "4bit"]
 
 # Bytes of one weight in a quantized layer. 4-bit is nf4 with double quantization: 4.127 bits (QLoRA paper, section 3).
 QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
+MARK_TOKENS = 64  # room for the marks around thinking
 
 
 class MediaItem(NamedTuple):
@@ -98,6 +99,18 @@ class GenerationOptions:
     top_k: int = 0
     repetition_penalty: float = 1.0  # for generated tokens only, not for those of the prompt
     seed: int = 0
+    thinking_budget: int | None = None  # tokens; None: no thinking where the model can, else within max_new_tokens
+
+    @property
+    def thinks(self) -> bool:
+        """True if thinking is turned on."""
+        return bool(self.thinking_budget)
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that an answer can have, thinking included."""
+        budget = self.thinking_budget
+        return self.max_new_tokens + (0 if budget is None else budget + MARK_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ class Caption:
     device: str = ""
     warning: str = ""
     finish_reason: str = field(default="stop")  # "stop", or "length" if max_new_tokens cut it off
+    thinking: str = ""  # what the model wrote before the caption
+    adapter: str = ""  # the folder of the LoRA adapter that was merged into the model
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ class ModelSpec:
     device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ...
     dtype: str = "auto"  # "auto", "bfloat16", "float16" or "float32"
     quantization: Quantization = "none"
+    adapter: str = ""  # folder of a LoRA adapter that is merged into the model
     attention: str = "auto"  # "auto" or a name that transformers knows
     sage_attention: bool = False
     compile: bool = False

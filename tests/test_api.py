@@ -89,7 +89,7 @@ def test_setting_keywords_are_the_settings_with_their_types():
         expected = annotation | None
         if name in ("devices", "exclude"):
             expected = str | Sequence[str] | None
-        elif name in ("models_folder", "captions_to"):
+        elif name in ("models_folder", "captions_to", "adapter"):
             expected = str | PathLike[str] | None
         elif type(None) in typing.get_args(annotation):
             expected = annotation | Literal["auto"]

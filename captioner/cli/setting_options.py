@@ -14,7 +14,7 @@ from captioner.config.settings import Settings
 METAVARS = {  # the unit, where the kind of value does not say it
     "model": "MODEL", "devices": "DEVICE[,DEVICE]", "batch_size": "CLIPS", "prompt_name": "NAME", "fps": "FPS",
     "max_frames": "FRAMES", "frame_size": "PIXELS", "decode_threads": "THREADS", "max_new_tokens": "TOKENS",
-    "top_k": "TOKENS", "caption_extension": "EXTENSION", "caption_encoding": "NAME",
+    "thinking_budget": "TOKENS", "top_k": "TOKENS", "caption_extension": "EXTENSION", "caption_encoding": "NAME",
 }  # fmt: skip
 CAPTIONS_TO_TEXT = "folder that holds the captions, in the same subfolders (default: that of the settings)"
 EXTENSION_TEXT = "extension of the caption files (default: that of the settings)"

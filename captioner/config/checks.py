@@ -1,6 +1,7 @@
 """Checks of single settings. They raise ValueError for what is not allowed."""
 
 import re
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -34,3 +35,18 @@ def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     except re.error:
         raise ValueError("no such pattern") from None
     return patterns
+
+
+def auto_to_none(value: Any) -> Any:
+    """Return None for "auto" in any case, else the value."""
+    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
+def empty_to_none(value: Any) -> Any:
+    """Return None for a blank text, else the value."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def split_list(value: Any) -> Any:
+    """Return the parts of a text between commas as a list, or any other value as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -9,11 +9,13 @@ from captioner.values import ExistingPolicy, KindFilter, Quantization
 Auto = Literal["auto"] | None
 
 GROUPS = {
-    "Model": ("model", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile"),
+    "Model": (
+        "model", "adapter", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile",
+    ),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
-        "prompt_name", "prompt", "max_new_tokens", "retry_cut", "temperature", "top_p", "top_k", "repetition_penalty",
-        "seed",
+        "prompt_name", "prompt", "max_new_tokens", "thinking_budget", "retry_cut", "temperature", "top_p", "top_k",
+        "repetition_penalty", "seed",
     ),
     "Output": (
         "existing", "captions_to", "caption_extension", "caption_encoding", "trigger_word", "caption_prefix",
@@ -29,6 +31,7 @@ class SettingsOptions(TypedDict, total=False):
     """Every field of `Settings` except the folder. None means not given."""
 
     model: str | None
+    adapter: str | PathLike[str] | None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None
     devices: str | Sequence[str] | None
     quantization: Quantization | None
@@ -45,6 +48,7 @@ class SettingsOptions(TypedDict, total=False):
     decode_threads: int | None
 
     max_new_tokens: int | None
+    thinking_budget: int | Auto
     retry_cut: bool | None
     temperature: float | Auto
     top_p: float | Auto

@@ -21,7 +21,14 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from captioner.config.checks import check_encoding, check_extension, check_patterns
+from captioner.config.checks import (
+    auto_to_none,
+    check_encoding,
+    check_extension,
+    check_patterns,
+    empty_to_none,
+    split_list,
+)
 from captioner.config.json_file import read_json
 from captioner.config.presets import Preset
 from captioner.errors import SettingsError
@@ -35,20 +42,8 @@ Number = TypeVar("Number", int, float)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
-def _auto_to_none(value: Any) -> Any:
-    return None if isinstance(value, str) and value.strip().lower() == "auto" else value
-
-
-def _empty_to_none(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _split_list(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-FromModel = BeforeValidator(_auto_to_none)  # "auto" becomes None, which stands for the model's recommended value
-OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
+FromModel = BeforeValidator(auto_to_none)  # "auto" becomes None, which stands for the model's recommended value
+OptionalPath = Annotated[Path | None, BeforeValidator(empty_to_none)]
 
 
 class Settings(BaseModel):
@@ -57,10 +52,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field("auto", min_length=1, description="Preset, Hub id or model folder; auto chooses by hardware.")
+    adapter: OptionalPath = Field(None, description="Folder of a LoRA adapter (PEFT) to merge into the model.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Number format of the weights; auto takes the best one that the device supports."
     )
-    devices: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
+    devices: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
         ("auto",), description="Devices to run on, one worker each; cpu,cpu gives two. auto takes every GPU."
     )
     quantization: Quantization = Field(
@@ -83,6 +79,12 @@ class Settings(BaseModel):
     decode_threads: int = Field(0, ge=0, le=64, description="Threads that decode media; 0 chooses by CPU cores.")
 
     max_new_tokens: int = Field(512, ge=1, le=8192, description="Maximum length of a caption in tokens.")
+    thinking_budget: Annotated[int | None, FromModel] = Field(
+        None,
+        ge=0,
+        le=32768,
+        description="Tokens to think before the caption, beside its length; auto: none if the model can do without.",
+    )
     retry_cut: bool = Field(
         False, description="Try once more with twice the length if a caption is cut off; if it repeats, with a penalty."
     )
@@ -125,7 +127,7 @@ class Settings(BaseModel):
     folder: OptionalPath = Field(None, description="Folder of videos and images.")
     recursive: bool = Field(False, description="Include subfolders.")
     kinds: KindFilter = Field("all", description="Files to list: all, or only one kind.")
-    exclude: Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator(check_patterns)] = Field(
+    exclude: Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(check_patterns)] = Field(
         (), description="Files and folders to leave out, as in .gitignore; !masks/ brings masks back."
     )
 
@@ -146,7 +148,7 @@ class Settings(BaseModel):
             raise ValueError("not one line of text")
         return text.strip() if info.field_name == "trigger_word" else text
 
-    @field_validator("folder", "models_folder", "captions_to")
+    @field_validator("folder", "models_folder", "captions_to", "adapter")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         if path and lacks_home(plain_path(str(path))):
@@ -287,7 +289,9 @@ def generation_options(settings: Settings, preset: Preset) -> GenerationOptions:
     temperature = _or(settings.temperature, preset.temperature)
     top_p, top_k = _or(settings.top_p, preset.top_p), _or(settings.top_k, preset.top_k)
     repetition_penalty = _or(settings.repetition_penalty, preset.repetition_penalty)
-    return GenerationOptions(settings.max_new_tokens, temperature, top_p, top_k, repetition_penalty, settings.seed)
+    return GenerationOptions(
+        settings.max_new_tokens, temperature, top_p, top_k, repetition_penalty, settings.seed, settings.thinking_budget
+    )
 
 
 def _or(value: Number | None, recommended: Number) -> Number:

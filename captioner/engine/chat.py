@@ -12,29 +12,36 @@ from captioner.engine.model_files import MAX_CONFIG_BYTES, read_json
 from captioner.engine.special_tokens import find_special, is_mark
 from captioner.engine.template import TemplateProcess
 from captioner.errors import ModelError
-from captioner.marks import opens_thinking, read_answer
+from captioner.marks import Answer, opens_thinking, read_answer
 
 ALL_THINKING = "the model used all its tokens for thinking; raise max_new_tokens or choose a model that does not think"
 _TEXT, _ANSWER = "Describe this.", "A reply."
-# What turns thinking off in templates that know the variable: Qwen, GLM, Gemma and others; DeepSeek, Kimi; Seed-OSS.
-_NO_THINKING = (("enable_thinking", False), ("thinking", False), ("thinking_budget", 0))
+# What turns thinking on and off in templates that know the variable: Qwen, GLM, Gemma and others; DeepSeek, Kimi.
+_SWITCHES = ("enable_thinking", "thinking")
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 
 renderer = TemplateProcess()
 
 
-def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]]) -> str:
+def chat_prompt(processor: ProcessorMixin, parts: list[dict[str, str]], thinking_budget: int | None = None) -> str:
     """Return the chat template's text for one message of the user with these parts, up to the start of the answer.
 
-    Thinking is off if the template can turn it off. Raises ModelError.
+    Without a budget, thinking is off if the template can turn it off. Raises ModelError.
     """
-    return _render(processor, [{"role": "user", "content": parts}], add_generation_prompt=True)
+    return _render(processor, [{"role": "user", "content": parts}], True, thinking_budget or 0)
 
 
-def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+def generation_prompt(processor: ProcessorMixin, thinking_budget: int) -> str:
+    """Return the text between a user's message and the start of the answer. Raises ModelError."""
+    parts = [*({"type": kind} for kind in sorted(media_of(processor))[:1]), {"type": "text", "text": _TEXT}]
+    return chat_prompt(processor, parts, thinking_budget).rpartition(_TEXT)[2]
+
+
+def _render(processor: ProcessorMixin, chat: list[dict[str, Any]], add_generation_prompt: bool, budget: int = 0) -> str:
     template = _chat_template(processor)
-    off = {name: value for name, value in _NO_THINKING if re.search(rf"\b{name}\b", template)}
-    values = {**processor.tokenizer.special_tokens_map, **off, "add_generation_prompt": add_generation_prompt}
+    switches: dict[str, Any] = {**dict.fromkeys(_SWITCHES, bool(budget)), "thinking_budget": budget}  # Seed-OSS
+    known = {name: value for name, value in switches.items() if re.search(rf"\b{name}\b", template)}
+    values = {**processor.tokenizer.special_tokens_map, **known, "add_generation_prompt": add_generation_prompt}
     return renderer.render(template, chat, values)
 
 
@@ -129,19 +136,20 @@ class AnswerReader:
     """Turns the tokens of an answer into its text. The worker's main thread uses it."""
 
     def __init__(self, processor: ProcessorMixin) -> None:
-        """Render the chat template once to find out whether it opens the reasoning itself."""
-        parts = [*({"type": kind} for kind in sorted(media_of(processor))[:1]), {"type": "text", "text": _TEXT}]
-        self._opened = opens_thinking(chat_prompt(processor, parts))
+        """Render the chat template to find out whether it opens the reasoning itself."""
+        self._opened = {thinks: opens_thinking(generation_prompt(processor, int(thinks))) for thinks in (False, True)}
         self._tokenizer = processor.tokenizer
         special = sorted(special_tokens(processor), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
 
-    def read(self, tokens: Collection[int]) -> str:
+    def read(self, tokens: Collection[int], thinks: bool = False) -> Answer:
         """Return the answer without its reasoning and without what follows its turn. Raises ModelError if none is left.
 
-        The special tokens stay in the text until then, since the marks of reasoning may be among them.
+        thinks: the prompt had thinking turned on. The special tokens stay in the text until then, since the marks of
+        reasoning may be among them.
         """
-        text, cut_off = read_answer(self._tokenizer.decode(tokens, skip_special_tokens=False), self._opened)
-        if cut_off:
+        answer = read_answer(self._tokenizer.decode(tokens, skip_special_tokens=False), self._opened[thinks])
+        if answer.cut_off:
             raise ModelError(ALL_THINKING)
-        return self._special.sub("", text)
+        text, thinking = (self._special.sub("", part) for part in (answer.text, answer.thinking))
+        return Answer(text, False, thinking)

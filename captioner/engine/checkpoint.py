@@ -107,5 +107,5 @@ def describe_adapter(folder: Path) -> str:
         base = read_json(folder / ADAPTER_FILE, MAX_CONFIG_BYTES).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError):
         base = None
-    name = repr(base[:100]).strip("'") if isinstance(base, str) else ""
-    return f"an adapter (LoRA), not a whole model; merge it into its base model {name}".rstrip() + " first"
+    name = " " + repr(base[:100]).strip("'") if isinstance(base, str) else ""
+    return f"an adapter (LoRA), not a whole model; choose its base model{name}, and set adapter to this folder"

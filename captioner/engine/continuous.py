@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from captioner.engine.answer import begin_answer
 from captioner.engine.cache import CachePlan
-from captioner.engine.core import Core, FinishReason, StepEvent, describe_failure, is_device_error, use_device
+from captioner.engine.core import Core, StepEvent, describe_failure, is_device_error, use_device
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Layout, Prepared
 from captioner.engine.running import Prompt, Running
-from captioner.engine.sampling import Draw
 from captioner.engine.slot_memory import WHAT_TO_LOWER, SlotMemory, allocate, release_unused
 from captioner.engine.slot_policy import SlotPolicy, needed_tokens
 from captioner.errors import ModelError
@@ -120,8 +120,7 @@ class ContinuousCore(Core):
             logits = self._forward(pieces, rows)
             order = [running for running, length in pieces if running.prompt.ends_with(length)] + rows
             assert self._memory is not None
-            draws = [Draw(running.request.options, len(running.tokens)) for running in order]
-            tokens = self._memory.pick([running.slot for running in order], draws, logits)
+            tokens = self._memory.pick(order, logits)
         except torch.OutOfMemoryError as error:
             self._after_out_of_memory(new, rows, error)
             return events
@@ -187,7 +186,7 @@ class ContinuousCore(Core):
             if len(self._running) == self._plan.num_slots:
                 break
             slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
-            self._running[slot] = Running(Prompt(self._waiting.popleft(), slot))
+            self._running[slot] = Running(Prompt(self._waiting.popleft(), slot), begin_answer(request, self._eos))
             new.append(self._running[slot])
             room -= request.num_prompt_tokens
         return new
@@ -232,10 +231,7 @@ class ContinuousCore(Core):
 
     def _record(self, running: Running, token: int) -> StepEvent:
         """Add the token to the request, which ends if it is the end token or the last allowed one."""
-        reason: FinishReason | None = "stop" if token in self._eos else None
-        if reason is None:
-            running.tokens.append(token)
-            reason = "length" if len(running.tokens) >= running.request.options.max_new_tokens else None
+        reason = running.answer.add(token)
         if reason:
             self._running.pop(running.slot)
             self._policy.on_end(running.request.id)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_flash_attn_2_available
 
+from captioner.engine.adapter import merge_adapter
+from captioner.engine.adapter_files import check_adapter
 from captioner.engine.chat import check_chat, end_tokens, renderer
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
@@ -53,6 +55,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     use_device(device)
     dtype = pick_dtype(spec.dtype, device)
     check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
+    check_adapter(spec.adapter, spec.source, spec.quantization)
     attention = _pick_attention(spec.attention, device)
     with from_folder_alone(), one_line(f"cannot load the model in {folder}", folder.name):
         config = _read_config(folder)
@@ -73,6 +76,8 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
             model = _load_model(folder, options)
         except torch.OutOfMemoryError:
             raise ModelError(_too_little_memory(folder, device, needed, None)) from None
+        if spec.adapter:
+            model = merge_adapter(model, Path(spec.adapter))
         model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)
     _project_patches_by_product(model)
     seconds = time.monotonic() - started
@@ -217,6 +222,7 @@ def _report(
         ("device", f"{device} ({name})"),
         ("dtype", str(dtype).removeprefix("torch.")),
         ("quantization", describe(spec.quantization)),
+        *((("adapter", f"{Path(spec.adapter).name}, merged"),) if spec.adapter else ()),
         ("weights", f"{model.get_memory_footprint() / 1e9:.2f} GB"),
         ("loaded in", f"{seconds:.1f} s"),
         ("software", f"torch {torch.__version__}, transformers {transformers.__version__}"),

@@ -14,6 +14,7 @@ from transformers import ProcessorMixin
 
 from captioner.engine.chat import chat_prompt, check_prompt, media_of, special_tokens
 from captioner.engine.isolation import one_line
+from captioner.engine.thinking import ThinkingMarks
 from captioner.engine.video_inputs import video_inputs, video_options
 from captioner.errors import ModelError
 from captioner.values import Frames, GenerationOptions
@@ -45,6 +46,7 @@ class Prepared:
     layout: dict[str, Tensor] = field(default_factory=dict)  # the result of Core.layout
     scale: PixelScale | None = None  # None: the pixels are float32 already
     alone: bool = False  # its tensors cannot be joined with those of others
+    marks: ThinkingMarks | None = None  # of the model; None: thinking is not watched
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -63,7 +65,7 @@ class Preparer:
         self._local = threading.local()
         self._copying = threading.Lock()
         self._video_options = video_options(processor) if "video" in media_of(processor) else None
-        self._special_tokens = special_tokens(processor)
+        self._special_tokens, self._marks = special_tokens(processor), ThinkingMarks(processor)
         # For batches, of clips (True) and of images: what two requests become is tried once for each.
         self._joins = {clips: layout is None and self._can_join(1 + clips) for clips in (True, False)}
 
@@ -71,27 +73,30 @@ class Preparer:
         """Prepare a clip as one video with its true times, or a single frame as an image. Raises ModelError."""
         check_prompt(prompt, self._special_tokens)
         processor = self._own_processor()
-        text, media = self._ask(processor, frames, prompt)
+        text, media = self._ask(processor, frames, prompt, options.thinking_budget)
         if self._layout:
             media |= {"do_rescale": False, "do_normalize": False}
         tensors = _call(processor, [text], media)
         if not self._layout:
-            return Prepared(request_id, tensors, options, alone=not self._joins[len(frames.pixels) > 1])
+            alone = not self._joins[len(frames.pixels) > 1]
+            return Prepared(request_id, tensors, options, alone=alone, marks=self._marks)
         kind = processor.image_processor if "images" in media else processor.video_processor
         scale = _pixel_scale(kind.image_mean, kind.image_std, kind.rescale_factor)
         layout = self._layout(tensors)
         if self._pin:  # page-locked pixels are copied to a GPU asynchronously; the others are joined before the copy
             tensors |= {name: tensors[name].pin_memory() for name in PIXELS if name in tensors}
-        return Prepared(request_id, tensors, options, layout, scale)
+        return Prepared(request_id, tensors, options, layout, scale, marks=self._marks)
 
-    def _ask(self, processor: ProcessorMixin, frames: Frames, prompt: str) -> tuple[str, dict[str, Any]]:
+    def _ask(
+        self, processor: ProcessorMixin, frames: Frames, prompt: str, thinking_budget: int | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """Return the text and the processor's keywords for the frames."""
         if len(frames.pixels) == 1 or self._video_options is None:
             parts = [{"type": "image"}] * len(frames.pixels)
             media: dict[str, Any] = {"images": [[torch.from_numpy(frame).permute(2, 0, 1) for frame in frames.pixels]]}
         else:
             parts, media = [{"type": "video"}], video_inputs(processor, self._video_options, frames)
-        return chat_prompt(processor, [*parts, {"type": "text", "text": prompt}]), media
+        return chat_prompt(processor, [*parts, {"type": "text", "text": prompt}], thinking_budget), media
 
     def _can_join(self, num_frames: int) -> bool:
         """Return True if `collate` makes of two requests what the processor makes of both at once.

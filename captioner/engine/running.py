@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from captioner.engine.answer import AnswerTokens
 from captioner.engine.prepare import Prepared
+from captioner.engine.sampling import Draw
 
 
 @dataclass(eq=False)
@@ -73,8 +75,8 @@ class Running:
     """A request that has a slot."""
 
     prompt: Prompt
+    answer: AnswerTokens
     length: int = 0  # tokens whose keys and values are in the slot
-    tokens: list[int] = field(default_factory=list)
 
     @property
     def request(self) -> Prepared:
@@ -85,6 +87,10 @@ class Running:
         return self.prompt.slot
 
     @property
+    def tokens(self) -> list[int]:
+        return self.answer.tokens
+
+    @property
     def is_reading(self) -> bool:
         """True until the last piece of the prompt is read."""
         return self.prompt.num_read < self.prompt.num_tokens
@@ -93,3 +99,7 @@ class Running:
         """Return its column for PackedModel.decode: token, position, slot, tokens in the slot."""
         position = self.length + int(self.request.layout["offset"])
         return self.tokens[-1], position, self.slot, self.length
+
+    def draw(self) -> Draw:
+        """Return what determines its next token besides the logits."""
+        return Draw(self.request.options, len(self.tokens), self.answer.caption_start)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from captioner.engine.answer import AnswerTokens
 from captioner.values import GenerationOptions
 
 # The constants of splitmix64 (Steele, Lea, Flood 2014) as signed 64-bit numbers.
@@ -21,6 +22,7 @@ class Draw:
 
     options: GenerationOptions
     num_tokens: int  # generated so far
+    caption_start: int = 0  # of these tokens, those before are thinking, for which the caption is not penalized
 
 
 def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = None) -> Tensor:
@@ -32,7 +34,7 @@ def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = Non
     """
     groups: dict[GenerationOptions, list[int]] = {}
     for row, draw in enumerate(draws):
-        groups.setdefault(replace(draw.options, seed=0, max_new_tokens=1), []).append(row)
+        groups.setdefault(replace(draw.options, seed=0, max_new_tokens=1, thinking_budget=None), []).append(row)
     if len(groups) == 1:
         return _pick_alike(logits.float(), draws, seen, next(iter(groups)))
     tokens = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
@@ -82,12 +84,18 @@ def _shift_right(x: Tensor, num_bits: int) -> Tensor:  # int64 as if it were uns
 class PerRowSampling(LogitsProcessor):
     """Makes `generate` use each row's own options: other tokens get -inf, so greedy search takes the picked one."""
 
-    def __init__(self, options: list[GenerationOptions], prompt_length: int) -> None:
-        self._options, self._prompt_length = options, prompt_length
+    def __init__(self, options: list[GenerationOptions], answers: list[AnswerTokens], prompt_length: int) -> None:
+        self._options, self._answers, self._prompt_length = options, answers, prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # int64 (B, L), (B, V) -> (B, V)
         generated = input_ids[:, self._prompt_length :]
         seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, generated, True)
+        for row, answer in enumerate(self._answers):
+            if answer.caption_start:
+                seen[row] = False
+                seen[row, generated[row, answer.caption_start :]] = True
         draws = [Draw(options, generated.shape[1]) for options in self._options]
-        picks = pick_tokens(scores, draws, seen)
-        return torch.full_like(scores, -math.inf).scatter_(1, picks[:, None], 0.0)
+        picks = pick_tokens(scores, draws, seen).tolist()
+        chosen = [answer.choose(token) for answer, token in zip(self._answers, picks, strict=True)]
+        index = torch.tensor(chosen, device=scores.device)[:, None]
+        return torch.full_like(scores, -math.inf).scatter_(1, index, 0.0)

@@ -9,7 +9,8 @@ from torch import Tensor
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
-from captioner.engine.sampling import Draw, pick_tokens
+from captioner.engine.running import Running
+from captioner.engine.sampling import pick_tokens
 from captioner.errors import ModelError
 
 WHAT_TO_LOWER = "lower frame_size, max_frames or max_new_tokens, or choose a smaller model or quantization 8bit or 4bit"
@@ -24,19 +25,25 @@ class SlotMemory:
     decode: DecodeSteps
     _seen: Tensor | None = None  # bool (num_slots, V), the tokens generated in each slot; made for the first penalty
 
-    def pick(self, slots: list[int], draws: list[Draw], logits: Tensor) -> list[int]:
-        """Pick the next token of each request, given its slot and its row of logits (B, V)."""
+    def pick(self, order: list[Running], logits: Tensor) -> list[int]:
+        """Pick the next token of each request, given its row of logits (B, V)."""
+        draws = [running.draw() for running in order]
         if not any(draw.options.repetition_penalty != 1 for draw in draws):
-            return pick_tokens(logits, draws).tolist()
+            return choose(order, pick_tokens(logits, draws).tolist())
         if self._seen is None:
             self._seen = torch.zeros(self.plan.num_slots, logits.shape[1], dtype=torch.bool, device=logits.device)
-        for slot, draw in zip(slots, draws, strict=True):
-            if not draw.num_tokens:
-                self._seen[slot] = False
-        index = torch.tensor(slots, device=logits.device)
-        tokens = pick_tokens(logits, draws, self._seen[index])
-        self._seen[index, tokens] = True
-        return tokens.tolist()
+        for running, draw in zip(order, draws, strict=True):
+            if draw.num_tokens == draw.caption_start:
+                self._seen[running.slot] = False
+        index = torch.tensor([running.slot for running in order], device=logits.device)
+        tokens = choose(order, pick_tokens(logits, draws, self._seen[index]).tolist())
+        self._seen[index, torch.tensor(tokens, device=logits.device)] = True
+        return tokens
+
+
+def choose(order: list[Running], picked: list[int]) -> list[int]:
+    """Return the tokens that are written instead of the picked ones: others where thinking has to end."""
+    return [running.answer.choose(token) for running, token in zip(order, picked, strict=True)]
 
 
 @torch.inference_mode()

@@ -65,5 +65,5 @@ class SlotPolicy:
 
 
 def needed_tokens(request: Prepared) -> int:
-    """Return the length of its prompt and its longest caption."""
-    return request.num_prompt_tokens + request.options.max_new_tokens
+    """Return the length of its prompt and its longest answer."""
+    return request.num_prompt_tokens + request.options.max_tokens

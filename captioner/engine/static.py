@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from captioner.engine.answer import begin_answer
 from captioner.engine.core import (
     Core,
     FinishReason,
@@ -145,7 +146,7 @@ class _Run(BaseStreamer, StoppingCriteria):
     ) -> None:
         self.batch, self.ended = batch, False
         self._model, self._eos, self._pad, self._compile = model, eos, pad, compile_decode
-        self._tokens: list[list[int]] = [[] for _ in batch]
+        self._answers = [begin_answer(request, eos) for request in batch]
         self._reasons: list[FinishReason | None] = [None] * len(batch)
         self._cancelled: set[int] = set()
         self._events: list[StepEvent] = []
@@ -160,7 +161,7 @@ class _Run(BaseStreamer, StoppingCriteria):
 
     @property
     def decoding(self) -> bool:
-        return any(self._tokens)
+        return any(answer.tokens for answer in self._answers)
 
     def cancel(self, request_id: int) -> None:
         self._cancelled.add(request_id)
@@ -192,9 +193,9 @@ class _Run(BaseStreamer, StoppingCriteria):
             inputs.pop("mm_token_type_ids", None)  # MiniMax-M3's processor returns them, but its model refuses them
         for name in inputs.keys() & set(PIXELS):
             inputs[name] = inputs[name].to(self._model.dtype)  # not every model family casts them
-        sampling = PerRowSampling([p.options for p in self.batch], inputs["input_ids"].shape[1])
+        sampling = PerRowSampling([p.options for p in self.batch], self._answers, inputs["input_ids"].shape[1])
         config = GenerationConfig(
-            max_new_tokens=max(p.options.max_new_tokens for p in self.batch),
+            max_new_tokens=max(p.options.max_tokens for p in self.batch),
             do_sample=False,
             eos_token_id=list(self._eos) or None,
             pad_token_id=self._pad,
@@ -221,17 +222,11 @@ class _Run(BaseStreamer, StoppingCriteria):
         self._go.acquire()
 
     def _record(self, row: int, token: int) -> None:
-        tokens, request = self._tokens[row], self.batch[row]
-        if token in self._eos:
-            self._reasons[row] = "stop"
-        else:
-            tokens.append(token)
-            if len(tokens) >= request.options.max_new_tokens:
-                self._reasons[row] = "length"
+        self._reasons[row] = self._answers[row].add(token)
         self._report(row)
 
     def _report(self, row: int) -> None:
-        reason, tokens = self._reasons[row], self._tokens[row]
+        reason, tokens = self._reasons[row], self._answers[row].tokens
         self._events.append(StepEvent(self.batch[row].id, len(tokens), tuple(tokens) if reason else (), reason))
 
     def end(self) -> None:

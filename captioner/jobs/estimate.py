@@ -186,7 +186,7 @@ def longest_request(plan: SamplePlan, prompt: str, options: GenerationOptions) -
     image = max(min(tiles, IMAGE_PIXELS[1] // SIZE_STEP**2), MAX_TOKENS_ENLARGED)
     num_ascii = sum(character.isascii() for character in prompt)
     text = math.ceil(num_ascii / 2) + len(prompt.encode("utf-8", "replace")) - num_ascii
-    return max(clip, image) + text + MAX_CHAT_TOKENS + options.max_new_tokens
+    return max(clip, image) + text + MAX_CHAT_TOKENS + options.max_tokens
 
 
 def _rounded(count: int) -> str:

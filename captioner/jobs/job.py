@@ -11,6 +11,7 @@ from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
 from captioner.config.settings import Settings, generation_options, sampling_plan
+from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
 from captioner.engine.special_tokens import find_special, stored_special_tokens
 from captioner.errors import PromptError
@@ -88,11 +89,14 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
     devices = expand_devices(settings.devices)
     check_quantizable(preset, settings.quantization)
     check_quantization(settings.quantization, settings.dtype, devices)
+    adapter = str(settings.adapter.absolute()) if settings.adapter else ""
+    check_adapter(adapter, preset.source, settings.quantization)
     plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
     spec = ModelSpec(
         source=preset.source,
         dtype=settings.dtype,
         quantization=settings.quantization,
+        adapter=adapter,
         attention=settings.attention,
         sage_attention=settings.sage_attention,
         compile=settings.compile,

@@ -19,6 +19,7 @@ from captioner.engine.core import Core, StepEvent, describe_failure
 from captioner.engine.loading import LoadedModel, load
 from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError, ModelError
+from captioner.marks import Answer
 from captioner.replicas.decoding import Decoded, DecodePool, with_fewer_frames
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
 from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
@@ -227,16 +228,16 @@ class Worker:
 
     def _finish(self, event: StepEvent, finish_reason: str) -> None:
         try:
-            text = self._answers.read(event.tokens)
+            answer = self._answers.read(event.tokens, self._flights[event.id].request.options.thinks)
         except ModelError as error:
             self._fail(event.id, str(error))
             return
-        caption = self._caption(self._flights.pop(event.id), event, text, finish_reason)
+        caption = self._caption(self._flights.pop(event.id), event, answer, finish_reason)
         self._connection.send(Finished(event.id, caption))
 
-    def _caption(self, flight: _Flight, event: StepEvent, text: str, finish_reason: str) -> Caption:
+    def _caption(self, flight: _Flight, event: StepEvent, answer: Answer, finish_reason: str) -> Caption:
         return Caption(
-            text=text,
+            text=answer.text,
             model=self._spec.source,
             prompt=flight.request.prompt,
             options=flight.request.options,
@@ -247,6 +248,8 @@ class Worker:
             device=self._loaded.report.device,
             warning="; ".join(filter(None, (flight.file_warning, flight.memory_warning))),
             finish_reason=finish_reason,
+            thinking=answer.thinking,
+            adapter=self._spec.adapter,
         )
 
     def _send_progress(self) -> None:

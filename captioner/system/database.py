@@ -151,6 +151,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE captions_made ADD COLUMN captioned_bytes INTEGER;
     ALTER TABLE captions_made ADD COLUMN captioned_modified_s REAL;
     """,
+    """
+    ALTER TABLE captions_made ADD COLUMN thinking TEXT NOT NULL DEFAULT '';
+    ALTER TABLE captions_made ADD COLUMN adapter TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

@@ -34,7 +34,7 @@ def processor():
 def reader(processor, opening=""):
     processor.chat_template = PROMPT + opening + "{% endif %}"
     answers = AnswerReader(processor)
-    return lambda text: answers.read(processor.tokenizer(text, add_special_tokens=False).input_ids)
+    return lambda text: answers.read(processor.tokenizer(text, add_special_tokens=False).input_ids).text
 
 
 OPENINGS = [
@@ -73,7 +73,7 @@ def test_marks_that_are_special_tokens_are_seen(processor):
 def test_thinking_is_turned_off_where_the_template_knows_how(processor):
     processor.chat_template = PROMPT + HYBRID + "{% endif %}"
     assert not opens_thinking(chat_prompt(processor, ASK))
-    assert AnswerReader(processor).read(processor.tokenizer("A dog.").input_ids) == "A dog."
+    assert AnswerReader(processor).read(processor.tokenizer("A dog.").input_ids).text == "A dog."
     for variable, off in (("thinking", "false"), ("thinking_budget", "0")):
         processor.chat_template = PROMPT + f"{{% if {variable} != {off} %}}<think>{{% endif %}}{{% endif %}}"
         assert not opens_thinking(chat_prompt(processor, ASK))

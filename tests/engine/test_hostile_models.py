@@ -71,7 +71,7 @@ CODE = {
         [put("processor_config.json", "image_processor", image_processor_type="pipeline")], NOT_ALLOWED),
     "an adapter of another repository": (
         [put("adapter_config.json", base_model_name_or_path="evil/repo", peft_type="LORA", auto_mapping=None)],
-        "is an adapter (LoRA), not a whole model; merge it into its base model evil/repo first"),
+        "is an adapter (LoRA), not a whole model; choose its base model evil/repo, and set adapter to this folder"),
     "an adapter with a long name": ([put("adapter_config.json", base_model_name_or_path="\n\x1b[31m" + "a" * 999)],
                                     "is an adapter (LoRA)"),
     "kernel": ([put("config.json", attn_implementation=KERNEL)], NOT_ALLOWED),

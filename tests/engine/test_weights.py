@@ -135,7 +135,7 @@ def only_variants(folder):
         (other_shape, rf"1 weights of model have another shape than its config\.json says: {NORM} is \(32,\) .*"),
         (more_layers, r"model has 2 weights that Qwen3VLForConditionalGeneration does not know: .*layers\.2.*"),
         (unmerged_adapter, r"model contains an adapter \(LoRA\) that is not merged: .*lora_A\.weight; merge it first"),
-        (adapter, r".*model is an adapter \(LoRA\), not a whole model; merge it into its base model Qwen/.* first"),
+        (adapter, r".*model is an adapter \(LoRA\), not a whole model; choose its base model Qwen/.*, and set .*"),
         (not_numbers, rf"1 weights of model are not finite numbers: {NORM}; download the model again, .*"),
         (only_variants, r".* contains no \*\.safetensors weights that belong together; it has model\.fp16.*"),
     ],

@@ -213,13 +213,19 @@ def about(made: Provenance, text: str) -> str:
     sampling = f"temperature {options.temperature:g}, top-p {options.top_p:g}, top-k {options.top_k}"
     sampling = sampling if options.temperature else "greedy"
     rows = {
-        "Model": escape(model) + (f" on {escape(caption.device)}" if caption.device else ""),
+        "Model": escape(model)
+        + (f" with {escape(Path(caption.adapter).name)}" if caption.adapter else "")
+        + (f" on {escape(caption.device)}" if caption.device else ""),
         "Created": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
         "Tokens": f"{caption.num_tokens:,} generated{rate}, {caption.num_prompt_tokens:,} in the request",
         "Frames": escape(_frames(caption.frame_times_s)),
         "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
         "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
     }
+    if caption.thinking:
+        rows["Thinking"] = (
+            f"<details><summary>{escape(caption.thinking)}</summary><p>{escape(caption.thinking)}</p></details>"
+        )
     if made.flaw:
         rows["Check"] = f"The caption {escape(made.flaw)}."
     if caption.warning:

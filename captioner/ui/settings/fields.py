@@ -34,6 +34,7 @@ UNITS = {
     "frame_size": "px",
     "decode_threads": "threads",
     "max_new_tokens": "tokens",
+    "thinking_budget": "tokens",
 }
 CHOICES: dict[str, dict[str, str]] = {  # few enough for radio buttons
     "quantization": {"none": "None", "8bit": "8-bit", "4bit": "4-bit"},

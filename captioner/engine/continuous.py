@@ -52,11 +52,11 @@ class ContinuousCore(Core):
         """Prepare the model. Raises ModelError if `max_tokens` is given and not even one such request fits."""
         super().__init__(model)
         self._options = options
+        self._weights_gb = model.get_memory_footprint() / 1e9
         self._model = PackedModel(model, options.attention, options.sage_attention)
         self._max_slots = options.max_slots or (MAX_SLOTS if self._model.device.type == "cuda" else MAX_SLOTS_CPU)
         on_cuda = self._model.device.type == "cuda"
         self._piece_tokens = options.piece_tokens or (PIECE_TOKENS if on_cuda else PIECE_TOKENS_CPU)
-        self._weights_gb = model.get_memory_footprint() / 1e9
         self._memory: SlotMemory | None = None
         self._policy = SlotPolicy(self._max_slots, options.max_tokens)
         self._running: dict[int, Running] = {}  # by slot

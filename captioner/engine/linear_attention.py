@@ -18,7 +18,8 @@ class LinearLayer(Protocol):
     """The linear attention module of one layer of the text tower, as Qwen3.5's gated DeltaNet."""
 
     forward: Callable[..., Tensor]
-    in_proj_qkv: nn.Linear
+    hidden_size: int
+    conv1d: nn.Conv1d
 
 
 class _PromptState:

@@ -34,7 +34,7 @@ def pick_kernels(layer: LinearLayer) -> str:
     module = sys.modules[type(layer).__module__]
     own = {name: inspect.unwrap(getattr(module, name)) for name in FUNCTIONS}
     if not installed:
-        return "torch" if layer.in_proj_qkv.weight.device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
+        return "torch" if layer.conv1d.weight.device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
     problem = _self_test(layer, module, own)
     if not problem:
         return " and ".join(installed)
@@ -55,10 +55,12 @@ def _can_import(module: str) -> bool:
 @torch.inference_mode()
 def _self_test(layer: LinearLayer, module: ModuleType, own: dict[str, Callable[..., Any]]) -> str:
     """Compare the layer with itself over torch's own functions; return "" or what is wrong."""
-    weight = layer.in_proj_qkv.weight
+    weight = layer.conv1d.weight
     random = torch.Generator(weight.device).manual_seed(0)
-    size = layer.in_proj_qkv.in_features
-    inputs = [torch.randn(1, n, size, generator=random, device=weight.device).to(weight.dtype) for n in TESTED_TOKENS]
+    inputs = [
+        torch.randn(1, n, layer.hidden_size, generator=random, device=weight.device).to(weight.dtype)
+        for n in TESTED_TOKENS
+    ]
     try:
         theirs = _run(layer, inputs)
         with _replaced(module, own):

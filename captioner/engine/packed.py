@@ -18,6 +18,7 @@ from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
 from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import pick_kernels
+from captioner.engine.linear_layers import LinearLayers
 from captioner.engine.prepare import PIXELS
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
@@ -50,9 +51,11 @@ class PackedModel:
         layers = family.linear_layers(self._core.language_model)
         self._linear_note = pick_kernels(layers[0]) if layers else ""
         self._linear = [PackedLinear(layer) for layer in layers]
+        self._layers = LinearLayers(model)
 
     def release(self) -> None:
-        """Restore the attention that the model had before."""
+        """Restore the attention and the layers that the model had before."""
+        self._layers.release()
         while self._linear:
             self._linear.pop().release()
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
@@ -61,7 +64,10 @@ class PackedModel:
         """Return the rows of the capability report about attention."""
         text = self.backend.name + (f" ({self.backend_note})" if self.backend_note else "")
         vision = self.vision_backend.name + (f" ({self.vision_note})" if self.vision_note else "")
-        rows = ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note)
+        rows = (
+            ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note),
+            ("linear layers", self._layers.note()),
+        )  # fmt: skip
         return (*rows, ("linear attention", self._linear_note)) if self._linear_note else rows
 
     def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,71 @@
+"""Mixtures of experts on a CPU, with the weights of each expert as oneDNN arranges them (see onednn.py)."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+from captioner.engine import onednn
+
+IMPLEMENTATION = "captioner_experts"  # `_experts_implementation` in the config of the text tower selects it
+
+
+class Experts:
+    """Arranges the weights of the experts of a model, where that pays, until release()."""
+
+    def __init__(self, model: nn.Module, num_rows: int) -> None:
+        """num_rows: in one step; each expert gets its share of them."""
+        self._modules = [module for module in model.modules() if _is_supported(module, num_rows)]
+        self._before: dict[int, tuple[Any, str]] = {}
+        for module in self._modules:
+            config: Any = module.config
+            self._before.setdefault(id(config), (config, config._experts_implementation))
+            for parameter in (cast(nn.Parameter, module.gate_up_proj), cast(nn.Parameter, module.down_proj)):
+                parameter.arranged = [onednn.arrange(weight) for weight in parameter.data]  # type: ignore[attr-defined]
+                parameter.data = parameter.new_empty(0)
+        for config, _ in self._before.values():
+            config._experts_implementation = IMPLEMENTATION
+
+    @property
+    def count(self) -> int:
+        return len(self._modules)
+
+    def release(self) -> None:
+        """Restore the weights and the implementation that the model had before."""
+        for module in self._modules:
+            for parameter in (module.gate_up_proj, module.down_proj):
+                parameter.data = torch.stack([weight.to_dense() for weight in parameter.arranged])  # type: ignore
+                del parameter.arranged  # type: ignore[union-attr]
+        for config, implementation in self._before.values():
+            config._experts_implementation = implementation
+        self._modules, self._before = [], {}
+
+
+def _is_supported(module: Any, num_rows: int) -> bool:
+    """Return True if these are the experts of a mixture, with products of the usual kind that are faster arranged."""
+    weight: Any = getattr(module, "gate_up_proj", None)
+    usual = isinstance(weight, nn.Parameter) and weight.ndim == 3 and hasattr(module, "_apply_gate")
+    if not usual or module.is_transposed or module.has_bias or module.has_post_expert_norm:
+        return False
+    each = num_rows * getattr(module.config, "num_experts_per_tok", 1) // len(weight)
+    return onednn.pays(weight.data[0], max(1, each))
+
+
+def _run_experts(module: Any, hidden: Tensor, experts: Tensor, shares: Tensor) -> Tensor:
+    """Run tokens (N, hidden) through the K experts (N, K) of each, added up by `shares` (N, K)."""
+    chosen, order = experts.flatten().sort(stable=True)
+    tokens = order // experts.shape[1]
+    inputs, outputs, start = hidden[tokens], [], 0
+    for expert, count in enumerate(chosen.bincount().tolist()):
+        if count:
+            gated = module._apply_gate(
+                onednn.product(inputs[start : start + count], module.gate_up_proj.arranged[expert])
+            )
+            outputs.append(onednn.product(gated, module.down_proj.arranged[expert]))
+            start += count
+    weighted = torch.cat(outputs) * shares.flatten()[order, None]
+    return torch.zeros_like(hidden).index_add_(0, tokens, weighted.to(hidden.dtype))
+
+
+ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, _run_experts)

@@ -1,0 +1,141 @@
+"""Linear layers that run faster than as transformers builds them, with the same results up to rounding.
+
+Layers of the same input become one product, and on a CPU oneDNN arranges weights where that pays (see onednn.py).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from captioner.engine import onednn
+from captioner.engine.experts import Experts
+
+# The children of one module that get the same input, in the order in which it calls them.
+GROUPS = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("gate_proj", "up_proj"),
+    ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+)
+PROBED_ROWS = 16  # a decode step on a CPU; with more rows, arranging a weight costs relatively less
+
+
+class Product(nn.Module):
+    """One or more linear layers of the same input (..., in) as one product."""
+
+    def __init__(self, layers: list[nn.Linear]) -> None:
+        super().__init__()
+        self._layers = tuple(layers)  # not as submodules
+        self.sizes = [layer.out_features for layer in layers]
+        weights = [layer.weight.data for layer in layers]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        biases = [layer.bias.data for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+        self.is_arranged = onednn.pays(weight, PROBED_ROWS)
+        self._weight = onednn.arrange(weight) if self.is_arranged else weight
+        self._outputs: list[Tensor] = []  # of the last input, until the last part has taken its own
+        for layer, part in zip(layers, weight.split(self.sizes), strict=True):
+            layer.weight.data = weight.new_empty(0) if self.is_arranged else part  # no weight lies in memory twice
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.is_arranged:
+            return onednn.product(inputs, self._weight, self.bias)
+        return linear(inputs, self._weight, self.bias)
+
+    def take(self, part: int, inputs: Tensor) -> Tensor:
+        """Return the output of one part; the first computes all."""
+        if not part:
+            self._outputs = list(self(inputs).split(self.sizes, -1))
+        output = self._outputs[part]
+        if part == len(self.sizes) - 1:
+            self._outputs = []
+        return output
+
+    def restore(self) -> None:
+        """Give each layer its own weight back."""
+        weight = self._weight.to_dense() if self.is_arranged else self._weight
+        for layer, own in zip(self._layers, weight.split(self.sizes), strict=True):
+            layer.weight.data = own
+
+
+class _Part(nn.Module):
+    """Stands for one linear layer of a Product."""
+
+    def __init__(self, product: Product, part: int) -> None:
+        super().__init__()
+        self._take: Callable[[int, Tensor], Tensor] = product.take
+        self._part = part
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._take(self._part, inputs)
+
+
+class LinearLayers:
+    """Replaces the linear layers of a model, and the experts of its mixtures, until release()."""
+
+    def __init__(self, model: nn.Module) -> None:
+        shared = _shared_weights(model)
+        self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
+        self._products: list[Product] = []
+        for parent in list(model.modules()):
+            plain = {
+                name: child
+                for name, child in parent.named_children()
+                if type(child) is nn.Linear and _is_replaceable(child, shared)
+            }
+            for names in _groups(plain):
+                self._replace(parent, names, [plain[name] for name in names])
+        self._experts = Experts(model, PROBED_ROWS)
+
+    def release(self) -> None:
+        """Restore the layers that the model had before."""
+        for product in self._products:
+            product.restore()
+        for parent, name, layer in self._replaced:
+            setattr(parent, name, layer)
+        self._products, self._replaced = [], []
+        self._experts.release()
+
+    def note(self) -> str:
+        """Return the text for the capability report."""
+        arranged = sum(len(product.sizes) for product in self._products if product.is_arranged)
+        joined = sum(len(product.sizes) for product in self._products if len(product.sizes) > 1)
+        notes = [f"{joined} joined"] * bool(joined) + [f"{arranged} arranged by oneDNN"] * bool(arranged)
+        notes += [f"the experts of {self._experts.count} layers, too"] * bool(self._experts.count)
+        return ", ".join(notes) or "as in torch"
+
+    def _replace(self, parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear]) -> None:
+        product = Product(layers)
+        if len(layers) == 1 and not product.is_arranged:
+            return
+        self._products.append(product)
+        for part, (name, layer) in enumerate(zip(names, layers, strict=True)):
+            setattr(parent, name, _Part(product, part) if len(layers) > 1 else product)
+            self._replaced.append((parent, name, layer))
+
+
+def _groups(layers: dict[str, nn.Linear]) -> list[tuple[str, ...]]:
+    """Return the names of the layers that become one product, and each other name alone."""
+    joined = [names for names in GROUPS if layers.keys() >= set(names) and _are_alike([layers[n] for n in names])]
+    return joined + [(name,) for name in layers if not any(name in names for names in joined)]
+
+
+def _are_alike(layers: list[nn.Linear]) -> bool:
+    kinds = {(layer.in_features, layer.bias is None, layer.weight.dtype, layer.weight.device) for layer in layers}
+    return len(kinds) == 1
+
+
+def _is_replaceable(layer: nn.Linear, shared: set[int]) -> bool:
+    """Return True if only the product uses the weight: no embedding, no hook."""
+    return id(layer.weight) not in shared and not layer._forward_hooks and not layer._forward_pre_hooks
+
+
+def _shared_weights(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that several modules have, such as the embedding and the last layer."""
+    seen: set[int] = set()
+    shared: set[int] = set()
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            (shared if id(parameter) in seen else seen).add(id(parameter))
+    return shared

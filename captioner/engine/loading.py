@@ -29,6 +29,7 @@ from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
 
+SMALL_MODEL = 50_000_000
 MEMORY_RESERVE = 1.15  # times the weights: also room for buffers, a first batch and the allocator
 
 
@@ -53,13 +54,13 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     started = time.monotonic()
     device = pick_device(spec.device)
     use_device(device)
-    dtype = pick_dtype(spec.dtype, device)
-    check_quantization(spec.quantization, str(dtype).removeprefix("torch."), (str(device),))
+    check_quantization(spec.quantization, spec.dtype, (str(device),))
     check_adapter(spec.adapter, spec.source, spec.quantization)
     attention = _pick_attention(spec.attention, device)
     with from_folder_alone(), one_line(f"cannot load the model in {folder}", folder.name):
         config = _read_config(folder)
         check_format(config, folder.name, device)
+        dtype = pick_dtype(spec.dtype, device, sum(weight.numel for weight in stored_weights(folder).values()))
         plan = None if spec.quantization == "none" else plan_quantization(config)
         num_quantized = plan.num_weights if plan else 0
         each = QUANTIZED_BYTES.get(spec.quantization, 0.0)
@@ -120,16 +121,27 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype; "auto" is bfloat16 if the GPU supports it, float16 on other GPUs, float32 on a CPU."""
+def pick_dtype(name: str, device: torch.device, num_weights: int = 0) -> torch.dtype:
+    """Return the dtype; "auto" is bfloat16 if the device computes in it, else float16 on a GPU and float32 on a CPU.
+
+    Models of less than 50 million weights stay in float32 on a CPU: they would gain nothing.
+    """
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
-        return torch.float32
+        return torch.bfloat16 if num_weights >= SMALL_MODEL and cpu_has_bfloat16() else torch.float32
     if device.type == "cuda":
         with torch.cuda.device(device):  # the check is about the current device
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return True if this machine's CPU multiplies bfloat16 without converting it (AMX, AVX-512 BF16, Arm BF16)."""
+    names = "amx_bf16", "avx512_bf16", "bf16", "arm_bf16"
+    if ask := getattr(torch.cpu, "get_capabilities", None):  # since torch 2.11
+        return any(ask().get(name) for name in names)
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def check_memory(

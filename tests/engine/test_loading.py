@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,10 +42,22 @@ def test_close_releases_the_model(tiny_model_folder):
     assert model() is None
 
 
-def test_dtype_follows_the_device_or_the_option():
-    assert loading.pick_dtype("auto", torch.device("cpu")) is torch.float32
+def test_dtype_follows_the_device_or_the_option(monkeypatch):
+    for has, wanted in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(loading, "cpu_has_bfloat16", lambda has=has: has)
+        assert loading.pick_dtype("auto", torch.device("cpu"), 2_000_000_000) is wanted
+        assert loading.pick_dtype("auto", torch.device("cpu"), 5_000_000) is torch.float32
+        assert loading.pick_dtype("float32", torch.device("cpu"), 2_000_000_000) is torch.float32
     assert loading.pick_dtype("auto", torch.device("mps")) is torch.bfloat16
     assert loading.pick_dtype("float16", torch.device("cpu")) is torch.float16
+
+
+def test_bfloat16_of_the_cpu_is_what_the_system_says():
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        pytest.skip("only Linux tells")
+    flags = set(info.read_text().split())
+    assert loading.cpu_has_bfloat16() == bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 @pytest.fixture

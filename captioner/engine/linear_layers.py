@@ -24,9 +24,10 @@ PROBED_ROWS = 16  # a decode step on a CPU; with more rows, arranging a weight c
 class Product(nn.Module):
     """One or more linear layers of the same input (..., in) as one product."""
 
-    def __init__(self, layers: list[nn.Linear]) -> None:
+    def __init__(self, layers: list[nn.Linear], keep: bool = False) -> None:
+        """Take the weights of the layers, or copy them if something else uses them, too (keep)."""
         super().__init__()
-        self._layers = tuple(layers)  # not as submodules
+        self._layers = () if keep else tuple(layers)  # not as submodules
         self.sizes = [layer.out_features for layer in layers]
         weights = [layer.weight.data for layer in layers]
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
@@ -35,7 +36,7 @@ class Product(nn.Module):
         self.is_arranged = onednn.pays(weight, PROBED_ROWS)
         self._weight = onednn.arrange(weight) if self.is_arranged else weight
         self._outputs: list[Tensor] = []  # of the last input, until the last part has taken its own
-        for layer, part in zip(layers, weight.split(self.sizes), strict=True):
+        for layer, part in zip(self._layers, weight.split(self.sizes), strict=not keep):
             layer.weight.data = weight.new_empty(0) if self.is_arranged else part  # no weight lies in memory twice
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class Product(nn.Module):
     def restore(self) -> None:
         """Give each layer its own weight back."""
         weight = self._weight.to_dense() if self.is_arranged else self._weight
-        for layer, own in zip(self._layers, weight.split(self.sizes), strict=True):
+        for layer, own in zip(self._layers, weight.split(self.sizes), strict=False):
             layer.weight.data = own
 
 
@@ -75,14 +76,13 @@ class LinearLayers:
     """Replaces the linear layers of a model, and the experts of its mixtures, until release()."""
 
     def __init__(self, model: nn.Module) -> None:
-        shared = _shared_weights(model)
+        self._shared = _shared_weights(model)
         self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
         self._products: list[Product] = []
         for parent in list(model.modules()):
+            layers = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
             plain = {
-                name: child
-                for name, child in parent.named_children()
-                if type(child) is nn.Linear and _is_replaceable(child, shared)
+                name: each for name, each in layers.items() if not (each._forward_hooks or each._forward_pre_hooks)
             }
             for names in _groups(plain):
                 self._replace(parent, names, [plain[name] for name in names])
@@ -102,11 +102,11 @@ class LinearLayers:
         arranged = sum(len(product.sizes) for product in self._products if product.is_arranged)
         joined = sum(len(product.sizes) for product in self._products if len(product.sizes) > 1)
         notes = [f"{joined} joined"] * bool(joined) + [f"{arranged} arranged by oneDNN"] * bool(arranged)
-        notes += [f"the experts of {self._experts.count} layers, too"] * bool(self._experts.count)
+        notes += [f"experts of {self._experts.count} layers arranged by oneDNN"] * bool(self._experts.count)
         return ", ".join(notes) or "as in torch"
 
     def _replace(self, parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear]) -> None:
-        product = Product(layers)
+        product = Product(layers, keep=id(layers[0].weight) in self._shared)
         if len(layers) == 1 and not product.is_arranged:
             return
         self._products.append(product)
@@ -124,11 +124,6 @@ def _groups(layers: dict[str, nn.Linear]) -> list[tuple[str, ...]]:
 def _are_alike(layers: list[nn.Linear]) -> bool:
     kinds = {(layer.in_features, layer.bias is None, layer.weight.dtype, layer.weight.device) for layer in layers}
     return len(kinds) == 1
-
-
-def _is_replaceable(layer: nn.Linear, shared: set[int]) -> bool:
-    """Return True if only the product uses the weight: no embedding, no hook."""
-    return id(layer.weight) not in shared and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 def _shared_weights(model: nn.Module) -> set[int]:

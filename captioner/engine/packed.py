@@ -33,7 +33,7 @@ class PackedModel:
         self.device, self.dtype = model.device, model.dtype
         self.config = model.config.text_config
         self._vision_config = model.config.vision_config
-        self._core, self._head = model.model, model.lm_head
+        self._core = model.model
         family = family_of(model)
         assert family is not None  # why_unsupported() says so
         self._family, self.slot_shape = family, family.slot_shape(self.config)
@@ -52,6 +52,7 @@ class PackedModel:
         self._linear_note = pick_kernels(layers[0]) if layers else ""
         self._linear = [PackedLinear(layer) for layer in layers]
         self._layers = LinearLayers(model)
+        self._head = model.lm_head
 
     def release(self) -> None:
         """Restore the attention and the layers that the model had before."""

@@ -1,9 +1,12 @@
 """Layers of one input run as one product, and oneDNN arranges weights on a CPU; the results and the model stay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from captioner.cli.bench import build
 from captioner.engine import onednn
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.linear_layers import LinearLayers
@@ -74,14 +77,21 @@ def test_outputs_of_a_prompt_are_not_kept(arranged):
     layers.release()
 
 
-def test_layers_that_something_else_uses_stay(monkeypatch):
+def test_head_that_shares_the_embeddings_weight_is_a_copy(monkeypatch):
     monkeypatch.setattr(onednn, "pays", lambda weight, num_rows: True)
     model = nn.ModuleDict({"embed": nn.Embedding(32, 16), "head": nn.Linear(16, 32, False), "hooked": nn.Linear(4, 4)})
-    model["head"].weight = model["embed"].weight
+    head, weight = model["head"], model["embed"].weight
+    head.weight = weight
     model["hooked"].register_forward_hook(lambda *_: None)
+    inputs, before = torch.randn(3, 16), weight.clone()
+    wanted = head(inputs)
     layers = LinearLayers(model)
-    assert (type(model["head"]), type(model["hooked"])) == (nn.Linear, nn.Linear)
-    assert layers.note() == "as in torch"
+    assert type(model["hooked"]) is nn.Linear
+    torch.testing.assert_close(model["head"](inputs), wanted)
+    assert torch.equal(model["embed"].weight, before)
+    layers.release()
+    assert model["head"] is head
+    assert head.weight is weight
 
 
 def test_layers_of_unlike_kinds_are_not_joined(arranged):
@@ -93,6 +103,20 @@ def test_layers_of_unlike_kinds_are_not_joined(arranged):
     torch.testing.assert_close(module(inputs), wanted)
     assert "joined" not in layers.note()
     layers.release()
+
+
+def test_head_with_its_own_weight(arranged, tmp_path):
+    geometry = replace(TINY["qwen3_vl"], tied=False)
+    tokenizer = build.build_tokenizer(["describe this video in detail"], 400)
+    model, processor = build.build_model(tokenizer, geometry, seed=1), build.build_processor(tokenizer)
+    cases = make_cases(3)
+    wanted = [generate_alone(model, processor, case) for case in cases]
+    core = ContinuousCore(model, ContinuousOptions(max_slots=2))
+    try:
+        ended = run(core, prepare_cases(Preparer(processor, core.layout), cases))
+    finally:
+        core.close()
+    assert [ended[i].tokens for i in range(3)] == wanted
 
 
 def test_text_is_that_of_generate(arranged, tiny):

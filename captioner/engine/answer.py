@@ -16,6 +16,16 @@ class AnswerTokens:
         self.caption_start = 0  # index of the first token after the thinking
         self._max_new_tokens, self._eos = request.options.max_new_tokens, eos
 
+    @property
+    def chooses(self) -> bool:
+        """True as long as choose() may return another token than the one that was picked."""
+        return False
+
+    @property
+    def limit(self) -> int:
+        """The number of tokens after which the answer ends at the latest."""
+        return self.caption_start + self._max_new_tokens
+
     def choose(self, picked: int) -> int:
         """Return the token to add instead of the one that was picked."""
         return picked
@@ -25,7 +35,7 @@ class AnswerTokens:
         if token in self._eos:
             return "stop"
         self.tokens.append(token)
-        return "length" if len(self.tokens) - self.caption_start >= self._max_new_tokens else None
+        return "length" if len(self.tokens) >= self.limit else None
 
 
 class ThinkingTokens(AnswerTokens):
@@ -44,6 +54,14 @@ class ThinkingTokens(AnswerTokens):
         self._start = 0  # index of the first token of thinking
         self._forced: list[int] = []  # tokens to write next
 
+    @property
+    def chooses(self) -> bool:
+        return bool(self._closing or self._is_undecided)
+
+    @property
+    def limit(self) -> int:
+        return self._max_tokens if self.chooses else super().limit
+
     def choose(self, picked: int) -> int:
         used_up = len(self.tokens) - self._start >= self._budget
         if self._closing and not self._forced and (used_up or picked in self._eos):
@@ -51,7 +69,7 @@ class ThinkingTokens(AnswerTokens):
         return self._forced[0] if self._forced else picked
 
     def add(self, token: int) -> FinishReason | None:
-        if not self._closing and not self._is_undecided:
+        if not self.chooses:
             return super().add(token)
         if not self._forced and token in self._eos:
             return "stop"

@@ -43,6 +43,7 @@ class SlotCache:
     ) -> None:
         """Fill the cache with zeros: masked values are still multiplied, and uninitialized memory may hold NaN."""
         self.num_slots, self.slot_tokens = num_slots, slot_tokens
+        self.tokens = torch.zeros(num_slots, dtype=torch.int64, device=device)  # the newest, which the next step reads
 
         def zeros(layers: tuple[int, ...], each: tuple[int, ...], kind: torch.dtype) -> dict[int, torch.Tensor]:
             return {layer: torch.zeros(num_slots, *each, dtype=kind, device=device) for layer in layers}

@@ -9,27 +9,31 @@ import logging
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from captioner.engine.answer import begin_answer
 from captioner.engine.cache import CachePlan
-from captioner.engine.core import Core, StepEvent, describe_failure, is_device_error, use_device
+from captioner.engine.core import (
+    Core,
+    StepEvent,
+    describe_failure,
+    is_device_error,
+    is_out_of_memory,
+    use_device,
+)
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Layout, Prepared
-from captioner.engine.running import Prompt, Running
-from captioner.engine.slot_memory import WHAT_TO_LOWER, SlotMemory, allocate, release_unused
+from captioner.engine.rows import upload
+from captioner.engine.running import CHUNK, Prompt, Running, UnreadSteps, share
+from captioner.engine.slot_memory import SlotMemory, allocate, describe_memory, release_unused
 from captioner.engine.slot_policy import SlotPolicy, needed_tokens
 from captioner.errors import ModelError
 
 log = logging.getLogger(__name__)
 
 PIECE_TOKENS, PIECE_TOKENS_CPU = 2048, 512  # of prompts in one step: enough to use the device fully
-CHUNK = 64  # tokens that linear attention computes at once; pieces are multiples, so that they change no rounding
-MAX_SLOTS = 64  # on a GPU: up to about here, additional rows cost a step of 8B almost nothing
-MAX_SLOTS_CPU = 16  # a CPU is limited by arithmetic much earlier
+MAX_SLOTS, MAX_SLOTS_CPU = 64, 16  # up to here, a GPU runs more rows of 8B at almost no cost; arithmetic limits a CPU
 UNDECIDED_STEPS = (("CUDA graphs", "decided with the first clip"), ("compile", "decided with the first clip"))
-FEW_SLOTS = 4  # with fewer, the report says how to get more
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class ContinuousOptions:
     sage_attention: bool = False
     graphs: bool = True
     piece_tokens: int = 0  # of prompts in one step; 0: 2,048, or 512 on a CPU
+    read_late: bool | None = None  # read tokens while the next step runs; None: on a GPU
 
 
 class ContinuousCore(Core):
@@ -54,12 +59,14 @@ class ContinuousCore(Core):
         self._options = options
         self._weights_gb = model.get_memory_footprint() / 1e9
         self._model = PackedModel(model, options.attention, options.sage_attention)
-        self._max_slots = options.max_slots or (MAX_SLOTS if self._model.device.type == "cuda" else MAX_SLOTS_CPU)
         on_cuda = self._model.device.type == "cuda"
+        self._max_unread = int(on_cuda if options.read_late is None else options.read_late)
+        self._max_slots = options.max_slots or (MAX_SLOTS if on_cuda else MAX_SLOTS_CPU)
         self._piece_tokens = options.piece_tokens or (PIECE_TOKENS if on_cuda else PIECE_TOKENS_CPU)
         self._memory: SlotMemory | None = None
         self._policy = SlotPolicy(self._max_slots, options.max_tokens)
         self._running: dict[int, Running] = {}  # by slot
+        self._unread = UnreadSteps()
         self._suspects: set[int] = set()  # new in a step that failed: their prompts run in steps of their own
         if options.max_tokens:
             try:
@@ -104,69 +111,41 @@ class ContinuousCore(Core):
             if running.request.id == request_id:
                 tokens = tuple(running.tokens)
                 self._events.append(StepEvent(request_id, len(tokens), tokens, "cancelled"))
-                self._running.pop(running.slot)
+                self._free(running)
                 return
 
     @torch.inference_mode()
     def step(self) -> list[StepEvent]:
+        """Launch a step, then read its tokens, or on a GPU those of the step before while this one runs."""
         use_device(self._model.device)
-        rows = sorted((each for each in self._running.values() if not each.is_reading), key=lambda each: each.slot)
         pieces = self._next_pieces()
-        new = [running for running, _ in pieces]
+        slots = self._memory.table.active() if self._memory else []
         events, self._events = self._events, []
-        if not new and not rows:
-            return events
         try:
-            logits = self._forward(pieces, rows)
-            order = [running for running, length in pieces if running.prompt.ends_with(length)] + rows
-            assert self._memory is not None
-            tokens = self._memory.pick(order, logits)
-        except torch.OutOfMemoryError as error:
-            self._after_out_of_memory(new, rows, error)
-            return events
-        except Exception as error:  # the model may raise anything; the new requests caused it
-            if not new or is_device_error(error):
-                raise
-            log.exception("a step with %d new requests failed", len(new))
-            return events + self._after_failure(new, error)
-        for running, length in pieces:
-            running.prompt.on_read(length)
-            running.length += length
-            if not running.is_reading:
-                self._suspects.discard(running.request.id)
-        for running in rows:
-            running.length += 1
-        return events + [self._record(*pair) for pair in zip(order, tokens, strict=True)]
+            num_unread = self._launch(pieces, slots) if pieces or slots else 0
+        except Exception as error:  # the model may raise anything
+            events += self._read_tokens(0)
+            return events + self._after_error([running for running, _ in pieces], slots, error)
+        return events + self._read_tokens(num_unread)
 
     def close(self) -> None:
         self._waiting.clear()
         self._running.clear()
+        self._unread.clear()
         self._events.clear()
-        self._drop_memory()
+        self._memory = None
+        release_unused(self._model.device)
         self._model.release()
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
-        plan, slots = self._plan, "planned with the first clip"
-        if plan.num_slots:
-            slots = f"{plan.num_slots} slots, {plan.slot_tokens:,} tokens each, "
-            slots += f"{self._weights_gb:.1f} GB weights, {plan.bytes / 1e9:.1f} GB cache"
-            if plan.num_slots < min(FEW_SLOTS, self._max_slots):
-                slots += f"; {WHAT_TO_LOWER} to run more clips at once"
+        memory = describe_memory(self._plan, self._weights_gb, self._max_slots)
         steps = self._memory.decode.report_rows() if self._memory else UNDECIDED_STEPS
-        return ("engine", "continuous batching"), ("memory", slots), *self._model.report_rows(), *steps
+        return ("engine", "continuous batching"), ("memory", memory), *self._model.report_rows(), *steps
 
     def _next_pieces(self) -> list[tuple[Running, int]]:
         """Return the prompts to read from in the next step, the oldest first, and how many tokens of each."""
-        room, pieces = self._piece_tokens, []
         waiting = [each for each in self._running.values() if each.is_reading]
-        new = self._admit(waiting, room)
-        for running in (*waiting, *new):
-            left = running.prompt.num_tokens - running.prompt.num_read
-            length = left if left <= room else room // CHUNK * CHUNK
-            if length:
-                pieces.append((running, length))
-                room -= length
-        return pieces
+        return share([*waiting, *self._admit(waiting, self._piece_tokens)], self._piece_tokens)
 
     def _admit(self, reading: list[Running], room: int) -> list[Running]:
         """Give slots to waiting requests, of which a first piece fits into the next step beside those being read."""
@@ -185,11 +164,17 @@ class ContinuousCore(Core):
                     continue
             if len(self._running) == self._plan.num_slots:
                 break
-            slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
-            self._running[slot] = Running(Prompt(self._waiting.popleft(), slot), begin_answer(request, self._eos))
-            new.append(self._running[slot])
+            new.append(self._start(self._waiting.popleft()))
             room -= request.num_prompt_tokens
         return new
+
+    def _start(self, request: Prepared) -> Running:
+        """Give the request a slot."""
+        slot = next(number for number in range(self._plan.num_slots) if number not in self._running)
+        running = self._running[slot] = Running(Prompt(request, slot), begin_answer(request, self._eos))
+        if self._memory:
+            self._memory.table.add(slot, request)
+        return running
 
     def _plan_for(self, request: Prepared) -> None:
         """Plan memory for the longest expected request, or for this one if that is too long. Raises ModelError."""
@@ -212,30 +197,71 @@ class ContinuousCore(Core):
         return room >= min(CHUNK, request.num_prompt_tokens)
 
     def _allocate(self, max_tokens: int, max_slots: int) -> None:
-        self._drop_memory()
-        self._memory = allocate(self._model, max_tokens, max_slots, self._options.graphs, self._options.compile)
-
-    def _drop_memory(self) -> None:
         self._memory = None
         release_unused(self._model.device)
+        self._memory = allocate(self._model, max_tokens, max_slots, self._options.graphs, self._options.compile)
 
-    def _forward(self, pieces: list[tuple[Running, int]], rows: list[Running]) -> Tensor:
-        """Run one step and return logits (P + len(rows), V) for the P prompts that end in it and the rows."""
+    def _launch(self, pieces: list[tuple[Running, int]], slots: list[int]) -> int:
+        """Run pieces of prompts and one more token in each of these slots. Return how many steps may stay unread."""
         assert self._memory is not None
-        table = torch.tensor([running.row() for running in rows], dtype=torch.int64).reshape(-1, 4).T
-        longest = max((running.length + 1 for running in rows), default=0)
-        if not pieces:
-            return self._memory.decode.run(table, longest)
-        prompts = [(running.prompt, length) for running, length in pieces]
-        return self._model.mixed(prompts, table, self._memory.cache, longest)
+        table, cache = self._memory.table, self._memory.cache
+        new = [running for running, length in pieces if running.prompt.ends_with(length)]
+        order = [*new, *(self._running[slot] for slot in slots)]
+        drawn = [running.slot for running in order]
+        rows = upload(table.columns(drawn), self._model.device)
+        bounds = slots[-1] + 1 if slots else 0, table.longest(slots)
+        if pieces:
+            prompts = [(running.prompt, length) for running, length in pieces]
+            logits = self._model.mixed(prompts, rows[:, len(new) :], cache, *bounds)
+        else:
+            logits = self._memory.decode.run(rows, *bounds)
+        if order:
+            self._unread.add(order, self._memory.pick(order, rows, logits))
+        table.advance(drawn)
+        for running, length in pieces:
+            running.prompt.on_read(length)
+        for running in new:
+            table.start(running.slot, running.answer.limit)
+            self._suspects.discard(running.request.id)
+        # a request that thinks may have to write other tokens than it draws
+        return 0 if any(running.answer.chooses for running in order) else self._max_unread
+
+    def _read_tokens(self, max_unread: int) -> list[StepEvent]:
+        """Read the tokens of all steps but the last `max_unread`, except those of requests that have ended."""
+        read = self._unread.read(max_unread)
+        events = [self._record(*each) for each in read if self._running.get(each[0].slot) is each[0]]
+        if not self._running:
+            self._unread.clear()
+        return events
 
     def _record(self, running: Running, token: int) -> StepEvent:
         """Add the token to the request, which ends if it is the end token or the last allowed one."""
+        chose = running.answer.chooses
         reason = running.answer.add(token)
+        if chose and self._memory:
+            self._memory.table.start(running.slot, running.answer.limit)
         if reason:
-            self._running.pop(running.slot)
+            self._free(running)
             self._policy.on_end(running.request.id)
         return StepEvent(running.request.id, len(running.tokens), tuple(running.tokens) if reason else (), reason)
+
+    def _free(self, running: Running) -> None:
+        """Leave the request out of the steps to come, and let another one take its slot."""
+        self._running.pop(running.slot)
+        if self._memory:
+            self._memory.table.remove(running.slot)
+
+    def _after_error(self, new: list[Running], slots: list[int], error: Exception) -> list[StepEvent]:
+        """Go on after a step that failed. Raises the error if no new request caused it."""
+        if is_out_of_memory(error):
+            rows = [self._running[slot] for slot in slots if slot in self._running]  # others have just ended
+            if new or rows:
+                self._after_out_of_memory(new, rows, error)
+            return []
+        if not new or is_device_error(error):
+            raise error
+        log.error("a step with %d new requests failed", len(new), exc_info=error)
+        return self._after_failure(new, error)
 
     def _after_failure(self, new: list[Running], error: Exception) -> list[StepEvent]:
         """Retry several new requests in steps of their own, or end a single one; running requests lose nothing."""
@@ -270,5 +296,5 @@ class ContinuousCore(Core):
 
     def _put_back(self, victims: list[Running]) -> None:
         for running in reversed(victims):
-            self._running.pop(running.slot)
+            self._free(running)
             self._waiting.appendleft(running.request)

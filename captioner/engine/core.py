@@ -1,8 +1,7 @@
 """The interface of an engine core, what it returns after a step, and what all cores share."""
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -12,8 +11,7 @@ from captioner.engine.prepare import Layout, Prepared
 FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]  # memory: it did not fit even alone
 
 
-@dataclass(frozen=True)
-class StepEvent:
+class StepEvent(NamedTuple):
     """The state of one request after a step; its tokens (without the end token) and the reason once it has ended."""
 
     id: int
@@ -96,14 +94,28 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+# What libraries raise besides torch.OutOfMemoryError: drivers, cuBLAS and cuDNN for their workspaces, Apple's GPU, the
+# CPU's allocator. None of these harms the device.
+_NO_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return True if the device has too little free memory, whichever library noticed it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
 def is_device_error(error: Exception) -> bool:
     """Return True if the device cannot be used in this process after this error."""
+    if is_out_of_memory(error):
+        return False
     return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)
 
 
 def describe_failure(error: Exception) -> str:
     """Return one line for the user about why a request failed."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return "out of device memory; lower frame_size, max_frames or batch_size"
     return f"the model failed: {first_line(error)}"
 

@@ -26,8 +26,11 @@ class Family(Protocol):
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         """Return the embeddings (V, hidden) that the vision tower adds to the first text layers, if it does."""
 
-    def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
-        """Return the arguments of the text tower that keep it from building a mask, and carry DeepStack."""
+    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
+        """Return the arguments of the text tower that keep it from building a mask, and carry DeepStack.
+
+        visual int64 (V,): the places of the visual tokens, which fused.add_deepstack takes.
+        """
 
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         """Return the modules that linear_attention.PackedLinear has to run."""
@@ -45,8 +48,8 @@ class Qwen3VL(Family):
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         return encoded.deepstack_features
 
-    def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
-        return {"attention_mask": None, "visual_pos_masks": visual_mask, "deepstack_visual_embeds": deepstack}
+    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
+        return {"attention_mask": None, "visual_pos_masks": visual, "deepstack_visual_embeds": deepstack}
 
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         return []
@@ -74,7 +77,7 @@ class Qwen35(Family):
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         return None
 
-    def text_inputs(self, visual_mask: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
+    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
         return {"attention_mask": dict.fromkeys(self.layer_kinds)}  # a mask for each kind, if one were needed
 
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from captioner.engine.cache import SlotCache
-from captioner.engine.core import first_line
+from captioner.engine.core import first_line, is_out_of_memory
 from captioner.engine.packed import PackedModel
+from captioner.engine.rows import SLOT
 
 log = logging.getLogger(__name__)
 
-# (rows (4, B), cache, num_slots, longest) -> logits (B, V); see PackedModel.decode
+# (rows (5, B), cache, num_slots, longest) -> logits (B, V); see PackedModel.decode
 Decode = Callable[[Tensor, SlotCache, int, int], Tensor]
 Work = Callable[[], object]
+
+STEPS_UNTIL_RETRY = 500  # of a capture for which there was no memory
 
 
 def bucket(num_slots: int, limit: int) -> int:
@@ -64,8 +67,10 @@ class Capture:
 class _Fixed:
     """A decode step of one shape: row i is slot i; the results of idle slots are ignored."""
 
-    rows: Tensor  # int64 (4, num_slots) on the device
+    idle: Tensor  # int64 (5, num_slots) on the device: the rows of idle slots
+    rows: Tensor  # the same with those of running requests
     replay: Work | None = None
+    steps_until_retry: int = 0  # of the capture
 
 
 class DecodeSteps:
@@ -88,47 +93,58 @@ class DecodeSteps:
             dynamo.cache_size_limit = max(64, dynamo.cache_size_limit)  # each shape is compiled once
             self._decode = torch.compile(model.decode, dynamic=False, fullgraph=True)
 
-    def run(self, rows: Tensor, longest: int) -> Tensor:
-        """Run one decode step: rows int64 (4, B) on the host, sorted by slot, and the `longest` length -> (B, V)."""
+    def run(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
+        """Run one decode step and return logits (B, V); the arguments are those of PackedModel.decode()."""
         if not self.why_no_graphs:
             try:
-                return self._run_fixed(rows, longest)
+                return self._run_fixed(rows, num_slots, longest)
             except Exception as error:  # capture and compilation fail in many ways
-                self._give_up(error)
-        return self._model.decode(rows.to(self._model.device), self._cache, int(rows[2, -1]) + 1, longest)
+                if not is_out_of_memory(error):
+                    self._give_up(error)
+        return self._model.decode(rows, self._cache, num_slots, longest)
 
     def warm_up(self) -> None:
-        """Capture the smallest step, to find out if graphs work, while all slots are idle. Raises OutOfMemoryError."""
+        """Capture the smallest step while all slots are idle, to see if graphs work. Raises for lack of memory."""
         if not self.why_no_graphs:
             try:
-                self._run_fixed(torch.zeros(4, 1, dtype=torch.int64), longest=1)
-            except torch.OutOfMemoryError:
-                raise
+                self._run_fixed(torch.zeros(5, 1, dtype=torch.int64, device=self._model.device), 1, longest=1)
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 self._give_up(error)
 
-    def _fill(self, rows: Tensor, longest: int) -> tuple[_Fixed, tuple[int, int]]:
-        size = bucket(int(rows[2, -1]) + 1, self._cache.num_slots)
+    def _fill(self, rows: Tensor, num_slots: int, longest: int) -> tuple[_Fixed, tuple[int, int]]:
+        size = bucket(num_slots, self._cache.num_slots)
         key = size, self._model.backend.round_up(longest, self._cache.slot_tokens)
         if key not in self._fixed:
-            self._fixed[key] = _Fixed(torch.zeros(4, size, dtype=torch.int64, device=self._model.device))
-        full = torch.zeros(4, size, dtype=torch.int64)
-        full[2] = torch.arange(size)
-        full[:, rows[2]] = rows
-        self._fixed[key].rows.copy_(full)
-        return self._fixed[key], key
+            idle = torch.zeros(5, size, dtype=torch.int64)
+            idle[SLOT] = torch.arange(size)
+            idle = idle.to(self._model.device)
+            self._fixed[key] = _Fixed(idle, idle.clone())
+        fixed = self._fixed[key]
+        fixed.rows.copy_(fixed.idle).index_copy_(1, rows[SLOT], rows)
+        return fixed, key
 
-    def _run_fixed(self, rows: Tensor, longest: int) -> Tensor:
-        fixed, key = self._fill(rows, longest)
+    def _run_fixed(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
+        fixed, key = self._fill(rows, num_slots, longest)
         if self._logits is None:
             shape = (self._cache.num_slots, self._model.config.vocab_size)
             self._logits = torch.empty(shape, dtype=self._model.dtype, device=self._model.device)
-        logits = self._logits
+        if fixed.steps_until_retry:
+            fixed.steps_until_retry -= 1
+            return self._model.decode(rows, self._cache, num_slots, longest)
         if fixed.replay is None:
-            with self._cache.kept_states(key[0]):
-                fixed.replay = self.capture(lambda: logits[: key[0]].copy_(self._decode(fixed.rows, self._cache, *key)))
+            self._capture(fixed, key, self._logits[: key[0]])
+        assert fixed.replay is not None
         fixed.replay()
-        return logits[rows[2].to(self._model.device)]
+        return self._logits.index_select(0, rows[SLOT])
+
+    def _capture(self, fixed: _Fixed, key: tuple[int, int], logits: Tensor) -> None:
+        """Capture the step; without memory for that, the next steps of this shape do without a graph. Raises, too."""
+        fixed.steps_until_retry = STEPS_UNTIL_RETRY
+        with self._cache.kept_states(key[0]):
+            fixed.replay = self.capture(lambda: logits.copy_(self._decode(fixed.rows, self._cache, *key)))
+        fixed.steps_until_retry = 0
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
         """Return the rows of the capability report about graphs and compilation."""

@@ -16,10 +16,12 @@ from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, Piece, 
 from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
+from captioner.engine.fused import FusedParts
 from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import pick_kernels
 from captioner.engine.linear_layers import LinearLayers
 from captioner.engine.prepare import PIXELS
+from captioner.engine.rows import LENGTH, POSITION, SLOT
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
 
@@ -48,6 +50,7 @@ class PackedModel:
         self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *vision_shape, attention)
         self.config._attn_implementation = TEXT_ATTENTION
         self._vision_config._attn_implementation = VISION_ATTENTION
+        self._fused = FusedParts(self._core.language_model)
         layers = family.linear_layers(self._core.language_model)
         self._linear_note = pick_kernels(layers[0]) if layers else ""
         self._linear = [PackedLinear(layer) for layer in layers]
@@ -57,6 +60,7 @@ class PackedModel:
     def release(self) -> None:
         """Restore the attention and the layers that the model had before."""
         self._layers.release()
+        self._fused.release()
         while self._linear:
             self._linear.pop().release()
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
@@ -143,15 +147,18 @@ class PackedModel:
 
     def _run_text(
         self, embeds: Tensor, positions: Tensor, step: TextStep,
-        visual_mask: Tensor | None = None, deepstack: list[Tensor] | None = None,
+        visual: Tensor | None = None, deepstack: list[Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Run the text tower: embeds (1, N, hidden), positions (3, N), visual_mask bool (1, N) -> (N, hidden)."""
+        """Run the text tower: embeds (1, N, hidden), positions (3, N) -> (N, hidden).
+
+        visual int64 (V,): the places of the visual tokens, to which DeepStack adds.
+        """
         hidden = self._core.language_model(
             inputs_embeds=embeds,
             position_ids=positions[:, None],
             use_cache=False,
             text_step=step,
-            **self._family.text_inputs(visual_mask, deepstack),
+            **self._family.text_inputs(visual, deepstack),
         ).last_hidden_state[0]
         commit(step)
         return hidden
@@ -159,19 +166,22 @@ class PackedModel:
     def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
         """Run one more token of each row and return logits (B, V).
 
-        rows int64 (4, B): token, position, slot, tokens in the slot. num_slots and longest are upper bounds of slots
-        and lengths with the new token. A graph can capture it: no waiting for the device, no shape depends on values.
+        rows int64 (5, B) as in `rows`; num_slots and longest are upper bounds of slots and lengths with the new token.
+        A graph can capture it: no waiting for the device, no shape depends on values.
         """
-        tokens, positions, slots, lengths = rows.unbind()
+        slots, positions, lengths = rows[SLOT], rows[POSITION], rows[LENGTH]
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
         step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, (), None, plan, slots)
-        return self._head(self._run_text(self._embed(tokens), positions.expand(3, -1), step))
+        embeds = self._embed(cache.tokens.index_select(0, slots))
+        return self._head(self._run_text(embeds, positions.expand(3, -1), step))
 
-    def mixed(self, pieces: Sequence[tuple[Prompt, int]], rows: Tensor, cache: SlotCache, longest: int) -> Tensor:
+    def mixed(
+        self, pieces: Sequence[tuple[Prompt, int]], rows: Tensor, cache: SlotCache, num_slots: int, longest: int
+    ) -> Tensor:
         """Read so many more tokens of each prompt into its slot, and run one more token of each row, in one pass.
 
-        Prompts that earlier steps have begun come first. rows int64 (4, B) is as in decode() but on the host, and B may
-        be 0. Returns logits (P + B, V) for the P prompts that end in this step and the rows.
+        Prompts that earlier steps have begun come first. The rest is as in decode(), but B may be 0. Returns logits
+        (P + B, V) for the P prompts that end in this step and the rows.
         """
         parts = [Piece(prompt.slot, prompt.num_read, length) for prompt, length in pieces]
         read = [(prompt, slice(prompt.num_read, prompt.num_read + length)) for prompt, length in pieces]
@@ -181,26 +191,27 @@ class PackedModel:
             end - 1 for end, (prompt, part) in zip(ends, read, strict=True) if prompt.ends_with(part.stop - part.start)
         ]
         last = torch.tensor([*completed, *range(ends[-1], ends[-1] + rows.shape[1])], dtype=torch.int64)
-        places = [prompt.slot * cache.slot_tokens + torch.arange(part.start, part.stop) for prompt, part in read]
-        write = torch.cat([*places, rows[2] * cache.slot_tokens + rows[3]])
-        of_prompts = [prompt.request.layout["positions"][:, part] for prompt, part in read]
-        positions = torch.cat([*of_prompts, rows[1].expand(3, -1)], 1)
-        not_visual = torch.zeros_like(rows[0], dtype=torch.bool)
-        visual = torch.cat([*(prompt.is_visual[part] for prompt, part in read), not_visual])
-        write, positions, visual, last, on_device = (
-            x.to(self.device, non_blocking=True) for x in (write, positions, visual, last, rows)
+        write = torch.cat(
+            [prompt.slot * cache.slot_tokens + torch.arange(part.start, part.stop) for prompt, part in read]
         )
+        positions = torch.cat([prompt.request.layout["positions"][:, part] for prompt, part in read], 1)
+        visual = torch.cat([prompt.is_visual[part] for prompt, part in read]).nonzero()[:, 0]
+        last, write, positions, visual = (
+            x.to(self.device, non_blocking=True) for x in (last, write, positions, visual)
+        )
+        slots, lengths = rows[SLOT], rows[LENGTH]
+        write = torch.cat([write, slots * cache.slot_tokens + lengths])
+        positions = torch.cat([positions, rows[POSITION].expand(3, -1)], 1)
         embedded = [prompt.embeds[part] for prompt, part in read if prompt.embeds is not None]
-        embeds = torch.cat([*embedded, self._embed(on_device[0])[0]])[None]
-        plan, row_slots = None, None
+        embeds = torch.cat([*embedded, self._embed(cache.tokens.index_select(0, slots))[0]])[None]
+        plan = None
         if rows.shape[1]:
-            row_slots, num_slots = on_device[2], int(rows[2].max()) + 1
-            plan = self.backend.plan_rows(cache, row_slots, on_device[3] + 1, num_slots, longest)
+            plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
         begun = [part.length for part in parts if not part.start]
         segments = Segments.from_lengths(begun, self.device) if begun else None
-        step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, row_slots)
-        hidden = self._run_text(embeds, positions, step, visual[None], _join_deepstack(read))
-        return self._head(hidden[last])
+        step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, slots if rows.shape[1] else None)
+        hidden = self._run_text(embeds, positions, step, visual, _join_deepstack(read))
+        return self._head(hidden.index_select(0, last))
 
 
 def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor] | None:

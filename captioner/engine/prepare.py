@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,8 +33,13 @@ class PixelScale:
 
     def apply(self, patches: Tensor) -> Tensor:
         """Scale uint8 (P, channels * patch) to float32 of the same shape, bitwise equal to the processor's result."""
-        mean, std = (torch.tensor(x, device=patches.device)[:, None] for x in (self.mean, self.std))
+        mean, std = (_column(values, patches.device) for values in (self.mean, self.std))
         return patches.float().unflatten(1, (len(self.mean), -1)).sub_(mean).div_(std).flatten(1)
+
+
+@functools.lru_cache(maxsize=16)  # a copy to a GPU would wait for all that it computes
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)[:, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """The requests that have a slot: how much of their prompt is read, and the tokens they have."""
 
 import functools
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from captioner.engine.answer import AnswerTokens
 from captioner.engine.prepare import Prepared
-from captioner.engine.sampling import Draw
+from captioner.engine.sampling import Sampling
+
+CHUNK = 64  # tokens that linear attention computes at once; pieces are multiples, so that they change no rounding
 
 
 @dataclass(eq=False)
@@ -27,7 +30,7 @@ class Prompt:
     def num_tokens(self) -> int:
         return self.request.num_prompt_tokens
 
-    @property
+    @functools.cached_property
     def is_visual(self) -> Tensor:  # bool (L,) on the host
         return self.request.inputs["mm_token_type_ids"][0] > 0
 
@@ -75,16 +78,11 @@ class Running:
     """A request that has a slot."""
 
     prompt: Prompt
-    answer: AnswerTokens
-    length: int = 0  # tokens whose keys and values are in the slot
+    answer: AnswerTokens  # as far as it is read from the device
 
-    @property
-    def request(self) -> Prepared:
-        return self.prompt.request
-
-    @property
-    def slot(self) -> int:
-        return self.prompt.slot
+    def __post_init__(self) -> None:
+        self.request, self.slot = self.prompt.request, self.prompt.slot
+        self.kind = Sampling.of(self.request.options)
 
     @property
     def tokens(self) -> list[int]:
@@ -95,11 +93,41 @@ class Running:
         """True until the last piece of the prompt is read."""
         return self.prompt.num_read < self.prompt.num_tokens
 
-    def row(self) -> tuple[int, int, int, int]:
-        """Return its column for PackedModel.decode: token, position, slot, tokens in the slot."""
-        position = self.length + int(self.request.layout["offset"])
-        return self.tokens[-1], position, self.slot, self.length
 
-    def draw(self) -> Draw:
-        """Return what determines its next token besides the logits."""
-        return Draw(self.request.options, len(self.tokens), self.answer.caption_start)
+class UnreadSteps:
+    """Steps whose tokens are on their way to the host, while it goes on with the next one."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[list[Running], Tensor, torch.cuda.Event | None]] = deque()
+
+    def add(self, order: list[Running], tokens: Tensor) -> None:
+        """Begin to copy the tokens int64 (B,) of these requests."""
+        copy, copied = tokens.to("cpu", non_blocking=True), None
+        if tokens.device.type == "cuda":
+            copied = torch.cuda.Event()
+            copied.record()
+        self._steps.append((order, copy, copied))
+
+    def read(self, num_left: int) -> Iterator[tuple[Running, int]]:
+        """Wait for all steps but the last `num_left`, and yield their tokens."""
+        while len(self._steps) > num_left:
+            order, tokens, copied = self._steps.popleft()
+            if copied is not None:
+                copied.synchronize()
+            yield from zip(order, tokens.tolist(), strict=True)
+
+    def clear(self) -> None:
+        """Forget all steps."""
+        self._steps.clear()
+
+
+def share(reading: list[Running], room: int) -> list[tuple[Running, int]]:
+    """Share the `room` of a step, in tokens, among the prompts that are being read: first come, first served."""
+    pieces = []
+    for running in reading:
+        left = running.prompt.num_tokens - running.prompt.num_read
+        length = left if left <= room else room // CHUNK * CHUNK
+        if length:
+            pieces.append((running, length))
+            room -= length
+    return pieces

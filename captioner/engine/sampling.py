@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
 from captioner.engine.answer import AnswerTokens
+from captioner.engine.rows import upload
 from captioner.values import GenerationOptions
 
 # The constants of splitmix64 (Steele, Lea, Flood 2014) as signed 64-bit numbers.
@@ -16,57 +17,61 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
 
 
-@dataclass(frozen=True)
-class Draw:
-    """The state that determines the next token of one row, besides its logits."""
+class Sampling(NamedTuple):
+    """The options that decide how a token is drawn; rows that share them are drawn together."""
 
-    options: GenerationOptions
-    num_tokens: int  # generated so far
-    caption_start: int = 0  # of these tokens, those before are thinking, for which the caption is not penalized
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+
+    @classmethod
+    def of(cls, options: GenerationOptions) -> "Sampling":
+        return cls(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
 
 
-def pick_tokens(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None = None) -> Tensor:
+def pick_tokens(logits: Tensor, kinds: Sequence[Sampling], draws: Tensor, seen: Tensor | None = None) -> Tensor:
     """Pick the next token of each row: logits (B, V) of any float dtype -> int64 (B,).
 
-    seen (B, V) bool marks the tokens that each row has generated, without the prompt, so trigger words are never
-    penalized; only a repetition penalty needs it. The order is as in transformers: penalty (Keskar et al. 2019, CTRL),
-    temperature, top-k, top-p; then the Gumbel-max trick draws a token.
+    draws int64 (2, B): the seed of each row, and how many tokens it has; seen (B, V) bool marks the tokens that each
+    row has generated, without the prompt, so trigger words are never penalized; only a repetition penalty needs it. The
+    order is as in transformers: penalty (Keskar et al. 2019, CTRL), temperature, top-k, top-p; then the Gumbel-max
+    trick draws a token.
     """
-    groups: dict[GenerationOptions, list[int]] = {}
-    for row, draw in enumerate(draws):
-        groups.setdefault(replace(draw.options, seed=0, max_new_tokens=1, thinking_budget=None), []).append(row)
+    groups: dict[Sampling, list[int]] = {}
+    for row, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(row)
     if len(groups) == 1:
-        return _pick_alike(logits.float(), draws, seen, next(iter(groups)))
-    tokens = torch.empty(len(draws), dtype=torch.int64, device=logits.device)
-    for options, rows in groups.items():
-        index = torch.tensor(rows, device=logits.device)
+        return _pick_alike(logits.float(), draws, seen, kinds[0])
+    tokens = torch.empty(len(kinds), dtype=torch.int64, device=logits.device)
+    order = upload(torch.tensor([row for rows in groups.values() for row in rows]), logits.device)
+    for kind, index in zip(groups, order.split([len(rows) for rows in groups.values()]), strict=True):
         own_seen = None if seen is None else seen[index]
-        tokens[index] = _pick_alike(logits[index].float(), [draws[row] for row in rows], own_seen, options)
+        tokens[index] = _pick_alike(logits[index].float(), draws[:, index], own_seen, kind)
     return tokens
 
 
-def _pick_alike(logits: Tensor, draws: Sequence[Draw], seen: Tensor | None, options: GenerationOptions) -> Tensor:
+def _pick_alike(logits: Tensor, draws: Tensor, seen: Tensor | None, kind: Sampling) -> Tensor:
     """Pick tokens for rows (B, V) float32 that share their options."""
-    if options.repetition_penalty != 1 and seen is not None:
-        penalty = options.repetition_penalty
+    if kind.repetition_penalty != 1 and seen is not None:
+        penalty = kind.repetition_penalty
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
-    if options.temperature == 0:
+    if kind.temperature == 0:
         return logits.argmax(-1)
-    num_candidates = min(options.top_k or logits.shape[1], logits.shape[1])
-    values, tokens = (logits / options.temperature).topk(num_candidates)
-    if options.top_p < 1:
+    num_candidates = min(kind.top_k or logits.shape[1], logits.shape[1])
+    values, tokens = (logits / kind.temperature).topk(num_candidates)
+    if kind.top_p < 1:
         before = values.softmax(-1).cumsum(-1).roll(1, -1)
         before[:, 0] = 0  # the most likely token always stays
-        values = values.masked_fill(before >= options.top_p, -math.inf)
-    noise = -torch.log(-torch.log(uniform(draws, num_candidates, logits.device)))
+        values = values.masked_fill(before >= kind.top_p, -math.inf)
+    noise = -torch.log(-torch.log(uniform(draws, num_candidates)))
     return tokens.gather(1, (values + noise).argmax(-1, keepdim=True))[:, 0]
 
 
-def uniform(draws: Sequence[Draw], num: int, device: torch.device) -> Tensor:
-    """Return (B, num) float32 in (0, 1), equal on every device: a hash of seed, token index and column."""
-    state = torch.tensor([[draw.options.seed, draw.num_tokens] for draw in draws]).to(device, non_blocking=True)
-    rows = _mix(_mix(state[:, 0] + _GOLDEN) + _GOLDEN * (state[:, 1] + 1))
-    columns = torch.arange(1, num + 1, device=device) * _GOLDEN
+def uniform(draws: Tensor, num: int) -> Tensor:
+    """Return (B, num) float32 in (0, 1), equal on every device: a hash of seed, token index (2, B) and column."""
+    rows = _mix(_mix(draws[0] + _GOLDEN) + _GOLDEN * (draws[1] + 1))
+    columns = torch.arange(1, num + 1, device=draws.device) * _GOLDEN
     bits = _shift_right(_mix(rows[:, None] + columns), 41)  # 23 bits, so that adding 0.5 is exact
     return (bits.float() + 0.5) / 2**23
 
@@ -85,7 +90,12 @@ class PerRowSampling(LogitsProcessor):
     """Makes `generate` use each row's own options: other tokens get -inf, so greedy search takes the picked one."""
 
     def __init__(self, options: list[GenerationOptions], answers: list[AnswerTokens], prompt_length: int) -> None:
-        self._options, self._answers, self._prompt_length = options, answers, prompt_length
+        self._kinds, self._answers, self._prompt_length = (
+            [Sampling.of(each) for each in options],
+            answers,
+            prompt_length,
+        )
+        self._seeds = torch.tensor([each.seed for each in options])
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # int64 (B, L), (B, V) -> (B, V)
         generated = input_ids[:, self._prompt_length :]
@@ -94,8 +104,8 @@ class PerRowSampling(LogitsProcessor):
             if answer.caption_start:
                 seen[row] = False
                 seen[row, generated[row, answer.caption_start :]] = True
-        draws = [Draw(options, generated.shape[1]) for options in self._options]
-        picks = pick_tokens(scores, draws, seen).tolist()
+        draws = torch.stack([self._seeds, torch.full_like(self._seeds, generated.shape[1])]).to(scores.device)
+        picks = pick_tokens(scores, self._kinds, draws, seen).tolist()
         chosen = [answer.choose(token) for answer, token in zip(self._answers, picks, strict=True)]
         index = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, -math.inf).scatter_(1, index, 0.0)

@@ -1,19 +1,22 @@
 """The memory of the running requests: their cache and the decode steps over it."""
 
-import contextlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache
+from captioner.engine.core import is_out_of_memory
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
+from captioner.engine.rows import SEED, SLOT, RowTable, upload
 from captioner.engine.running import Running
 from captioner.engine.sampling import pick_tokens
 from captioner.errors import ModelError
 
 WHAT_TO_LOWER = "lower frame_size, max_frames or max_new_tokens, or choose a smaller model or quantization 8bit or 4bit"
+
+FEW_SLOTS = 4  # with fewer, the report says how to get more
 
 
 @dataclass(eq=False)
@@ -23,27 +26,35 @@ class SlotMemory:
     plan: CachePlan
     cache: SlotCache
     decode: DecodeSteps
+    table: RowTable
     _seen: Tensor | None = None  # bool (num_slots, V), the tokens generated in each slot; made for the first penalty
 
-    def pick(self, order: list[Running], logits: Tensor) -> list[int]:
-        """Pick the next token of each request, given its row of logits (B, V)."""
-        draws = [running.draw() for running in order]
-        if not any(draw.options.repetition_penalty != 1 for draw in draws):
-            return choose(order, pick_tokens(logits, draws).tolist())
-        if self._seen is None:
-            self._seen = torch.zeros(self.plan.num_slots, logits.shape[1], dtype=torch.bool, device=logits.device)
-        for running, draw in zip(order, draws, strict=True):
-            if draw.num_tokens == draw.caption_start:
-                self._seen[running.slot] = False
-        index = torch.tensor([running.slot for running in order], device=logits.device)
-        tokens = choose(order, pick_tokens(logits, draws, self._seen[index]).tolist())
-        self._seen[index, torch.tensor(tokens, device=logits.device)] = True
+    def pick(self, order: list[Running], rows: Tensor, logits: Tensor) -> Tensor:
+        """Pick the next token of each request, int64 (B,), given logits (B, V) and rows (5, B)."""
+        seen, slots, kinds = None, rows[SLOT], [running.kind for running in order]
+        if any(kind.repetition_penalty != 1 for kind in kinds):
+            seen = self._seen_tokens(logits)
+            for running in order:
+                if self.table.num_drawn(running.slot) == running.answer.caption_start:
+                    seen[running.slot] = False
+        tokens = pick_tokens(logits, kinds, rows[SEED:], None if seen is None else seen[slots])
+        if any(running.answer.chooses for running in order):
+            tokens = choose(order, tokens)
+        if seen is not None:
+            seen[slots, tokens] = True
+        self.cache.tokens.index_copy_(0, slots, tokens)
         return tokens
 
+    def _seen_tokens(self, logits: Tensor) -> Tensor:
+        if self._seen is None:
+            self._seen = torch.zeros(self.plan.num_slots, logits.shape[1], dtype=torch.bool, device=logits.device)
+        return self._seen
 
-def choose(order: list[Running], picked: list[int]) -> list[int]:
+
+def choose(order: list[Running], picked: Tensor) -> Tensor:
     """Return the tokens that are written instead of the picked ones: others where thinking has to end."""
-    return [running.answer.choose(token) for running, token in zip(order, picked, strict=True)]
+    tokens = [running.answer.choose(token) for running, token in zip(order, picked.tolist(), strict=True)]
+    return upload(torch.tensor(tokens), picked.device)
 
 
 @torch.inference_mode()
@@ -53,8 +64,11 @@ def allocate(model: PackedModel, max_tokens: int, max_slots: int, graphs: bool, 
     sizes = shape.token_bytes(model.dtype), 2 * shape.state_bytes(model.dtype)
     plan = plan_cache(free, sizes[0], max_tokens, max_slots, sizes[1])
     while plan.num_slots:
-        with contextlib.suppress(torch.OutOfMemoryError):  # free memory is not always contiguous
+        try:
             return _allocate(model, plan, graphs, compile_step)
+        except Exception as error:
+            if not is_out_of_memory(error):  # free memory is not always contiguous
+                raise
         release_unused(model.device)
         plan = plan_cache(plan.bytes / 2, sizes[0], max_tokens, plan.num_slots, sizes[1])
     needed = max_tokens * sizes[0] + sizes[1]
@@ -68,10 +82,19 @@ def _allocate(model: PackedModel, plan: CachePlan, graphs: bool, compile_step: b
     cache = SlotCache(model.slot_shape, plan.num_slots, plan.slot_tokens, model.dtype, model.device)
     decode = DecodeSteps(model, cache, graphs, compile_step)
     decode.warm_up()
-    return SlotMemory(plan, cache, decode)
+    return SlotMemory(plan, cache, decode, RowTable(plan.num_slots))
 
 
 def release_unused(device: torch.device) -> None:
     """Return torch's unused blocks to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def describe_memory(plan: CachePlan, weights_gb: float, max_slots: int) -> str:
+    """Return the row of the capability report about memory."""
+    if not plan.num_slots:
+        return "planned with the first clip"
+    text = f"{plan.num_slots} slots, {plan.slot_tokens:,} tokens each, "
+    text += f"{weights_gb:.1f} GB weights, {plan.bytes / 1e9:.1f} GB cache"
+    return text + (f"; {WHAT_TO_LOWER} to run more clips at once" if plan.num_slots < min(FEW_SLOTS, max_slots) else "")

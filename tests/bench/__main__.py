@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="log what happens")
     benches = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_vllm):
+    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_steps, _add_vllm):
         add_json(add(benches))
     _add_model(benches)
     return run_command(lambda: parser, arguments)
@@ -95,6 +95,24 @@ def _run_page(args: argparse.Namespace) -> int:
     from tests.bench.page import bench_page
 
     bench_page(args.files, args.viewers, args.json)
+    return 0
+
+
+def _add_steps(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "steps", _run_steps)
+    parser.add_argument("--model", default="tiny", help=f"{MODELS}, with random weights; default %(default)s")
+    parser.add_argument(
+        "--rows", type=numbers, default=(16, 64), metavar="N,N,...", help="running clips; default 16,64"
+    )
+    parser.add_argument("--repeats", type=at_least_1, default=3, help="default %(default)s")
+    return parser
+
+
+def _run_steps(args: argparse.Namespace) -> int:
+    """Decode steps a second of CPU time, and the host's work in each."""
+    from tests.bench.steps import bench_steps
+
+    bench_steps(args.model, args.rows, args.repeats, args.json)
     return 0
 
 

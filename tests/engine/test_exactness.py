@@ -60,10 +60,10 @@ def preparer(tiny, alone):
 
 
 @pytest.mark.parametrize("penalty", [1.0, PENALTY])
-@pytest.mark.parametrize("max_slots", [1, 3, 8, 16])
-def test_greedy_text_equals_generate_alone(make_core, preparer, cases, alone, max_slots, penalty):
+@pytest.mark.parametrize(("max_slots", "read_late"), [(1, True), (3, False), (8, False), (8, True), (16, False)])
+def test_greedy_text_equals_generate_alone(make_core, preparer, cases, alone, max_slots, read_late, penalty):
     some = cases[: len(alone[penalty])]
-    ended = run(make_core(max_slots), prepare_cases(preparer, some, repetition_penalty=penalty))
+    ended = run(make_core(max_slots, read_late=read_late), prepare_cases(preparer, some, repetition_penalty=penalty))
     assert [ended[i].tokens for i in range(len(some))] == alone[penalty]
     for i, case in enumerate(some):
         full = len(alone[penalty][i]) == case.num_tokens

@@ -21,7 +21,15 @@ from captioner.engine.cache import free_bytes
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.prepare import Preparer
 from captioner.engine.sage import SAGE_HEAD_DIMS, with_sage
-from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, run, run_fixed_eagerly, teacher_forced
+from tests.support.engine_cases import (
+    generate_alone,
+    make_cases,
+    next_decode_step,
+    prepare_cases,
+    run,
+    run_fixed_eagerly,
+    teacher_forced,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -105,12 +113,11 @@ def test_replayed_graph_computes_what_its_kernels_compute(make_model, processor)
     compared = 0
     while core.busy:
         core.step()
-        rows = sorted(core._running.values(), key=lambda r: r.slot)
-        if rows and not core.num_waiting:
-            table, longest = torch.tensor([r.row() for r in rows]).T, max(r.length for r in rows) + 1
+        step = next_decode_step(core)
+        if step and not core.num_waiting:
             with torch.inference_mode():
-                replayed = core._memory.decode.run(table, longest).clone()
-                launched = run_fixed_eagerly(core._memory.decode, table, longest)
+                replayed = core._memory.decode.run(*step).clone()
+                launched = run_fixed_eagerly(core._memory.decode, *step)
             assert torch.allclose(replayed.float(), launched.float(), atol=1e-2)
             compared += 1
     assert core._memory.decode.why_no_graphs == ""

@@ -1,14 +1,17 @@
 """Requests and references shared by the tests of the engine cores, on a CPU and on a GPU."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import GenerationConfig, RepetitionPenaltyLogitsProcessor
 
+from captioner.engine.continuous import ContinuousCore
 from captioner.engine.core import Core, StepEvent
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.prepare import Prepared, Preparer
+from captioner.engine.rows import SLOT
 from captioner.values import Frames, GenerationOptions
 
 PROMPTS = ("describe this video", "what happens here, in detail?", "tags", "trigger xyz: a man walks his dog")
@@ -112,7 +115,11 @@ def teacher_forced(model, processor, case: Case, tokens: tuple[int, ...], min_ga
     Only positions whose best logit leads by more than `min_gap` are compared, so that rounding does not matter.
     """
     inputs = {k: v.to(model.device) for k, v in processor_inputs(processor, case.frames, case.prompt).items()}
-    length = inputs["input_ids"].shape[1]
+    length, placeholders = inputs["input_ids"].shape[1], (model.config.image_token_id, model.config.video_token_id)
+    # a random model may write placeholders, and a plain forward pass would count them as frames
+    tokens = tuple(itertools.takewhile(lambda token: token not in placeholders, tokens))
+    if not tokens:
+        return 0, 0
     generated = torch.tensor([tokens], device=model.device)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], generated], 1)
     for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
@@ -124,7 +131,15 @@ def teacher_forced(model, processor, case: Case, tokens: tuple[int, ...], min_ga
     return int(agreeing.sum()), int(clear.sum())
 
 
-def run_fixed_eagerly(steps: DecodeSteps, rows: torch.Tensor, longest: int) -> torch.Tensor:
+def next_decode_step(core: ContinuousCore) -> tuple[torch.Tensor, int, int] | None:
+    """Return the arguments of DecodeSteps.run() for the next step of a core, or None if no request would take part."""
+    table = core._memory.table
+    slots = table.active()
+    rows = table.columns(slots).to(core._model.device)
+    return (rows, slots[-1] + 1, table.longest(slots)) if slots else None
+
+
+def run_fixed_eagerly(steps: DecodeSteps, rows: torch.Tensor, num_slots: int, longest: int) -> torch.Tensor:
     """Compute the same as a CUDA graph, kernel by kernel."""
-    fixed, key = steps._fill(rows, longest)
-    return steps._decode(fixed.rows, steps._cache, *key)[rows[2].to(fixed.rows.device)]
+    fixed, key = steps._fill(rows, num_slots, longest)
+    return steps._decode(fixed.rows, steps._cache, *key)[rows[SLOT]]

@@ -1,0 +1,93 @@
+"""Parts of the text tower in fewer calls to the device and with the same results, until release()."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm, silu
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded once less
+
+
+class FusedParts:
+    """The modules that are changed. Whatever computes something else than expected stays as it is."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        """Let each RMS norm be one call instead of eight, and DeepStack add its embeddings without a wait."""
+        self._classes: list[tuple[nn.Module, type]] = []  # that modules had before
+        self._tower = tower
+        for module in tower.modules():
+            kind: Any = type(module)
+            fused = _fused_class(kind)
+            if fused and _agrees(module, fused):
+                self._classes.append((module, kind))
+                module.__class__ = fused
+        if hasattr(tower, "_deepstack_process"):
+            vars(tower)["_deepstack_process"] = add_deepstack
+
+    def release(self) -> None:
+        """Restore the modules."""
+        while self._classes:
+            module, before = self._classes.pop()
+            module.__class__ = before
+        vars(self._tower).pop("_deepstack_process", None)
+
+
+def add_deepstack(hidden: Tensor, places: Tensor, visual: Tensor) -> Tensor:
+    """Add embeddings of visual tokens (V, hidden) to hidden (1, N, hidden) at places int64 (V,)."""
+    hidden[0].index_add_(0, places, visual.to(hidden.dtype))
+    return hidden
+
+
+# The forward() of the norms in transformers, as one call; `self` is the module of transformers.
+
+
+def _rms_norm(self: Any, x: Tensor) -> Tensor:
+    return rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+
+
+def _gated_rms_norm(self: Any, x: Tensor, gate: Tensor) -> Tensor:
+    return (rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon) * silu(gate.float())).to(x.dtype)
+
+
+def _zero_centered_rms_norm(self: Any, x: Tensor) -> Tensor:
+    """The weight is stored less 1; 1 + weight would lose digits in 16 bits."""
+    return rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
+
+
+FORWARDS: dict[str, Callable[..., Tensor]] = {  # by the end of the name of the class
+    "VLTextRMSNorm": _rms_norm,
+    "VLMoeTextRMSNorm": _rms_norm,
+    "RMSNormGated": _gated_rms_norm,
+    "3_5RMSNorm": _zero_centered_rms_norm,
+    "3_5MoeRMSNorm": _zero_centered_rms_norm,
+}
+
+
+@functools.cache
+def _fused_class(kind: Any) -> Any:
+    """Return a class of norms that differs from `kind` in forward() alone, or None if it is not a known norm."""
+    if kind.__module__.startswith("transformers."):
+        for name, forward in FORWARDS.items():
+            if kind.__name__.endswith(name):
+                return type(f"Fused{kind.__name__}", (kind,), {"forward": forward})
+    return None
+
+
+@torch.inference_mode()
+def _agrees(module: Any, fused: Any) -> bool:
+    weight = module.weight
+    random = torch.Generator(weight.device).manual_seed(0)
+    num_inputs = 2 if fused.__name__.endswith("Gated") else 1
+    shape, tolerance = (3, *weight.shape), TOLERANCE[weight.dtype]
+    inputs = [torch.randn(shape, generator=random, device=weight.device).to(weight.dtype) for _ in range(num_inputs)]
+    theirs, ours = (kind.forward(module, *inputs).float() for kind in (type(module), fused))
+    if torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance / 100):
+        return True
+    log.warning("%s is not the norm that was expected; it stays as it is", type(module).__name__)
+    return False

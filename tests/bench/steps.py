@@ -1,0 +1,68 @@
+"""Decode steps of the engine: how many in a second of CPU time, and how much of a step is the host's own work."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from unittest import mock
+
+import torch
+
+from captioner.cli.bench.models import open_model
+from captioner.cli.bench.rendered_clips import render_clips
+from captioner.cli.bench.report import Report
+from captioner.engine import sampling
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
+from captioner.engine.packed import PackedModel
+from captioner.engine.prepare import Preparer
+from captioner.values import GenerationOptions
+
+TOKENS, STEPS = 2000, 300
+
+
+def bench_steps(model_name: str, rows: tuple[int, ...], repeats: int, as_json: bool = False) -> None:
+    """Print a row for each number of running clips: decode steps a second of CPU time, and the host's microseconds."""
+    torch.set_num_threads(1)
+    report = Report(("rows", "steps_per_cpu_s", "host_us"), as_json)
+    for count in rows:
+        with decoding(model_name, count) as core:
+            rates = [STEPS / _cpu_s(core) for _ in range(repeats)]
+            with _free_device(core):
+                host_s = [_cpu_s(core) / STEPS for _ in range(repeats)]
+        report.add(count, round(statistics.median(rates), 1), round(1e6 * statistics.median(host_s), 1))
+    report.end(model=model_name, torch=torch.__version__)
+
+
+@contextmanager
+def decoding(model_name: str, count: int) -> Iterator[ContinuousCore]:
+    """Yield a core in which `count` clips have read their prompts and go on for long."""
+    model, processor = open_model(model_name, True, torch.device("cpu"), torch.float32)
+    with closing(ContinuousCore(model, ContinuousOptions(max_slots=count, max_tokens=TOKENS + 200))) as core:
+        preparer = Preparer(processor, core.layout)
+        options = GenerationOptions(max_new_tokens=TOKENS)
+        for number, frames in enumerate(render_clips(count, (4, 4), ((96, 64), (96, 64)), 0)):
+            core.submit(preparer.prepare(number, frames, "describe this video", options))
+        while core.num_waiting or core.num_running < count:
+            core.step()
+        for _ in range(3):
+            core.step()
+        yield core
+
+
+def _cpu_s(core: ContinuousCore) -> float:
+    started_s = time.process_time()
+    for _ in range(STEPS):
+        core.step()
+    return time.process_time() - started_s
+
+
+@contextmanager
+def _free_device(core: ContinuousCore) -> Iterator[None]:
+    """Let the model and the choice of tokens cost nothing, as on a device that computes while the host goes on."""
+    count, vocabulary = core.num_slots, core._model.config.vocab_size
+    logits, tokens = torch.zeros(count, vocabulary), torch.ones(count, dtype=torch.int64)
+    with (
+        mock.patch.object(PackedModel, "decode", return_value=logits),
+        mock.patch.object(sampling, "_pick_alike", return_value=tokens),
+    ):
+        yield

@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded once less
 
+WHOLE_WEIGHT = "whole_weight"  # attribute of a norm
+DEEPSTACK = "_deepstack_process"  # method of the text tower
+
 
 class FusedParts:
     """The modules that are changed. Whatever computes something else than expected stays as it is."""
@@ -27,15 +30,20 @@ class FusedParts:
             if fused and _agrees(module, fused):
                 self._classes.append((module, kind))
                 module.__class__ = fused
-        if hasattr(tower, "_deepstack_process"):
-            vars(tower)["_deepstack_process"] = add_deepstack
+                if fused.forward is _zero_centered_rms_norm:
+                    vars(module)[WHOLE_WEIGHT] = _whole_weight(module)
+        self._has_deepstack = hasattr(tower, DEEPSTACK) and DEEPSTACK not in vars(tower)  # of no other core
+        if self._has_deepstack:
+            vars(tower)[DEEPSTACK] = add_deepstack
 
     def release(self) -> None:
         """Restore the modules."""
         while self._classes:
             module, before = self._classes.pop()
             module.__class__ = before
-        vars(self._tower).pop("_deepstack_process", None)
+            vars(module).pop(WHOLE_WEIGHT, None)
+        if self._has_deepstack:
+            vars(self._tower).pop(DEEPSTACK, None)
 
 
 def add_deepstack(hidden: Tensor, places: Tensor, visual: Tensor) -> Tensor:
@@ -56,8 +64,14 @@ def _gated_rms_norm(self: Any, x: Tensor, gate: Tensor) -> Tensor:
 
 
 def _zero_centered_rms_norm(self: Any, x: Tensor) -> Tensor:
-    """The weight is stored less 1; 1 + weight would lose digits in 16 bits."""
-    return rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
+    whole = vars(self).get(WHOLE_WEIGHT)
+    whole = _whole_weight(self) if whole is None else whole
+    return rms_norm(x.float(), whole.shape, whole, self.eps).to(x.dtype)
+
+
+def _whole_weight(module: Any) -> Tensor:
+    """Return the weight of a norm of Qwen3.5, which is stored less 1; in 16 bits, the sum would lose digits."""
+    return 1.0 + module.weight.float()
 
 
 FORWARDS: dict[str, Callable[..., Tensor]] = {  # by the end of the name of the class
@@ -82,10 +96,10 @@ def _fused_class(kind: Any) -> Any:
 @torch.inference_mode()
 def _agrees(module: Any, fused: Any) -> bool:
     weight = module.weight
-    random = torch.Generator(weight.device).manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     num_inputs = 2 if fused.__name__.endswith("Gated") else 1
     shape, tolerance = (3, *weight.shape), TOLERANCE[weight.dtype]
-    inputs = [torch.randn(shape, generator=random, device=weight.device).to(weight.dtype) for _ in range(num_inputs)]
+    inputs = [torch.randn(shape, generator=random).to(weight.device, weight.dtype) for _ in range(num_inputs)]
     theirs, ours = (kind.forward(module, *inputs).float() for kind in (type(module), fused))
     if torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance / 100):
         return True

@@ -117,9 +117,8 @@ class DecodeSteps:
         size = bucket(num_slots, self._cache.num_slots)
         key = size, self._model.backend.round_up(longest, self._cache.slot_tokens)
         if key not in self._fixed:
-            idle = torch.zeros(5, size, dtype=torch.int64)
-            idle[SLOT] = torch.arange(size)
-            idle = idle.to(self._model.device)
+            idle = torch.zeros(5, size, dtype=torch.int64, device=self._model.device)
+            idle[SLOT] = torch.arange(size, device=self._model.device)
             self._fixed[key] = _Fixed(idle, idle.clone())
         fixed = self._fixed[key]
         fixed.rows.copy_(fixed.idle).index_copy_(1, rows[SLOT], rows)

@@ -21,7 +21,7 @@ from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import pick_kernels
 from captioner.engine.linear_layers import LinearLayers
 from captioner.engine.prepare import PIXELS
-from captioner.engine.rows import LENGTH, POSITION, SLOT
+from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
 
@@ -104,7 +104,7 @@ class PackedModel:
         for prompt, part in read:
             if prompt.embeds is None:
                 tokens = prompt.request.inputs["input_ids"][0]
-                prompt.embeds = self._embed(tokens.to(self.device, non_blocking=True))[0]
+                prompt.embeds = self._embed(upload(tokens, self.device))[0]
             first, frames = prompt.next_frames(part.stop, merge)
             if frames:
                 new.append((prompt, slice(first, first + sum(rows * columns for rows, columns in frames))))
@@ -125,13 +125,13 @@ class PackedModel:
         for prompt, part in new:
             request = prompt.request
             pixels = next(request.inputs[name] for name in PIXELS if name in request.inputs)[part]
-            pixels = pixels.to(self.device, non_blocking=True)
+            pixels = upload(pixels, self.device)
             patches.append((request.scale.apply(pixels) if request.scale else pixels).to(self.dtype))
         frames = Segments.from_lengths([rows * columns for rows, columns in sizes], self.device)
 
         def join(name: str) -> Tensor:
             joined = torch.cat([prompt.request.layout[name][part] for prompt, part in new])
-            return joined.to(self.device, non_blocking=True)
+            return upload(joined, self.device)
 
         return self._core.visual(
             torch.cat(patches),
@@ -196,9 +196,7 @@ class PackedModel:
         )
         positions = torch.cat([prompt.request.layout["positions"][:, part] for prompt, part in read], 1)
         visual = torch.cat([prompt.is_visual[part] for prompt, part in read]).nonzero()[:, 0]
-        last, write, positions, visual = (
-            x.to(self.device, non_blocking=True) for x in (last, write, positions, visual)
-        )
+        last, write, positions, visual = (upload(x, self.device) for x in (last, write, positions, visual))
         slots, lengths = rows[SLOT], rows[LENGTH]
         write = torch.cat([write, slots * cache.slot_tokens + lengths])
         positions = torch.cat([positions, rows[POSITION].expand(3, -1)], 1)

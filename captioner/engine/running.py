@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captioner.engine.answer import AnswerTokens
 from captioner.engine.prepare import Prepared
+from captioner.engine.rows import upload
 from captioner.engine.sampling import Sampling
 
 CHUNK = 64  # tokens that linear attention computes at once; pieces are multiples, so that they change no rounding
@@ -53,7 +54,7 @@ class Prompt:
         """Put the embeddings (V, hidden) of its visual tokens from number `first` on in their places."""
         assert self.embeds is not None
         places = self.is_visual.nonzero()[first : first + len(visual), 0]
-        self.embeds.index_copy_(0, places.to(visual.device, non_blocking=True), visual.to(self.embeds.dtype))
+        self.embeds.index_copy_(0, upload(places, visual.device), visual.to(self.embeds.dtype))
         before = self.deepstack or [level[:0] for level in deepstack]
         self.deepstack = [torch.cat(levels) for levels in zip(before, deepstack, strict=True)]
         self.num_encoded += len(visual)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
+from captioner.engine.core import is_device_error, is_out_of_memory
 from captioner.engine.prepare import Preparer
 from tests.support.engine_cases import (
     finish,
@@ -122,6 +123,35 @@ def limit(tiny_model):
     yield install
     for hook in hooks:
         hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory", "is_device"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, False),
+        (torch.AcceleratorError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("CUDA driver error: out of memory"), True, False),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB, max allowed: 9.1 GB)"), True, False),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True, False),
+        (MemoryError(), True, False),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False, True),
+        (RuntimeError("CUDA error: unspecified launch failure"), False, True),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False, False),
+        (ValueError("a caption about being out of memory"), False, False),
+    ],
+)
+def test_lack_of_memory_is_told_from_a_lost_device(error, is_memory, is_device):
+    assert (is_out_of_memory(error), is_device_error(error)) == (is_memory, is_device)
+
+
+def test_memory_that_only_the_driver_lacks_costs_no_worker(make_core, preparer, cases, alone, limit):
+    error = torch.AcceleratorError("CUDA error: out of memory")
+    limit(lambda step: len(step.pieces) > 1, error)
+    ended = run(make_core(8), prepare_cases(preparer, cases[:12]))
+    assert [ended[i].tokens for i in range(12)] == alone[:12]
 
 
 def test_out_of_memory_with_several_new_requests_runs_each_alone(make_core, preparer, cases, alone, limit):

@@ -10,7 +10,8 @@ import numpy as np
 from captioner.cli.command import Commands, add_command, add_folder, given_path, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.cli.streams import say
-from captioner.config.presets import PRESETS, vram_gb
+from captioner.config.presets import about_preset, vram_gb
+from captioner.config.recommend import read_machine, suited
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
 from captioner.errors import CaptionerError, MediaError
@@ -107,17 +108,23 @@ def show_frames(args: argparse.Namespace) -> int:
 
 
 def list_models(args: argparse.Namespace) -> int:
-    """List the model presets and the GPU memory they need."""
-    if not args.json:
-        print(f"{'GB of GPU memory':20} 16bit  8bit  4bit  (-: unknown or not available)")
-    for preset in PRESETS:
+    """List the model presets, those recommended for this machine first, and the GPU memory they need."""
+    group = None
+    for choice in suited(read_machine()):
+        preset = choice.preset
         if args.json:
             smaller = {f"vram_{kind}_gb": vram_gb(preset, kind) for kind in QUANTIZED_BYTES}
-            print(json.dumps(asdict(preset) | smaller))
-        else:
-            needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
-            row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
-            say(f"{preset.key:20} {row}  {preset.title}: {preset.notes}")
+            about = {"recommended": choice.is_recommended, "why": choice.why}
+            print(json.dumps(asdict(preset) | smaller | about))
+            continue
+        if choice.is_recommended != group:
+            group = choice.is_recommended
+            title = "recommended here, GB:" if group else "\nothers, GB:"
+            print(f"{title:{24 + (not group)}} 16bit  8bit  4bit" + ("  (-: unknown or not available)" * bool(group)))
+        needs = (vram_gb(preset, kind) for kind in ("none", *QUANTIZED_BYTES))
+        row = " ".join(f"{gb:5.1f}" if gb else "    -" for gb in needs)
+        say(f"{preset.key:24} {row}  {choice.why}")
+        say(f"{'':24} {preset.title}: {preset.notes} {about_preset(preset)}")
     return 0
 
 

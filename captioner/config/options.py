@@ -10,8 +10,7 @@ Auto = Literal["auto"] | None
 
 GROUPS = {
     "Model": (
-        "model", "adapter", "quantization", "dtype", "devices", "endpoint", "endpoint_key", "batch_size", "attention",
-        "sage_attention", "compile",
+        "model", "adapter", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile",
     ),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
@@ -35,8 +34,6 @@ class SettingsOptions(TypedDict, total=False):
     adapter: str | PathLike[str] | None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None
     devices: str | Sequence[str] | None
-    endpoint: str | Sequence[str] | None
-    endpoint_key: str | None
     quantization: Quantization | None
     batch_size: int | None
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] | None

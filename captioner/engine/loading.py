@@ -192,7 +192,8 @@ def _read_config(folder: Path) -> transformers.PreTrainedConfig:
         raise ModelError(f"{folder} contains no config.json, so it is not a model folder")
     check_files(folder)
     with one_line(f"cannot read {folder / 'config.json'}", folder.name):
-        return AutoConfig.from_pretrained(folder, **LOCAL)
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
+    return getattr(config, "thinker_config", config)  # of an omni model, the part that sees and writes
 
 
 def _pick_attention(name: str, device: torch.device) -> str:

@@ -87,6 +87,13 @@ def available_bytes() -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # Linux; the page cache is not counted
 
 
+def total_bytes() -> int:
+    """Return the bytes of main memory."""
+    if psutil:
+        return psutil.virtual_memory().total
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def resident_bytes() -> int | None:
     """Return the bytes of main memory that this process uses; None without psutil."""
     return psutil.Process().memory_info().rss if psutil else None

@@ -1,10 +1,17 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from captioner.cli.bench.build import build_model, build_tokenizer
+from captioner.cli.bench.models import GEOMETRIES
 from captioner.config.presets import (
     PRESETS,
+    SUPERSEDED,
     Preset,
+    about_preset,
     check_quantizable,
     choose_preset,
     default_preset,
@@ -12,35 +19,64 @@ from captioner.config.presets import (
     find_preset,
     vram_gb,
 )
+from captioner.engine.families import family_of
 from captioner.errors import FolderError, ModelError
 from captioner.services import Services
 from captioner.system.roots import Roots
 
 KEYS = [
-    "qwen3-vl-2b",
-    "qwen3-vl-4b",
-    "qwen3-vl-8b",
-    "qwen3-vl-32b",
-    "qwen3-vl-30b-a3b",
-    "qwen2.5-vl-7b",
-    "gemma-4-e4b",
-    "gemma-4-12b",
-    "smolvlm2",
-    "demo",
-]
+    "qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3.5-4b", "qwen3.5-9b", "qwen3.8-27b", "qwen3.8-27b-fp8",
+    "qwen3.6-35b-a3b", "qwen3-vl-8b-abliterated", "caprl-4b", "marlin-2b", "gemma-4-e4b", "gemma-4-12b",
+    "qwen3-omni-30b-a3b", "avocado-7b", "demo",
+]  # fmt: skip
+OLD = ["qwen3-vl-32b", "qwen3-vl-30b-a3b", "qwen2.5-vl-7b", "smolvlm2"]
 
 
-def test_presets_are_the_known_models() -> None:
+def test_presets_are_the_known_models_and_say_what_they_need() -> None:
     assert [preset.key for preset in PRESETS] == KEYS
-    assert all(preset.vram_gb and preset.notes and preset.title for preset in PRESETS)
+    for preset in PRESETS:
+        assert preset.vram_gb and preset.weights_gb and preset.notes and preset.title and preset.license  # noqa: PT018
+        assert preset.context >= 32_768
+        assert preset.thinking in ("never", "optional")
+        assert preset.model_type in CONFIG_MAPPING_NAMES
 
 
-def test_qwen3_vl_samples_as_its_makers_recommend() -> None:
-    qwens = [preset for preset in PRESETS if preset.key.startswith("qwen3-vl")]
-    assert len(qwens) == 5
+def test_superseded_presets_are_found_by_key_and_hub_id_but_not_in_the_menu() -> None:
+    assert [preset.key for preset in SUPERSEDED] == OLD
+    for preset in SUPERSEDED:
+        assert find_preset(preset.key) == find_preset(preset.source) == preset
+        assert preset.key not in KEYS
+    assert find_preset("qwen2.5-vl-7b").repetition_penalty == 1.05
+
+
+def test_qwen_samples_as_its_makers_recommend() -> None:
+    qwens = [preset for preset in (*PRESETS, *SUPERSEDED) if preset.key.startswith(("qwen3-vl", "qwen3.", "caprl"))]
+    assert len(qwens) == 12
     for preset in qwens:
         assert (preset.temperature, preset.top_p, preset.top_k, preset.repetition_penalty) == (0.7, 0.8, 20, 1.0)
     assert find_preset("qwen3-vl-30b-a3b").source == "Qwen/Qwen3-VL-30B-A3B-Instruct"
+
+
+def test_what_is_known_of_a_preset_is_one_line() -> None:
+    assert about_preset(find_preset("qwen3.5-9b")) == "(license Apache-2.0, context of 262,144 tokens, can think)"
+    assert about_preset(find_preset("someone/x")) == ""
+
+
+@pytest.mark.parametrize("key", sorted(GEOMETRIES.keys() & {*KEYS, *OLD} - {"demo"}))
+def test_memory_is_computed_from_the_geometry(key: str) -> None:
+    """Of the weights, the cache and the states that the engine plans for 8 clips of 1,700 tokens."""
+    tokenizer = build_tokenizer(["describe"], 300)
+    model = build_model(tokenizer, GEOMETRIES[key], device="meta", dtype=torch.bfloat16)
+    family = family_of(model)
+    assert family
+    shape = family.slot_shape(model.config.get_text_config())
+    cache_gb = 8 * (1700 * shape.token_bytes(torch.bfloat16) + 2 * shape.state_bytes(torch.bfloat16)) / 1e9
+    weights_gb = sum(weight.numel() for weight in model.parameters()) * 2 / 1e9
+    preset = find_preset(key)
+    assert preset.weights_gb == pytest.approx(weights_gb, abs=0.05)
+    assert preset.vram_gb == pytest.approx(weights_gb + cache_gb + 1.5, abs=0.1)
+    linear = [each.weight.numel() for each in model.get_decoder().modules() if type(each) is nn.Linear]
+    assert preset.linear_b == (0 if GEOMETRIES[key].experts else pytest.approx(sum(linear) / 1e9, abs=0.02))
 
 
 def test_demo_is_a_small_greedy_model_in_the_package_that_says_what_it_is() -> None:
@@ -166,15 +202,16 @@ def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     [
         (None, "qwen3-vl-2b"),
         (6.0, "qwen3-vl-2b"),
-        (8.0, "qwen3-vl-2b"),
-        (16.0, "qwen3-vl-4b"),
-        (20.9, "qwen3-vl-4b"),
-        (21.0, "qwen3-vl-8b"),
-        (25.3, "qwen3-vl-8b"),
-        (150.0, "qwen3-vl-8b"),
+        (8.6, "qwen3-vl-2b"),
+        (11.8, "qwen3-vl-2b"),
+        (12.9, "qwen3.5-4b"),
+        (17.2, "qwen3.5-4b"),
+        (21.6, "qwen3.5-9b"),
+        (25.8, "qwen3.5-9b"),
+        (150.0, "qwen3.5-9b"),
     ],
 )
-def test_default_is_the_largest_up_to_8b_that_fits(vram_gb: float | None, key: str) -> None:
+def test_default_is_the_largest_qwen3_5_up_to_9b_that_fits(vram_gb: float | None, key: str) -> None:
     assert default_preset(vram_gb).key == key
     assert choose_preset("auto", vram_gb).key == key
     assert choose_preset("demo", vram_gb).key == "demo"

@@ -36,7 +36,7 @@ BUILDABLE = tuple(_FITTED)
 def build_tiny(name: str, processor: ProcessorMixin) -> PreTrainedModel:
     """Build a model in float32 whose answers depend on what it is shown and never end by themselves."""
     config = AutoConfig.for_model(name)
-    _shrink(config, processor)
+    shrink(config, processor)
     whole, text, vision = _FITTED[name]
     for part, values in ((config, whole), (config.text_config, text), (config.vision_config, vision)):
         for key, value in values.items():
@@ -52,11 +52,12 @@ def build_tiny(name: str, processor: ProcessorMixin) -> PreTrainedModel:
     return model
 
 
-def _shrink(config: PreTrainedConfig, processor: ProcessorMixin, inner: bool = False) -> None:
+def shrink(config: PreTrainedConfig, processor: ProcessorMixin, inner: bool = False) -> None:
+    """Make a config of a family small, with the tokens of the processor."""
     tokenizer = processor.tokenizer
     for key, value in list(vars(config).items()):
         if isinstance(value, PreTrainedConfig):
-            _shrink(value, processor, inner=True)
+            shrink(value, processor, inner=True)
         elif key in _SMALL and isinstance(value, int):
             setattr(config, key, _SMALL[key])
         elif key == "layer_types" and inner and value:

@@ -6,6 +6,7 @@ The benchmark determines the length of each caption, so none of these models has
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
@@ -35,6 +36,10 @@ _SMALL_VISION = replace(
 _LARGE_VISION = replace(
     _RELEASED, vision_layers=27, vision_hidden=1152, vision_heads=16, vision_mlp=4304, deepstack=(8, 16, 24)
 )
+
+_HYBRID: dict[str, Any] = {
+    "text_kv_heads": 4, "text_head_dim": 256, "vocab_size": 248_320, "mrope_section": (11, 11, 10), "hybrid": True
+}  # fmt: skip
 
 # Sizes from the config.json of each released checkpoint.
 GEOMETRIES = {
@@ -67,9 +72,20 @@ GEOMETRIES = {
         _LARGE_VISION, text_layers=48, text_hidden=2048, text_heads=32, text_kv_heads=4, text_mlp=6144,
         experts=128, experts_per_token=8, expert_mlp=768,
     ),
-    "qwen3.5-9b": replace(
-        _LARGE_VISION, text_layers=32, text_hidden=4096, text_heads=16, text_kv_heads=4, text_head_dim=256,
-        text_mlp=12288, vocab_size=248_320, mrope_section=(11, 11, 10), hybrid=True,
+    "marlin-2b": replace(
+        _SMALL_VISION, **_HYBRID | {"text_kv_heads": 2}, text_layers=24, text_hidden=2048, text_heads=8, text_mlp=6144,
+        linear_heads=(16, 16), tied=True,
+    ),
+    "qwen3.5-4b": replace(
+        _SMALL_VISION, **_HYBRID, text_layers=32, text_hidden=2560, text_heads=16, text_mlp=9216, tied=True
+    ),
+    "qwen3.5-9b": replace(_LARGE_VISION, **_HYBRID, text_layers=32, text_hidden=4096, text_heads=16, text_mlp=12288),
+    "qwen3.8-27b": replace(
+        _LARGE_VISION, **_HYBRID, text_layers=64, text_hidden=5120, text_heads=24, text_mlp=17408, linear_heads=(16, 48)
+    ),
+    "qwen3.6-35b-a3b": replace(
+        _LARGE_VISION, **_HYBRID | {"text_kv_heads": 2}, text_layers=40, text_hidden=2048, text_heads=16, experts=256,
+        experts_per_token=8, expert_mlp=512,
     ),
 }  # fmt: skip
 ALWAYS_RANDOM = ("tiny", "100m", "hybrid-100m")

@@ -10,14 +10,12 @@ import annotated_types
 import gradio as gr
 
 from captioner.config.options import FOLDER_SETTINGS, GROUPS
-from captioner.config.presets import PRESETS
+from captioner.config.recommend import Suited, read_machine, suited
 from captioner.config.settings import Settings
 
 Control = gr.Dropdown | gr.Radio | gr.Checkbox | gr.Number | gr.Textbox
 LABELS = {
     "dtype": "Number format",
-    "endpoint": "Model servers",
-    "endpoint_key": "Key of the servers",
     "sage_attention": "SageAttention",
     "fps": "Frame rate",
     "max_frames": "Frames per clip",
@@ -107,6 +105,11 @@ def describe(name: str) -> str:
     )
 
 
+def _model_label(choice: Suited) -> str:
+    group = "Recommended" if choice.is_recommended else "Other"
+    return f"{group} · {choice.preset.title} · {choice.preset.vram_gb:g} GB · {choice.why}"
+
+
 class _Shared(TypedDict):
     label: str
     show_label: bool
@@ -122,7 +125,7 @@ def draw_control(name: str, devices: Sequence[str]) -> Control:
         "elem_id": f"set-{name.replace('_', '-')}",
     }  # fmt: skip
     if name == "model":
-        models = [(f"{p.title} · {p.vram_gb:g} GB" if p.vram_gb else p.title, p.key) for p in PRESETS]
+        models = [(_model_label(choice), choice.preset.key) for choice in suited(read_machine())]
         return gr.Dropdown([("Automatic", "auto"), *models], allow_custom_value=True, **shared)
     if name in ("prompt_name", "devices"):
         return gr.Dropdown(list(devices) if name == "devices" else [], allow_custom_value=True, **shared)

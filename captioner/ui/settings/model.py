@@ -1,6 +1,6 @@
 """The model in the Settings tab, as HTML: what it needs, its state, and what it runs on."""
 
-from captioner.config.presets import Preset, vram_gb
+from captioner.config.presets import Preset, about_preset, vram_gb
 from captioner.formatting import size
 from captioner.jobs.progress import Progress
 from captioner.ui.format import definitions, escape, loading_text
@@ -24,7 +24,8 @@ def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automati
         )
     memory = "".join(chips) or "<i>memory need unknown</i>"
     chosen = f"Automatic chooses <b>{escape(preset.title)}</b> here. " if automatic else ""
-    return f'<div class="note"><div class="chips">{memory}</div><p>{chosen}{escape(preset.notes)}</p></div>'
+    about = f"{preset.notes} {about_preset(preset)}"
+    return f'<div class="note"><div class="chips">{memory}</div><p>{chosen}{escape(about)}</p></div>'
 
 
 def model_state(progress: Progress) -> str:

@@ -18,6 +18,11 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…", ":")) else f"{text}."
 
 
+def first_line(error: Exception, max_characters: int = 300) -> str:
+    """Return the error's type and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:max_characters]}"
+
+
 def size(num_bytes: float) -> str:
     """Return a size in decimal units: "532 B", "1.2 MB"."""
     if num_bytes < 1000:

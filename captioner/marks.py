@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+ALL_THINKING = "the model used all its tokens for thinking; raise max_new_tokens or choose a model that does not think"
+
 # (opens, closes) as regular expressions, and the text to write to close: Qwen, DeepSeek and GLM; Gemma 4 and MedGemma;
 # Mistral; Seed-OSS; Kimi-VL; Command A; gpt-oss; Apertus; LongCat; OpenThinker.
 _NAMES = "think|thinking|thought|thoughts|reasoning|seed:think|longcat_think|mm:think|ant_thinking"

@@ -16,8 +16,8 @@ from captioner.captions.edit import BulkEdit
 from captioner.captions.files import caption_root_of
 from captioner.captions.places import check_writable, foreign_captions, unwritable_folders
 from captioner.captions.store import CaptionStore, Undone
-from captioner.config.presets import Preset, choose_preset
 from captioner.config.prompts import PromptLibrary
+from captioner.config.servers import Preset, choose_model
 from captioner.config.settings import Settings, SettingsStore, resolve
 from captioner.errors import CaptionError, FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
@@ -165,7 +165,7 @@ class Services:
         """
         chosen = name or self._settings.model
         roots = EVERYWHERE if chosen == self._settings.model else self.roots  # a model that is set already may stay
-        return choose_preset(chosen, largest_vram_gb(), roots)
+        return choose_model(self._settings, chosen, largest_vram_gb(), roots)
 
     def prompt_text(self) -> str:
         """Return the prompt that the next job will use. Raises PromptError."""

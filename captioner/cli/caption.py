@@ -150,6 +150,7 @@ class _Bar(tqdm):
 def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobEnded, Flaws]:
     """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
     flaws: Flaws = {}
+    told: set[str] = set()
     with _Bar(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
         for event in services.jobs.follow(number):
             if as_json:
@@ -158,6 +159,8 @@ def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobE
                 bar.set_postfix_str(f"{services.events.snapshot().tokens_per_s:.0f} tokens/s")
             else:
                 _show(event, bar)
+            if isinstance(event, events.ReplicaChanged) and not as_json:
+                _show_notes(event, bar, told)
             if isinstance(event, events.ItemDone) and event.flaw:
                 flaws.setdefault(event.flaw, []).append(event.item)
             if isinstance(event, events.JobEnded) and event.job == number:
@@ -189,6 +192,14 @@ def _show(event: events.Event, bar: tqdm) -> None:
         bar.write(printable(text), file=sys.stderr)
     if isinstance(event, events.ItemDone | events.ItemFailed | events.ItemSkipped):
         bar.update()
+
+
+def _show_notes(event: events.ReplicaChanged, bar: tqdm, told: set[str]) -> None:
+    """Print each note of a worker's report once. told: what was printed already."""
+    notes = {f"note: {event.replica}: {text}": None for label, text in event.report if label == "note"}
+    for note in notes.keys() - told:
+        told.add(note)
+        bar.write(printable(note), file=sys.stderr)
 
 
 def plan_folder(args: argparse.Namespace) -> int:

@@ -14,8 +14,10 @@ from captioner.config.settings import Settings
 METAVARS = {  # the unit, where the kind of value does not say it
     "model": "MODEL", "devices": "DEVICE[,DEVICE]", "batch_size": "CLIPS", "prompt_name": "NAME", "fps": "FPS",
     "max_frames": "FRAMES", "frame_size": "PIXELS", "decode_threads": "THREADS", "max_new_tokens": "TOKENS",
-    "thinking_budget": "TOKENS", "top_k": "TOKENS", "caption_extension": "EXTENSION", "caption_encoding": "NAME",
+    "thinking_budget": "TOKENS", "top_k": "TOKENS", "endpoint_key": "VARIABLE", "caption_extension": "EXTENSION",
+    "caption_encoding": "NAME",
 }  # fmt: skip
+REPEATABLE = {"exclude": "PATTERN", "endpoint": "URL[#N]"}
 CAPTIONS_TO_TEXT = "folder that holds the captions, in the same subfolders (default: that of the settings)"
 EXTENSION_TEXT = "extension of the caption files (default: that of the settings)"
 
@@ -39,8 +41,8 @@ def _add_option(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> 
     text = (field.description or "").removesuffix(".")
     text = f"{text[:1].lower()}{text[1:]} (default: {_shown_default(field)})".replace("%", "%%")
     option = f"--{name.replace('_', '-')}"
-    if name == "exclude":
-        group.add_argument(option, action="append", metavar="PATTERN", help=f"{text}; repeatable")
+    if name in REPEATABLE:
+        group.add_argument(option, action="append", metavar=REPEATABLE[name], help=f"{text}; repeatable")
     elif field.annotation is bool:
         group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
     else:  # Settings checks the value, so that every source of settings gets the same message

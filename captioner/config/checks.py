@@ -5,6 +5,8 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from captioner.system.endpoints import parse_endpoint
+
 NOT_FOR_FILES = ("punycode", "idna", "unicode_escape", "raw_unicode_escape")
 
 _EXTENSION = re.compile(r"\.?[A-Za-z0-9_]{1,16}")
@@ -35,6 +37,18 @@ def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     except re.error:
         raise ValueError("no such pattern") from None
     return patterns
+
+
+def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the addresses of model servers in their usual form. Raises ValueError for one that is none."""
+    return tuple(str(parse_endpoint(address)) for address in addresses)
+
+
+def check_variable(name: str) -> str:
+    """Return the name of an environment variable. Raises ValueError for anything that may be a key instead."""
+    if not re.fullmatch(r"([A-Z][A-Z0-9_]{0,63})?", name.strip()):
+        raise ValueError("not the name of a variable")
+    return name.strip()
 
 
 def auto_to_none(value: Any) -> Any:

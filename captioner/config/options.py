@@ -10,7 +10,8 @@ Auto = Literal["auto"] | None
 
 GROUPS = {
     "Model": (
-        "model", "adapter", "quantization", "dtype", "devices", "batch_size", "attention", "sage_attention", "compile",
+        "model", "adapter", "quantization", "dtype", "devices", "endpoint", "endpoint_key", "batch_size", "attention",
+        "sage_attention", "compile",
     ),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
@@ -34,6 +35,8 @@ class SettingsOptions(TypedDict, total=False):
     adapter: str | PathLike[str] | None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] | None
     devices: str | Sequence[str] | None
+    endpoint: str | Sequence[str] | None
+    endpoint_key: str | None
     quantization: Quantization | None
     batch_size: int | None
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] | None

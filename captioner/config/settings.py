@@ -6,9 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
-import annotated_types
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,13 +18,15 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic.fields import FieldInfo
 
+from captioner.config.allowed_values import ONE_LINE, describe_allowed
 from captioner.config.checks import (
     auto_to_none,
     check_encoding,
+    check_endpoints,
     check_extension,
     check_patterns,
+    check_variable,
     empty_to_none,
     split_list,
 )
@@ -37,7 +38,7 @@ from captioner.system.paths import lacks_home, plain_path
 from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
 
 ENVIRONMENT_PREFIX = "CAPTIONER_"
-ONE_LINE = ("trigger_word", "caption_prefix", "caption_suffix")  # no line breaks or other control characters
+MAY_HOLD_KEYS = ("endpoint", "endpoint_key")  # if the user mistook them, so that messages do not repeat the value
 Number = TypeVar("Number", int, float)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
@@ -58,6 +59,14 @@ class Settings(BaseModel):
     )
     devices: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
         ("auto",), description="Devices to run on, one worker each; cpu,cpu gives two. auto takes every GPU."
+    )
+    endpoint: Annotated[
+        tuple[str, ...], BeforeValidator(split_list), AfterValidator(check_endpoints), Field(max_length=64)
+    ] = Field(
+        (), description="Model servers with an OpenAI API, as http://host:8000; #4 at the end sends 4 clips at a time."
+    )
+    endpoint_key: Annotated[str, AfterValidator(check_variable)] = Field(
+        "", description="Environment variable that holds the key of the servers; empty: OPENAI_API_KEY."
     )
     quantization: Quantization = Field(
         "none", description="Smaller weights for small NVIDIA GPUs, with bitsandbytes; captions get slightly worse."
@@ -158,43 +167,7 @@ class Settings(BaseModel):
 
 def allowed_values(name: str) -> str:
     """Return the allowed values of a setting in words that follow "give": "a number from 0 to 2, or auto"."""
-    if name == "devices":
-        return "auto, or a list of cpu, mps, cuda and cuda:N"
-    if name == "exclude":
-        return "patterns as in .gitignore, such as drafts/ or *.gif"
-    if name == "caption_extension":
-        return "an extension such as .txt or .caption, but not one of media"
-    if name == "caption_encoding":
-        return "auto, or an encoding such as cp1252, gb18030 or shift_jis"
-    field = Settings.model_fields[name]
-    kinds = [field.annotation] if get_origin(field.annotation) is Literal else list(get_args(field.annotation))
-    kind = kinds[0] if kinds else field.annotation
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(get_args(kind))}"
-    if kind is bool:
-        return "true or false"
-    if kind in (int, float):
-        noun = "a whole number" if kind is int else "a number"
-        return f"{noun} {_range(field)}" + (", or auto" if type(None) in kinds else "")
-    if kind is str:
-        return f"{'one line of text' if name in ONE_LINE else 'a text'} {_range(field)}"
-    return "a path; ~ and ~name need a home folder"
-
-
-def _range(field: FieldInfo) -> str:
-    low = high = ""
-    for rule in field.metadata:
-        if isinstance(rule, annotated_types.Ge):
-            low = f"from {rule.ge}"
-        elif isinstance(rule, annotated_types.Gt):
-            low = f"above {rule.gt}"
-        elif isinstance(rule, annotated_types.Le):
-            high = f"{'up ' if low.startswith('above') else ''}to {rule.le}"
-        elif isinstance(rule, annotated_types.MinLen):
-            low = "that is not empty"
-        elif isinstance(rule, annotated_types.MaxLen):
-            high = f"of at most {rule.max_length} characters"
-    return f"{low} {high}".strip()
+    return describe_allowed(name, Settings.model_fields[name])
 
 
 def problems(values: Mapping[str, Any]) -> dict[str, str]:
@@ -236,6 +209,8 @@ def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         source, value = sources.get(name, name), values[name]
+        if name in MAY_HOLD_KEYS:
+            raise SettingsError(f"{source}: this value is not allowed; give {allowed_values(name)}") from None
         shown = repr(str(value) if isinstance(value, Path) else value)
         shown = shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
         raise SettingsError(f"{source}: {shown} is not allowed; give {allowed_values(name)}") from None

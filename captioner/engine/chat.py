@@ -12,9 +12,8 @@ from captioner.engine.model_files import MAX_CONFIG_BYTES, read_json
 from captioner.engine.special_tokens import find_special, is_mark
 from captioner.engine.template import TemplateProcess
 from captioner.errors import ModelError
-from captioner.marks import Answer, opens_thinking, read_answer
+from captioner.marks import ALL_THINKING, Answer, opens_thinking, read_answer
 
-ALL_THINKING = "the model used all its tokens for thinking; raise max_new_tokens or choose a model that does not think"
 _TEXT, _ANSWER = "Describe this.", "A reply."
 # What turns thinking on and off in templates that know the variable: Qwen, GLM, Gemma and others; DeepSeek, Kimi.
 _SWITCHES = ("enable_thinking", "thinking")

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from captioner.engine.prepare import Layout, Prepared
+from captioner.formatting import first_line
 
 FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]  # memory: it did not fit even alone
 
@@ -118,8 +119,3 @@ def describe_failure(error: Exception) -> str:
     if is_out_of_memory(error):
         return "out of device memory; lower frame_size, max_frames or batch_size"
     return f"the model failed: {first_line(error)}"
-
-
-def first_line(error: Exception, max_characters: int = 300) -> str:
-    """Return the error's type and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:max_characters]}"

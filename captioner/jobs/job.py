@@ -1,6 +1,7 @@
 """A job: built from the settings, kept by the journal as JSON, with a request for each item."""
 
 import itertools
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,19 +11,22 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
+from captioner.config.servers import uses_servers_alone
 from captioner.config.settings import Settings, generation_options, sampling_plan
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
 from captioner.engine.special_tokens import find_special, stored_special_tokens
-from captioner.errors import PromptError
+from captioner.errors import ModelError, PromptError
 from captioner.jobs.estimate import longest_request
 from captioner.jobs.second_tries import longest_options
 from captioner.system.devices import check_quantization, expand_devices
+from captioner.system.endpoints import is_endpoint, parse_endpoint
 from captioner.values import CaptionRequest, ExistingPolicy, GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
 T = TypeVar("T", ModelSpec, SamplePlan, GenerationOptions)
 FindModel = Callable[[Callable[[int, int], None]], Path]  # on_bytes(done, total) -> folder of the model's files
 Losses = Mapping[str, int]  # item name -> replicas lost while they worked on it
+NO_FILES = Path(os.devnull)  # a folder without files
 _request_ids = itertools.count(1)
 
 
@@ -86,10 +90,13 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
 
     Raise ModelError for options that cannot be combined, as far as this is known before anything is loaded.
     """
-    devices = expand_devices(settings.devices)
-    check_quantizable(preset, settings.quantization)
-    check_quantization(settings.quantization, settings.dtype, devices)
+    devices = () if uses_servers_alone(settings) else expand_devices(settings.devices)
+    if devices:
+        check_quantizable(preset, settings.quantization)
+        check_quantization(settings.quantization, settings.dtype, devices)
     adapter = str(settings.adapter.absolute()) if settings.adapter else ""
+    if adapter and settings.endpoint:
+        raise ModelError("a model server merges no adapter of this machine; leave out --adapter or --endpoint")
     check_adapter(adapter, preset.source, settings.quantization)
     plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
     spec = ModelSpec(
@@ -104,8 +111,22 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
         decode_threads=settings.decode_threads,
         max_tokens=longest_request(plan, prompt, longest_options(options, settings.retry_cut)),
     )
-    specs = tuple(replace(spec, device=device) for device in devices)
-    return Model(preset.title, model_finder(preset.source, settings), specs)
+    servers = [parse_endpoint(address) for address in settings.endpoint]
+    if servers and settings.endpoint_key and not os.environ.get(settings.endpoint_key):
+        raise ModelError(f"the environment variable {settings.endpoint_key} for the key of the servers is not set")
+    specs = (
+        *(replace(spec, device=device) for device in devices),
+        *(
+            replace(spec, device=server.url, batch_size=server.num_requests, endpoint_key=settings.endpoint_key)
+            for server in servers
+        ),
+    )
+    return Model(preset.title, find_for(specs, model_finder(preset.source, settings)), specs)
+
+
+def find_for(specs: Sequence[ModelSpec], find: FindModel) -> FindModel:
+    """Return how to find the files of a model for these replicas; model servers need none."""
+    return (lambda on_bytes: NO_FILES) if all(is_endpoint(spec.device) for spec in specs) else find
 
 
 def model_finder(source: str, settings: Settings) -> FindModel:
@@ -154,7 +175,7 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
 def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Callable[[str], FindModel]) -> Job:
     """Return a job over `items` with the settings of a request. find_model: see `JobRunner.resume`."""
     specs = tuple(_build(ModelSpec, spec) for spec in request["model"]["specs"])
-    model = Model(request["model"]["name"], find_model(specs[0].source), specs)
+    model = Model(request["model"]["name"], find_for(specs, find_model(specs[0].source)), specs)
     plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
     rest = {"retry_cut": request.get("retry_cut", False), "consent": request["consent"]}
     decoration = Decoration(*request["decoration"])

@@ -8,30 +8,38 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
-from captioner.engine.core import first_line
-from captioner.engine.prepare import Prepared, Preparer
 from captioner.errors import CaptionerError
+from captioner.formatting import first_line
 from captioner.media.sample import sample
-from captioner.values import CaptionRequest
+from captioner.values import CaptionRequest, Frames, GenerationOptions
 
 log = logging.getLogger(__name__)
 
 MIN_FRAMES = 2  # of a clip
+P = TypeVar("P", covariant=True)
+
+
+class Prepares(Protocol[P]):
+    """Turns frames and a prompt into what an engine or a server takes. Safe to use from several threads."""
+
+    def prepare(self, request_id: int, frames: Frames, prompt: str, options: GenerationOptions) -> P:
+        """Prepare a clip or an image. Raises CaptionerError."""
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
-    """The result of decoding a request: its tensors or the error. It holds no pixels besides those of `prepared`."""
+class Decoded(Generic[P]):
+    """The result of decoding a request: its input or the error. It holds no pixels besides those of `prepared`."""
 
     id: int
-    prepared: Prepared | None = None
+    prepared: P | None = None
     times_s: tuple[float, ...] = ()  # of the frames, from the start of the clip
     warning: str = ""
     error: str = ""
 
 
-class DecodePool:
+class DecodePool(Generic[P]):
     """Decode threads. At most `depth` requests are being decoded, or are decoded and wait for the engine.
 
     That bounds host memory: 12 MB of pixels for a clip of 32 frames at 352 x 352, and twice that while a thread builds
@@ -41,10 +49,10 @@ class DecodePool:
 
     def __init__(
         self,
-        preparer: Preparer,
+        preparer: Prepares[P],
         num_threads: int,
         depth: int,
-        deliver: Callable[[Decoded], None],
+        deliver: Callable[[Decoded[P]], None],
         timeout_s: float = math.inf,
     ) -> None:
         self.num_threads, self._depth, self._timeout_s = num_threads, max(depth, num_threads), timeout_s
@@ -129,7 +137,7 @@ class DecodePool:
         self._deliver(decoded)
         return True
 
-    def _decode(self, request: CaptionRequest) -> Decoded:
+    def _decode(self, request: CaptionRequest) -> Decoded[P]:
         try:
             frames = sample(request.path, request.plan, request.kind, request.within)
             prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)

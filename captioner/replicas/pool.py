@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from captioner.replicas.process import ProcessReplica
+from captioner.replicas.endpoint import start_replica
 from captioner.replicas.protocol import Lost, Ready, Replica, ReplicaEvent
 from captioner.values import ModelSpec
 
@@ -43,7 +43,7 @@ class ReplicaPool:
     A lost replica is started again: at once, then after 1, 2, 4 ... seconds, until it fails too often in a row.
     """
 
-    def __init__(self, start: StartReplica = ProcessReplica) -> None:
+    def __init__(self, start: StartReplica = start_replica) -> None:
         self._start = start
         self._seats: dict[str, _Seat] = {}
         self.closing = threading.Event()  # set by any thread: the replicas will be ended without waiting for them

@@ -31,17 +31,22 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def worker_main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:
     """Run the worker process."""
-    end_after_the_app()
-    multiprocessing.current_process().daemon = False  # so that it may start the process for chat templates
-    _end_with_the_app()
-    hide_secrets()
-    logging.basicConfig(level=logging.WARNING, handlers=[one_line_handler(ErrorLog(None))])
+    prepare_process()
     try:
         from captioner.replicas.worker import serve  # imports torch and transformers, which only this process needs
     except Exception:  # a damaged installation may raise anything
         log.exception("the libraries of the worker cannot be loaded")
         sys.exit(1)
     serve(connection, spec, folder, num_threads)
+
+
+def prepare_process() -> None:
+    """Make this process a worker: it ends with the app, and logs no secrets."""
+    end_after_the_app()
+    multiprocessing.current_process().daemon = False  # so that it may start the process for chat templates
+    _end_with_the_app()
+    hide_secrets()
+    logging.basicConfig(level=logging.WARNING, handlers=[one_line_handler(ErrorLog(None))])
 
 
 class ProcessReplica:

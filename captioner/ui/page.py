@@ -34,7 +34,7 @@ class Page:
         """Open `folder`, if given, or raise FolderError. remote: browsers are on other machines, so they may upload."""
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
-        self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services)
+        self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services, remote)
         self.run = RunButtons(services, self.gallery.bar.enter)
         self.history, self.bulk = History(services, self.gallery.bar.enter), Bulk(services)
         self.prompts = PromptHandlers(services)

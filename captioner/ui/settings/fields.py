@@ -16,6 +16,8 @@ from captioner.config.settings import Settings
 Control = gr.Dropdown | gr.Radio | gr.Checkbox | gr.Number | gr.Textbox
 LABELS = {
     "dtype": "Number format",
+    "endpoint": "Model servers",
+    "endpoint_key": "Key of the servers",
     "sage_attention": "SageAttention",
     "fps": "Frame rate",
     "max_frames": "Frames per clip",

@@ -22,6 +22,7 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_a
 
 COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Files", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # empty means the model's own value
+AT_THE_START = "Model servers can be changed only at the machine itself, with CAPTIONER_ENDPOINT when the app starts."
 MODEL_HINT = "Choose a preset, or enter a Hub id such as owner/name or a model folder."
 
 
@@ -36,8 +37,9 @@ class SettingsForm:
     Browsers merge: saved settings arrive as `fresh`, and fill every field that was not changed since `filled`.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, remote: bool = False) -> None:
+        """remote: browsers are on other machines, so they may not choose where frames and keys are sent."""
+        self._services, self._remote = services, remote
 
     def values(self) -> dict[str, Any]:
         """Return the settings as their controls show them, in the order of FIELDS."""
@@ -101,6 +103,8 @@ class SettingsForm:
 
     def _problems(self, changes: Mapping[str, Any]) -> dict[str, str]:
         wrong = {name: sentence(text) for name, text in problems(changes).items()}
+        if self._remote:
+            wrong |= {name: AT_THE_START for name in ("endpoint", "endpoint_key") if name in changes}
         if changes.get("model") and "model" not in wrong:
             try:
                 self._services.preset(str(changes["model"]))

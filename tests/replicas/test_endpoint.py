@@ -112,7 +112,7 @@ def test_a_mixed_pool_of_a_device_and_two_servers_is_one_job(tmp_path):
 
 @pytest.mark.parametrize(
     "address",
-    ["gpu-lab:8000", "ftp://host", "http://", "http://me:word@host", "http://host/v1?key=abc", "http://h#0"],
+    ["gpu-lab:8000", "ftp://host", "http://:5", "http://me:word@host", "http://host/v1?key=abc", "http://h#0"],
 )
 def test_addresses_that_are_none_or_hold_a_key_are_refused_without_repeating_them(tmp_path, address):
     with pytest.raises(SettingsError) as refused:

@@ -1,5 +1,6 @@
 """Merge a LoRA adapter into the weights of a loaded model, with PEFT."""
 
+import contextlib
 import importlib
 import re
 import warnings
@@ -18,6 +19,15 @@ from captioner.engine.weights import stored_quantization
 from captioner.errors import ModelError
 
 MAX_NAMES = 3
+PREFIX = "base_model.model."  # of every weight in the file
+# Where modules were before transformers 4.52, or in the text model alone, and where they are now.
+_MOVED = (
+    ("model.layers", "model.language_model.layers"),
+    ("model.embed_tokens", "model.language_model.embed_tokens"),
+    ("language_model.model", "model.language_model"),
+    ("language_model.lm_head", "lm_head"),
+    *((name, f"model.{name}") for name in ("visual", "vision_tower", "vision_model", "multi_modal_projector")),
+)
 _SIZE = re.compile(r"size mismatch for (\S+): .*?Size\((\[[\d, ]*\])\).*?Size\((\[[\d, ]*\])\)")
 _OF_ADAPTER = re.compile(r"\.(lora_\w+|modules_to_save\.default|trainable_tokens_\w+)\b")
 
@@ -39,8 +49,11 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 def _merge(model: PreTrainedModel, adapter: AdapterFiles) -> PreTrainedModel:
     peft: Any = importlib.import_module("peft")  # an extra
-    config = peft.LoraConfig(**{name: adapter.config[name] for name in FIELDS if name in adapter.config})
-    weights = load_file(adapter.weights)
+    fields = {name: adapter.config[name] for name in FIELDS if name in adapter.config}
+    if isinstance(fields.get("target_modules"), list):
+        fields["target_modules"] = [_current_name(model, str(name)) for name in fields["target_modules"]]
+    config = peft.LoraConfig(**fields)
+    weights = {_current_name(model, name): weight for name, weight in load_file(adapter.weights).items()}
     if bad := [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]:
         raise ModelError(f"{len(bad)} weights of {adapter.weights} are not finite numbers: {_names(bad)}")
     try:
@@ -59,6 +72,22 @@ def _merge(model: PreTrainedModel, adapter: AdapterFiles) -> PreTrainedModel:
         raise _misfit(model, adapter, f"it has no weights {_names(missing)}")
     _untie(model)
     return adapted.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+
+
+def _current_name(model: PreTrainedModel, name: str) -> str:
+    """Return the name of a module or weight as it is in this model, if it begins with an old name of _MOVED."""
+    bare = name.removeprefix(PREFIX)
+    for old, new in _MOVED:
+        if bare.startswith(f"{old}.") and _has_module(model, new) and not _has_module(model, old):
+            return name.removesuffix(bare) + new + bare.removeprefix(old)
+    return name
+
+
+def _has_module(model: PreTrainedModel, name: str) -> bool:
+    with contextlib.suppress(AttributeError):
+        model.get_submodule(name)
+        return True
+    return False
 
 
 def _missing(adapted: Any, keys: Collection[str]) -> list[str]:

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from captioner.engine.adapter_files import FIELDS, AdapterFiles, read_adapter
+from captioner.engine.formats import stored_quantization
 from captioner.engine.isolation import one_line
-from captioner.engine.weights import stored_quantization
 from captioner.errors import ModelError
 
 MAX_NAMES = 3

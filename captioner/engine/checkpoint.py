@@ -73,6 +73,8 @@ def stored_weights(folder: Path) -> dict[str, StoredWeight]:
     index = read_shards(folder / INDEX_FILE) if SINGLE_FILE not in names and INDEX_FILE in names else {}
     files = weight_files(names, set(index.values()))
     if not files:
+        if any(name.endswith(".gguf") for name in names):
+            raise ModelError(f"{folder} holds a GGUF model, for llama.cpp; choose a model with *.safetensors weights")
         others = sorted(name for name in names if name.endswith((".safetensors", ".bin", ".gguf", ".pt", ".pth")))
         found = f" that belong together; it has {', '.join(others[:3])}, but no {INDEX_FILE}" if others else ""
         raise ModelError(f"{folder} contains no *.safetensors weights{found}")

@@ -18,10 +18,11 @@ from captioner.engine.adapter_files import check_adapter
 from captioner.engine.chat import check_chat, end_tokens, renderer
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
+from captioner.engine.formats import check_format, count_weights, describe_stored, is_unpacked, stored_quantization
 from captioner.engine.isolation import LOCAL, from_folder_alone, one_line
 from captioner.engine.model_files import check_files
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
-from captioner.engine.weights import check_format, check_loaded, loaded_bytes, stored_quantization
+from captioner.engine.weights import check_loaded, loaded_bytes
 from captioner.errors import ModelError
 from captioner.system.devices import CUDA_MISSING, check_quantization, cuda_missing
 from captioner.system.resources import available_bytes
@@ -59,12 +60,14 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     attention = _pick_attention(spec.attention, device)
     with from_folder_alone(), one_line(f"cannot load the model in {folder}", folder.name):
         config = _read_config(folder)
-        check_format(config, folder.name, device)
+        check_format(config, folder, device)
         dtype = pick_dtype(spec.dtype, device, sum(weight.numel for weight in stored_weights(folder).values()))
         plan = None if spec.quantization == "none" else plan_quantization(config)
         num_quantized = plan.num_weights if plan else 0
         each = QUANTIZED_BYTES.get(spec.quantization, 0.0)
-        needed = check_memory(folder, dtype, device, num_quantized, each, stored_quantization(config))
+        stored = stored_quantization(config)
+        num_unpacked = count_weights(config) if is_unpacked(stored) else 0
+        needed = check_memory(folder, dtype, device, num_quantized, each, stored, num_unpacked)
         processor = _load_processor(folder, config)
         options = {
             "config": config,
@@ -82,7 +85,8 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
         model.generation_config.eos_token_id = end_tokens(processor, model.generation_config, folder)
     _project_patches_by_product(model)
     seconds = time.monotonic() - started
-    return LoadedModel(model, processor, _report(model, device, dtype, spec, seconds))
+    quantization = describe_stored(stored, dtype) or describe(spec.quantization)
+    return LoadedModel(model, processor, _report(model, device, dtype, quantization, spec, seconds))
 
 
 def _load_model(folder: Path, options: dict[str, Any]) -> PreTrainedModel:
@@ -151,12 +155,15 @@ def check_memory(
     num_quantized: int = 0,
     quantized_bytes: float = 0.0,
     stored: dict[str, Any] | None = None,
+    num_unpacked: int = 0,
 ) -> int:
     """Return the bytes of the weights, so many of them quantized. Raises ModelError if there is less free memory.
 
-    stored: the quantization_config of a model that is stored quantized.
+    stored: the quantization_config of a quantized checkpoint. num_unpacked: its weights, if they become `dtype`.
     """
-    needed = loaded_bytes(stored_weights(folder).values(), stored or {}, dtype, num_quantized, quantized_bytes)
+    needed = num_unpacked * dtype.itemsize or loaded_bytes(
+        stored_weights(folder).values(), stored or {}, dtype, num_quantized, quantized_bytes
+    )
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     if needed * MEMORY_RESERVE > free:
         raise ModelError(_too_little_memory(folder, device, needed, free))
@@ -227,14 +234,14 @@ def _project_patches_by_product(model: PreTrainedModel) -> None:
 
 
 def _report(
-    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, spec: ModelSpec, seconds: float
+    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, quantization: str, spec: ModelSpec, seconds: float
 ) -> CapabilityReport:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     rows = (
         ("model", f"{type(model).__name__}, {model.num_parameters() / 1e6:,.0f} M parameters"),
         ("device", f"{device} ({name})"),
         ("dtype", str(dtype).removeprefix("torch.")),
-        ("quantization", describe(spec.quantization)),
+        ("quantization", quantization),
         *((("adapter", f"{Path(spec.adapter).name}, merged"),) if spec.adapter else ()),
         ("weights", f"{model.get_memory_footprint() / 1e9:.2f} GB"),
         ("loaded in", f"{seconds:.1f} s"),

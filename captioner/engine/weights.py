@@ -1,33 +1,15 @@
-"""Checks of a model's weights: the format they are stored in, the memory they need, and whether all were loaded."""
+"""Checks of a model's weights: the memory they need, and whether all were loaded."""
 
-import importlib.util
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+from transformers import PreTrainedModel
 
 from captioner.engine.checkpoint import FLOAT_BYTES, StoredWeight
 from captioner.errors import ModelError
 
-# The packages that formats need, as module and as name for pip; the others need none or are checked by transformers.
-_PACKAGES = {
-    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
-    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
-    "gptq": ("gptqmodel", "gptqmodel"),
-    "awq": ("gptqmodel", "gptqmodel"),
-    "auto-round": ("auto_round", "auto-round"),
-    "torchao": ("torchao", "torchao"),
-    "quanto": ("optimum", "optimum-quanto"),
-    "hqq": ("hqq", "hqq"),
-    "aqlm": ("aqlm", "aqlm"),
-    "vptq": ("vptq", "vptq"),
-    "quark": ("quark", "amd-quark"),
-}
-_ONLY_CUDA = ("bitsandbytes", "awq", "eetq", "aqlm", "vptq", "spqr", "higgs", "fbgemm_fp8")
-_NEEDS_KERNELS = ("fp8", "mxfp8")
 # Buffers that releases saved or not, additional heads for speculative decoding, and scales of the K/V cache.
 _HARMLESS = re.compile(
     r"inv_freq$|position_ids$|(^|\.)masked_bias$|num_batches_tracked$|(cos|sin)_cached$"
@@ -35,48 +17,6 @@ _HARMLESS = re.compile(
 )
 _ADAPTER = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.|original_module\.|hada_w|lokr_|oft_)")
 MAX_NAMES = 3
-
-
-def check_format(config: PreTrainedConfig, name: str, device: torch.device) -> None:
-    """Raise ModelError if the model is stored in a quantized format that cannot be loaded onto this device.
-
-    FP8 is turned into the model's dtype where its kernels cannot run.
-    """
-    stored = stored_quantization(config)
-    method = str(stored.get("quant_method", "")) or ("bitsandbytes" if _is_bitsandbytes(stored) else "")
-    if not method:
-        return
-    known = {key.removesuffix("_4bit").removesuffix("_8bit") for key in AUTO_QUANTIZER_MAPPING}
-    if method not in known:
-        raise ModelError(f"{name} is stored in the format {method}, which is not supported; choose another model")
-    if method in _ONLY_CUDA and device.type != "cuda":
-        problem = f"{name} is stored in the format {method}, which needs an NVIDIA GPU and cannot run on {device}"
-        raise ModelError(f"{problem}; choose a model that is not quantized")
-    module, package = _PACKAGES.get(method, ("", ""))
-    if module and importlib.util.find_spec(module) is None:
-        problem = f"{name} is stored in the format {method}, which needs the {package} package"
-        raise ModelError(f"{problem}: pip install {package}")
-    if method in _NEEDS_KERNELS and not _runs_fp8(device):
-        stored["dequantize"] = True
-
-
-def stored_quantization(config: PreTrainedConfig) -> dict[str, Any]:
-    """Return the quantization_config of a model that is stored quantized, or {}."""
-    for part in (config, config.get_text_config(decoder=True)):
-        found = getattr(part, "quantization_config", None)
-        if found:
-            return found if isinstance(found, dict) else found.to_dict()
-    return {}
-
-
-def _is_bitsandbytes(stored: dict[str, Any]) -> bool:
-    return bool(stored.get("load_in_4bit") or stored.get("load_in_8bit"))
-
-
-def _runs_fp8(device: torch.device) -> bool:
-    if device.type != "cuda" or importlib.util.find_spec("kernels") is None:
-        return False
-    return torch.cuda.get_device_capability(device) >= (8, 9)
 
 
 def loaded_bytes(
@@ -142,6 +82,8 @@ def _is_inside(model: PreTrainedModel, key: str) -> bool:
 
 def _is_finite(weight: torch.Tensor) -> bool:
     """Return True if the sum of the weight is finite, which takes no memory for a mask."""
+    if type(weight.detach()) is not torch.Tensor:  # a quantized one of torchao, whose class has no sum
+        return True
     if not weight.is_floating_point() or weight.dtype.itemsize < 2:
         return True
     return bool(torch.isfinite(weight.detach().sum(dtype=torch.float32)))

@@ -3,15 +3,14 @@
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captioner.engine import loading, weights
+from captioner.engine import loading
 from captioner.engine.checkpoint import stored_weights
-from captioner.engine.weights import check_format, loaded_bytes
+from captioner.engine.weights import loaded_bytes
 from captioner.errors import ModelError
 from captioner.values import ModelSpec
 
@@ -30,11 +29,6 @@ def edit(folder, change):
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def edit_config(folder, **values):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | values))
 
 
 def split(folder, index=None):
@@ -177,31 +171,3 @@ def test_stored_formats_are_counted_as_they_will_be_held(tmp_path):
     assert loaded_bytes(stored, {"quant_method": "fp8"}, torch.bfloat16, 0, 0.0) == 100 + 400 + 100 + 200
     assert loaded_bytes(stored, {"dequantize": True}, torch.bfloat16, 0, 0.0) == 200 + 400 + 100 + 200
     assert loaded_bytes(stored, {}, torch.float32, 0, 0.0) == 400 + 400 + 100 + 400
-
-
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "stored in the format bitsandbytes, "
-         "which needs an NVIDIA GPU and cannot run on cpu; choose a model that is not quantized"),
-        ({"load_in_8bit": True}, "stored in the format bitsandbytes, which needs an NVIDIA GPU and cannot run on cpu; "
-         "choose a model that is not quantized"),
-        ({"quant_method": "compressed-tensors"}, "stored in the format compressed-tensors, which needs the "
-         "compressed-tensors package: pip install compressed-tensors"),
-        ({"quant_method": "gptq"},
-         "stored in the format gptq, which needs the gptqmodel package: pip install gptqmodel"),
-        ({"quant_method": "exl3"}, "stored in the format exl3, which is not supported; choose another model"),
-    ],
-)  # fmt: skip
-def test_stored_format_that_cannot_run_is_refused_before_loading(copy, monkeypatch, stored, message):
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
-    edit_config(copy, quantization_config=stored)
-    with pytest.raises(ModelError) as error:
-        loading.load(copy, CPU)
-    assert str(error.value) == f"model is {message}"
-
-
-def test_fp8_becomes_the_dtype_where_its_kernels_cannot_run():
-    config = SimpleNamespace(quantization_config={"quant_method": "fp8"}, get_text_config=lambda decoder: None)
-    check_format(config, "model", torch.device("cpu"))
-    assert config.quantization_config["dequantize"] is True

@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from captioner.engine import onednn
 from captioner.engine.experts import Experts
+from captioner.engine.weights import is_plain
 
 # The children of one module that get the same input, in the order in which it calls them.
 GROUPS = (
@@ -82,7 +83,9 @@ class LinearLayers:
         for parent in list(model.modules()):
             layers = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
             plain = {
-                name: each for name, each in layers.items() if not (each._forward_hooks or each._forward_pre_hooks)
+                name: each
+                for name, each in layers.items()
+                if is_plain(each.weight) and not (each._forward_hooks or each._forward_pre_hooks)
             }
             for names in _groups(plain):
                 self._replace(parent, names, [plain[name] for name in names])

@@ -80,10 +80,13 @@ def _is_inside(model: PreTrainedModel, key: str) -> bool:
     return deepest not in ("", model.base_model_prefix)
 
 
+def is_plain(weight: torch.Tensor) -> bool:
+    """Return False for a weight of a class of its own, such as torchao's quantized ones, which know few operations."""
+    return type(weight.detach()) is torch.Tensor
+
+
 def _is_finite(weight: torch.Tensor) -> bool:
     """Return True if the sum of the weight is finite, which takes no memory for a mask."""
-    if type(weight.detach()) is not torch.Tensor:  # a quantized one of torchao, whose class has no sum
-        return True
-    if not weight.is_floating_point() or weight.dtype.itemsize < 2:
+    if not is_plain(weight) or not weight.is_floating_point() or weight.dtype.itemsize < 2:
         return True
     return bool(torch.isfinite(weight.detach().sum(dtype=torch.float32)))

@@ -1,5 +1,6 @@
 """Addresses of model servers that speak the OpenAI protocol, as users write them: "http://host:8000#4"."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Return the address in its usual form: without a path it gets /v1. Raise ValueError.
+    """Return the address in its usual form: of the API itself, which is at /v1 if there is no path. Raise ValueError.
 
     An address with a user name, a password or a query is refused, since it is stored and shown, and may hold a key.
     """
@@ -30,7 +31,7 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError("an address with a user, a password or a query")
     if digits and not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= MAX_REQUESTS):
         raise ValueError("not a number of requests")
-    path = parts.path.rstrip("/") or "/v1"
+    path = re.sub(r"(/chat/completions|/completions|/models)?/*$", "", re.sub(r"/{2,}", "/", parts.path)) or "/v1"
     return Endpoint(f"{parts.scheme.lower()}://{parts.netloc.lower()}{path}", int(digits or 0))
 
 

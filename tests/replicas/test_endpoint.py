@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from transformers.utils import is_serve_available
 from captioner.cli.bench.models import DEMO_FOLDER
 from captioner.demo.clips import write_samples
 from captioner.errors import SettingsError
-from captioner.jobs.events import ItemDone, ItemProgress, JobEnded, ReplicaChanged
+from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, JobEnded, ReplicaChanged
 from captioner.services import Services
 from tests.support.model_server import FakeServer, running
 
@@ -108,6 +109,35 @@ def test_a_mixed_pool_of_a_device_and_two_servers_is_one_job(tmp_path):
     assert {headers.get("authorization") for headers in servers[1].headers} == {f"Bearer {KEY}"}
     found = [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert found == []
+
+
+FAULTS = ("429", "500", "html", "json", "shape", "half", "error", "zipped")
+
+
+def test_a_job_on_a_hostile_server_loses_no_file_and_writes_none_twice(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    clips = tmp_path / "clips"
+    write_samples(clips, num_clips=0, num_stills=1)
+    names = {*(f"{fault} once" for fault in FAULTS), "400 always", "long always", "key always", "fine thanks"}
+    still = (clips / "still 01.png").rename(clips / "fine thanks.png")
+    for name in names - {still.stem}:
+        shutil.copy(still, clips / f"{name}.png")
+    server = FakeServer(key=KEY)
+    with running(server) as url, Services(tmp_path / "state", {"endpoint": f"{url}#3", "prompt": "{name}"}) as services:
+        services.open_folder(clips, recursive=False)
+        log = list(services.jobs.follow(services.start()))
+    done = Counter(event.item for event in log if isinstance(event, ItemDone))
+    failed = {event.item: event.reason for event in log if isinstance(event, ItemFailed)}
+    assert done == {f"{name}.png": 1 for name in names if not name.endswith("always")}
+    assert failed == {
+        "400 always.png": "the server refused the request (HTTP 400: no: Bearer [hidden])",
+        "key always.png": "the server's answer contains its key",
+        "long always.png": "the server sent much more text than max_new_tokens allows",
+    }
+    assert {path.stem for path in clips.glob("*.txt")} == {name for name in names if not name.endswith("always")}
+    assert all(count == 2 for prompt, count in server.tries.items() if prompt.endswith("once"))
+    assert KEY not in caplog.text + repr([event.to_json() for event in log])
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,18 @@ class AnswerReader:
 
     def __init__(self, processor: ProcessorMixin) -> None:
         """Render the chat template to find out whether it opens the reasoning itself."""
-        self._opened = {thinks: opens_thinking(generation_prompt(processor, int(thinks))) for thinks in (False, True)}
+        prompts = {thinks: generation_prompt(processor, int(thinks)) for thinks in (False, True)}
+        self._opened = {thinks: opens_thinking(prompt) for thinks, prompt in prompts.items()}
+        self._has_switch = prompts[False] != prompts[True]
         self._tokenizer = processor.tokenizer
         special = sorted(special_tokens(processor), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+
+    def report_thinking(self) -> str:
+        """Return the text for the capability report."""
+        if self._opened[False]:
+            return "always; thinking_budget limits it"
+        return "if thinking_budget is set" if self._has_switch else "the chat template has none"
 
     def read(self, tokens: Collection[int], thinks: bool = False) -> Answer:
         """Return the answer without its reasoning and without what follows its turn. Raises ModelError if none is left.

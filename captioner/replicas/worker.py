@@ -112,7 +112,8 @@ class Worker:
     def _send_ready(self) -> None:
         self._decoders.resize(self._depth)
         loaded = self._loaded.report
-        report = CapabilityReport(loaded.device, loaded.rows + self._core.report_rows())
+        thinking = ("thinking", self._answers.report_thinking())
+        report = CapabilityReport(loaded.device, (*loaded.rows, *self._core.report_rows(), thinking))
         capacity = self._core.num_slots + self._depth + self._decoders.num_threads
         is_cpu = self._loaded.model.device.type == "cpu"
         ready = Ready(report, capacity, MAX_SILENCE_CPU_S if is_cpu else MAX_SILENCE_S)

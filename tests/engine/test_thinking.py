@@ -91,8 +91,8 @@ def test_answers_equal_generate_in_every_core_and_number_of_slots(tiny, penalty)
     assert 0 < sum(is_own) < NUM_CASES
     ended = run(StaticCore(tiny.model, 5), requests)
     assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
-    for max_slots, read_late in ((1, False), (5, False), (5, True)):
-        core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=max_slots, read_late=read_late))
+    for max_slots in (1, 5):
+        core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=max_slots))
         ended = run(core, prepare(tiny, core, cases, 9, repetition_penalty=penalty))
         core.close()
         assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
@@ -120,11 +120,8 @@ def test_requests_with_and_without_budget_share_steps_with_seeds_and_cancels(tin
         parts = [prepare(tiny, core, cases, b, temperature=0.9, top_k=30, seed=5) for b in (None, 6, 0)]
         return [parts[i % 3][i] for i in range(NUM_CASES)]
 
-    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=8, read_late=True))
-    full = run(core, mixed(core))
-    core.close()
     core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=8))
-    assert run(core, mixed(core)) == full
+    full = run(core, mixed(core))
     for request in mixed(core):
         core.submit(request)
     core.step()
@@ -203,6 +200,15 @@ def test_thinking_is_turned_on_only_with_a_budget(tiny):
     assert [chat_prompt(processor, ask, budget)[-2:] for budget in (None, 0, 64)] == ["\n0", "\n0", "64"]
 
 
+def test_report_says_whether_the_model_thinks(tiny):
+    processor, found = copy.deepcopy(tiny.processor), []
+    for template in (ALWAYS, HYBRID, BY_ITSELF, ""):
+        processor.chat_template = PROMPT + template + "{% endif %}"
+        found.append(AnswerReader(processor).report_thinking())
+    only_if = "if thinking_budget is set"
+    assert found == ["always; thinking_budget limits it", only_if, only_if, "the chat template has none"]
+
+
 def test_thinking_and_caption_are_told_apart_by_how_the_prompt_was_rendered(tiny):
     reader, tokenizer = AnswerReader(tiny.processor), tiny.processor.tokenizer
     tokens = tokenizer("A cat? A dog?\n</think>\n\nA dog runs.", add_special_tokens=False).input_ids
@@ -212,6 +218,10 @@ def test_thinking_and_caption_are_told_apart_by_how_the_prompt_was_rendered(tiny
         reader.read(tokenizer("A cat?").input_ids, thinks=True)
     assert str(error.value) == ALL_THINKING
     assert reader.read(tokenizer("A cat.").input_ids).text == "A cat."
+    goes_on = tokenizer(
+        "A cat?\n</think>\n\nStill, a dog?</think>A dog."
+    ).input_ids  # vllm#39697: it closes it once more
+    assert reader.read(goes_on, thinks=True).text == "A dog."
     marked = tokenizer("<think>A cat?</think>A dog.<think>Or not?</think>").input_ids
     assert reader.read(marked)[::2] == ("  A dog. "[1:], "A cat?\n\nOr not?")
 

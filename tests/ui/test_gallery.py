@@ -5,12 +5,13 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
-from captioner.captions.store import HistoryEntry
+from captioner.captions.store import HistoryEntry, Provenance
 from captioner.errors import FolderError, JobError
 from captioner.jobs.events import JobStarted
 from captioner.library.file_states import Counts
@@ -21,9 +22,10 @@ from captioner.ui.format import isolated
 from captioner.ui.gallery.estimate import Estimator
 from captioner.ui.gallery.folders import browse, counts_line, decode_path, encode_path
 from captioner.ui.gallery.grid import grid_changes, selected_names
-from captioner.ui.gallery.panel import history_list
+from captioner.ui.gallery.panel import about, history_list
 from captioner.ui.gallery.tab import Gallery
 from captioner.ui.runs.buttons import RunButtons
+from tests.support.captions import CAPTION
 from tests.support.gallery_page import make_folder, picture
 from tests.support.hostile import HOSTILE
 
@@ -330,3 +332,12 @@ class TestPanel:
         text = history_list([HistoryEntry(7, HOSTILE[0], b"", 1.0, "job")])
         assert "&lt;script&gt;" in text
         assert "<script>" not in text
+
+
+def test_thinking_and_adapter_are_shown_as_text_with_how_a_caption_was_made():
+    caption = replace(CAPTION, thinking="<script>Is it a ball?", adapter="/home/me/<b>style")
+    made = Provenance(caption, Path("a.mp4"), Path("a.txt"), "written", 1.8e9, "1")
+    shown = about(made, caption.text)
+    assert "<dt>Thinking</dt><dd><details><summary>&lt;script&gt;Is it a ball?</summary>" in shown
+    assert "demo with &lt;b&gt;style on cpu" in shown
+    assert "Thinking" not in about(replace(made, caption=replace(caption, thinking="")), caption.text)

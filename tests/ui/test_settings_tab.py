@@ -10,9 +10,11 @@ import pytest
 
 from captioner.config.options import FOLDER_SETTINGS
 from captioner.config.presets import find_preset
+from captioner.config.recommend import Machine
 from captioner.config.settings import Settings
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
+from captioner.ui.settings import fields
 from captioner.ui.settings.fields import CHOICES, FIELDS, describe, field_kind, limits
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.settings.tab import SettingsForm
@@ -144,6 +146,20 @@ class TestViews:
         assert '<i data-on="true" data-over="false">4-bit <b>10.7 GB</b></i>' in note
         assert "memory need unknown" in model_note(find_preset("owner/name"), "none", None, automatic=False)
         assert "Automatic chooses <b>Qwen3-VL 2B</b>" in model_note(find_preset("qwen3-vl-2b"), "none", None, True)
+
+    def test_models_that_suit_the_machine_come_first_and_say_why(self, monkeypatch):
+        monkeypatch.setattr(fields, "read_machine", lambda: Machine((25.77,), 64.0))
+        choices = fields.draw_control("model", []).choices
+        assert choices[:2] == [
+            ("Automatic", "auto"),
+            ("Recommended · Qwen3.5 9B · 21.6 GB · the default here; fits in 24 GB of GPU memory", "qwen3.5-9b"),
+        ]
+        groups = [label.partition(" · ")[0] for label, _ in choices[1:]]
+        assert groups == sorted(groups, reverse=True)
+        assert (
+            "Other · Qwen3.6 35B-A3B · 73 GB · needs more than the 24 GB of GPU memory here",
+            "qwen3.6-35b-a3b",
+        ) in (choices)
 
     def test_placeholders_are_the_models_own_sampling(self, form):
         note, temperature, top_p, top_k, _ = form.describe_model("qwen3-vl-8b", "none")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from captioner.engine.core import first_line
+from captioner.engine.delta_rule import convolve_step, delta_rule_step
 from captioner.engine.linear_attention import LinearLayer
 
 log = logging.getLogger(__name__)
@@ -24,24 +25,43 @@ PACKAGES = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d"}  
 FUNCTIONS = (
     "torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule", "causal_conv1d_fn", "causal_conv1d_update",
 )  # fmt: skip
+STEPS = {  # by the package that has a better one: the function of transformers and ours
+    "fla": ("torch_recurrent_gated_delta_rule", delta_rule_step),
+    "causal_conv1d": ("causal_conv1d_update", convolve_step),
+}
 TESTED_TOKENS = (150, 1)  # longer than the chunks of 64 tokens, then one more as in a decode step
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}  # of the length of the result
 
 
-def pick_kernels(layer: LinearLayer) -> str:
-    """Choose the kernels of all layers of this kind, and return a line for the report."""
-    installed = [name for module, name in PACKAGES.items() if _can_import(module)]
-    module = sys.modules[type(layer).__module__]
+class Kernels:
+    """The kernels of all layers of this layer's kind. Until release(), torch's for one token a row are replaced."""
+
+    def __init__(self, layer: LinearLayer) -> None:
+        """Choose the kernels, and set `note`, a line for the report."""
+        self._module = sys.modules[type(layer).__module__]
+        used, self.note = _pick_packages(layer, self._module)
+        ours = {name: function for package, (name, function) in STEPS.items() if package not in used}
+        self._before = {name: getattr(self._module, name) for name in ours}
+        vars(self._module).update(ours)
+
+    def release(self) -> None:
+        """Restore the functions that were there before."""
+        vars(self._module).update(self._before)
+
+
+def _pick_packages(layer: LinearLayer, module: ModuleType) -> tuple[list[str], str]:
+    """Let the layer use installed packages if they pass the self-test; return them and a line for the report."""
+    used = [package for package in PACKAGES if _can_import(package)]
+    names = " and ".join(PACKAGES[package] for package in used)
+    if not used:
+        return used, "torch" if layer.conv1d.weight.device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
     own = {name: inspect.unwrap(getattr(module, name)) for name in FUNCTIONS}
-    if not installed:
-        return "torch" if layer.conv1d.weight.device.type == "cpu" else f"torch; faster with {PACKAGES['fla']}"
     problem = _self_test(layer, module, own)
     if not problem:
-        return " and ".join(installed)
-    log.warning("%s cannot be used for linear attention: %s", " and ".join(installed), problem)
-    for name, function in own.items():
-        setattr(module, name, function)
-    return f"torch, since {' and '.join(installed)} failed: {problem}"
+        return used, names
+    log.warning("%s cannot be used for linear attention: %s", names, problem)
+    vars(module).update(own)
+    return [], f"torch, since {names} failed: {problem}"
 
 
 def _can_import(module: str) -> bool:

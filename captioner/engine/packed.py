@@ -18,7 +18,7 @@ from captioner.engine.cache import SlotCache
 from captioner.engine.families import family_of
 from captioner.engine.fused import FusedParts
 from captioner.engine.linear_attention import PackedLinear, commit
-from captioner.engine.linear_kernels import pick_kernels
+from captioner.engine.linear_kernels import Kernels
 from captioner.engine.linear_layers import LinearLayers
 from captioner.engine.prepare import PIXELS
 from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
@@ -52,7 +52,7 @@ class PackedModel:
         self._vision_config._attn_implementation = VISION_ATTENTION
         self._fused = FusedParts(self._core.language_model)
         layers = family.linear_layers(self._core.language_model)
-        self._linear_note = pick_kernels(layers[0]) if layers else ""
+        self._kernels = Kernels(layers[0]) if layers else None
         self._linear = [PackedLinear(layer) for layer in layers]
         self._layers = LinearLayers(model)
         self._head = model.lm_head
@@ -63,6 +63,8 @@ class PackedModel:
         self._fused.release()
         while self._linear:
             self._linear.pop().release()
+        if self._kernels:
+            self._kernels.release()
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
@@ -73,7 +75,7 @@ class PackedModel:
             ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note),
             ("linear layers", self._layers.note()),
         )  # fmt: skip
-        return (*rows, ("linear attention", self._linear_note)) if self._linear_note else rows
+        return (*rows, ("linear attention", self._kernels.note)) if self._kernels else rows
 
     def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute on the CPU, in any thread, what the towers need besides the processor's tensors.

@@ -37,9 +37,9 @@ class Family(Protocol):
 
 
 class Qwen3VL(Family):
-    """Qwen3-VL, dense and mixtures of experts: full attention in every layer."""
+    """Qwen3-VL, dense and mixtures of experts, and Cosmos3 from its towers: full attention in every layer."""
 
-    model_types = ("qwen3_vl", "qwen3_vl_moe")
+    model_types = ("qwen3_vl", "qwen3_vl_moe", "cosmos3_omni")
     layer_kinds = frozenset({FULL})
 
     def slot_shape(self, config: PreTrainedConfig) -> SlotShape:

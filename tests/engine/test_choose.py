@@ -30,7 +30,10 @@ def test_text_tower_with_other_layers_does_not_run_packed(tiny_model, monkeypatc
     monkeypatch.setattr(config.text_config, "layer_types", ["full_attention", "linear_attention"], raising=False)
     assert why_unsupported(tiny_model.model) == "its text tower has layers of linear_attention"
     monkeypatch.setattr(config, "model_type", "qwen2_vl")
-    assert why_unsupported(tiny_model.model) == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe"
+    assert (
+        why_unsupported(tiny_model.model)
+        == "qwen2_vl is not one of qwen3_vl, qwen3_vl_moe, cosmos3_omni, qwen3_5, qwen3_5_moe"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Matrix products with weights that oneDNN has arranged once.
 
-torch's own product on a CPU arranges a weight anew in each call, which takes as long as the arithmetic of a few rows.
+torch's own product on a CPU arranges a weight again in each call, which takes as long as the arithmetic of a few rows.
 """
 
 import functools

@@ -10,11 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from captioner.engine import adapter_files
 from captioner.engine.adapter_files import check_adapter, check_base, hub_name, read_adapter
+from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.loading import load
+from captioner.engine.prepare import Preparer
 from captioner.errors import ModelError
 from captioner.values import ModelSpec
 from tests.support.adapters import change_config, open_base, save_adapter
-from tests.support.engine_cases import make_cases, processor_inputs
+from tests.support.engine_cases import generate_alone, make_cases, prepare_cases, processor_inputs, run
 from tests.support.tiny import make_tiny_model
 
 KINDS = {
@@ -85,6 +87,18 @@ def test_merged_model_computes_what_the_unmerged_one_does(bases, tmp_path, famil
     assert (logits[0] - logits[2]).abs().max() > 1e-2
     assert not any("lora" in name for name, _ in loaded.model.named_modules())
     assert dict(loaded.report.rows)["adapter"] == "mine, merged"
+
+
+def test_captions_are_those_of_the_adapted_model_and_not_of_the_base(bases, tmp_path):
+    unmerged = save_adapter(bases("qwen3_vl"), tmp_path / "mine", scale=0.1, target_modules=["q_proj", "down_proj"])
+    loaded, cases = merge(bases("qwen3_vl"), tmp_path / "mine"), make_cases(4)
+    models = (unmerged.base_model.model, open_base(bases("qwen3_vl")))
+    adapted, base = ([generate_alone(model, loaded.processor, case) for case in cases] for model in models)
+    core = ContinuousCore(loaded.model, ContinuousOptions(max_slots=2))
+    ended = run(core, prepare_cases(Preparer(loaded.processor, core.layout), cases))
+    core.close()
+    assert [ended[i].tokens for i in range(4)] == adapted
+    assert all(ours != before for ours, before in zip(adapted, base, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.support.tiny import make_tiny_model
 
 ALWAYS, BY_ITSELF = "<think>\n", "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
 HYBRID = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% else %}<think>\n{% endif %}"
-NUM_CASES = 12
+NUM_CASES = 9
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen3_5"])
@@ -84,18 +84,17 @@ def think_alone(tiny, prepared: Prepared, penalty=1.0) -> tuple[tuple[int, ...],
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
-def test_answers_equal_generate_in_every_core_and_number_of_slots(tiny, penalty):
+def test_answers_equal_generate_in_both_cores(tiny, penalty):
     cases, plain = make_cases(NUM_CASES, longest=9), StaticCore(tiny.model, 1)
     requests = prepare(tiny, plain, cases, 9, repetition_penalty=penalty)
     alone, is_own = zip(*(think_alone(tiny, request, penalty) for request in requests), strict=True)
     assert 0 < sum(is_own) < NUM_CASES
     ended = run(StaticCore(tiny.model, 5), requests)
     assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
-    for max_slots in (1, 5):
-        core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=max_slots))
-        ended = run(core, prepare(tiny, core, cases, 9, repetition_penalty=penalty))
-        core.close()
-        assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
+    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=4))
+    ended = run(core, prepare(tiny, core, cases, 9, repetition_penalty=penalty))
+    core.close()
+    assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
 
 
 @pytest.mark.parametrize("budget", [0, 1, 7])

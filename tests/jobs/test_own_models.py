@@ -45,10 +45,6 @@ def clips(tmp_path) -> Path:
 
 def test_thinking_and_adapter_are_recorded_and_not_in_the_caption(model, adapter, clips, tmp_path):
     settings = {"model": str(model), "max_new_tokens": 24, "max_frames": 4, "frame_size": 128, "devices": "cpu"}
-    with captioner.Captioner(state=tmp_path / "plain", **settings) as plain:
-        [file, _] = sorted(clips.glob("*.mp4"))
-        before = plain.caption_file(file)
-    assert (before.thinking, before.adapter) == ("", "")
     with captioner.Captioner(state=tmp_path / "own", adapter=adapter, thinking_budget=6, **settings) as own:
         events = [event for event in own.caption(clips) if isinstance(event, captioner.ItemDone)]
     assert len(events) == 2
@@ -60,7 +56,6 @@ def test_thinking_and_adapter_are_recorded_and_not_in_the_caption(model, adapter
         assert made.caption.thinking
         assert made.caption.num_tokens <= 24 + 6 + 30
         assert "think" not in event.path.with_suffix(".txt").read_text()
-        assert made.caption.text != before.text
     database.close()
 
 

@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from captioner.engine.adapter import merge_adapter
 from captioner.engine.adapter_files import check_adapter
-from captioner.engine.chat import check_chat, end_tokens, renderer
+from captioner.engine.chat import check_chat, end_tokens, media_of, renderer
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
 from captioner.engine.core import use_device
 from captioner.engine.formats import check_format, count_weights, describe_stored, is_unpacked, stored_quantization
@@ -86,7 +86,10 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     _project_patches_by_product(model)
     seconds = time.monotonic() - started
     quantization = describe_stored(stored, dtype) or describe(spec.quantization)
-    return LoadedModel(model, processor, _report(model, device, dtype, quantization, spec, seconds))
+    report = _report(model, device, dtype, quantization, spec, seconds)
+    if "video" not in media_of(processor):
+        report = replace(report, rows=(*report.rows, ("clips", "as images, without times: the model takes no videos")))
+    return LoadedModel(model, processor, report)
 
 
 def _load_model(folder: Path, options: dict[str, Any]) -> PreTrainedModel:

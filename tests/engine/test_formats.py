@@ -147,6 +147,22 @@ def test_fp8_is_unpacked_where_its_kernels_cannot_run(tiny_model_folder, tmp_pat
         check_tokens(loaded, folder)
 
 
+@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_5_moe"])
+def test_fp8_of_hybrid_models_and_of_experts_stands_for_the_same_weights(tmp_path, model_type):
+    """As Qwen's own files: each expert alone, and the small products of the linear attention not quantized."""
+    small = ("linear_attn.in_proj_a", "linear_attn.in_proj_b", "mlp.gate", "mlp.shared_expert_gate")
+    skipped = [f"model.language_model.layers.{layer}.{name}" for layer in range(4) for name in small]
+    stored = FP8 | {"modules_to_not_convert": ["lm_head", "model.visual", *skipped]}
+    folder = make_tiny_model(tmp_path / "plain", model_type)
+    change = linears(fp8(16), [f".{name}_proj." for name in ("q", "k", "v", "o", "gate", "up", "down", "out")])
+    dense = copy_model(folder, tmp_path / "model", change, quantization_config=stored)
+    copy_model(folder, tmp_path / "dense", lambda name, weight: ({name: dense[name]}, weight))
+    model, plain = (dict(loading.load(tmp_path / name, CPU).model.named_parameters()) for name in ("model", "dense"))
+    assert model.keys() == plain.keys()
+    for name, weight in plain.items():
+        assert torch.allclose(model[name], weight, rtol=0, atol=1e-6), name
+
+
 def test_memory_of_unpacked_weights_is_that_of_their_dtype(tiny_model_folder, tmp_path, monkeypatch):
     folder, needed = tmp_path / "model", []
     stored = FP8 | {"modules_to_not_convert": ["lm_head", "visual"]}

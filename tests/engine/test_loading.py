@@ -28,6 +28,15 @@ def test_report_mentions_a_gpu_that_is_unused_without_cuda(tiny_model_folder, mo
     assert "built without CUDA" in rows["note"]
 
 
+def test_report_says_that_clips_become_images(tiny_model, tiny_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("'video'", "'film'"))
+    rows = dict(loading.load(folder, ModelSpec("x", device="cpu")).report.rows)
+    assert rows["clips"] == "as images, without times: the model takes no videos"
+    assert "clips" not in dict(tiny_model.report.rows)
+
+
 def test_patches_go_through_one_matrix_product(tiny_model):
     kinds = {type(m).__name__ for m in tiny_model.model.model.visual.patch_embed.modules()}
     assert "Conv3d" not in kinds

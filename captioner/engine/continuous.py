@@ -19,13 +19,14 @@ from captioner.engine.core import (
     describe_failure,
     is_device_error,
     is_out_of_memory,
+    release_unused,
     use_device,
 )
 from captioner.engine.packed import PackedModel
 from captioner.engine.prepare import Layout, Prepared
 from captioner.engine.rows import upload
 from captioner.engine.running import CHUNK, Prompt, Running, UnreadSteps, share
-from captioner.engine.slot_memory import SlotMemory, allocate, describe_memory, release_unused
+from captioner.engine.slot_memory import SlotMemory, allocate, describe_memory
 from captioner.engine.slot_policy import SlotPolicy, needed_tokens
 from captioner.errors import ModelError
 
@@ -274,10 +275,7 @@ class ContinuousCore(Core):
         return []
 
     def _after_out_of_memory(self, new: list[Running], rows: list[Running], error: Exception) -> None:
-        """Free memory and retry the new requests, or else the last running one.
-
-        Several are retried in steps of their own, a single one in a one-slot plan, and then it ends.
-        """
+        """Free memory and retry the new requests, each in a step, then in a plan of its own, or else the last row."""
         release_unused(self._model.device)
         victims = new or rows[-1:]
         log.warning("out of memory with %d new and %d running requests", len(new), len(rows))

@@ -95,6 +95,12 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+def release_unused(device: torch.device) -> None:
+    """Return torch's unused blocks to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 # What libraries raise besides torch.OutOfMemoryError: drivers, cuBLAS and cuDNN for their workspaces, Apple's GPU, the
 # CPU's allocator. None of these harms the device.
 _NO_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from captioner.engine.cache import CachePlan, SlotCache, free_bytes, plan_cache
-from captioner.engine.core import is_out_of_memory
+from captioner.engine.core import is_out_of_memory, release_unused
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
 from captioner.engine.rows import SEED, SLOT, RowTable, upload
@@ -83,12 +83,6 @@ def _allocate(model: PackedModel, plan: CachePlan, graphs: bool, compile_step: b
     decode = DecodeSteps(model, cache, graphs, compile_step)
     decode.warm_up()
     return SlotMemory(plan, cache, decode, RowTable(plan.num_slots))
-
-
-def release_unused(device: torch.device) -> None:
-    """Return torch's unused blocks to the device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def describe_memory(plan: CachePlan, weights_gb: float, max_slots: int) -> str:

@@ -19,6 +19,8 @@ from captioner.engine.core import (
     describe_failure,
     first_line,
     is_device_error,
+    is_out_of_memory,
+    release_unused,
     use_device,
 )
 from captioner.engine.prepare import PIXELS, Prepared, can_share_batch, collate
@@ -77,13 +79,14 @@ class StaticCore(Core):
             return events
         try:
             events += self._run.step()
-        except torch.OutOfMemoryError as error:
-            self._batch = max(1, len(self._run.batch) // 2)
-            return events + self._after_failure(self._run, error)
         except Exception as error:  # the model may raise anything; its requests caused it
             if is_device_error(error):
                 raise
-            log.exception("generation failed")
+            if is_out_of_memory(error):
+                self._batch = max(1, len(self._run.batch) // 2)
+                release_unused(self._model.device)
+            else:
+                log.exception("generation failed")
             return events + self._after_failure(self._run, error)
         if self._run.ended:
             self._batch = min(self._max_batch, self._batch + 1)
@@ -122,7 +125,7 @@ class StaticCore(Core):
     def _after_failure(self, run: "_Run", error: Exception) -> list[StepEvent]:
         """Queue the requests again, without compilation if that may be the cause. One that failed alone ends."""
         unfinished, self._run = run.unfinished, None
-        reason, out_of_memory = describe_failure(error), isinstance(error, torch.OutOfMemoryError)
+        reason, out_of_memory = describe_failure(error), is_out_of_memory(error)
         if self._compile and run.decoding and not out_of_memory:
             self._compile, self._compiling = False, f"not active: {first_line(error, 160)}"
             self._waiting.extendleft(reversed(unfinished))

@@ -101,6 +101,14 @@ def release_unused(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def avoid_attention_plans() -> None:
+    """Keep torch's attention from cuDNN, which spends 23 to 70 ms on a plan for each new shape, as of each new token.
+
+    On Hopper and Blackwell torch would try it first, for every family that runs through `generate`.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 # What libraries raise besides torch.OutOfMemoryError: drivers, cuBLAS and cuDNN for their workspaces, Apple's GPU, the
 # CPU's allocator. None of these harms the device.
 _NO_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded once less
 
-WHOLE_WEIGHT = "whole_weight"  # attribute of a norm
+WHOLE_WEIGHT = "whole_weight"  # attribute of a norm of Qwen3.5, in float32: the stored one is 1 less
 DEEPSTACK = "_deepstack_process"  # method of the text tower
 
 
@@ -24,14 +24,17 @@ class FusedParts:
         """Let each RMS norm be one call instead of eight, and DeepStack add its embeddings without a wait."""
         self._classes: list[tuple[nn.Module, type]] = []  # that modules had before
         self._tower = tower
+        module: Any
         for module in tower.modules():
             kind: Any = type(module)
             fused = _fused_class(kind)
-            if fused and _agrees(module, fused):
+            if fused is None:
+                continue
+            if fused.forward is _zero_centered_rms_norm:
+                vars(module)[WHOLE_WEIGHT] = 1.0 + module.weight.detach().float()
+            if _agrees(module, fused):
                 self._classes.append((module, kind))
                 module.__class__ = fused
-                if fused.forward is _zero_centered_rms_norm:
-                    vars(module)[WHOLE_WEIGHT] = _whole_weight(module)
         self._has_deepstack = hasattr(tower, DEEPSTACK) and DEEPSTACK not in vars(tower)  # of no other core
         if self._has_deepstack:
             vars(tower)[DEEPSTACK] = add_deepstack
@@ -64,14 +67,7 @@ def _gated_rms_norm(self: Any, x: Tensor, gate: Tensor) -> Tensor:
 
 
 def _zero_centered_rms_norm(self: Any, x: Tensor) -> Tensor:
-    whole = vars(self).get(WHOLE_WEIGHT)
-    whole = _whole_weight(self) if whole is None else whole
-    return rms_norm(x.float(), whole.shape, whole, self.eps).to(x.dtype)
-
-
-def _whole_weight(module: Any) -> Tensor:
-    """Return the weight of a norm of Qwen3.5, which is stored less 1; in 16 bits, the sum would lose digits."""
-    return 1.0 + module.weight.float()
+    return rms_norm(x.float(), self.weight.shape, self.whole_weight, self.eps).to(x.dtype)
 
 
 FORWARDS: dict[str, Callable[..., Tensor]] = {  # by the end of the name of the class

@@ -15,8 +15,6 @@ from captioner.engine.rows import SLOT
 
 log = logging.getLogger(__name__)
 
-# (rows (5, B), cache, num_slots, longest) -> logits (B, V); see PackedModel.decode
-Decode = Callable[[Tensor, SlotCache, int, int], Tensor]
 Work = Callable[[], object]
 
 STEPS_UNTIL_RETRY = 500  # of a capture for which there was no memory
@@ -80,7 +78,6 @@ class DecodeSteps:
         self._model, self._cache = model, cache
         self._fixed: dict[tuple[int, int], _Fixed] = {}
         self._logits: Tensor | None = None  # (slots, V), results of the last step: the output of every graph
-        self._decode: Decode = model.decode
         self.capture: Callable[[Work], Work] = Capture(model.device)
         on_cuda = model.device.type == "cuda"
         self.why_no_graphs = "" if graphs and on_cuda else "needs an NVIDIA GPU" if graphs else "switched off"
@@ -89,9 +86,7 @@ class DecodeSteps:
             self.compiling = "not active: needs an NVIDIA GPU and CUDA graphs"
         elif compile_step:
             self.compiling = "decode steps"
-            dynamo = torch._dynamo.config
-            dynamo.cache_size_limit = max(64, dynamo.cache_size_limit)  # each shape is compiled once
-            self._decode = torch.compile(model.decode, dynamic=False, fullgraph=True)
+            model.compile_layers()
 
     def run(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
         """Run one decode step and return logits (B, V); the arguments are those of PackedModel.decode()."""
@@ -142,7 +137,7 @@ class DecodeSteps:
         """Capture the step; without memory for that, the next steps of this shape do without a graph. Raises, too."""
         fixed.steps_until_retry = STEPS_UNTIL_RETRY
         with self._cache.kept_states(key[0]):
-            fixed.replay = self.capture(lambda: logits.copy_(self._decode(fixed.rows, self._cache, *key)))
+            fixed.replay = self.capture(lambda: logits.copy_(self._model.decode(fixed.rows, self._cache, *key)))
         fixed.steps_until_retry = 0
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
@@ -156,7 +151,7 @@ class DecodeSteps:
         if self.compiling == "decode steps":
             log.warning("the compiled decode step failed; continuing without compilation: %s", reason)
             self.compiling = f"not active: {reason}"
-            self._decode = self._model.decode
+            self._model.stop_compiling()
             return
         log.warning("CUDA graphs failed; continuing without them: %s", reason)
         self.why_no_graphs = reason

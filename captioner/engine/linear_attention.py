@@ -89,6 +89,10 @@ class PackedLinear:
         self._layer, self._forward = layer, type(layer).forward.__get__(layer)
         layer.forward = self
 
+    def keep_from_compiling(self) -> None:
+        """Let torch.compile call this as it is."""
+        self._layer.forward = torch.compiler.disable(self)
+
     def release(self) -> None:
         """Restore the layer's own forward()."""
         vars(self._layer).pop("forward", None)  # that of the class appears again

@@ -17,7 +17,7 @@ from captioner.engine.adapter import merge_adapter
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.chat import check_chat, end_tokens, media_of, renderer
 from captioner.engine.checkpoint import ADAPTER_FILE, describe_adapter, stored_weights
-from captioner.engine.core import use_device
+from captioner.engine.core import avoid_attention_plans, use_device
 from captioner.engine.formats import check_format, count_weights, describe_stored, is_unpacked, stored_quantization
 from captioner.engine.isolation import LOCAL, from_folder_alone, one_line
 from captioner.engine.model_files import check_files
@@ -55,6 +55,7 @@ def load(folder: Path, spec: ModelSpec) -> LoadedModel:
     started = time.monotonic()
     device = pick_device(spec.device)
     use_device(device)
+    avoid_attention_plans()
     check_quantization(spec.quantization, spec.dtype, (str(device),))
     check_adapter(spec.adapter, spec.source, spec.quantization)
     attention = _pick_attention(spec.attention, device)

@@ -15,6 +15,7 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, Piece, TextStep, VisionStep
 from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
+from captioner.engine.compiling import CompiledLayers, eagerly
 from captioner.engine.families import family_of
 from captioner.engine.fused import FusedParts
 from captioner.engine.linear_attention import PackedLinear, commit
@@ -55,10 +56,12 @@ class PackedModel:
         self._kernels = Kernels(layers[0]) if layers else None
         self._linear = [PackedLinear(layer) for layer in layers]
         self._layers = LinearLayers(model)
+        self._compiled: CompiledLayers | None = None
         self._head = model.lm_head
 
     def release(self) -> None:
         """Restore the attention and the layers that the model had before."""
+        self.stop_compiling()
         self._layers.release()
         self._fused.release()
         while self._linear:
@@ -66,6 +69,16 @@ class PackedModel:
         if self._kernels:
             self._kernels.release()
         self.config._attn_implementation, self._vision_config._attn_implementation = self._before
+
+    def compile_layers(self) -> None:
+        """Compile the layers for decode(), each part when it first runs. torch raises anything if that fails."""
+        self._compiled = CompiledLayers(self._core.language_model.layers, self.config, self._linear)
+
+    def stop_compiling(self) -> None:
+        """Run the layers as they are again."""
+        if self._compiled:
+            self._compiled.release()
+        self._compiled = None
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
         """Return the rows of the capability report about attention."""
@@ -210,7 +223,8 @@ class PackedModel:
         begun = [part.length for part in parts if not part.start]
         segments = Segments.from_lengths(begun, self.device) if begun else None
         step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, slots if rows.shape[1] else None)
-        hidden = self._run_text(embeds, positions, step, visual, _join_deepstack(read))
+        with eagerly(self._compiled):
+            hidden = self._run_text(embeds, positions, step, visual, _join_deepstack(read))
         return self._head(hidden.index_select(0, last))
 
 

@@ -203,31 +203,6 @@ def test_model_without_memory_for_one_clip_is_refused_with_advice(tiny_model, mo
     assert tiny_model.model.config.text_config._attn_implementation == "sdpa"
 
 
-def test_compiled_decode_step_is_one_graph_and_gives_the_same_logits(tiny_model):
-    """The step is traced and run without a code generator, so that the test works on any machine."""
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    core = ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=2, max_tokens=256))
-    try:
-        for request in prepare_cases(Preparer(tiny_model.processor, core.layout), make_cases(2)):
-            core.submit(request)
-        core.step()
-        step = next_decode_step(core)
-        with torch.inference_mode():
-            plain = core._memory.decode.run(*step)
-            core._memory.decode._decode = torch.compile(
-                core._model.decode, dynamic=False, fullgraph=True, backend=backend
-            )
-            assert torch.allclose(plain, run_fixed_eagerly(core._memory.decode, *step), atol=1e-5)
-        assert len(graphs) == 1
-    finally:
-        core.close()
-
-
 @pytest.fixture
 def make_core(tiny_model):
     made = []

@@ -29,12 +29,13 @@ def alone(tiny_model, cases):
     return [generate_alone(tiny_model.model, tiny_model.processor, case) for case in cases]
 
 
-@pytest.fixture
-def make_core(tiny_model):
+@pytest.fixture(params=[False, True], ids=["", "read late"])
+def make_core(tiny_model, request):
     """A function that makes cores; they release the model for the other tests afterwards."""
     made = []
 
     def make(max_slots: int, **options) -> ContinuousCore:
+        options = {"read_late": request.param, **options}
         made.append(ContinuousCore(tiny_model.model, ContinuousOptions(max_slots=max_slots, **options)))
         return made[-1]
 

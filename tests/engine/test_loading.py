@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioner.cli.bench.models import open_model
 from captioner.engine import loading
 from captioner.errors import ModelError
 from captioner.values import ModelSpec
@@ -19,6 +20,15 @@ def test_report_describes_the_model(tiny_model):
     assert rows["dtype"] == "float32"
     assert "Qwen3VLForConditionalGeneration" in rows["model"]
     assert torch.__version__ in rows["software"]
+
+
+def test_attention_is_kept_from_cudnn(tiny_model_folder):
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    loading.load(tiny_model_folder, ModelSpec("x", device="cpu"))
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    open_model("tiny", True, torch.device("cpu"), torch.float32)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_report_mentions_a_gpu_that_is_unused_without_cuda(tiny_model_folder, monkeypatch):

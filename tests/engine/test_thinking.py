@@ -91,7 +91,7 @@ def test_answers_equal_generate_in_both_cores(tiny, penalty):
     assert 0 < sum(is_own) < NUM_CASES
     ended = run(StaticCore(tiny.model, 5), requests)
     assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
-    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=4))
+    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=4, read_late=True))
     ended = run(core, prepare(tiny, core, cases, 9, repetition_penalty=penalty))
     core.close()
     assert [ended[i].tokens for i in range(NUM_CASES)] == list(alone)
@@ -119,8 +119,11 @@ def test_requests_with_and_without_budget_share_steps_with_seeds_and_cancels(tin
         parts = [prepare(tiny, core, cases, b, temperature=0.9, top_k=30, seed=5) for b in (None, 6, 0)]
         return [parts[i % 3][i] for i in range(NUM_CASES)]
 
-    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=8))
+    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=8, read_late=True))
     full = run(core, mixed(core))
+    core.close()
+    core = ContinuousCore(tiny.model, ContinuousOptions(max_slots=8))
+    assert run(core, mixed(core)) == full
     for request in mixed(core):
         core.submit(request)
     core.step()

@@ -142,4 +142,4 @@ def next_decode_step(core: ContinuousCore) -> tuple[torch.Tensor, int, int] | No
 def run_fixed_eagerly(steps: DecodeSteps, rows: torch.Tensor, num_slots: int, longest: int) -> torch.Tensor:
     """Compute the same as a CUDA graph, kernel by kernel."""
     fixed, key = steps._fill(rows, num_slots, longest)
-    return steps._decode(fixed.rows, steps._cache, *key)[rows[SLOT]]
+    return steps._model.decode(fixed.rows, steps._cache, *key)[rows[SLOT]]

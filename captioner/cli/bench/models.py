@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from captioner.cli.bench.build import Geometry, build_model, build_processor, build_tokenizer
+from captioner.engine.core import avoid_attention_plans
 from captioner.engine.loading import PatchProjection, load
 from captioner.errors import ModelError
 from captioner.system.paths import expand_user
@@ -95,6 +96,7 @@ def open_model(
     name: str, random_weights: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Return a model without an end token, and its processor. Raises ModelError for an unknown name."""
+    avoid_attention_plans()
     geometry = GEOMETRIES.get(name)
     if geometry and (random_weights or name in ALWAYS_RANDOM):
         model, processor = _build(geometry, device, dtype)

@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="log what happens")
     benches = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_steps, _add_vllm):
+    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_steps, _add_vllm, _add_endpoint):
         add_json(add(benches))
     _add_model(benches)
     return run_command(lambda: parser, arguments)
@@ -139,6 +139,22 @@ def _run_vllm(args: argparse.Namespace) -> int:
         new_tokens=args.new_tokens, slots=args.slots, repeats=args.repeats, seed=args.seed,
     )  # fmt: skip
     bench_vllm(args.url, settings, args.core, args.json)
+    return 0
+
+
+def _add_endpoint(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "endpoint", _run_endpoint)
+    parser.add_argument("--clips", type=at_least_1, default=96, help="default %(default)s")
+    parser.add_argument("--slots", type=at_least_1, default=8, help="clips at once; default %(default)s")
+    parser.add_argument("--clip-s", type=float, default=2.0, help="the server's time for a clip; default %(default)s")
+    return parser
+
+
+def _run_endpoint(args: argparse.Namespace) -> int:
+    """A job through a model server of a known speed, compared with that speed."""
+    from tests.bench.endpoint import bench_endpoint
+
+    bench_endpoint(args.clips, args.slots, args.clip_s, args.json)
     return 0
 
 

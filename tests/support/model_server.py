@@ -41,6 +41,7 @@ class FakeServer:
     most_at_once: int = 0
     token_s: float = 0.0
     at_once: int = 0
+    busy_s: float = 0.0  # of all requests together
 
     async def list_models(self, request: Request) -> Response:
         if self.redirects_to:
@@ -114,6 +115,7 @@ class FakeServer:
         return StreamingResponse(self._stream(request, fault, tokens, num_words), media_type="text/event-stream")
 
     async def _stream(self, request: Request, fault: str, tokens: int, num_words: int):
+        started_s = time.monotonic()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -155,6 +157,7 @@ class FakeServer:
             raise
         finally:
             self.at_once -= 1
+            self.busy_s += time.monotonic() - started_s
 
 
 def _chunk(finish_reason: str | None = None, **delta: str) -> str:

@@ -283,7 +283,7 @@ def test_every_loader_is_told_to_run_no_code():
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
         and call.func.attr in ("from_pretrained", "from_config")
     ]  # fmt: skip
-    assert len(calls) == 5
+    assert len(calls) == 6
     for name, call in calls:
         told = {keyword.arg or ast.unparse(keyword.value): keyword.value for keyword in call.keywords}
         assert "LOCAL" in told or ast.unparse(told["trust_remote_code"]) == "False", name

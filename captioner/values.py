@@ -151,7 +151,7 @@ class ModelSpec:
     """The options that determine a loaded model on one device. Equal specs can share one loaded model."""
 
     source: str  # Hub id "owner/name" or a local folder; on a server its name of the model, or "" for the only one
-    device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ..., or the address of a model server
+    device: str = "auto"  # "auto", "cpu", "mps", "cuda:0", ..., the address of a model server, or "ray:" and a cluster
     dtype: str = "auto"  # "auto", "bfloat16", "float16" or "float32"
     quantization: Quantization = "none"
     adapter: str = ""  # folder of a LoRA adapter that is merged into the model
@@ -161,6 +161,10 @@ class ModelSpec:
     batch_size: int = 0  # clips at a time; 0: as many as fit into memory
     decode_threads: int = 0  # 0: by the number of cores
     endpoint_key: str = ""  # the environment variable with the key of the model server; "": OPENAI_API_KEY
+    ray_workers: int = 0  # in the cluster; 0: as many as it has room for
+    ray_gpus: float = 1.0  # of each worker there; 0: it runs on CPUs
+    ray_cpus: int = 1
+    offline: bool = False  # nodes of a cluster download no model
     # Prompt and new tokens of the longest expected request, for planning memory; 0: unknown. It does not determine the
     # loaded model: an engine that gets a longer request makes a new plan.
     max_tokens: int = field(default=0, compare=False)

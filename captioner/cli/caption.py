@@ -18,10 +18,12 @@ from captioner.cli.streams import say
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, printable, size
 from captioner.jobs import events
+from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 
 FLAWED_SHOWN = 5  # names in the summary
+WORKERS_SHOWN = 4  # beside the bar
 Flaws = dict[str, list[str]]  # what is wrong with captions -> names of their items
 CHANGEABLE_ON_RESUME = ("offline", "models_folder")
 
@@ -70,6 +72,7 @@ def caption_folder(args: argparse.Namespace) -> int:
     if not args.json:
         seconds = progress.ended_s - progress.started_s
         print(f"{ended.done} captioned, {ended.skipped} skipped, {ended.failed} failed, in {max(0.0, seconds):.0f} s")
+        _print_workers(progress)
         _print_flaws(flaws, is_retried)
         if ended.unwritten:
             say(f"{ended.reason}: captioner{_state_option(args)} caption --resume", is_note=True)
@@ -131,6 +134,20 @@ def _state_option(args: argparse.Namespace) -> str:
     return f" --state {shlex.quote(str(args.state))}" if args.state else ""
 
 
+def _speeds(progress: Progress) -> str:
+    """Return the tokens per second, of each worker too if there are few."""
+    working = [replica for replica in progress.replicas if replica.items]
+    each = ", ".join(f"{printable(replica.label)} {replica.tokens_per_s:.0f}" for replica in working)
+    return f"{progress.tokens_per_s:.0f} tokens/s" + (f" ({each})" if 1 < len(working) <= WORKERS_SHOWN else "")
+
+
+def _print_workers(progress: Progress) -> None:
+    """Print what each of several workers has done."""
+    working = [replica for replica in progress.replicas if replica.done]
+    for replica in working if len(working) > 1 else ():
+        say(f"{replica.label}: {plural(replica.done, 'caption')}, {replica.tokens_per_s:.0f} tokens/s")
+
+
 def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
     """Print which captions were cut off or repeat themselves."""
     for flaw, names in flaws.items():
@@ -156,7 +173,7 @@ def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobE
             if as_json:
                 print(json.dumps(event.to_json()), flush=True)
             elif isinstance(event, events.ItemProgress):
-                bar.set_postfix_str(f"{services.events.snapshot().tokens_per_s:.0f} tokens/s")
+                bar.set_postfix_str(_speeds(services.events.snapshot()))
             else:
                 _show(event, bar)
             if isinstance(event, events.ReplicaChanged) and not as_json:

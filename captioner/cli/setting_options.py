@@ -14,7 +14,8 @@ from captioner.config.settings import Settings
 METAVARS = {  # the unit, where the kind of value does not say it
     "model": "MODEL", "devices": "DEVICE[,DEVICE]", "batch_size": "CLIPS", "prompt_name": "NAME", "fps": "FPS",
     "max_frames": "FRAMES", "frame_size": "PIXELS", "decode_threads": "THREADS", "max_new_tokens": "TOKENS",
-    "thinking_budget": "TOKENS", "top_k": "TOKENS", "endpoint_key": "VARIABLE", "caption_extension": "EXTENSION",
+    "thinking_budget": "TOKENS", "top_k": "TOKENS", "endpoint_key": "VARIABLE", "ray": "ADDRESS",
+    "ray_workers": "WORKERS", "ray_gpus": "GPUS", "ray_cpus": "CPUS", "caption_extension": "EXTENSION",
     "caption_encoding": "NAME",
 }  # fmt: skip
 REPEATABLE = {"exclude": "PATTERN", "endpoint": "URL[#N]"}

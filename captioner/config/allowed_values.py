@@ -10,6 +10,7 @@ _WORDS = {
     "devices": "auto, or a list of cpu, mps, cuda and cuda:N",
     "endpoint": "addresses such as http://localhost:8000 or http://host:8000#4, without user, password and query",
     "endpoint_key": "the name of an environment variable in capitals, such as MY_SERVER_KEY, not the key itself",
+    "ray": "auto, local, or the address of the head node such as gpu-lab:6379",
     "exclude": "patterns as in .gitignore, such as drafts/ or *.gif",
     "caption_extension": "an extension such as .txt or .caption, but not one of media",
     "caption_encoding": "auto, or an encoding such as cp1252, gb18030 or shift_jis",

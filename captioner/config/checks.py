@@ -5,6 +5,7 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from captioner.system.clusters import parse_cluster
 from captioner.system.endpoints import parse_endpoint
 
 NOT_FOR_FILES = ("punycode", "idna", "unicode_escape", "raw_unicode_escape")
@@ -42,6 +43,11 @@ def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
 def check_endpoints(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Return the addresses of model servers in their usual form. Raises ValueError for one that is none."""
     return tuple(str(parse_endpoint(address)) for address in addresses)
+
+
+def check_cluster(address: str) -> str:
+    """Return the address of a Ray cluster in its usual form. Raises ValueError for one that is none."""
+    return parse_cluster(address)
 
 
 def check_variable(name: str) -> str:

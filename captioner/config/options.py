@@ -10,8 +10,8 @@ Auto = Literal["auto"] | None
 
 GROUPS = {
     "Model": (
-        "model", "adapter", "quantization", "dtype", "devices", "endpoint", "endpoint_key", "batch_size", "attention",
-        "sage_attention", "compile",
+        "model", "adapter", "quantization", "dtype", "devices", "endpoint", "endpoint_key", "ray", "ray_workers",
+        "ray_gpus", "ray_cpus", "batch_size", "attention", "sage_attention", "compile",
     ),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
@@ -37,6 +37,10 @@ class SettingsOptions(TypedDict, total=False):
     devices: str | Sequence[str] | None
     endpoint: str | Sequence[str] | None
     endpoint_key: str | None
+    ray: str | None
+    ray_workers: int | None
+    ray_gpus: float | None
+    ray_cpus: int | None
     quantization: Quantization | None
     batch_size: int | None
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] | None

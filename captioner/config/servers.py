@@ -1,4 +1,4 @@
-"""Model servers in the settings: whether they do all the work, and which model they have."""
+"""Model servers and clusters in the settings: whether they do all the work, and which model they have."""
 
 import contextlib
 
@@ -8,9 +8,9 @@ from captioner.errors import FolderError, ModelError
 from captioner.system.roots import Roots
 
 
-def uses_servers_alone(settings: Settings) -> bool:
-    """Return whether no device of this machine is used: there are servers, and no devices were chosen beside them."""
-    return bool(settings.endpoint) and settings.devices == ("auto",)
+def uses_this_machine(settings: Settings) -> bool:
+    """Return whether devices of this machine are used: nothing else is, or they were chosen beside it."""
+    return not (settings.endpoint or settings.ray) or settings.devices != ("auto",)
 
 
 def choose_model(settings: Settings, name: str, vram_gb: float | None, roots: Roots) -> Preset:
@@ -18,7 +18,7 @@ def choose_model(settings: Settings, name: str, vram_gb: float | None, roots: Ro
 
     Raise ModelError and FolderError, but not if servers do all the work: what they have is known once they are asked.
     """
-    if not uses_servers_alone(settings):
+    if settings.ray or uses_this_machine(settings):
         return choose_preset(name, vram_gb, roots)
     if name.strip().lower() == "auto":
         return Preset("auto", "the server's model", "", notes="The only model of the server.")

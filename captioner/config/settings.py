@@ -22,6 +22,7 @@ from pydantic import (
 from captioner.config.allowed_values import ONE_LINE, describe_allowed
 from captioner.config.checks import (
     auto_to_none,
+    check_cluster,
     check_encoding,
     check_endpoints,
     check_extension,
@@ -68,6 +69,15 @@ class Settings(BaseModel):
     endpoint_key: Annotated[str, AfterValidator(check_variable)] = Field(
         "", description="Environment variable that holds the key of the servers; empty: OPENAI_API_KEY."
     )
+    ray: Annotated[str, AfterValidator(check_cluster)] = Field(
+        "",
+        description="Ray cluster to run workers in: auto (the one of this machine), local (start one), or its address.",
+    )
+    ray_workers: int = Field(0, ge=0, le=1024, description="Workers in the Ray cluster; 0: as many as it has room for.")
+    ray_gpus: float = Field(
+        1.0, ge=0, le=1, description="GPUs of a worker in the Ray cluster; 0.5 lets two share one, 0 uses CPUs."
+    )
+    ray_cpus: int = Field(1, ge=1, le=256, description="CPUs that Ray reserves for a worker.")
     quantization: Quantization = Field(
         "none", description="Smaller weights for small NVIDIA GPUs, with bitsandbytes; captions get slightly worse."
     )

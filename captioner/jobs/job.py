@@ -1,5 +1,6 @@
 """A job: built from the settings, kept by the journal as JSON, with a request for each item."""
 
+import importlib.util
 import itertools
 import os
 import zlib
@@ -11,7 +12,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
-from captioner.config.servers import uses_servers_alone
+from captioner.config.servers import uses_this_machine
 from captioner.config.settings import Settings, generation_options, sampling_plan
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
@@ -19,6 +20,8 @@ from captioner.engine.special_tokens import find_special, stored_special_tokens
 from captioner.errors import ModelError, PromptError
 from captioner.jobs.estimate import longest_request
 from captioner.jobs.second_tries import longest_options
+from captioner.replicas.ray_cluster import RAY_MISSING
+from captioner.system.clusters import PREFIX, is_cluster
 from captioner.system.devices import check_quantization, expand_devices
 from captioner.system.endpoints import is_endpoint, parse_endpoint
 from captioner.values import CaptionRequest, ExistingPolicy, GenerationOptions, MediaItem, ModelSpec, SamplePlan
@@ -90,7 +93,7 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
 
     Raise ModelError for options that cannot be combined, as far as this is known before anything is loaded.
     """
-    devices = () if uses_servers_alone(settings) else expand_devices(settings.devices)
+    devices = expand_devices(settings.devices) if uses_this_machine(settings) else ()
     if devices:
         check_quantizable(preset, settings.quantization)
         check_quantization(settings.quantization, settings.dtype, devices)
@@ -114,8 +117,11 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
     servers = [parse_endpoint(address) for address in settings.endpoint]
     if servers and settings.endpoint_key and not os.environ.get(settings.endpoint_key):
         raise ModelError(f"the environment variable {settings.endpoint_key} for the key of the servers is not set")
+    if settings.ray and importlib.util.find_spec("ray") is None:
+        raise ModelError(RAY_MISSING)
     specs = (
         *(replace(spec, device=device) for device in devices),
+        *([_cluster_spec(spec, settings)] if settings.ray else []),
         *(
             replace(spec, device=server.url, batch_size=server.num_requests, endpoint_key=settings.endpoint_key)
             for server in servers
@@ -124,9 +130,21 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
     return Model(preset.title, find_for(specs, model_finder(preset.source, settings)), specs)
 
 
+def _cluster_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
+    return replace(
+        spec,
+        device=f"{PREFIX}{settings.ray}",
+        ray_workers=settings.ray_workers,
+        ray_gpus=settings.ray_gpus,
+        ray_cpus=settings.ray_cpus,
+        offline=settings.offline,
+    )
+
+
 def find_for(specs: Sequence[ModelSpec], find: FindModel) -> FindModel:
-    """Return how to find the files of a model for these replicas; model servers need none."""
-    return (lambda on_bytes: NO_FILES) if all(is_endpoint(spec.device) for spec in specs) else find
+    """Return how to find the files of a model for these replicas; model servers and nodes of clusters need none."""
+    is_elsewhere = all(is_endpoint(spec.device) or is_cluster(spec.device) for spec in specs)
+    return (lambda on_bytes: NO_FILES) if is_elsewhere else find
 
 
 def model_finder(source: str, settings: Settings) -> FindModel:

@@ -27,6 +27,13 @@ class ReplicaProgress:
     running: int = 0  # in slots
     waiting: int = 0  # decoded, not yet running
     decoding: int = 0
+    done: int = 0  # captions of the latest job
+    tokens_per_s: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The node and device if it is on another machine, else its name."""
+        return next((text for label, text in self.report if label == "node"), self.name)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,15 @@ class _Rate:
 
 
 @dataclass
+class _Share:
+    """The part of one replica in a job."""
+
+    done: int = 0
+    tokens: int = 0
+    rate: _Rate = field(default_factory=_Rate)
+
+
+@dataclass
 class _JobState:
     """The state of the latest job; each job begins with a new one."""
 
@@ -110,14 +126,19 @@ class _JobState:
     ended_s: float = 0.0
     running: dict[str, tuple[str, int]] = field(default_factory=dict)  # item -> (replica, tokens so far)
     failures: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_FAILURES))
+    shares: dict[str, _Share] = field(default_factory=dict)  # by replica
     token_rate: _Rate = field(default_factory=_Rate)
     download_rate: _Rate = field(default_factory=_Rate)
 
     def add(self, event: events.ItemEvent) -> None:
         replica, num_counted = self.running.get(event.item, ("", 0))
         if isinstance(event, events.ItemProgress | events.ItemDone | events.ItemTried):
-            self.tokens += max(0, event.tokens - num_counted)
+            new_tokens = max(0, event.tokens - num_counted)
+            self.tokens += new_tokens
             self.token_rate.add(event.time_s, self.tokens)
+            share = self.shares.setdefault(replica, _Share())
+            share.tokens, share.done = share.tokens + new_tokens, share.done + isinstance(event, events.ItemDone)
+            share.rate.add(event.time_s, share.tokens)
         match event:
             case events.ItemStarted():
                 self.captioning_since_s = self.captioning_since_s or event.time_s
@@ -139,9 +160,18 @@ class _JobState:
 
     def tokens_per_s(self, now_s: float) -> float:
         """Return the speed over the last RATE_WINDOW_S seconds; over the whole job once it has ended."""
+        return self._speed(self.tokens, self.token_rate, now_s)
+
+    def of_replica(self, replica: ReplicaProgress, items: tuple[str, ...], now_s: float) -> ReplicaProgress:
+        """Return the replica's progress with its items and its part of the job."""
+        share = self.shares.get(replica.name, _Share())
+        speed = self._speed(share.tokens, share.rate, now_s)
+        return replace(replica, items=items, done=share.done, tokens_per_s=speed)
+
+    def _speed(self, tokens: int, rate: _Rate, now_s: float) -> float:
         if self.ended_s and self.captioning_since_s:
-            return self.tokens / max(self.ended_s - self.captioning_since_s, 1e-6)
-        return self.token_rate.per_s(now_s)
+            return tokens / max(self.ended_s - self.captioning_since_s, 1e-6)
+        return rate.per_s(now_s)
 
     def eta_s(self, now_s: float) -> float | None:
         handled = self.done + self.failed  # by the model
@@ -221,7 +251,10 @@ class ProgressTracker:
             bytes_total=state.download[1],
             bytes_per_s=state.download_rate.per_s(now_s) if state.download[1] else 0.0,
             running=tuple((item, tokens) for item, (_, tokens) in state.running.items()),
-            replicas=tuple(replace(r, items=tuple(items.get(r.name, ()))) for r in self._replicas.values()),
+            replicas=tuple(
+                state.of_replica(replica, tuple(items.get(replica.name, ())), now_s)
+                for replica in self._replicas.values()
+            ),
             failures=tuple(state.failures),
             num_flawed=state.num_flawed,
             notes=state.notes,

@@ -17,6 +17,7 @@ from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ModelLoading, ReplicaChanged, ReplicaLoad
 from captioner.jobs.job import Job
+from captioner.jobs.last_items import Held, LastItems
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.saving import CaptionWriter, stamp_of
 from captioner.jobs.second_tries import SecondTries
@@ -43,6 +44,7 @@ class _InFlight:
     replica: Replica
     alone: bool  # the replica gets nothing else meanwhile
     stamp: FileStamp | None  # of the file when it was submitted
+    since_s: float  # monotonic time when it was submitted
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Run:
     ending: bool = False
     meter: Meter = field(default_factory=Meter)
     unwritable: dict[Path, str] = field(default_factory=dict)  # folder -> why it takes no captions
+    last_items: LastItems = field(default_factory=LastItems)
     last_load_event_s: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time
 
     def __post_init__(self) -> None:
@@ -142,8 +145,11 @@ class Run:
 
         No replica gets more than its even share of what is left: those that are still loading will want the rest.
         """
-        waiting, replicas = self.backlog.together, {replica.name: replica for replica in self.pool.ready}
-        share = -(-(len(waiting) + len(self.flight)) // max(1, len(self.pool.replicas)))
+        waiting, ready = self.backlog.together, self.pool.ready
+        replicas = {replica.name: replica for replica in ready if replica.name not in self.last_items.slow}
+        replicas = replicas or {replica.name: replica for replica in ready}
+        num_slow = len(ready) - len(replicas)
+        share = -(-(len(waiting) + len(self.flight)) // max(1, len(self.pool.replicas) - num_slow))
         room = {name: min(replica.capacity, share) for name, replica in replicas.items()}
         for flight in self.flight.values():
             if flight.replica.name in room:
@@ -153,10 +159,21 @@ class Run:
             room[name] -= 1
             self._submit(waiting.popleft(), replicas[name])
         busy, has_others = {flight.replica.name for flight in self.flight.values()}, self.pool.num_expected > 1
-        for name, replica in replicas.items():
+        for name, replica in {replica.name: replica for replica in ready}.items():
             suspect = not waiting and name not in busy and self.backlog.find_suspect(name, has_others)
             if suspect and self._drop_captioned(self.backlog.alone):
                 self._submit(self.backlog.alone.popleft(), replica, alone=True)
+        if not self.backlog:
+            self._move_last_items(replicas)
+
+    def _move_last_items(self, replicas: dict[str, Replica]) -> None:
+        """Take items from slow replicas if others have nothing left to do; they come back as cancelled."""
+        busy = {flight.replica.name for flight in self.flight.values()}
+        idle = {name: replica.capacity for name, replica in replicas.items() if name not in busy}
+        flights = self.flight.items() if idle else ()
+        held = [Held(id, flight.replica.name, flight.since_s) for id, flight in flights if not flight.alone]
+        for request_id in self.last_items.to_move(held, idle, time.monotonic()):
+            self.flight[request_id].replica.cancel(request_id)
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
@@ -166,7 +183,7 @@ class Run:
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        self.flight[request.id] = _InFlight(item, replica, alone, stamp_of(item.path))
+        self.flight[request.id] = _InFlight(item, replica, alone, stamp_of(item.path), time.monotonic())
         self.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)
@@ -208,6 +225,7 @@ class Run:
             case Failed():
                 self._fail(flight, answer.reason)
             case Finished() if self.job.save:
+                self.last_items.answered(flight.replica.name, time.monotonic() - flight.since_s)
                 self._on_caption(flight, answer.caption)
             case Finished():
                 self._on_trial(flight.item, answer.caption)

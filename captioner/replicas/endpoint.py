@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from captioner.replicas.process import ProcessReplica, prepare_process
-from captioner.replicas.protocol import Lost, Replica
-from captioner.system.endpoints import DEFAULT_KEY, is_endpoint
+from captioner.replicas.protocol import Lost
+from captioner.system.endpoints import DEFAULT_KEY
 from captioner.values import ModelSpec
 
 KNOWN_KEY = "CAPTIONER_SERVER_KEY"  # the name by which redaction knows the key in the worker process
@@ -32,9 +32,3 @@ class EndpointReplica(ProcessReplica):
     """A replica whose worker process asks a model server; `spec.device` is its address."""
 
     main = staticmethod(endpoint_main)
-
-
-def start_replica(name: str, spec: ModelSpec, folder: Path, num_threads: int) -> Replica:
-    """Start the replica for the device of a spec: a model server, or a process with the model on a device."""
-    kind = EndpointReplica if is_endpoint(spec.device) else ProcessReplica
-    return kind(name, spec, folder, num_threads)

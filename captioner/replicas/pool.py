@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from captioner.replicas.endpoint import start_replica
+from captioner.replicas.launcher import Launcher
 from captioner.replicas.protocol import Lost, Ready, Replica, ReplicaEvent
+from captioner.system.clusters import is_cluster
 from captioner.values import ModelSpec
 
 PUMP_INTERVAL_S = 0.2
@@ -20,6 +21,7 @@ MAX_LOSSES = 12  # losses in a row, also those for which an item is to blame
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # before the second restart, doubled each time; the first comes at once
 
 StartReplica = Callable[[str, ModelSpec, Path, int], Replica]
+CountReplicas = Callable[[ModelSpec], int]
 
 
 @dataclass(eq=False)
@@ -41,10 +43,13 @@ class ReplicaPool:
     """Keeps replicas between jobs; starts and ends them as the wanted specs change. Used by one thread.
 
     A lost replica is started again: at once, then after 1, 2, 4 ... seconds, until it fails too often in a row.
+    A spec may stand for several replicas, and for more of them as a cluster grows.
     """
 
-    def __init__(self, start: StartReplica = start_replica) -> None:
-        self._start = start
+    def __init__(self, start: StartReplica | None = None, count: CountReplicas | None = None) -> None:
+        self._launcher = Launcher()
+        self._start, self._count = start or self._launcher.start, count or self._launcher.count
+        self._specs: tuple[ModelSpec, ...] = ()
         self._seats: dict[str, _Seat] = {}
         self.closing = threading.Event()  # set by any thread: the replicas will be ended without waiting for them
         self._inbox: queue.Queue[tuple[Replica, ReplicaEvent]] = queue.Queue()
@@ -84,20 +89,25 @@ class ReplicaPool:
 
         Other replicas are ended first, so that their memory is free. A replica that was given up is tried again.
         """
-        wanted = {_name(i, spec, specs): spec for i, spec in enumerate(specs)}
+        self._specs, wanted = specs, self._wanted(specs)
         ended = [name for name, seat in self._seats.items() if wanted.get(name) != seat.spec or seat.folder != folder]
         for name in ended:
             if replica := self._seats.pop(name).replica:
                 replica.close()
+        self._launcher.release(specs)
         num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = max(1, num_cores // len(specs))
+        share = max(1, num_cores // max(1, sum(not is_cluster(spec.device) for spec in specs)))
         missing = [name for name in wanted if name not in self._seats or self._seats[name].replica is None]
         self._seats |= {name: _Seat(wanted[name], folder, share) for name in missing}
         return [self._fill(name) for name in missing], ended
 
     def restart_due(self) -> list[Replica]:
-        """Start the replicas that are due to be started again, and return them."""
+        """Start the replicas that are due to be started again or that a cluster has room for now, and return them."""
         now_s = time.monotonic()
+        for name, spec in self._wanted(self._specs).items():
+            if name not in self._seats:
+                folder = next(iter(self._seats.values())).folder
+                self._seats[name] = _Seat(spec, folder, 1, restart_s=now_s)
         return [self._fill(name) for name, seat in self._seats.items() if seat.restart_s <= now_s]
 
     def answered(self, replica: Replica) -> None:
@@ -128,7 +138,13 @@ class ReplicaPool:
         for thread in closing:
             thread.join()
         self._seats.clear()
+        self._specs = ()
+        self._launcher.release()
         return names
+
+    def _wanted(self, specs: tuple[ModelSpec, ...]) -> dict[str, ModelSpec]:
+        every = tuple(spec for spec in specs for _ in range(self._count(spec)))
+        return {_name(i, spec, every): spec for i, spec in enumerate(every)}
 
     def _fill(self, name: str) -> Replica:
         seat = self._seats[name]

@@ -9,6 +9,7 @@ from captioner.ui.format import definitions, escape, isolated
 REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "failed", "closed": "closed"}
 ITEMS_SHOWN = 3  # files of a worker
 FAILURES_SHOWN = 50
+MIN_NAME_WIDTH, MAX_NAME_WIDTH = 8, 22  # characters of a worker's name
 ROWS = 3  # visible at once; more need scrolling
 
 
@@ -21,7 +22,10 @@ def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
         rows = "".join(_queue_row(number, escape(line)) for number, line in queue)
         tip = "Stop ends only the running job. These follow."
         lists += _list(f"Next<span>{progress.queued_jobs:,}</span>", rows, "queue", tip)
-    return f'<div class="run-bottom" style="--rows:{min(ROWS, max(1, len(progress.replicas)))}">{lists}</div>'
+    height = min(ROWS, max(1, len(progress.replicas)))
+    width = max((len(replica.label) for replica in progress.replicas), default=0)
+    width = min(MAX_NAME_WIDTH, max(MIN_NAME_WIDTH, width))
+    return f'<div class="run-bottom" style="--rows:{height};--name:{width}ch">{lists}</div>'
 
 
 def _list(title: str, rows: str, kind: str, tip: str = "") -> str:
@@ -51,12 +55,14 @@ def _replicas(progress: Progress) -> str:
 def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> str:
     state = "working" if replica.state == "ready" and replica.items else REPLICA_STATES[replica.state]
     full = 100 * replica.running / replica.slots if replica.slots else 0.0
+    rate = f"{replica.tokens_per_s:,.0f}/s" if replica.items and replica.tokens_per_s else ""
     slots = f"{replica.running}/{replica.slots}" if replica.slots else ""
     work = escape(replica.detail or _work(replica.items, tokens))
     return (
-        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.name)}</b>'
+        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.label)}</b>'
         f'<em>{state}</em><span class="run-slots" title="busy slots"><i style="width:{full:.1f}%"></i></span>'
-        f'<span class="run-of">{slots}</span><span class="run-work" title="{work}">{work}</span>'
+        f'<span class="run-of">{slots}</span><span class="run-rate" title="tokens per second">{rate}</span>'
+        f'<span class="run-work" title="{work}">{work}</span>'
         f"{_report(number, replica)}</li>"
     )
 

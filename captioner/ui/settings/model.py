@@ -31,7 +31,7 @@ def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automati
 def model_state(progress: Progress) -> str:
     """Return one line about the model, equally high in every state, with a bar for its download."""
     state, text, percent = "none", "No model is loaded. It loads when captioning starts.", 0.0
-    ready = [replica.name for replica in progress.replicas if replica.state == "ready"]
+    ready = [replica.label for replica in progress.replicas if replica.state == "ready"]
     if progress.stage == "loading":
         state, text = "loading", loading_text(progress.model, progress.bytes_done, progress.bytes_total)
         if progress.bytes_total:
@@ -51,6 +51,6 @@ def model_report(progress: Progress) -> str:
     for replica in progress.replicas:
         detail = f'<p class="note bad">{escape(replica.detail)}</p>' if replica.detail else ""
         state = "failed" if replica.state == "lost" else replica.state
-        title = f'<h4>{escape(replica.name)} <em data-state="{replica.state}">{state}</em></h4>'
+        title = f'<h4>{escape(replica.label)} <em data-state="{replica.state}">{state}</em></h4>'
         reports.append(f'{title}{detail}<dl class="capabilities">{definitions(replica.report)}</dl>')
     return "".join(reports)

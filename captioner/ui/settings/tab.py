@@ -22,7 +22,8 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_a
 
 COLUMNS = (("Model", "Frames"), ("Generation", "Output", "Files", "Application"))
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")  # empty means the model's own value
-AT_THE_START = "Model servers can be changed only at the machine itself, with CAPTIONER_ENDPOINT when the app starts."
+ELSEWHERE = ("endpoint", "endpoint_key", "ray")
+AT_THE_START = "This can be changed only at the machine itself, with CAPTIONER_{} when the app starts."
 MODEL_HINT = "Choose a preset, or enter a Hub id such as owner/name or a model folder."
 
 
@@ -104,7 +105,7 @@ class SettingsForm:
     def _problems(self, changes: Mapping[str, Any]) -> dict[str, str]:
         wrong = {name: sentence(text) for name, text in problems(changes).items()}
         if self._remote:
-            wrong |= {name: AT_THE_START for name in ("endpoint", "endpoint_key") if name in changes}
+            wrong |= {name: AT_THE_START.format(name.upper()) for name in ELSEWHERE if name in changes}
         if changes.get("model") and "model" not in wrong:
             try:
                 self._services.preset(str(changes["model"]))

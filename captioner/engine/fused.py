@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded once less
 
+MANY_TOKENS = 64
 WHOLE_WEIGHT = "whole_weight"  # attribute of a norm of Qwen3.5, in float32: the stored one is 1 less
 DEEPSTACK = "_deepstack_process"  # method of the text tower
 
@@ -55,19 +56,33 @@ def add_deepstack(hidden: Tensor, places: Tensor, visual: Tensor) -> Tensor:
     return hidden
 
 
-# The forward() of the norms in transformers, as one call; `self` is the module of transformers.
+def _norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Return x (..., dim) over the root of its mean square, times weight (dim,).
+
+    torch has a kernel for that on a GPU. On a CPU it takes many passes: for 512 tokens of 768 values in bfloat16
+    2.1 ms instead of the 0.5 of the few here.
+    """
+    if x.device.type != "cpu" or x.numel() < MANY_TOKENS * x.shape[-1]:
+        return rms_norm(x, weight.shape, weight, epsilon)
+    wide = x.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return (wide * scale).to(x.dtype) * weight
+
+
+# The forward() of the norms in transformers, in fewer calls; `self` is the module of transformers.
 
 
 def _rms_norm(self: Any, x: Tensor) -> Tensor:
-    return rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+    return _norm(x, self.weight, self.variance_epsilon)
 
 
 def _gated_rms_norm(self: Any, x: Tensor, gate: Tensor) -> Tensor:
-    return (rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon) * silu(gate.float())).to(x.dtype)
+    return (_norm(x, self.weight, self.variance_epsilon) * silu(gate.float())).to(x.dtype)
 
 
 def _zero_centered_rms_norm(self: Any, x: Tensor) -> Tensor:
-    return rms_norm(x.float(), self.weight.shape, self.whole_weight, self.eps).to(x.dtype)
+    return _norm(x.float(), self.whole_weight, self.eps).to(x.dtype)
 
 
 FORWARDS: dict[str, Callable[..., Tensor]] = {  # by the end of the name of the class

@@ -22,13 +22,13 @@ def norms_of(tower):
     return [module for module in tower.modules() if "Norm" in type(module).__name__]
 
 
-def outputs(norms, dtype):
+def outputs(norms, dtype, num_tokens=5):
     random = torch.Generator().manual_seed(0)
     results = []
     with torch.inference_mode():
         for norm in norms:
             count = 2 if type(norm).__name__.endswith("Gated") else 1
-            inputs = [torch.randn(5, *norm.weight.shape, generator=random).to(dtype) for _ in range(count)]
+            inputs = [torch.randn(num_tokens, *norm.weight.shape, generator=random).to(dtype) for _ in range(count)]
             results.append(norm.to(dtype)(*inputs))
     return results
 
@@ -49,6 +49,21 @@ def test_norms_are_one_call_with_the_same_values_until_they_are_released(tower, 
     parts.release()
     assert [type(norm) for norm in norms] == kinds
     assert not any(fused.WHOLE_WEIGHT in vars(norm) for norm in norms)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_of_a_long_prompt_on_a_cpu(tower, dtype, monkeypatch):
+    tower.to(dtype)
+    norms = norms_of(tower)
+    plain = outputs(norms, dtype, fused.MANY_TOKENS)
+    parts = FusedParts(tower)
+    monkeypatch.setattr(fused, "rms_norm", None)  # has no fast kernel there
+    ours = outputs(norms, dtype, fused.MANY_TOKENS)
+    parts.release()
+    tolerance = fused.TOLERANCE[dtype]
+    for mine, theirs in zip(ours, plain, strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance / 10)
 
 
 def test_norm_that_computes_something_else_stays_as_it_is(tower, monkeypatch, caplog):

@@ -12,7 +12,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="log what happens")
     benches = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (_add_discovery, _add_folder, _add_replicas, _add_feed, _add_page, _add_steps, _add_vllm, _add_endpoint):
+    for add in (
+        _add_discovery,
+        _add_folder,
+        _add_replicas,
+        _add_cluster,
+        _add_feed,
+        _add_page,
+        _add_steps,
+        _add_vllm,
+        _add_endpoint,
+    ):
         add_json(add(benches))
     _add_model(benches)
     return run_command(lambda: parser, arguments)
@@ -63,6 +73,22 @@ def _run_replicas(args: argparse.Namespace) -> int:
     from tests.bench.replicas import bench_replicas
 
     bench_replicas(args.model, args.clips, args.new_tokens, args.repeats, args.json)
+    return 0
+
+
+def _add_cluster(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "cluster", _run_cluster)
+    parser.add_argument("--model", default="tiny", help=f"{MODELS}; default %(default)s")
+    for name, default in (("clips", 48), ("new-tokens", 300), ("repeats", 3)):
+        parser.add_argument(f"--{name}", type=at_least_1, default=default, help="default %(default)s")
+    return parser
+
+
+def _run_cluster(args: argparse.Namespace) -> int:
+    """One worker, one through Ray and two through Ray, compared."""
+    from tests.bench.cluster import bench_cluster
+
+    bench_cluster(args.model, args.clips, args.new_tokens, args.repeats, args.json)
     return 0
 
 

@@ -1,0 +1,38 @@
+"""The image: what it copies is there and let through, it is no root, and its commands are those of the program."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from pathspec import GitIgnoreSpec
+
+from captioner.cli.main import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_what_is_copied_exists_and_nothing_else_is_sent_to_the_builder():
+    ignored = GitIgnoreSpec.from_lines((ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines())
+    copied = [name for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()]
+    assert sorted(copied) == ["LICENSE", "README.md", "captioner", "pyproject.toml", "requirements.txt"]
+    assert all((ROOT / name).exists() and not ignored.match_file(name) for name in copied)
+    assert all(ignored.match_file(name) for name in ("tests/conftest.py", ".gradio/x.sqlite", ".git/config", ".env"))
+
+
+def test_it_runs_as_an_ordinary_user_with_volumes_and_a_health_check():
+    assert re.search(r"^USER 1000$", DOCKERFILE, re.MULTILINE)
+    assert 'VOLUME ["/state", "/models"]' in DOCKERFILE
+    check = json.loads(re.search(r"^    CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)[1])
+    compile(check[2], "health check", "exec")
+
+
+def test_its_command_is_one_of_the_program_and_the_port_is_that_of_the_compose_file():
+    program, *arguments = json.loads(re.search(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)[1])
+    assert program == "captioner"
+    args = build_parser().parse_args(arguments)
+    (service,) = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"].values()
+    assert service["ports"] == [f"127.0.0.1:{args.port}:{args.port}"]
+    assert f"EXPOSE {args.port}\n" in DOCKERFILE
+    assert args.host == "0.0.0.0"

@@ -30,5 +30,5 @@ USER 1000
 
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=2m \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/config', timeout=8)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/', timeout=8)"]
 CMD ["captioner", "serve", "/media", "--listen", "--port", "7860"]

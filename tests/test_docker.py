@@ -2,12 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from pathspec import GitIgnoreSpec
 
 from captioner.cli.main import build_parser
+from tests.ui.test_app import running_app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -21,11 +24,21 @@ def test_what_is_copied_exists_and_nothing_else_is_sent_to_the_builder():
     assert all(ignored.match_file(name) for name in ("tests/conftest.py", ".gradio/x.sqlite", ".git/config", ".env"))
 
 
-def test_it_runs_as_an_ordinary_user_with_volumes_and_a_health_check():
+def test_it_runs_as_an_ordinary_user_with_volumes():
     assert re.search(r"^USER 1000$", DOCKERFILE, re.MULTILINE)
     assert 'VOLUME ["/state", "/models"]' in DOCKERFILE
-    check = json.loads(re.search(r"^    CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)[1])
-    compile(check[2], "health check", "exec")
+
+
+def test_the_health_check_needs_no_login(tmp_path):
+    command = json.loads(re.search(r"^    CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)[1])
+
+    def check(address):
+        code = command[2].replace("http://127.0.0.1:7860/", address)
+        return subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode
+
+    with running_app("--listen", "--port", 0, "--state", tmp_path / "state", "--root", tmp_path) as (_, address):
+        assert check(address) == 0
+    assert check(address) != 0
 
 
 def test_its_command_is_one_of_the_program_and_the_port_is_that_of_the_compose_file():

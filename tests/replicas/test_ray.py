@@ -51,7 +51,7 @@ def nodes_of(services: Services, folder: Path) -> Counter[str]:
 
 def workers_of(node: str) -> list[psutil.Process]:
     """Return the worker processes that the actors of a node have started."""
-    raylets = [p for p in psutil.process_iter() if p.name() == "raylet" and node in " ".join(p.cmdline())]
+    raylets = [p for p in psutil.Process().children() if p.name() == "raylet" and node in " ".join(p.cmdline())]
     below = [p for raylet in raylets for p in raylet.children(recursive=True)]
     return [p for p in below if _is_spawned(p) and not _is_spawned(p.parent())]  # not the one for chat templates
 

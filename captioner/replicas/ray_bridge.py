@@ -5,10 +5,12 @@ waits in Ray until a node has room for it.
 """
 
 import contextlib
+import errno
 import logging
 import math
 import os
 import socket
+import stat
 import threading
 import time
 from collections import deque
@@ -198,9 +200,11 @@ class _Link:
     def _submit(self, request: CaptionRequest, command: Any) -> None:
         """Send a request; with the file if the node does not have the same one at its path."""
         try:
-            stat = request.path.stat()
-            if ray.get(command.remote(request, (stat.st_size, stat.st_mtime_ns))):
+            about = request.path.stat()
+            if ray.get(command.remote(request, (about.st_size, about.st_mtime_ns))):
                 return
+            if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+                raise OSError(errno.EINVAL, "it is not an ordinary file")
             with pinned(request.path, request.within) as path:
                 data = np.fromfile(path, np.uint8)
         except RayError:

@@ -120,17 +120,18 @@ def test_a_killed_node_gives_its_work_back_and_a_new_one_is_used(cluster, tmp_pa
 
 def test_a_file_that_a_node_does_not_see_travels_with_its_request(cluster, tmp_path, monkeypatch):
     write_samples(tmp_path, num_clips=1, num_stills=1)
+    os.mkfifo(tmp_path / "pipe.png")
     monkeypatch.chdir(tmp_path)
     spec = ModelSpec(str(DEMO_FOLDER), f"ray:{cluster.address}", ray_gpus=0.0, ray_workers=1)
     ray = RayCluster(spec)
     replica = RayReplica(ray, "ray", spec, DEMO_FOLDER)
     answers, deadline_s = {}, time.monotonic() + START_S
     try:
-        while len(answers) < 3 and time.monotonic() < deadline_s:
+        while len(answers) < 4 and time.monotonic() < deadline_s:
             for event in replica.events(0.5):
                 assert not isinstance(event, Lost), event
                 if isinstance(event, Ready) and not replica._num_submitted:
-                    for number, name in enumerate(("clip 01.mp4", "still 01.png", "none.png")):
+                    for number, name in enumerate(("clip 01.mp4", "still 01.png", "none.png", "pipe.png")):
                         path = Path("/proc/self/cwd") / name  # another folder for each process
                         kind = "video" if name.startswith("clip") else "image"
                         options = GenerationOptions(max_new_tokens=40)
@@ -145,6 +146,7 @@ def test_a_file_that_a_node_does_not_see_travels_with_its_request(cluster, tmp_p
     assert answers[1].caption.text
     assert answers[2].reason.startswith("cannot read the file to send it to")
     assert "No such file" in answers[2].reason
+    assert answers[3].reason.endswith("it is not an ordinary file")
 
 
 def test_a_mixed_pool_of_a_device_a_server_and_a_cluster_is_one_job(cluster, tmp_path):

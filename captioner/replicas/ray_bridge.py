@@ -189,7 +189,7 @@ class _Link:
                     command.remote(message)
         except RayError:
             return  # run() sees it, too
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):  # TypeError: run() has closed the connection meanwhile
             pass
         self._closed.set()
         with contextlib.suppress(Exception):

@@ -49,7 +49,7 @@ def _install_faults() -> None:
 
     worker.DECODE_TIMEOUT_S, worker.MAX_SILENCE_CPU_S = DECODE_TIMEOUT_S, MAX_SILENCE_S
     faults: dict[int, str] = {}  # of requests in the engine
-    sample, forward, submit = decoding.sample, continuous.ContinuousCore._forward, continuous.ContinuousCore.submit
+    sample, launch, submit = decoding.sample, continuous.ContinuousCore._launch, continuous.ContinuousCore.submit
 
     def decode(decoders, request):
         faults[request.id] = request.path.name.split()[0]
@@ -65,7 +65,7 @@ def _install_faults() -> None:
                 time.sleep(3600)
         return sample(path, plan, kind, within)
 
-    def faulty_forward(self, pieces, rows):
+    def faulty_launch(self, pieces, slots):
         for running, _ in pieces:
             match faults[running.request.id]:
                 case "hang":
@@ -74,7 +74,7 @@ def _install_faults() -> None:
                     raise RuntimeError("CUDA error: an illegal memory access was encountered")
                 case "memory":
                     raise torch.OutOfMemoryError("full")
-        return forward(self, pieces, rows)
+        return launch(self, pieces, slots)
 
     def faulty_submit(self, request):
         if faults[request.id] != "drop":
@@ -88,5 +88,5 @@ def _install_faults() -> None:
 
     original_decode, on_step = decoding.DecodePool._decode, worker.Worker._on_step
     decoding.DecodePool._decode, decoding.sample = decode, faulty_sample
-    continuous.ContinuousCore._forward, continuous.ContinuousCore.submit = faulty_forward, faulty_submit
+    continuous.ContinuousCore._launch, continuous.ContinuousCore.submit = faulty_launch, faulty_submit
     worker.Worker._on_step = faulty_on_step

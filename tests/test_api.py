@@ -87,7 +87,7 @@ def test_setting_keywords_are_the_settings_with_their_types():
     assert list(keywords) == list(fields)
     for name, annotation in fields.items():
         expected = annotation | None
-        if name in ("devices", "exclude"):
+        if name in ("devices", "exclude", "endpoint"):
             expected = str | Sequence[str] | None
         elif name in ("models_folder", "captions_to", "adapter"):
             expected = str | PathLike[str] | None

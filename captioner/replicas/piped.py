@@ -6,6 +6,7 @@ import multiprocessing
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 3600.0  # loading 150 GB from a slow disk takes half of that
 
 
-class PipedReplica:
+class PipedReplica(ABC):
     """Sends requests through a connection, and receives events from it. Its kinds say what is at the far end.
 
     A worker that leaves requests unanswered, or is silent too long while it has some, is killed and reported as lost.
@@ -40,14 +41,14 @@ class PipedReplica:
         self._outbox: queue.SimpleQueue[CaptionRequest | int | None] = queue.SimpleQueue()
         threading.Thread(target=self._send, name=f"send {name}", daemon=True).start()
 
-    def _open_far_end(self, far_end: Connection, num_threads: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open_far_end(self, far_end: Connection, num_threads: int) -> None: ...
 
-    def _kill(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _kill(self) -> None: ...
 
-    def _describe_end(self) -> list[ReplicaEvent]:
-        raise NotImplementedError
+    @abstractmethod
+    def _describe_end(self) -> list[ReplicaEvent]: ...
 
     def submit(self, request: CaptionRequest) -> None:
         with self._guard:

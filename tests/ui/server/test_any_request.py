@@ -1,6 +1,5 @@
 """GET changes nothing, and no request is an error of the server, whatever it asks."""
 
-import time
 from pathlib import Path
 
 import httpx
@@ -18,8 +17,9 @@ def digest(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.logs_error("Exception in ASGI application")  # Gradio, whose own streams of events are asked for too
-def test_get_changes_nothing(web, user, caplog):
+# Gradio's own streams of events are asked for too: it may log that the client is gone.
+@pytest.mark.logs_error("Exception in ASGI application", always=False)
+def test_get_changes_nothing(web, user):
     services = web.services
     services.open_folder(web.folder, False)
     kept = [services.folder / name for name in ("settings.json", "prompts.json", "recent.json")]
@@ -35,9 +35,6 @@ def test_get_changes_nothing(web, user, caplog):
                 with client.stream(method, path, params={"scan": scan, "q": "x", "session_hash": "x"}) as answer:
                     assert answer.status_code < 500, path
     assert state() == before
-    ends = time.monotonic() + 20
-    while "Exception in ASGI application" not in caplog.text and time.monotonic() < ends:
-        time.sleep(0.05)  # the server's thread logs it after the answer
 
 
 texts = st.one_of(

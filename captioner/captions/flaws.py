@@ -4,9 +4,12 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from captioner.marks import ALL_THINKING
 from captioner.values import Caption
 
 REPEATS = "repeats itself"
+EMPTY = "is empty"
+NO_TEXT = "the model returned an empty caption"
 MAX_PERIOD = 40  # words of the longest unit that is looked for; characters in scripts without spaces: twice as many
 MAX_CHARACTERS = 40_000  # only the end of a longer text is searched
 MIN_CHARACTERS = 12  # that a loop in a script without spaces covers
@@ -25,6 +28,11 @@ def flaw_of(caption: Caption) -> str:
     if loops(caption.text):
         return REPEATS
     return f"was cut off at {caption.options.max_new_tokens} tokens" if caption.finish_reason == "length" else ""
+
+
+def flaw_of_failure(reason: str) -> str:
+    """Return EMPTY if an item failed because the model wrote nothing but its thinking, or nothing at all, else ""."""
+    return EMPTY if ALL_THINKING in reason or NO_TEXT in reason else ""
 
 
 def loops(text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Literal
 
-from captioner.captions.flaws import flaw_of
+from captioner.captions.flaws import NO_TEXT, flaw_of
 from captioner.captions.text import Decoration, clean, decorate
 from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
@@ -50,7 +50,7 @@ def finish(item: MediaItem, caption: Caption, operation: int | None, decoration:
     """Return a model's caption, cleaned and decorated. Raise CaptionError for an empty output."""
     text = clean(caption.text)
     if not text:
-        raise CaptionError(f"{item.name}: the model returned an empty caption")
+        raise CaptionError(f"{item.name}: {NO_TEXT}")
     return Made(item, replace(caption, text=decorate(text, decoration)), operation, flaw_of(caption))
 
 

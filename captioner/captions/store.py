@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
+from captioner.captions.file_marks import FileMarks
+from captioner.captions.history import HistoryEntry, different, earlier_texts
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
@@ -33,17 +35,6 @@ class Written:
     flaw: str = ""  # of the text that was written; see captions/flaws
 
 
-@dataclass(frozen=True)
-class HistoryEntry:
-    """An earlier text of a caption file."""
-
-    id: int
-    text: str
-    data: bytes  # the file, byte for byte
-    replaced_at_s: float  # POSIX time
-    origin: Origin  # what replaced it
-
-
 class CaptionStore:
     """Reads and writes caption files. What it writes is UTF-8 without BOM, since trainers read that.
 
@@ -57,9 +48,10 @@ class CaptionStore:
     """
 
     def __init__(self, database: Database, scratch: Path, roots: Roots = EVERYWHERE) -> None:
-        self._database, self.roots, self.files = database, roots, CaptionFiles(roots, scratch)
+        self.database, self.roots, self.files = database, roots, CaptionFiles(roots, scratch)
         self._log = ChangeLog(database, self.files)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database, self.files)
+        self.marks = FileMarks(database)
         self.encoding, self.take_refused = AUTO, self._log.take_refused
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
@@ -68,7 +60,7 @@ class CaptionStore:
         Without an operation, call it before anything else is written: it then also ends what was cut short.
         """
         if operation is None:
-            interrupt_running(self._database)
+            interrupt_running(self.database)
         return self._log.settle(operation)
 
     def read(self, caption_path: Path) -> str:
@@ -168,7 +160,7 @@ class CaptionStore:
         That may also be no file. change: the id of a HistoryEntry, or `last_change`. Raises CaptionError if unknown.
         """
         sql = "SELECT before FROM caption_changes WHERE id = ? AND caption_path = ? AND made = 1"
-        rows = self._database.rows(sql, (change, path_text(caption_path)))
+        rows = self.database.rows(sql, (change, path_text(caption_path)))
         if not rows:
             raise CaptionError(f"{caption_path} has no earlier text number {change}")
         before = rows[0]["before"]
@@ -181,7 +173,12 @@ class CaptionStore:
     def last_change(self, caption_path: Path) -> int | None:
         """Return the id of the latest change, for `restore`; None if this program never changed the file."""
         sql = "SELECT max(id) AS id FROM caption_changes WHERE caption_path = ? AND made = 1"
-        return self._database.rows(sql, (path_text(caption_path),))[0]["id"]
+        return self.database.rows(sql, (path_text(caption_path),))[0]["id"]
+
+    def last_changed_s(self, caption_path: Path) -> float:
+        """Return when this program last changed the file (POSIX time); 0 if it never did."""
+        sql = "SELECT max(changed_at_s) AS time_s FROM caption_changes WHERE caption_path = ? AND made = 1"
+        return self.database.rows(sql, (path_text(caption_path),))[0]["time_s"] or 0.0
 
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
         """Edit each file that has a text. `edit` gets the text without the white space around it, and returns the new
@@ -217,12 +214,12 @@ class CaptionStore:
         Files that were changed since or are approved are kept. A second undo does nothing. The undo is an operation
         itself, and undoing it redoes this one. Raises JobError for an unknown operation.
         """
-        return undo_operation(self._database, self._log, self.ownership, operation)
+        return undo_operation(self.database, self._log, self.ownership, operation)
 
     def changed_by(self, operation: int) -> list[Path]:
         """Return the caption files that an operation changed."""
         sql = "SELECT DISTINCT caption_path FROM caption_changes WHERE operation = ? AND made = 1"
-        return [text_path(row["caption_path"]) for row in self._database.rows(sql, (operation,))]
+        return [text_path(row["caption_path"]) for row in self.database.rows(sql, (operation,))]
 
     def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:
         """Protect captions, but no blank ones, from jobs and bulk edits, or stop protecting them; return how many."""
@@ -235,18 +232,16 @@ class CaptionStore:
 
     def history(self, caption_path: Path) -> list[HistoryEntry]:
         """Return all earlier texts of the file, the latest first."""
-        rows = self._database.rows(
-            "SELECT id, before, changed_at_s, origin FROM caption_changes "
-            "WHERE caption_path = ? AND before IS NOT NULL AND made = 1 ORDER BY id DESC",
-            (path_text(caption_path),),
-        )
-        entries = [HistoryEntry(number, self._decode(data).body, data, *rest) for number, data, *rest in rows]
-        return [entry for entry in entries if entry.text]
+        return [entry for entry in earlier_texts(self.database, caption_path, self._decode) if entry.text]
+
+    def versions(self, caption_path: Path) -> list[HistoryEntry]:
+        """Return the different contents that the file had, the latest first, but not the one that it has now."""
+        return different(earlier_texts(self.database, caption_path, self._decode), self.files.read(caption_path))
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
         """Return every caption that a model made for the file, even if it was not written, the latest first."""
         sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome IN ('written', 'kept') ORDER BY id DESC"
-        return [provenance(row) for row in self._database.rows(sql, (path_text(caption_path),))]
+        return [provenance(row) for row in self.database.rows(sql, (path_text(caption_path),))]
 
     def _decode(self, data: bytes | None) -> Decoded:
         return decode(data, self.encoding)

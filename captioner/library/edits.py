@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from captioner.captions.file_marks import Mark
 from captioner.errors import JobError
 from captioner.library.open_folder import OpenFolder
 from captioner.values import MediaItem
@@ -17,7 +18,7 @@ class CaptionEdits:
         self._open, self._captions = open_folder, open_folder.captions
 
     def save(self, item: MediaItem, text: str, expected: str | None = None, consent: bool = False) -> str:
-        """Write a caption by hand and return it as saved. Raise JobError if the file no longer holds `expected`.
+        """Write a caption by hand and return it as saved. Raise JobError if the file holds neither it nor `expected`.
 
         consent: also replace a text whose encoding is a guess; otherwise that raises CaptionError.
         """
@@ -27,7 +28,7 @@ class CaptionEdits:
                 self._captions.files.make_folder(item.caption_folder)
             if not path.parent.is_dir():
                 raise JobError(f"the folder {path.parent} is missing, so the caption cannot be saved")
-            if expected is not None and self._captions.read(path) != expected:
+            if expected is not None and self._captions.read(path) not in (expected, text.strip()):
                 self._open.files.reload(position)
                 raise JobError("the caption was changed meanwhile; read the new text before you save")
             saved = self._captions.save(path, text, consent=consent)
@@ -58,6 +59,14 @@ class CaptionEdits:
         num_changed = self._captions.approve(paths, on)
         self.refresh(paths)
         return num_changed
+
+    def mark(self, names: Iterable[str], mark: Mark | None) -> int:
+        """Star or reject these files, or remove their marks; return how many files there are."""
+        with self._open.current():
+            positions = self._open.positions(names)
+            self._captions.marks.set([self._open.scan.items[position].path for position in positions], mark)
+            self._open.files.set_mark(positions, mark)
+        return len(positions)
 
     def refresh(self, caption_paths: Sequence[Path]) -> None:
         """Read these captions again, after something else than a job or a method of this class changed them."""

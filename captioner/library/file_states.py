@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from captioner.captions.file_marks import MARKS, Mark
+from captioner.captions.flaws import flaw_of_failure
 from captioner.captions.store import CHANGED_OUTSIDE, CaptionStore
 from captioner.errors import CaptionError, StateError
 from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemSkipped, ItemStarted
+from captioner.library.recorded import failures_of, marks_of
 from captioner.system.database import path_text
 from captioner.values import MediaItem
 
@@ -17,8 +20,10 @@ log = logging.getLogger(__name__)
 
 State = Literal["pending", "done", "failed", "edited"]
 STATES: tuple[State, ...] = ("pending", "done", "failed", "edited")
-APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG = 1, 2, 4  # bits of `FileStates.flags`
-PREVIEW_LENGTH = 160
+# Bits of `FileStates.flags`.
+APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG = 1, 2, 4
+MARK_FLAGS: dict[Mark, int] = dict(zip(MARKS, (8, 16), strict=True))
+PREVIEW_LENGTH = 600  # what the largest tile shows
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,17 @@ class FileStates:
     """Not thread-safe: call it under the lock of OpenFolder."""
 
     def __init__(
-        self, folder: Path | None, items: Sequence[MediaItem], captions: CaptionStore, touch: Callable[[int], None]
+        self,
+        folder: Path | None,
+        items: Sequence[MediaItem],
+        captions: CaptionStore,
+        touch: Callable[[int], None],
+        scanned: Path | None = None,
     ) -> None:
-        """`touch` is called with the position of each file that viewers have to see again."""
+        """folder: where the captions are. touch: called with the position of each file that viewers have to see again.
+
+        scanned: the folder of the files, if their marks and earlier failures are to be shown.
+        """
         self._folder, self._captions, self._touch = folder, captions, touch
         self.running: dict[int, int] = {}  # position -> tokens so far
         self.failures: dict[int, str] = {}
@@ -53,7 +66,10 @@ class FileStates:
         self.edited: set[int] = set()
         self.approved: set[int] = set()
         self.flaws: dict[int, str] = {}  # of captions as a model wrote them, see captions/flaws
+        self.marks: dict[int, Mark] = {}  # given by a person
         self.find_captions(items)
+        if scanned:
+            self.marks, self.failures = marks_of(captions, scanned, items), failures_of(captions, scanned, items)
 
     def find_captions(self, items: Sequence[MediaItem]) -> None:
         """Rescan which of the files have captions, without reading them; `items` are the same files as before.
@@ -68,7 +84,7 @@ class FileStates:
         self.find_marks()
 
     def find_marks(self) -> None:
-        """Read from the database which captions are edited and which are approved."""
+        """Read from the database which captions are edited, approved or flawed."""
         if self._folder is None:
             return
         ownership = self._captions.ownership
@@ -99,7 +115,7 @@ class FileStates:
         failures = {before._key(position): reason for position, reason in before.failures.items()}
         if failures:
             keys = ((position, self._key(position)) for position in range(len(self._items)))
-            self.failures = {position: failures[key] for position, key in keys if key in failures}
+            self.failures |= {position: failures[key] for position, key in keys if key in failures}
 
     def state(self, position: int) -> State:
         if position in self.failures:
@@ -109,12 +125,18 @@ class FileStates:
         return "edited" if position in self.edited else "done"
 
     def flags(self, position: int) -> int:
-        """Return the sum of APPROVED_FLAG, CHANGED_OUTSIDE_FLAG and FLAWED_FLAG, each if it applies."""
-        if position not in self.captioned:
-            return 0
-        approved, outside = position in self.approved, position in self.changed_outside
-        is_flawed = position in self.flaws and not (approved or outside)
-        return APPROVED_FLAG * approved + CHANGED_OUTSIDE_FLAG * outside + FLAWED_FLAG * is_flawed
+        """Return the sum of the flags that apply."""
+        mark, is_captioned = self.marks.get(position), position in self.captioned
+        approved, outside = (is_captioned and position in marked for marked in (self.approved, self.changed_outside))
+        is_flawed = bool(self.flaw(position)) and not (approved or outside)
+        flags = APPROVED_FLAG * approved + CHANGED_OUTSIDE_FLAG * outside + FLAWED_FLAG * is_flawed
+        return flags + (MARK_FLAGS[mark] if mark else 0)
+
+    def flaw(self, position: int) -> str:
+        """Return what is wrong with a model's last answer, see captions/flaws; "" if nothing is known."""
+        if position in self.failures:
+            return flaw_of_failure(self.failures[position])
+        return self.flaws.get(position, "") if position in self.captioned else ""
 
     def problem(self, position: int) -> str:
         return self.failures.get(position) or self.problems.get(position, "")
@@ -176,7 +198,7 @@ class FileStates:
             "preview": text[:PREVIEW_LENGTH],
             "problem": self.problem(position),
             "doubt": self.doubts.get(position, ""),
-            "flaw": self.flaws.get(position, ""),
+            "flaw": self.flaw(position),
         }
 
     def counts(self) -> Counts:
@@ -210,6 +232,20 @@ class FileStates:
         self.problems.pop(position, None)
         self.text(position)
 
+    def reread(self, position: int) -> bool:
+        """Read the caption again after another program may have changed it; return whether anything is different."""
+        before, marks = self.row(position), (self.texts.get(position), self.doubts.get(position))
+        self.captioned.add(position)
+        self.texts.pop(position, None)
+        self.doubts.pop(position, None)
+        text = self.text(position)
+        if text != marks[0] and text:
+            self.failures.pop(position, None)  # somebody has written what the model could not
+        if self.row(position) == before and text == marks[0]:
+            return False
+        self._touch(position)
+        return True
+
     def set_text(self, position: int, text: str, edited: bool) -> None:
         """Set a text that this program has just written."""
         self.texts[position] = text
@@ -221,6 +257,14 @@ class FileStates:
         if not text:
             self.approved.discard(position)
         self._touch(position)
+
+    def set_mark(self, positions: Iterable[int], mark: Mark | None) -> None:
+        """Set the marks that a person has just given."""
+        for position in positions:
+            self.marks.pop(position, None)
+            if mark:
+                self.marks[position] = mark
+            self._touch(position)
 
     def _mark_unread(self, position: int) -> None:
         self.captioned.add(position)

@@ -13,6 +13,7 @@ from captioner.library.edits import READ_AT_ONCE, CaptionEdits
 from captioner.library.file_states import Counts
 from captioner.library.lookup import FileLookup
 from captioner.library.open_folder import OpenFolder, Scan
+from captioner.library.outside import OutsideChanges
 from captioner.media.discover import ListingOptions, discover
 from captioner.media.mirror import caption_root
 from captioner.system.roots import EVERYWHERE, Roots
@@ -32,11 +33,15 @@ class Changes:
 
 
 class Library:
-    """Shared by all viewers; any thread may call. `lookup` finds files, `edits` changes their captions."""
+    """Shared by all viewers; any thread may call. `lookup` finds files, `edits` changes their captions.
+
+    `outside` finds what other programs changed.
+    """
 
     def __init__(self, events: EventLog, captions: CaptionStore, roots: Roots = EVERYWHERE) -> None:
         self._roots, self._open = roots, OpenFolder(events, captions)
         self.captions, self.lookup, self.edits = captions, FileLookup(self._open), CaptionEdits(self._open)
+        self.outside = OutsideChanges(self._open)
         self._counted: tuple[tuple[str, int], Counts] = (("", -1), Counts())
         self._reading = ""  # the scan whose captions were read, or are being read
 

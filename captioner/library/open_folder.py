@@ -72,7 +72,8 @@ class OpenFolder:
         """Replace the open folder; every viewer has to fetch the list again."""
         self._set_scan(scan)
         self.oldest = self.revision  # the first revision from which all changes are known
-        self.files = FileStates(scan.captions_in or scan.folder, scan.items, self.captions, self.touch)
+        captions_in = scan.captions_in or scan.folder
+        self.files = FileStates(captions_in, scan.items, self.captions, self.touch, scan.folder)
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of the files of these names; unknown names are left out."""

@@ -155,6 +155,14 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE captions_made ADD COLUMN thinking TEXT NOT NULL DEFAULT '';
     ALTER TABLE captions_made ADD COLUMN adapter TEXT NOT NULL DEFAULT '';
     """,
+    """
+    CREATE TABLE file_marks (
+        media_path TEXT PRIMARY KEY,
+        mark TEXT NOT NULL,
+        marked_at_s REAL NOT NULL
+    );
+    CREATE INDEX job_items_failed ON job_items (operation) WHERE state = 'failed';
+    """,
 )
 
 

@@ -267,14 +267,14 @@ def test_text_that_a_job_writes_while_captions_are_read_does_not_count_as_change
 
 
 def test_captions_are_shown_even_if_the_database_cannot_be_used(library, store):
-    store._database.close()
+    store.database.close()
     read_all(library)
     assert library.lookup.entry(library.items[0]).text == "A red Ball."
     assert flags(library) == [0, 0, 0, 0]
 
 
 def test_undo_is_shown_at_once(library, store, folder):
-    with store._database.transaction() as connection:
+    with store.database.transaction() as connection:
         operation = begin_operation(connection, "bulk", "Edit", folder, 2)
     paths = [folder / "a.txt", folder / "c.txt"]
     read_all(library)

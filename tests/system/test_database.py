@@ -30,6 +30,7 @@ def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
         "caption_state",
         "captions_made",
         "captions_unwritten",
+        "file_marks",
         "job_items",
         "job_lists",
         "operations",

@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from captioner.captions.store import HistoryEntry, Provenance
+from captioner.captions.history import HistoryEntry
+from captioner.captions.provenance import Provenance
 from captioner.config.settings import sampling_plan
 from captioner.errors import CaptionerError, JobError, MediaError
 from captioner.formatting import clock, plural, sendable, size

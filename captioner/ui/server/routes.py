@@ -1,6 +1,6 @@
 """The app's own routes: the list of files, thumbnails, originals, contact sheets, and captions as a zip.
 
-All change nothing, and all but the pulse are GET. Files are named by the ids of the grid, so no path comes from
+None changes a file, and all but the pulse are GET. Files are named by the ids of the grid, so no path comes from
 outside.
 
 Threads: all handlers of the page share 40 threads. Requests that decode a file or read thousands of them wait on the
@@ -76,6 +76,7 @@ def media_routes(services: Services, pulse: Callable[..., str] | None = None) ->
         (scripts.ROUTE, scripts.serve),
         ("/list.json", handlers.listing),
         ("/rows.json", handlers.rows),
+        ("/outside.json", handlers.outside),
         ("/search.json", handlers.search),
         ("/thumb/{entry_id}.jpg", handlers.thumbnail),
         ("/media/{entry_id}", handlers.original),
@@ -128,6 +129,11 @@ class _Handlers:
         rows = self._library.lookup.rows([current.items[position].name for position in positions])
         self._checked(scan)
         return json_response({"scan": scan, "rows": rows})
+
+    def outside(self, scan: str, ids: str = "") -> Response:
+        """Return the rows of those of up to MAX_ROWS files whose captions another program has just changed."""
+        positions = parse_ranges(ids, len(self._checked(scan).items), MAX_ROWS)
+        return json_response({"scan": scan, "rows": self._library.outside.find(scan, positions)})
 
     def search(self, scan: str, q: Annotated[str, Query(max_length=500)] = "") -> Response:
         """Return the positions of the files whose name or caption contains all words of `q`."""

@@ -1,0 +1,54 @@
+"""What the database knows of the files of a scan: the marks that a person gave, and what failed in earlier jobs."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioner.captions.file_marks import Mark
+from captioner.captions.store import CaptionStore
+from captioner.errors import StateError
+from captioner.jobs.failures import recorded_failures
+from captioner.system.database import escape_surrogates, path_text
+from captioner.values import MediaItem
+
+log = logging.getLogger(__name__)
+
+
+def marks_of(captions: CaptionStore, folder: Path, items: Sequence[MediaItem]) -> dict[int, Mark]:
+    """Return the marks of the files by position; none, with a line in the log, if the database cannot be used."""
+    try:
+        marks = captions.marks.under(folder)
+    except StateError as error:
+        log.warning("cannot read which files are starred or rejected: %s", error)
+        return {}
+    positions = _positions_by_path(items) if marks else {}
+    return {positions[key]: mark for key, mark in marks.items() if key in positions}
+
+
+def failures_of(captions: CaptionStore, folder: Path, items: Sequence[MediaItem]) -> dict[int, str]:
+    """Return why files failed in a job, by position, for those that are as they were then, their captions too."""
+    try:
+        failures = recorded_failures(captions.database, folder)
+        positions = _positions_by_path(items) if failures else {}
+        return {
+            positions[key]: failure.reason
+            for key, failure in failures.items()
+            if key in positions and _last_change_s(captions, items[positions[key]]) <= failure.time_s
+        }
+    except StateError as error:
+        log.warning("cannot find out which files have failed: %s", error)
+        return {}
+
+
+def _last_change_s(captions: CaptionStore, item: MediaItem) -> float:
+    """Return when a file or its caption was changed last, also by this program, which may have deleted the caption."""
+    try:
+        written_s = item.caption_path.stat().st_mtime
+    except OSError:
+        written_s = 0.0
+    return max(item.modified_s, written_s, captions.last_changed_s(item.caption_path))
+
+
+def _positions_by_path(items: Sequence[MediaItem]) -> dict[str, int]:  # by the path_text of the media
+    starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in items}}
+    return {starts[item.folder] + escape_surrogates(item.filename): i for i, item in enumerate(items)}

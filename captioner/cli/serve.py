@@ -15,6 +15,7 @@ from captioner.errors import CaptionerError
 from captioner.system.handles import raise_limit
 from captioner.system.repeats import RepeatFilter
 from captioner.ui.server.options import LOGIN_VARIABLE, ROOT_TEXT, add_options, find_access, last_folder, prepare_gradio
+from captioner.ui.server.startup import import_gradio
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +82,7 @@ def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
     with Services(args.state, overrides, access.roots) as services:
         services.claim()
         prepare_gradio(services.folder)
+        import_gradio()
         from captioner.ui.launch import launch
         from captioner.ui.page import build
 

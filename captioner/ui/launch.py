@@ -105,7 +105,7 @@ def _serve(
 
 def page_version(blocks: gr.Blocks) -> str:
     """Return a checksum that changes when the page would call other functions, or with other scripts."""
-    parts = [__version__, gr.__version__, blocks.get_config_file()["dependencies"]]
+    parts = [__version__, gr.__version__, blocks.config["dependencies"]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -101,6 +101,7 @@ def prepare_gradio(state: Path) -> None:
         del os.environ[name]
     os.environ[PORT_VARIABLE] = str(first_port(os.environ))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # no statistics by pandas at each click
     incoming = state / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(mode=0o700)

@@ -64,6 +64,7 @@ class Progress:
     failures: tuple[tuple[str, str], ...] = ()  # (item, reason), newest first
     num_flawed: int = 0  # captions that were cut off or repeat themselves
     notes: tuple[str, ...] = ()  # about the whole job
+    before: "Progress | None" = None  # while a prompt is tried on a file, and after: the latest job that saves captions
 
     @property
     def active(self) -> bool:
@@ -187,6 +188,7 @@ class ProgressTracker:
     def __init__(self) -> None:
         self.cursor = 0  # number of the last event
         self._state = _JobState(JobStarted(job=0, total=0, model=""))
+        self._saving = self._state  # of the latest job that saves captions
         self._queue: dict[int, int] = {}  # waiting job -> number of files
         self._replicas: dict[str, ReplicaProgress] = {}
 
@@ -199,6 +201,7 @@ class ProgressTracker:
             case JobStarted():
                 self._queue.pop(event.job, None)
                 self._state = _JobState(event, "loading")
+                self._saving = self._state if event.saves else self._saving
             case events.ModelLoading():
                 state.download = (event.bytes_done, event.bytes_total)
                 state.download_rate.add(event.time_s, event.bytes_done)
@@ -226,7 +229,10 @@ class ProgressTracker:
 
     def progress(self, now_s: float) -> Progress:
         """Return the progress at a time."""
-        state = self._state
+        latest = self._progress_of(self._state, now_s)
+        return latest if self._saving is self._state else replace(latest, before=self._progress_of(self._saving, now_s))
+
+    def _progress_of(self, state: _JobState, now_s: float) -> Progress:
         items: dict[str, list[str]] = {}
         for item, (replica, _) in state.running.items():
             items.setdefault(replica, []).append(item)

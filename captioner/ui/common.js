@@ -46,3 +46,30 @@ export function clock(seconds) {
 // A POSIX time in the time zone and language of the browser.
 export const dateTime = seconds =>
   new Date(seconds * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+
+// Let each menu of a part of the page open right below its button, toward the middle of the window.
+export function placeMenus(element) {
+  for (const menu of element.querySelectorAll('.menu[popover]')) {
+    const button = element.querySelector(`[popovertarget=${menu.id}]`);
+    menu.addEventListener('beforetoggle', event => {
+      const { left, right, bottom } = button.getBoundingClientRect(), isLeft = left + right < innerWidth;
+      if (event.newState !== 'open') return;
+      Object.assign(menu.style, {
+        top: `${bottom + 4}px`, left: isLeft ? `${Math.max(8, left)}px` : 'auto',
+        right: isLeft ? 'auto' : `${Math.max(8, innerWidth - right)}px`,
+      });
+    });
+  }
+}
+
+// Show a tab of the page and the focus on one of its fields, which may take a moment to be drawn.
+export function showTab(name, selector = '') {
+  const tab = [...document.querySelectorAll('#tabs [role=tab]')].find(each => each.textContent.trim() === name);
+  tab?.click();
+  let tries = selector ? 60 : 0;
+  const focus = () => {
+    const field = document.querySelector(selector);
+    if (field?.offsetParent) { field.focus(); field.scrollIntoView({ block: 'center' }); } else if (tries--) requestAnimationFrame(focus);
+  };
+  if (selector) focus();
+}

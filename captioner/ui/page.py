@@ -14,7 +14,7 @@ from captioner.ui.format import notices
 from captioner.ui.gallery.tab import Gallery, gallery_tab
 from captioner.ui.prompts.handlers import PromptHandlers
 from captioner.ui.prompts.tab import prompts_tab
-from captioner.ui.runs import card, machine
+from captioner.ui.runs import machine
 from captioner.ui.runs.bulk import Bulk, bulk_dialog
 from captioner.ui.runs.buttons import RunButtons, run_card
 from captioner.ui.runs.history import History, history_dialog
@@ -48,12 +48,11 @@ class Page:
         self._cuda_missing = cuda_missing()
         self.pulse: Pulse = lambda *_: ""  # until the page is built
 
-    def render(self, dismissed: float, seen: str, opened: str, prompt: str = "", search: str = "") -> list[Any]:
+    def render(self, dismissed: str, seen: str, opened: str, prompt: str = "", search: str = "") -> list[Any]:
         """Return the values of everything that changes by itself; runs every second for each browser."""
         snapshot = self.services.events.snapshot()
         return [
-            card.strip(snapshot),
-            card.view(snapshot, self.services.events.now_s(), int(dismissed or 0), self.run.context(snapshot)),
+            self.run.render(snapshot, self.services.events.now_s(), dismissed),
             notices(self._is_demo(), self._cuda_missing),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
@@ -80,12 +79,11 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             gr.HTML(
                 f"<h1>{TITLE}</h1>", apply_default_css=False, elem_id="title", js_on_load=scripts.on_load("page.js")
             )
-            strip = gr.HTML(apply_default_css=False, elem_id="strip")
+            run = run_card(page.run)
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
         warnings = gr.HTML(apply_default_css=False, elem_id="notices")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Gallery"):
-                run = run_card(page.run)
                 gallery = gallery_tab(page.gallery)
                 operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
                 uploads = upload_controls(UploadHandlers(services, page.uploads)) if page.uploads else []
@@ -98,7 +96,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
             page.render,
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
-            [strip, run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
+            [run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
             gr.Timer(PULSE_S).tick,
         )
         in_background([blocks.load, gr.Timer(machine.READ_EVERY_S).tick], page.resources, None, chip)

@@ -6,8 +6,8 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 _SHEETS = (
-    "page", "runs/card", "runs/machine", "gallery/grid", "gallery/tab", "runs/dialogs", "server/uploads",
-    "settings/tab", "prompts/tab",
+    "page", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/tab", "runs/dialogs",
+    "server/uploads", "settings/tab", "prompts/tab",
 )  # fmt: skip
 CSS = [HERE / f"{name}.css" for name in _SHEETS]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]

@@ -104,7 +104,7 @@ def _measure_use(page: Any, report: Report) -> None:
     page.evaluate(f"{GRID}.select('none')")
     start = time.perf_counter()
     page.locator(".grid-search input").fill("zebra")
-    page.wait_for_function("document.querySelector('.grid-selected')?.textContent.startsWith('1 shown')")
+    page.wait_for_function("document.querySelector('.caption-shown')?.textContent.startsWith('1 shown')")
     report.add("search captions", round(time.perf_counter() - start, 3), "s", 0.3)
     page.locator(".grid-search input").fill("")
 

@@ -49,3 +49,9 @@ def served(services: Services) -> Iterator[str]:
     )
     yield address
     blocks.close(verbose=False)
+
+
+def press_in_menu(page, menu: str, button: str) -> None:
+    """Open a menu of the toolbar, "filter" or "more", and click one of its buttons, given as a selector."""
+    page.locator(f"[popovertarget={menu}-menu]").click()
+    page.locator(f"#{menu}-menu {button}").click()

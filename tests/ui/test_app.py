@@ -81,7 +81,7 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
             expect(page.locator("#notices")).to_contain_text("toy world")
             expect(page.locator("#start")).to_have_attribute("title", re.compile(r"^9 clips and 3 images, about "))
             page.locator("#start").click()
-            expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+            expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
             expect(page.locator(".folder-counts")).to_contain_text(f"{NUM_SAMPLES} done · 0 pending")
             file = state / "demo" / "clip 01.txt"
             text = file.read_text()
@@ -103,7 +103,8 @@ def test_demo_captions_its_clips_live_and_ends_with_ctrl_c(tmp_path):
             expect(page.locator(".grid-tile").first.locator("p")).to_have_text("Written by hand.")
             expect(page.locator(".run-strip[data-phase=done]")).to_be_visible()
             with page.expect_download() as download:
-                page.locator(".grid-zip").click()
+                page.get_by_label("More", exact=True).first.click()
+                page.locator(".bar-zip").click()
             names = zipfile.ZipFile(download.value.path()).namelist()
             assert len(names) == NUM_SAMPLES
             assert "clip 01.txt" in names
@@ -133,13 +134,13 @@ def test_run_is_seen_after_a_reload_and_stopped_from_another_browser(tmp_path, m
         open_browser(address) as (page, expect),
     ):
         page.locator("#start").click()
-        expect(page.locator(".run[data-phase=running]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".run-strip[data-phase=running]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         page.reload()
-        expect(page.locator(".run[data-phase=running]")).to_be_visible()
+        expect(page.locator(".run-strip[data-phase=running]")).to_be_visible()
 
         other = page.context.browser.new_context().new_page()
         other.goto(address)
-        expect(other.locator(".run[data-phase=running]")).to_be_visible()
+        expect(other.locator(".run-strip[data-phase=running]")).to_be_visible()
         other.locator("#stop").click()
         for viewer in (page, other):
             expect(viewer.locator(".run-strip[data-phase=stopped]")).to_be_visible()
@@ -171,7 +172,7 @@ def test_ctrl_c_ends_it_while_the_model_loads_or_runs(tmp_path):
     with running_app("--demo", "--state", tmp_path / "state") as (app, address):
         with open_browser(address) as (page, expect):
             page.locator("#start").click()
-            expect(page.locator(".run[data-phase=loading]")).to_be_visible()
+            expect(page.locator(".run-strip[data-phase=loading]")).to_be_visible()
             page.wait_for_timeout(500)
         seconds, left = interrupt(app)
         assert (seconds < END_TIMEOUT_S, left) == (True, [])

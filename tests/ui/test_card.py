@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -11,7 +12,7 @@ from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
 from captioner.system.resources import Gpu, Resources
 from captioner.ui.format import escape, isolated
-from captioner.ui.runs import card, machine
+from captioner.ui.runs import card, machine, strip
 from captioner.ui.runs.buttons import RunButtons, run_card
 from captioner.ui.runs.card import RunContext, Step
 from captioner.ui.server.routes import media_routes
@@ -45,7 +46,7 @@ def test_text_from_outside_is_escaped_everywhere(text):
         card.view(replace(ended, replicas=(lost, busy)), 1.0),
         card.view(replace(RUNNING, model=text, running=((text, 5),), replicas=(busy,)), 1.0),
         card.view(replace(DOWNLOADING, model=text), 1.0),
-        card.strip(replace(DOWNLOADING, model=text)),
+        strip.view(replace(ended, notes=(text,)), context=RunContext(folder=Path(text))),
         machine.view(replace(RESOURCES, gpu_note=text)),
         machine.view(replace(RESOURCES, gpus=(replace(GPU, name=text),))),
     ]
@@ -65,8 +66,10 @@ def test_running_job_shows_its_numbers():
         "working", WORK, "bad.mp4", "file is empty", "and 1 more", "attention",
     ):  # fmt: skip
         assert part in html
-    strip = card.strip(RUNNING)
-    assert [part in strip for part in ("Captioning", "500 of 1,240", "812 tokens/s", "5:47 left")] == [True] * 4
+    line = strip.view(RUNNING, context=RunContext(folder=Path("/media/clips")))
+    assert [part in line for part in ("Captioning", ">clips<", "500 of 1,240", "812 tokens/s", "5:47 left")] == [
+        True
+    ] * 5
 
 
 def test_waiting_jobs_are_listed():
@@ -79,7 +82,7 @@ def test_waiting_jobs_are_listed():
 
 def test_time_left_is_not_guessed_from_failures_alone():
     early = replace(RUNNING, done=0)
-    assert "5:47" not in card.view(early, now_s=1300) + card.strip(early)
+    assert "5:47" not in card.view(early, now_s=1300) + strip.view(early)
 
 
 def test_steps_follow_the_clips_through_the_pipeline():
@@ -105,8 +108,8 @@ def test_download_shows_bytes_speed_and_time_left():
     assert "Downloading M" in html
     assert "3.0 MB of 12.0 MB · 100.0 KB/s · 1:30 left" in html
     assert "width:25.00%" in html
-    strip = card.strip(DOWNLOADING)
-    assert [part in strip for part in ("Downloading", "25 %", "100.0 KB/s", "1:30 left")] == [True] * 4
+    line = strip.view(DOWNLOADING)
+    assert [part in line for part in ("Downloading", "25 %", "100.0 KB/s", "1:30 left")] == [True] * 4
     unknown = card.view(replace(DOWNLOADING, bytes_per_s=0.0), now_s=0)
     assert "3.0 MB of 12.0 MB</div>" in unknown
 
@@ -125,9 +128,10 @@ def test_finished_job_is_summarized():
 
 
 def test_dismissed_job_is_hidden_until_the_next_one():
-    assert 'data-phase="idle"' in card.view(DONE, 0, dismissed=3)
-    assert 'data-phase="done"' in card.view(replace(DONE, job=4), 0, dismissed=3)
-    assert 'data-phase="running"' in card.view(RUNNING, 0, dismissed=3)
+    assert 'data-phase="idle"' in strip.view(DONE, card.key(DONE))
+    assert 'data-phase="done"' in strip.view(replace(DONE, job=4), card.key(DONE))
+    assert 'data-phase="done"' in strip.view(replace(DONE, started_s=5000), card.key(DONE))  # after a restart
+    assert 'data-phase="running"' in strip.view(RUNNING, card.key(DONE))
 
 
 @pytest.mark.parametrize(
@@ -208,9 +212,11 @@ def test_popover_stays_open_while_numbers_change_and_buttons_work(services):
         chip = gr.HTML(apply_default_css=False)
         jobs = run_card(RunButtons(services))
 
-        def pulse(dismissed: int) -> tuple[str, str]:
+        buttons = RunButtons(services)
+
+        def pulse(dismissed: str) -> tuple[str, str]:
             used = replace(RESOURCES, cpu_percent=time.monotonic() % 100)
-            return machine.view(used), card.view(DONE, 0, dismissed)
+            return machine.view(used), buttons.render(DONE, 0, dismissed)
 
         in_background([blocks.load, gr.Timer(0.1).tick], pulse, jobs.dismissed, [chip, jobs.html])
     options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False}
@@ -224,8 +230,13 @@ def test_popover_stays_open_while_numbers_change_and_buttons_work(services):
         page.wait_for_function("before => document.querySelector('#machine').innerText !== before", arg=before)
         expect(popover).to_be_visible()
         page.keyboard.press("Escape")
-        page.locator("[data-run=retry]").click()
+        page.locator(".run-strip [data-run=retry]").click()
         expect(page.locator(".toast-body")).to_contain_text("not in the open folder")
-        page.locator("[data-run=dismiss]").click()
-        expect(page.locator(".run[data-phase=idle]")).to_be_visible()
+        page.locator(".run-line").click()
+        expect(page.locator("#run-card")).to_contain_text("Retry 2 failed")
+        page.keyboard.press("Escape")
+        page.locator(".run-strip [data-run=dismiss]").click()
+        expect(page.locator(".run-strip[data-phase=idle]")).to_be_visible()
+        page.reload()
+        expect(page.locator(".run-strip[data-phase=idle]")).to_be_visible()
     blocks.close(verbose=False)

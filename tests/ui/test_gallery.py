@@ -132,34 +132,38 @@ class TestGrid:
             selected_names(services.library, selection(services, "0", 1).replace(services.library.scan.id, "0"))
 
 
+def asked(files: str, existing: str = ""):
+    return event(files=files, existing=existing)
+
+
 class TestGallery:
     @pytest.fixture
     def started(self, services, monkeypatch) -> list[list[str]]:
         names = []
-        monkeypatch.setattr(services, "start", lambda chosen, consent: names.append(chosen))
-        monkeypatch.setattr("captioner.ui.gallery.tab.START_WAIT_S", 0)
+        monkeypatch.setattr(services, "start", lambda chosen, existing, consent: names.append(chosen))
+        monkeypatch.setattr("captioner.ui.gallery.caption.START_WAIT_S", 0)
         return names
 
     def test_start_captions_the_selection_or_else_the_pending_files(self, gallery, services, started):
-        gallery.start(selection(services, "0,3", 2))
-        gallery.start(selection(services, "", 0))
+        gallery.caption.start(asked(selection(services, "0,3", 2)))
+        gallery.caption.start(asked(selection(services, "", 0)))
         assert started == [["a.png", "d.png"], ["c.png", "d.png"]]
 
     def test_files_known_to_have_a_caption_are_not_given_to_a_job_that_skips_them(self, gallery, services, started):
         for index in (0, 1):
             services.library.lookup.entry(services.library.items[index])  # which reads its caption
-        gallery.start(selection(services, "0-3", 4))
+        gallery.caption.start(asked(selection(services, "0-3", 4)))
         with pytest.raises(gr.Error, match="nothing to caption"):
-            gallery.start(selection(services, "0-1", 2))
+            gallery.caption.start(asked(selection(services, "0-1", 2)))
         services.change_settings({"existing": "append"})
-        gallery.start(selection(services, "0-1", 2))
+        gallery.caption.start(asked(selection(services, "0-1", 2)))
         assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
 
     def test_only_selected_files_are_queued_behind_a_running_job(self, gallery, services, started):
         services.events.append(JobStarted(job=1, total=1, model="m"))
         with pytest.raises(gr.Error, match="already running"):
-            gallery.start(selection(services, "", 0))
-        gallery.start(selection(services, "0,3", 2))
+            gallery.caption.start(asked(selection(services, "", 0)))
+        gallery.caption.start(asked(selection(services, "0,3", 2)))
         assert started == [["a.png", "d.png"]]
 
     def test_a_waiting_job_can_be_removed_and_stop_leaves_the_next_ones(self, gallery, services):
@@ -172,7 +176,7 @@ class TestGallery:
         assert queue_of(buttons, services) == ((first, line), (third, line))
         with pytest.raises(gr.Error, match="no longer in the queue"):
             buttons.remove(event(job=str(second)))
-        gallery.stop()
+        buttons.stop()
         assert queue_of(buttons, services) == ((third, line),)
         assert [job.operation for job in services.unfinished()] == [first]
         services.jobs.stop()
@@ -182,7 +186,7 @@ class TestGallery:
         before = selection(services, "0", 1)
         services.open_folder(folder, False)
         with pytest.raises(gr.Error, match="the folder was refreshed"):
-            gallery.start(before)
+            gallery.caption.start(asked(before))
         assert started == []
 
     def test_nothing_is_overwritten_without_a_selection(self, gallery, services, started, folder):
@@ -191,7 +195,7 @@ class TestGallery:
         services.open_folder(folder, False)
         services.change_settings({"existing": "overwrite"})
         with pytest.raises(gr.Error, match="nothing to caption"):
-            gallery.start("")
+            gallery.caption.start(asked(""))
         assert started == []
 
     def test_the_estimate_is_about_the_selection(self, gallery, services):
@@ -226,11 +230,11 @@ class TestGallery:
         (folder / "e.mp4").write_bytes(b"x")
         gallery, opening = Gallery(services), {"typed": str(folder), "key": "", "recursive": False, "edit": None}
         gallery.bar.open(event(**opening, kinds="video"))
-        gallery.start("")
+        gallery.caption.start(asked(""))
         gallery.bar.open(event(**opening, kinds="no such kind"))
-        assert gallery.bar.view(Counts())["kinds"] == services.settings.kinds == "video"
+        assert gallery.bar.view()["kinds"] == services.settings.kinds == "video"
         gallery.bar.open(event(**opening, kinds="all"))
-        gallery.start("")
+        gallery.caption.start(asked(""))
         assert started == [["e.mp4"], ["c.png", "d.png", "e.mp4"]]
 
     def test_a_folder_that_is_not_allowed_stays_closed(self, tmp_path, folder):
@@ -248,7 +252,7 @@ class TestGallery:
         listing = gallery.bar.browse(event(typed=str(folder), key="", number=1))["listing"]
         assert listing["problem"].endswith(" is outside the allowed folders; restart with --root DIR to allow it")
         assert [found["name"] for found in listing["folders"]] == [str(folder.parent / "other")]
-        assert gallery.bar.view(Counts())["recent"] == []
+        assert gallery.bar.view()["recent"] == []
 
     def test_browsing_a_half_typed_path_shows_its_nearest_parent(self, gallery, folder):
         listing = gallery.bar.browse(event(typed=str(folder / "gone" / "x"), key="", number=1))["listing"]

@@ -10,7 +10,7 @@ import pytest
 from captioner.demo.clips import write_samples
 from captioner.ui.gallery.panel import Panel
 from tests.support.chromium import open_browser
-from tests.support.gallery_page import make_folder, picture, served
+from tests.support.gallery_page import make_folder, picture, press_in_menu, served
 from tests.support.hostile import HOSTILE
 
 MODEL_TIMEOUT_MS = 180_000
@@ -36,11 +36,14 @@ def test_keyboard_mouse_and_search(services, folder):
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Space")
         expect(tiles.nth(1)).to_have_attribute("aria-selected", "true")
-        expect(start).to_have_text("Has a caption")
-        expect(start).to_be_disabled()
+        expect(start).to_have_text("Caption 1 again…")
+        start.click()
+        expect(page.locator("#caption-menu")).to_contain_text("Replace the caption")
+        page.keyboard.press("Escape")
+        page.locator(".grid-view").focus()
         page.keyboard.press("Control+a")
         expect(start).to_have_text("Caption 2 of 4 selected")
-        page.locator("[data-select=none]").click()
+        page.locator("[data-act=unselect]").click()
         tiles.nth(1).click(modifiers=["Control"])
         tiles.nth(3).click(modifiers=["Shift"])
         selected = page.locator(".grid-tile[aria-selected=true]")
@@ -51,12 +54,14 @@ def test_keyboard_mouse_and_search(services, folder):
         page.keyboard.type("horse NIGHT")
         expect(tiles).to_have_count(1)
         expect(tiles.locator("b")).to_have_text("b.png")
-        expect(page.locator(".grid-selected")).to_have_text("1 shown · 3 selected")
+        expect(page.locator(".caption-shown")).to_have_text("1 shown")
+        expect(page.locator(".grid-selected")).to_have_text("3 selected")
         page.keyboard.press("Escape")
         expect(selected).to_have_count(3)
-        page.locator(".grid-states [data-state=pending]").click()
+        press_in_menu(page, "filter", "[data-state=pending]")
         expect(tiles).to_have_count(2)
-        page.locator(".grid-states [data-state=failed]").click()
+        page.keyboard.press("/")
+        page.keyboard.type("nothing like it")
         expect(page.locator(".grid-empty")).to_contain_text("Nothing matches")
         page.get_by_role("button", name="Show all files").click()
         page.locator(".grid-sort select").select_option("length")
@@ -75,20 +80,22 @@ def test_keyboard_mouse_and_search(services, folder):
 
         tops = [page.locator(f"[aria-posinset='{number}']").bounding_box()["y"] for number in range(1, 5)]
         assert page.locator(".grid-columns input").input_value() == str(tops.count(tops[0]))
-        page.locator("[data-select=pending]").click()
+        press_in_menu(page, "more", "[data-which=pending]")
         expect(page.locator(".grid-selected")).to_have_text("2 selected")
-        expect(page.locator(".grid-zip")).to_have_attribute("title", "No captions to download")
-        page.locator("[data-select=none]").click()
-        expect(page.locator(".grid-zip")).to_have_attribute("title", "Download all captions")
+        expect(page.locator(".grid-zip")).to_be_hidden()  # none of them has a caption
+        page.locator("[data-act=unselect]").click()
+        expect(page.locator(".grid-selecting")).to_be_hidden()
+        expect(page.locator(".bar-zip")).to_have_attribute("title", "Download 2 captions as a zip")
         page.locator("#folder").fill("/half/typed")
         page.wait_for_function(PICTURES_ARE_HERE)
+        page.locator("[data-act=menu]").click()
         page.locator("#recursive").click()
         expect(page.locator("#recursive")).to_be_checked()
         services.library.edits.save(services.library.items[2], "Counted anew.")
         expect(page.locator("#counts")).to_have_text("4 files · 3 done · 1 pending")
         expect(page.locator("#folder")).to_have_value("/half/typed")
         page.wait_for_function(PICTURES_ARE_HERE)
-        page.locator("#images").click()
+        page.locator("#images").click()  # the menu stays open
         expect(page.locator(".grid-empty")).to_contain_text("No videos or images here")
         page.locator("#videos").click()  # the last kind that was on; now it is the other one's turn
         expect(page.locator("#images")).to_be_checked()
@@ -286,7 +293,7 @@ def test_five_thousand_files_need_few_nodes_and_a_missing_folder_is_reported(ser
         page.keyboard.press("End")
         expect(page.locator("[aria-posinset='5000'] b")).to_have_text("4999 odd.png")
         assert page.evaluate("document.querySelectorAll('*').length") < 1000
-        page.locator("[data-select=all]").click()
+        press_in_menu(page, "more", "[data-which=all]")
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")
         page.wait_for_function(PICTURES_ARE_HERE)
         before = services.library.scan.id
@@ -298,7 +305,7 @@ def test_five_thousand_files_need_few_nodes_and_a_missing_folder_is_reported(ser
         services.library.edits.refresh([folder / "0001 odd.txt"])
         expect(page.locator(".grid-zip")).to_have_attribute("href", re.compile("ids=0-4999$"))
         page.locator(".grid-search input").fill("odd")
-        page.locator("[data-select=all]").click()
+        press_in_menu(page, "more", "[data-which=all]")
         expect(page.locator(".grid-zip")).to_have_attribute("title", re.compile("too far apart"))
         assert page.locator(".grid-zip").get_attribute("href") is None
 
@@ -316,7 +323,7 @@ def test_a_job_turns_its_tiles_done_and_one_file_is_recaptioned(services, tmp_pa
         tile["clip 01"].locator(".grid-picture").hover()
         page.wait_for_function("document.querySelector('.grid-tile video')?.currentTime > 0")
         page.locator("#start").click()
-        expect(page.locator("#stop")).to_be_enabled()
+        expect(page.locator("#start")).to_have_text("Queue…")
         expect(page.locator(".grid-tile[data-state=done]")).to_have_count(4, timeout=MODEL_TIMEOUT_MS)
         expect(tile["broken"]).to_have_attribute("data-state", "failed")
         expect(page.locator("#counts")).to_have_text("5 files · 4 done · 0 pending · 1 failed")
@@ -334,5 +341,5 @@ def test_a_job_turns_its_tiles_done_and_one_file_is_recaptioned(services, tmp_pa
         page.locator("[data-act=history]").click()
         expect(page.locator(".panel-history button span").first).to_have_text("Mine.")
         with page.expect_download() as download:
-            page.locator(".grid-zip").click()
+            press_in_menu(page, "more", ".bar-zip")
         assert download.value.suggested_filename == "captions.zip"

@@ -28,12 +28,13 @@ from captioner.system.roots import Roots
 from captioner.ui.format import isolated
 from captioner.ui.launch import launch
 from captioner.ui.page import build
-from captioner.ui.runs import bulk, card, history
+from captioner.ui.runs import bulk, card, history, strip
 from captioner.ui.runs.bulk import CONTEXT, MAX_COMPARED, Bulk, marks, outcome
 from captioner.ui.runs.buttons import RunButtons
 from captioner.ui.runs.card import RunContext
 from captioner.ui.runs.history import History
 from tests.support.chromium import open_browser
+from tests.support.gallery_page import press_in_menu
 from tests.support.hostile import FOLDER_NAME
 from tests.ui.test_app import MODEL_TIMEOUT_MS, ROOT, running_app
 
@@ -87,11 +88,11 @@ class TestTexts:
 
     def test_offer_to_resume_a_job(self):
         job = Unfinished(7, "Caption", Path(f"/media/{FOLDER_NAME}"), 688, 1000, 0.0, "interrupted", FOLDER_NAME)
-        html = card.view(Progress(), 0, context=RunContext(unfinished=(job, job)))
+        html = strip.view(Progress(), context=RunContext(unfinished=(job, job)))
         assert "A job was interrupted:</b> 688 of 1,000 files of" in html
         assert "1 more in History" in html
         assert "<img" not in html
-        assert 'data-phase="idle"' in card.view(Progress(), 0, 7, RunContext(unfinished=(job,)))
+        assert 'data-phase="idle"' in strip.view(Progress(), "7.1", RunContext(unfinished=(job,)))
 
     def test_card_of_a_job_that_was_undone(self):
         ended = Progress(job=3, stage="done", total=2, done=2)
@@ -217,11 +218,11 @@ def test_a_killed_job_is_offered_and_can_be_resumed(tmp_path, monkeypatch):
     captioner.wait()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
     with running_app("--state", state, "--root", tmp_path) as (_, address), open_browser(address) as (page, expect):
-        offer = page.locator(".run[data-phase=offer]")
-        expect(offer).to_contain_text(f"A job was interrupted: {33 - len(before)} of 33 files of clips are left.")
+        offer = page.locator(".run-strip[data-phase=offer]")
+        expect(offer).to_contain_text(f"A job was interrupted: {33 - len(before)} of 33 files of clips left.")
         page.locator("[data-run=resume]").click()
         expect(page.locator("#folder")).to_have_value(str(folder))
-        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         expect(page.locator(".folder-counts")).to_contain_text("33 done · 0 pending")
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was captioned twice
 
@@ -239,16 +240,17 @@ def test_an_approved_caption_is_kept_and_the_job_is_undone_and_redone(services, 
         expect(page.locator(".panel-approve")).to_have_attribute("aria-pressed", "true")
         expect(page.locator("#panel [data-act=again]")).to_be_disabled()
         expect(page.locator(".grid-tile.approved")).to_have_count(1)
-        page.locator("[data-select=all]").click()
+        press_in_menu(page, "more", "[data-which=all]")
         expect(page.locator("#start")).to_have_text("Caption 3 of 4 selected (overwrite 2)")
         page.locator("#start").click()
-        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         page.wait_for_function(FILLED)
         assert (folder / "still 02.txt").read_text() == "A dog."
         made = (folder / "still 01.txt").read_bytes()
         assert made != before["still 01.txt"]
 
         (folder / "still 03.txt").write_text("By somebody else.")
+        page.locator(".run-line").click()
         page.locator("[data-run=undo]").click()
         page.get_by_role("button", name="Undo the job").click()
         expect(page.locator(".toast-body").first).to_contain_text("2 captions restored, 1 kept: changed since")
@@ -256,12 +258,13 @@ def test_an_approved_caption_is_kept_and_the_job_is_undone_and_redone(services, 
         expect(tiles.nth(3)).to_have_attribute("data-state", "pending")
         after = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert after == before | {"still 03.txt": b"By somebody else."}
+        page.locator(".run-line").click()
         page.locator("[data-run=redo]").click()
-        expect(page.locator("[data-run=undo]")).to_be_visible()
+        expect(page.locator("[data-run=undo]")).to_be_attached()
         assert (folder / "still 01.txt").read_bytes() == made
 
-        page.locator("[data-select=none]").click()
-        page.locator(".grid-states [data-state=approved]").click()
+        page.locator("[data-act=unselect]").click()
+        press_in_menu(page, "filter", "[data-state=approved]")
         expect(tiles).to_have_count(1)
         tiles.first.click()
         page.locator(".grid-view").focus()
@@ -285,11 +288,11 @@ def test_a_caption_changed_outside_is_shown_and_asked_about(services, folder):
         page.locator("#panel [data-act=again]").click()
         expect(page.locator(".panel-consent")).to_be_visible()
         page.locator("[data-act=again-no]").click()
-        page.locator("[data-select=all]").click()
+        press_in_menu(page, "more", "[data-which=all]")
         page.locator("#start").click()
         expect(page.locator("#start-question h4")).to_have_text("1 caption was changed outside")
         page.get_by_role("button", name="Skip").click()
-        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         assert (folder / "still 01.txt").read_text() == "Theirs."
         page.locator("#panel [data-act=again]").click()
         page.locator("[data-act=again-yes]").click()
@@ -311,7 +314,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
     with served(services, folder) as address, open_browser(address) as (page, expect):
         tiles, dialog = page.locator(".grid-tile"), page.locator("#bulk dialog")
         expect(tiles).to_have_count(4)
-        page.locator(".grid-tools [data-act=edit]").click()
+        press_in_menu(page, "more", "[data-act=edit]")
         expect(dialog).to_contain_text("In all 4 files")
         expect(dialog).to_contain_text("What should change?")
         page.keyboard.type("cat|dog")
@@ -338,7 +341,7 @@ def test_bulk_edit_with_preview_undo_and_history(services, folder, monkeypatch):
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
 
-        page.locator(".grid-tools [data-act=operations]").click()
+        page.locator(".bar-history").click()
         row = page.locator(".history-row")
         expect(row.locator(".history-state")).to_have_text("undone")
         row.get_by_role("button", name="Redo").click()
@@ -363,16 +366,16 @@ def test_hostile_texts_are_inert_and_nothing_overflows(services, tmp_path, size)
     stopped_job(services, FOLDER_NAME)
     fits = "document.documentElement.scrollWidth <= innerWidth"
     with served(services, folder) as address, open_browser(address, *size) as (page, expect):
-        offer = page.locator(".run[data-phase=offer]")
-        expect(offer).to_contain_text(f"3 of 3 files of {FOLDER_NAME} are left")
+        offer = page.locator(".run-strip[data-phase=offer]")
+        expect(offer).to_contain_text(f"3 of 3 files of {FOLDER_NAME} left")
         expect(offer.locator("p")).to_have_attribute("title", FOLDER_NAME)
-        page.locator(".grid-tools [data-act=operations]").click()
+        page.locator(".bar-history").click() if size[0] > 760 else press_in_menu(page, "more", "[data-act=operations]")
         expect(page.locator(".history-row")).to_have_count(2)
         expect(page.locator(".history-why")).to_have_text(FOLDER_NAME)
         expect(page.locator(".history-text span").first).to_have_attribute("title", str(folder))
         assert page.evaluate(fits)
         page.keyboard.press("Escape")
-        page.locator(".grid-tools [data-act=edit]").click()
+        press_in_menu(page, "more", "[data-act=edit]")
         page.locator("#bulk [name=prefix]").fill(FOLDER_NAME)
         expect(page.locator(".bulk-list b").first).to_have_text(f"0 {FOLDER_NAME}.png")
         expect(page.locator(".bulk-list ins").first).to_contain_text(FOLDER_NAME)

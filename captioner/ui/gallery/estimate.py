@@ -1,4 +1,4 @@
-"""The tooltip of the start button: how much work a job over the selected files would be."""
+"""The tooltip of the Caption button: how much work a job over the selected files would be."""
 
 import threading
 import zlib
@@ -8,9 +8,7 @@ from collections.abc import Callable
 from captioner.errors import CaptionerError, PromptError
 from captioner.library.file_states import Counts
 from captioner.services import Services
-from captioner.ui import scripts
 
-TOOLTIP_JS = scripts.call("gallery/toolbar.js", "showTooltip")
 BUDGET_S = 1.0
 KEPT_ESTIMATES = 8
 MAX_WAITING = 4  # viewers that wait for an estimate block a thread each; further viewers get none

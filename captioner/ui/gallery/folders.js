@@ -39,7 +39,7 @@ const actions = {
 
 // where: {typed}, a text that a person typed, or {key}, a folder that Python has named.
 function open(where) {
-  menu.hidePopover();
+  if (where.key !== props.shown.key) menu.hidePopover();
   const kinds = !images.checked ? 'video' : !videos.checked ? 'image' : 'all';
   trigger('open', { typed: '', key: '', ...where, recursive: recursive.checked, kinds, edit: unsavedEdit() });
 }
@@ -52,11 +52,11 @@ function listenToPath() {
   path.addEventListener('keydown', event => {
     if (event.key === 'Enter') actions.open();
     else if (event.key === 'ArrowDown') showMenu();
-    else if (event.key === 'Escape') { isTyped = false; path.value = folder; path.blur(); } else return;
+    else if (event.key === 'Escape') { isTyped = false; path.value = folder; showOpen(); path.blur(); } else return;
     event.preventDefault();
   });
   path.addEventListener('focus', () => path.select());
-  path.addEventListener('input', () => { isTyped = path.value !== folder; });
+  path.addEventListener('input', () => { isTyped = path.value !== folder; showOpen(); });
 }
 
 function listenToMenu() {
@@ -87,17 +87,22 @@ function row(image, label, title, act) {
   return make('li', {}, button);
 }
 
+// There is something to open once another path is typed.
+function showOpen() {
+  $('.folder-open').hidden = !isTyped || !path.value.trim();
+}
+
 function showBar() {
-  const { shown } = props, counts = $('.folder-counts');
+  const { shown } = props;
   if (shown.folder !== folder) isTyped = false;
   folder = shown.folder;
   if (!isTyped) path.value = folder;
+  showOpen();
   path.title = folder;
   recursive.checked = shown.recursive;
   videos.checked = shown.kinds !== 'image';
   images.checked = shown.kinds !== 'video';
   $('[data-act=refresh]').disabled = !folder;
-  if (counts.shown !== shown.counts) counts.innerHTML = counts.shown = shown.counts; // made and escaped in Python
   const recent = shown.recent.map(({ place, key }) => row(FOLDER, place, place, () => open({ key })));
   $('.folder-recent').replaceChildren(...recent);
   $('h4').hidden = !shown.recent.length;

@@ -1,4 +1,4 @@
-"""The folder bar: opens a folder by typing, choosing or from the recent ones, and shows how many files it has."""
+"""The folder bar: opens a folder by typing, choosing or from the recent ones."""
 
 import os
 import threading
@@ -77,7 +77,7 @@ class FolderBar:
         }
         return gr.update(listing=listing)
 
-    def view(self, counts: Counts) -> dict[str, Any]:
+    def view(self) -> dict[str, Any]:
         """Return the property `shown` of the bar."""
         scan, settings = self._services.library.scan, self._services.settings
         allowed = self._services.roots.allows
@@ -87,7 +87,6 @@ class FolderBar:
             "key": encode_path(scan.folder) if scan.folder else "",
             "recursive": scan.recursive if scan.folder else settings.recursive,
             "kinds": scan.kinds if scan.folder else settings.kinds,
-            "counts": counts_line(counts, scan.warnings) if scan.folder else "",
             "recent": [{"place": sendable(str(path)), "key": encode_path(path)} for path in recent],
         }
 
@@ -114,7 +113,7 @@ def folder_bar() -> gr.HTML:
     Properties: `shown` (`FolderBar.view`) and `listing` (of the folder that the user browses).
     Events: `open` and `browse`, with `typed` by the user or a `key` from Python, and the `number` of the request.
     """
-    shown = {"folder": "", "key": "", "recursive": False, "kinds": "all", "counts": "", "recent": []}
+    shown = {"folder": "", "key": "", "recursive": False, "kinds": "all", "recent": []}
     listing = {"number": 0, "place": "", "key": "", "parent": "", "folders": [], "problem": ""}
     return scripts.component("gallery/folders", "folder-bar", ("open", "browse"), {"shown": shown, "listing": listing})
 

@@ -1,40 +1,27 @@
-// The grid of all files: its mouse, keyboard and buttons. Python sends what changed as properties; see grid.py.
-import { cursor, list, view } from './files.js';
+// The grid of all files: its mouse and keyboard. Python sends what changed as properties; see grid.py.
+import { onButton } from './buttons.js';
+import { cursor, list } from './files.js';
 import * as listing from './listing.js';
 import { filter, open, select, sort } from './listing.js';
+import { startSelection } from './selection.js';
 import { indexOf, numColumns, numRowsOnScreen, playVideo, stopVideo, tileAt } from './tiles.js';
-import { startToolbar } from './toolbar.js';
-
-export { startButton } from './listing.js';
 
 const SENT = ['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'];
 const HOVER_MS = 150;
 let element, port;
 const $ = selector => element.querySelector(selector);
 
-const buttons = {
-  direction: () => sort(view.key, !view.descending),
-  help: () => help($('.grid-empty').dataset.why),
-  approve: button => listing.approve(!button.dataset.off),
-};
-
-// Let another part of the page act when the button with this `data-act` is clicked.
-export function onButton(name, act) {
-  buttons[name] = act;
-}
-
 export function start(gradio) {
   element = gradio.element;
   port = $('.grid-view');
   listing.startListing(gradio);
-  startToolbar(element);
+  startSelection(element);
+  onButton('help', () => help($('.grid-empty').dataset.why));
   listenToTiles($('.grid-canvas'));
-  listenToToolbars();
   port.addEventListener('keydown', pressInGrid);
   port.addEventListener('focus', () => {
     if (cursor.active < 0 && list.shown.length && port.matches(':focus-visible')) listing.focusOn(list.shown[0]);
   });
-  document.addEventListener('keydown', pressOnPage);
   fillScreen();
   gradio.watch(SENT, listing.sync);
   // For benchmarks, which act on the grid as a person would but faster.
@@ -78,26 +65,6 @@ function listenToTiles(canvas) {
   });
 }
 
-function listenToToolbars() {
-  const searchBox = $('.grid-search input');
-  element.addEventListener('click', event => {
-    const button = event.target.closest('button'), { state, kind, select: which, act } = button?.dataset ?? {};
-    if (state) filter({ state });
-    else if (kind) filter({ kind });
-    else if (which) select(which);
-    else buttons[act]?.(button);
-  });
-  searchBox.addEventListener('input', () => filter({ query: searchBox.value }));
-  searchBox.addEventListener('keydown', event => {
-    if (event.key === 'Escape' && searchBox.value) filter({ query: '' });
-    else if (['Escape', 'Enter', 'ArrowDown'].includes(event.key)) port.focus();
-    else return;
-    event.preventDefault();
-  });
-  $('.grid-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
-  $('.grid-columns input').addEventListener('input', event => listing.setColumns(Number(event.target.value)));
-}
-
 function help(why) {
   if (why === 'match') filter({ query: '', state: 'all', kind: 'all' });
   else if (why === 'broken') listing.load();
@@ -127,13 +94,4 @@ function distance(key) {
     ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -page, PageDown: page,
     Home: -Infinity, End: Infinity,
   }[key];
-}
-
-function pressOnPage(event) {
-  const isTyping = event.target.closest?.('input, textarea, select, [contenteditable]');
-  const isCombined = event.ctrlKey || event.metaKey || event.altKey;
-  if (event.key !== '/' || isTyping || isCombined || !element.offsetParent) return; // no offsetParent: another tab
-  event.preventDefault();
-  $('.grid-search input').focus();
-  $('.grid-search input').select();
 }

@@ -18,21 +18,20 @@ from captioner.ui import scripts
 from captioner.values import MediaItem
 
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{0,9}))?")
-START_JS = scripts.call("gallery/grid.js", "startButton")
 
 
 def media_grid() -> gr.HTML:
     """Return the component.
 
     Value: the selection as JSON text {"scan": "...", "selected": "0-4,7", "total": 6}.
-    Properties: those of `grid_changes`, and `busy` and `existing`, which decide the label of the start button.
-    Events: `open` with the `id`, folder and name of a file, `change` of the selection, `relabel` when the start button
-    needs a new label, and `approve` with `files` (a selection like the value) and `on`.
+    Properties: those of `grid_changes`, and `busy` and `existing`, which decide what Caption would do.
+    Events: `open` with the `id`, folder and name of a file, `change` of the selection, and `approve` with `files` (a
+    selection like the value) and `on`.
 
     This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """
     empty = {"scan": "", "revision": 0, "base": -1, "changes": [], "running": {}, "busy": False, "existing": "skip"}
-    return scripts.component("gallery/grid", "grid", ("open", "relabel", "approve"), empty)
+    return scripts.component("gallery/grid", "grid", ("open", "approve"), empty)
 
 
 def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:

@@ -1,16 +1,17 @@
 // Which files the grid shows, and what a person can do with them: the list that the app sends, its changes, the search,
 // the filters and the order; opening, selecting and approving files.
+import { showEmpty } from './empty.js';
 import {
   FLAGS, applyRow, arrange, asRanges, checksum, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
   setListing, setSelected, view, words,
 } from './files.js';
 import * as tiles from './tiles.js';
-import { showEmpty, showSort, showToolbar, startLabel } from './toolbar.js';
 import { fetchJson, keepOverReload, plural } from '../common.js';
 
 const SEARCH_MS = 80, MAX_QUERY = 500;
 const STORED = 'vcs-grid';
 let element, port, props, trigger;
+const viewers = []; // functions that show what changed
 let loading = false, missed = false, broken = false; // missed: a change arrived while the list was loading
 let kept = null; // what was shown before the page was loaded again, until it is shown again
 let searching = 0, numSearches = 0; // the timer of a search, or 1 while its answer is awaited
@@ -21,7 +22,6 @@ export function startListing(gradio) {
   const { columns = 0, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
   kept = keepOverReload('gallery', whatIsShown);
   Object.assign(view, { key, descending }, kept?.filters);
-  element.querySelector('.grid-search input').value ||= view.query;
   missed = Boolean(props.scan); // Python may have sent changes before this module was here
   tiles.startScroller(element, columns, take);
 }
@@ -97,27 +97,33 @@ function refresh() {
 
 function showReason() {
   const missing = !list.folder ? 'folder' : !list.count ? 'media' : list.shown.length || searching ? '' : 'match';
-  showEmpty(broken ? 'broken' : missing);
+  showEmpty(element, broken ? 'broken' : missing);
 }
 
-// Draw again what may have changed of the shown files, send the selection to Python, and count the files.
+// Draw again what may have changed of the shown files, send the selection to Python, and tell the viewers.
 function showChanges() {
   tiles.repaint();
-  const selected = asRanges(list.selected), counts = countFiles();
-  const value = JSON.stringify({ scan: list.scan, selected, total: list.numSelected });
+  const value = selection();
   if (props.value !== value) props.value = value;
-  showToolbar(counts, selected);
-  const [label] = startLabel(props.existing, props.busy, counts);
-  if (document.querySelector('#start')?.textContent.trim() !== label || element.dataset.busy !== String(props.busy)) {
-    element.dataset.busy = props.busy;
-    trigger('relabel', {});
-  }
+  tellViewers(viewers);
 }
 
-// The update of Gradio's start button.
-export function startButton() {
-  const [value, interactive] = startLabel(props.existing, props.busy, countFiles());
-  return { __type__: 'update', value, interactive };
+function tellViewers(those) {
+  if (!element) return; // the grid is not here yet
+  const { existing, busy } = props, counts = countFiles(), selected = asRanges(list.selected);
+  for (const show of those) show({ counts, selected, existing, busy, columns: tiles.numColumns() });
+}
+
+// Call `show` now and whenever the list, the selection or what is shown of it has changed.
+export function onChange(show) {
+  viewers.push(show);
+  tellViewers([show]);
+}
+
+// The selected files as Python reads them.
+export function selection() {
+  const { scan, numSelected: total } = list;
+  return JSON.stringify({ scan, selected: asRanges(list.selected), total });
 }
 
 // ---- search, filters, order ----
@@ -125,8 +131,6 @@ export function startButton() {
 export function filter(changes) {
   Object.assign(view, changes);
   if ('query' in changes) {
-    const box = element.querySelector('.grid-search input');
-    if (box.value !== view.query) box.value = view.query;
     view.found = null;
     clearTimeout(searching);
     numSearches++;
@@ -151,12 +155,12 @@ async function search() {
 export function sort(key, descending) {
   filter({ key, descending });
   remember();
-  showSort();
 }
 
 export function setColumns(count) {
   tiles.setColumns(count);
   remember();
+  tellViewers(viewers);
 }
 
 function remember() {

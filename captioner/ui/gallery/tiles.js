@@ -10,7 +10,7 @@ const TEMPLATE = make('template', {
     '</div><b></b><p></p></div>',
 });
 const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
-let port, canvas, slider, onRows, geometry = null, columns = 0, frame = 0, settling = 0;
+let port, canvas, onRows, geometry = null, columns = 0, frame = 0, settling = 0;
 
 // ---- one tile ----
 export const tileId = index => `tile-${index}`;
@@ -80,7 +80,6 @@ export function playVideo(tile, i) {
 export function startScroller(element, chosenColumns, whenRows) {
   port = element.querySelector('.grid-view');
   canvas = element.querySelector('.grid-canvas');
-  slider = element.querySelector('.grid-columns input');
   [columns, onRows] = [chosenColumns, whenRows];
   port.addEventListener('scroll', () => { frame ||= requestAnimationFrame(draw); }, { passive: true });
   new ResizeObserver(layout).observe(port);
@@ -107,7 +106,6 @@ function place(tile, i) {
 export function layout() {
   if (!port.clientWidth) return; // in a tab that is not shown
   columns ||= Math.max(2, Math.min(8, Math.round(port.clientWidth / 220)));
-  slider.value = columns;
   const width = (port.clientWidth - 4 - (columns - 1) * GAP) / columns, height = width * 9 / 16 + INFO_HEIGHT;
   // The file at the top stays there when the width or the number of columns changes.
   const first = geometry ? list.shown[Math.floor(port.scrollTop / geometry.rowHeight) * geometry.columns] : undefined;

@@ -1,112 +1,98 @@
-// The two toolbars of the grid, the start button, and what stands in the place of a grid that shows no files.
-import { FAILED, PENDING, list, view } from './files.js';
-import { address, number } from '../common.js';
+// The toolbar above the grid: the search, the filter, the order, the size of the tiles, and what concerns all files.
+import { listenToButtons, onButton } from './buttons.js';
+import { list, view } from './files.js';
+import { filter, onChange, select, setColumns, sort } from './listing.js';
+import { address, number, placeMenus, plural } from '../common.js';
 
-const MAX_IDS_LENGTH = 6000; // characters that fit into an address
-const EMPTY = {
-  folder: ['No folder is open', 'Type the path of a folder of videos and images above, or browse for one.',
-    'Browse folders'],
-  media: ['No videos or images here',
-    'Include the subfolders or both kinds, copy some files here and refresh, or choose another folder.',
-    'Choose another folder'],
-  match: ['Nothing matches', 'No file matches this search and status.', 'Show all files'],
-  broken: ['Cannot load the list of files', 'The app may have been stopped. Start it again, then try again.',
-    'Try again'],
-};
 let element;
 const $ = selector => element.querySelector(selector);
 
-export function startToolbar(given) {
-  element = given;
-  showSort();
+export function start(gradio) {
+  element = gradio.element;
+  placeMenus(element);
+  listenToButtons(element);
+  onButton('direction', () => sort(view.key, !view.descending));
+  onButton('unfilter', () => filter({ state: 'all', kind: 'all' }));
+  onButton('select', ({ dataset }) => select(dataset.which));
+  element.addEventListener('click', event => {
+    const { state, kind } = event.target.closest('button')?.dataset ?? {};
+    if (state) filter({ state });
+    else if (kind) filter({ kind });
+    if (event.target.closest('.menu :is(button, a)')) event.target.closest('.menu').hidePopover();
+  });
+  $('.grid-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
+  $('.grid-columns input').addEventListener('input', event => setColumns(Number(event.target.value)));
+  listenToSearch($('.grid-search input'));
+  document.addEventListener('keydown', pressOnPage);
+  onChange(show);
 }
 
-// Show what there is of everything, and what the buttons would do. selected: the indices as ranges.
-export function showToolbar(counts, selected) {
+function listenToSearch(box) {
+  box.addEventListener('input', () => filter({ query: box.value }));
+  box.addEventListener('keydown', event => {
+    if (event.key === 'Escape' && box.value) filter({ query: '' });
+    else if (['Escape', 'Enter', 'ArrowDown'].includes(event.key)) document.querySelector('.grid-view').focus();
+    else return;
+    event.preventDefault();
+  });
+}
+
+function pressOnPage(event) {
+  const isTyping = event.target.closest?.('input, textarea, select, [contenteditable]');
+  const isCombined = event.ctrlKey || event.metaKey || event.altKey;
+  if (event.key !== '/' || isTyping || isCombined || !element.offsetParent) return; // no offsetParent: another tab
+  event.preventDefault();
+  $('.grid-search input').focus();
+  $('.grid-search input').select();
+}
+
+function show({ counts, columns }) {
   const [pending, done, failed, edited] = counts.states, { videos, approved, outside, flawed } = counts, { count } = list;
-  showChoices('state', { all: count, pending, done: done + edited, failed, edited, approved, outside, flawed }, view.state);
+  const states = { all: count, pending, done: done + edited, failed, edited, approved, outside, flawed };
+  showChoices('state', states, view.state);
   showChoices('kind', { video: videos, image: count - videos }, view.kind);
-  const parts = list.shown.length < count ? [`${number(list.shown.length)} shown`] : [];
-  if (list.numSelected) parts.push(`${number(list.numSelected)} selected`);
-  $('.grid-selected').textContent = parts.join(' · ') || 'Select';
-  showDownload(selected, list.numSelected ? counts.selectedCaptioned : done + edited);
-  showApprove(counts);
+  $('.grid-kinds').hidden = $('.grid-kinds').previousElementSibling.hidden = !videos || videos === count;
+  showFilter();
+  showSort();
+  for (const which of ['pending', 'failed']) {
+    const button = $(`[data-which=${which}]`);
+    button.hidden = !states[which];
+    button.querySelector('i').textContent = number(states[which]);
+  }
+  const box = $('.grid-search input'), slider = $('.grid-columns input');
+  if (box.value !== view.query) box.value = view.query;
+  if (columns && Number(slider.value) !== columns) slider.value = columns;
+  showDownload(done + edited);
 }
 
-// counts: how many files there are for the value of each button; a button may have none.
+// counts: how many files there are for the value of each button. What no file has is not offered.
 function showChoices(name, counts, chosen) {
   for (const button of element.querySelectorAll(`[data-${name}][aria-pressed]`)) {
     const value = button.dataset[name], shown = button.querySelector('i');
     if (shown && value in counts) shown.textContent = number(counts[value]);
+    button.hidden = counts[value] === 0 && value !== chosen && value !== 'all';
     button.setAttribute('aria-pressed', value === chosen);
   }
 }
 
-function showDownload(selected, numCaptions) {
-  const link = $('.grid-zip'), tooLong = selected.length >= MAX_IDS_LENGTH, isPossible = numCaptions && !tooLong;
-  link.title = tooLong
-    ? 'The selected files lie too far apart for one download. Select fewer, or none for all captions.'
-    : !numCaptions ? 'No captions to download'
-    : `Download ${list.numSelected ? `the captions of ${number(list.numSelected)} selected` : 'all captions'}`;
-  link.setAttribute('aria-disabled', !isPossible);
-  if (isPossible) link.href = address(`captions.zip?scan=${list.scan}${selected && `&ids=${selected}`}`);
-  else link.removeAttribute('href');
+function showFilter() {
+  const chosen = [['state', view.state], ['kind', view.kind]].filter(([, value]) => value !== 'all');
+  const names = chosen.map(([name, value]) => $(`[data-${name}=${value}]`).firstChild.textContent.trim());
+  $('.bar-filter span').textContent = names.join(', ') || 'All files';
+  $('.bar-filter').classList.toggle('on', names.length > 0);
+  $('.bar-clear').hidden = !names.length;
 }
 
-function showApprove({ selectedCaptioned, selectedApproved }) {
-  const button = $('.grid-approve'), takesBack = selectedCaptioned > 0 && selectedApproved === selectedCaptioned;
-  button.disabled = !selectedCaptioned;
-  button.dataset.off = takesBack ? '1' : '';
-  button.lastElementChild.textContent = takesBack ? 'Unapprove' : 'Approve';
-  button.title = !selectedCaptioned ? 'Select captions to approve them (A)'
-    : takesBack ? 'Let jobs and bulk edits change them again (A)'
-    : 'Protect the selected captions from jobs and bulk edits (A)';
-}
-
-export function showSort() {
+function showSort() {
   $('.grid-sort select').value = view.key;
   const button = $('[data-act=direction]');
   button.setAttribute('aria-pressed', view.descending);
   button.title = view.descending ? 'Descending' : 'Ascending';
 }
 
-// why: a key of EMPTY, or "" if there are files to show.
-export function showEmpty(why) {
-  const empty = $('.grid-empty');
-  empty.hidden = !why;
-  $('.grid-view').classList.toggle('blank', Boolean(why));
-  if (!why) return;
-  empty.dataset.why = why;
-  for (const [i, tag] of ['b', 'p', 'button'].entries()) empty.querySelector(tag).textContent = EMPTY[why][i];
+function showDownload(numCaptions) {
+  const link = $('.bar-zip');
+  link.hidden = !numCaptions;
+  link.title = `Download ${plural(numCaptions, 'caption')} as a zip`;
+  link.href = address(`captions.zip?scan=${list.scan}`);
 }
-
-// [the start button's label, whether there is anything to do]. While a job runs, it queues the selected files.
-export function startLabel(existing, busy, counts) {
-  const [label, possible] = labelWhenIdle(existing, counts);
-  if (!busy) return [label, possible];
-  return list.numSelected ? [label.replace('Caption', 'Queue'), possible] : ['Select files to queue', false];
-}
-
-function labelWhenIdle(existing, counts) {
-  if (!list.count) return ['Caption', false];
-  if (list.numSelected) return existing === 'skip' ? labelSkipping(counts) : labelReplacing(existing, counts);
-  const { [PENDING]: pending, [FAILED]: failed } = counts.states;
-  if (pending) return [`Caption ${number(pending)} pending`, true];
-  return failed ? [`Retry ${number(failed)} failed`, true] : ['Nothing pending', false];
-}
-
-function labelSkipping({ selectedCaptioned }) {
-  const selected = list.numSelected, left = selected - selectedCaptioned;
-  if (!left) return [selected === 1 ? 'Has a caption' : 'All have captions', false];
-  return [`Caption ${selectedCaptioned ? `${number(left)} of ` : ''}${number(selected)} selected`, true];
-}
-
-function labelReplacing(existing, { selectedCaptioned, selectedApproved }) {
-  const selected = list.numSelected, replaced = selectedCaptioned - selectedApproved;
-  if (selected === selectedApproved) return [selected === 1 ? 'Is approved' : 'All are approved', false];
-  const some = selectedApproved ? `${number(selected - selectedApproved)} of ` : '';
-  return [`Caption ${some}${number(selected)} selected${replaced ? ` (${existing} ${number(replaced)})` : ''}`, true];
-}
-
-// Gradio's button has no tooltip of its own.
-export const showTooltip = text => { document.querySelector('#start').title = text; };

@@ -2,7 +2,7 @@
 // last action; see captioner/ui/runs/bulk.py.
 import { showMessage } from './history.js';
 import { make, number, plural } from '../common.js';
-import { onButton } from '../gallery/grid.js';
+import { onButton } from '../gallery/buttons.js';
 import { bulkEditScope } from '../gallery/listing.js';
 
 const TYPING_MS = 180;

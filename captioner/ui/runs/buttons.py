@@ -1,5 +1,6 @@
-"""The buttons on the card of a job: retry, undo, redo, dismiss, resume an unfinished job, remove a waiting one."""
+"""The job in the header: a line that opens its card, with buttons to stop, retry, undo, redo, dismiss or resume it."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,19 +9,19 @@ from pathlib import Path
 import gradio as gr
 from gradio.events import Dependency
 
-from captioner.errors import JobError
+from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sentence
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.dialogs import question
 from captioner.ui.format import escape, isolated
-from captioner.ui.runs import history
+from captioner.ui.runs import card, history, strip
 from captioner.ui.runs.card import ENDED, RunContext
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 QUEUE_SHOWN = 20
-EVENTS = ("retry", "dismiss", "resume", "drop", "remove", "redo")  # with the number of the job
+EVENTS = ("stop", "retry", "dismiss", "resume", "drop", "remove", "redo")  # with the number of the job
 
 
 class RunButtons:
@@ -31,6 +32,7 @@ class RunButtons:
         self._services = services
         self._enter: Callable[[Path, bool], object] = enter or services.open_folder
         self._starting = threading.Lock()
+        self._folders: dict[int, Path] = {}  # by job
 
     @errors_as_toasts
     def retry(self) -> None:
@@ -69,48 +71,73 @@ class RunButtons:
     def redo(self, event: gr.EventData) -> None:
         gr.Info(escape(sentence(history.redo(self._services, int(event.job)))), duration=6)
 
+    @errors_as_toasts
+    def stop(self) -> None:
+        """Stop the job that runs or is about to; the next one in the queue follows."""
+        now = self._services.events.snapshot()
+        numbers = [now.job] if now.active else [number for number, _ in now.queue]
+        if numbers:
+            self._services.jobs.stop(numbers[0])
+        if now.active and now.queue:
+            gr.Info("Stopped. The next job starts.", duration=4)
+
     @staticmethod
-    def dismiss(event: gr.EventData) -> int:
-        """Return the number of the job whose summary this viewer dismisses."""
-        return int(event.job)
+    def dismiss(event: gr.EventData) -> str:
+        """Return the `card.key` of the job whose outcome this viewer dismisses."""
+        return str(event.job)
+
+    def render(self, progress: Progress, now_s: float, dismissed: str = "") -> str:
+        """Return the line and the card as HTML. The line stays on the latest job while a prompt is tried."""
+        shown = card.without_trials(progress)
+        context = self.context(shown)
+        return strip.view(shown, dismissed, context) + card.view(shown, now_s, context)
 
     def context(self, progress: Progress) -> RunContext:
-        """Return what `card.view` needs besides the progress. Every viewer calls this each second."""
+        """Return what is shown besides the progress. Every viewer calls this each second."""
         ended = not progress.queued_jobs and progress.stage in ENDED and progress.job > 0 and progress.done > 0
         return RunContext(
+            folder=self._folder(progress.job),
             undone=history.is_undone(self._services, progress.job) if ended else None,
             unfinished=() if progress.busy else tuple(self._services.unfinished()),
             queue=tuple((number, self._line(number, total)) for number, total in progress.queue[:QUEUE_SHOWN]),
         )
 
+    def _folder(self, number: int) -> Path | None:
+        """Return the folder of a job, read once; None for a job outside the journal."""
+        if number not in self._folders:
+            with contextlib.suppress(CaptionerError):
+                self._folders[number] = self._services.jobs.journal.folder_of(number)[0]
+        return self._folders.get(number)
+
     def _line(self, number: int, total: int) -> str:
-        if number < 0:
+        folder = self._folder(number)
+        if folder is None:
             return "a prompt test" if total else "loading a model"
-        folder, _ = self._services.jobs.journal.folder_of(number)
         return f"{plural(total, 'file')} of {isolated(str(folder.name or folder))}"
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """The components. `html` shows `card.view(progress, now_s, dismissed, buttons.context(progress))`."""
+    """The components. `html` shows `RunButtons.render(progress, now_s, dismissed)`."""
 
     html: gr.HTML
-    dismissed: gr.Number  # number of the job whose summary is hidden
+    dismissed: gr.Textbox  # the `card.key` of the job whose outcome is hidden
     refreshing: list[Dependency]  # events after which the page is refreshed
 
 
 def run_card(buttons: RunButtons) -> RunCard:
-    """Draw the card and wire its buttons."""
-    dismissed = gr.Number(0, precision=0, visible=False)
-    card = gr.HTML(apply_default_css=False, js_on_load=scripts.on_load("runs/card.js", events=EVENTS), elem_id="run")
+    """Draw the line with its card and wire the buttons."""
+    dismissed = gr.Textbox("", visible=False)
+    job = gr.HTML(apply_default_css=False, js_on_load=scripts.on_load("runs/card.js", events=EVENTS), elem_id="run")
     asked = question("run-question")
     refreshing = [
-        on_action(card.retry, buttons.retry),
-        on_action(card.resume, buttons.resume),
-        on_action(card.drop, buttons.drop, mode=KEEP_EVERY_EVENT),
-        on_action(card.remove, buttons.remove, mode=KEEP_EVERY_EVENT),
-        on_action(card.redo, buttons.redo),
+        on_action(job.stop, buttons.stop),
+        on_action(job.retry, buttons.retry),
+        on_action(job.resume, buttons.resume),
+        on_action(job.drop, buttons.drop, mode=KEEP_EVERY_EVENT),
+        on_action(job.remove, buttons.remove, mode=KEEP_EVERY_EVENT),
+        on_action(job.redo, buttons.redo),
         on_action(asked.answer, buttons.undo),
-        in_background(card.dismiss, buttons.dismiss, None, dismissed),
+        in_background(job.dismiss, buttons.dismiss, None, dismissed),
     ]
-    return RunCard(card, dismissed, refreshing)
+    return RunCard(job, dismissed, refreshing)

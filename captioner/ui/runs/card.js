@@ -1,5 +1,8 @@
-// The buttons of the job's card, which carry `data-run` and the number of their job.
+// The buttons of the job in the header, which carry `data-run` and the number of their job.
+import { showTab } from '../common.js';
 import { ask } from '../dialogs.js';
+
+const STORED = 'vcs-dismissed'; // the job whose outcome this browser does not show
 
 const UNDO = {
   title: 'Undo this job?',
@@ -12,6 +15,10 @@ export function start({ element, trigger }) {
   element.addEventListener('click', event => {
     const { run, job } = event.target.closest('[data-run]')?.dataset ?? {};
     if (run === 'undo') ask('run-question', { ...UNDO, data: job });
+    else if (run === 'model') showTab('Settings', '#set-model input');
     else if (run) trigger(run, { job });
+    if (run === 'dismiss') localStorage.setItem(STORED, job);
+    if (run) element.querySelector('#run-card').hidePopover();
   });
+  if (localStorage.getItem(STORED)) trigger('dismiss', { job: localStorage.getItem(STORED) });
 }

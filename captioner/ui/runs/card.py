@@ -1,9 +1,10 @@
-"""The current job as HTML: a line for the header, and a card. All texts are escaped here."""
+"""The current job as a card, which the line in the header opens. All texts are escaped here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from captioner.formatting import clock, duration, plural, size
+from captioner.formatting import clock, duration, size
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.progress import Progress
 from captioner.ui.format import escape
@@ -26,11 +27,24 @@ class Step:
 
 @dataclass(frozen=True)
 class RunContext:
-    """The facts that the card shows besides the progress of the job."""
+    """The facts that are shown besides the progress of the job."""
 
+    folder: Path | None = None  # of the files of the job
     undone: bool | None = None  # whether the job was undone; None: it changed nothing or has not ended
     unfinished: tuple[Unfinished, ...] = ()  # jobs that can be resumed, the newest first
     queue: tuple[tuple[int, str], ...] = ()  # (number, description) of each waiting job
+
+
+def key(progress: Progress) -> str:
+    """Return what names this job even after a restart of the app: the numbers of those outside the journal repeat."""
+    return f"{progress.job}.{progress.started_s:.0f}"
+
+
+def without_trials(progress: Progress) -> Progress:
+    """Return the progress of the latest job that saves captions, as if no prompt was tried on a file."""
+    base = progress.before or progress
+    queue = tuple((number, total) for number, total in progress.queue if number > 0 or not total)
+    return replace(base, replicas=progress.replicas, queue=queue, queued_jobs=len(queue))
 
 
 def phase(progress: Progress) -> Phase:
@@ -83,53 +97,38 @@ def summary(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def strip(progress: Progress) -> str:
-    """Return the line for the header."""
+def view(progress: Progress, now_s: float, context: RunContext = RunContext()) -> str:
+    """Return the card of the current job."""
     now = phase(progress)
-    count = f"{progress.finished:,} of {progress.total:,}" if progress.total else ""
-    rate = f"{progress.tokens_per_s:,.0f} tokens/s" if progress.tokens_per_s else ""
-    left = f"{_time_left(progress)} left" if _time_left(progress) else ""
-    if now == "downloading":
-        count, rate, left = f"{percent(progress):.0f} %", *_download_speed(progress)
-    return (
-        f'<div class="run-strip" data-phase="{now}" title="{escape(headline(progress))}"><div><b>{phase_name(now)}</b>'
-        f'{_bar(progress)}<span class="run-count">{count}</span><span class="run-rate">{rate}</span>'
-        f'<span class="run-left">{left}</span></div></div>'
-    )
-
-
-def view(progress: Progress, now_s: float, dismissed: int = 0, context: RunContext = RunContext()) -> str:
-    """Return the card of the current job, or an offer to resume one. dismissed: the number of a job to hide."""
-    now = phase(progress)
-    if now == "idle" or (now in ENDED and progress.job == dismissed):
-        offers = [job for job in context.unfinished if job.operation != dismissed]
-        if offers:
-            return offer(offers[0], len(offers) - 1)
-        text = "A model is loaded." if progress.replicas else "No job yet. Select files and press Caption."
-        return f'<section class="run" data-phase="idle"><p>{text}</p></section>'
+    if now == "idle":
+        return '<section popover id="run-card" class="run" data-phase="idle"></section>'
     bad = " data-bad" if progress.failed else ""
     return (
-        f'<section class="run" data-phase="{now}"{bad} data-job="{progress.job}"><div class="run-top">{_ring(progress)}'
-        f'<div class="run-head">{_title(progress, context)}{_middle(progress, context)}{_bar(progress)}</div>'
+        f'<section popover id="run-card" class="run" data-phase="{now}"{bad} data-job="{progress.job}">'
+        f'<div class="run-top">{_ring(progress)}'
+        f'<div class="run-head">{_title(progress, context)}{_middle(progress, context)}{bar(progress)}</div>'
         f"{_numbers(progress, now_s)}</div>{lists.bottom(progress, context.queue)}</section>"
     )
 
 
-def offer(job: Unfinished, num_more: int = 0) -> str:
-    """Return a card that offers to resume an unfinished job."""
-    folder = escape(job.folder)
-    verb = {"interrupted": "was interrupted", "stopped": "was stopped"}.get(job.state, "failed")
-    isare = "is" if job.left == 1 else "are"
-    more = f'<span class="run-more">{num_more:,} more in History</span>' if num_more else ""
-    why = f' title="{escape(job.reason)}"' if job.reason else ""
-    return (
-        f'<section class="run" data-phase="offer" data-job="{job.operation}" aria-label="A job that can be resumed">'
-        f'<svg class="run-mark" viewBox="0 0 16 16" aria-hidden="true"><path d="M5 3.2v9.6L12.6 8z"/></svg>'
-        f"<p{why}><b>A job {verb}:</b> {job.left:,} of {plural(job.total, 'file')} of "
-        f'<b title="{folder}">{escape(job.folder.name or job.folder)}</b> {isare} left.{more}</p>'
-        f'<div class="run-buttons">{_button("resume", job.operation, "Resume")}'
-        f"{_button('drop', job.operation, 'Dismiss')}</div></section>"
-    )
+def next_step(progress: Progress, context: RunContext) -> tuple[str, int, str] | None:
+    """Return what helps after a job has ended: (act, number of the job, label) of a button."""
+    job = progress.job
+    is_ready = any(replica.state == "ready" for replica in progress.replicas)
+    if progress.stage == "failed" and not progress.done and not is_ready:
+        return "model", job, "Choose a model"
+    if any(job == unfinished.operation for unfinished in context.unfinished):
+        return "resume", job, "Resume"
+    return ("retry", job, f"Retry {progress.failed:,} failed") if progress.failed else None
+
+
+def outcome(progress: Progress, context: RunContext) -> str:
+    """Return how a job ended, in one line."""
+    parts = ["The job was undone"] * bool(context.undone) + [progress.reason] * bool(progress.reason)
+    parts += progress.notes
+    if not progress.total and progress.stage == "done":
+        parts.append(headline(progress))
+    return ". ".join(parts + [summary(progress)] * bool(progress.finished))
 
 
 def percent(progress: Progress) -> float:
@@ -162,19 +161,23 @@ def _title(progress: Progress, context: RunContext) -> str:
 
 
 def _buttons(progress: Progress, context: RunContext) -> str:
-    job, parts = progress.job, []
-    if any(job == unfinished.operation for unfinished in context.unfinished):
-        parts.append(_button("resume", job, "Resume"))
-    if progress.failed:
-        parts.append(_button("retry", job, f"Retry {progress.failed:,} failed"))
+    job, step, parts = progress.job, next_step(progress, context), []
+    if step:
+        parts.append(button(*step))
+    if progress.failed and not (step and step[0] == "retry"):
+        parts.append(button("retry", job, f"Retry {progress.failed:,} failed"))
     if context.undone is not None:
-        parts.append(_button("redo", job, "Redo") if context.undone else _button("undo", job, "Undo this job"))
-    dismiss = f'data-run="dismiss" data-job="{job}" title="Dismiss" aria-label="Dismiss"'
-    return f'<div class="run-buttons">{"".join(parts)}<button type="button" {dismiss}>×</button></div>'
+        parts.append(button("redo", job, "Redo") if context.undone else button("undo", job, "Undo this job"))
+    return f'<div class="run-buttons">{"".join(parts)}{dismiss_button(progress)}</div>'
 
 
-def _button(act: str, job: int, label: str) -> str:
+def button(act: str, job: int, label: str) -> str:
     return f'<button type="button" data-run="{act}" data-job="{job}">{label}</button>'
+
+
+def dismiss_button(progress: Progress) -> str:
+    about = f'data-run="dismiss" data-job="{key(progress)}" title="Dismiss" aria-label="Dismiss"'
+    return f'<button type="button" {about}>×</button>'
 
 
 def _steps(progress: Progress) -> str:
@@ -187,17 +190,15 @@ def _steps(progress: Progress) -> str:
 
 def _middle(progress: Progress, context: RunContext) -> str:
     if phase(progress) == "downloading":
-        parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *_download_speed(progress)]
+        parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}", *download_speed(progress)]
         return f'<div class="run-middle run-facts">{" · ".join(part for part in parts if part)}</div>'
     if phase(progress) not in ENDED:
         return ""
-    parts = ["The job was undone"] * bool(context.undone) + [progress.reason] * bool(progress.reason)
-    parts += progress.notes
-    text = escape(". ".join(parts + [summary(progress)] * bool(progress.finished)))
+    text = escape(outcome(progress, context))
     return f'<div class="run-middle"><p title="{text}">{text}</p></div>'
 
 
-def _download_speed(progress: Progress) -> tuple[str, str]:
+def download_speed(progress: Progress) -> tuple[str, str]:
     """Return for example ("12.0 MB/s", "1:05 left"), both empty while unknown."""
     if not progress.bytes_per_s:
         return "", ""
@@ -205,12 +206,12 @@ def _download_speed(progress: Progress) -> tuple[str, str]:
     return f"{size(progress.bytes_per_s)}/s", f"{clock(left_s)} left"
 
 
-def _time_left(progress: Progress) -> str:
+def time_left(progress: Progress) -> str:
     """Return "" until there is a caption: failures are quick, so they say nothing about the other files."""
     return clock(progress.eta_s) if progress.done and progress.eta_s is not None else ""
 
 
-def _bar(progress: Progress) -> str:
+def bar(progress: Progress) -> str:
     if phase(progress) in ("queued", "loading"):
         return '<div class="run-bar" data-unknown><i></i></div>'
     if progress.bytes_total or not progress.total:
@@ -231,7 +232,7 @@ def _numbers(progress: Progress, now_s: float) -> str:
         "tokens": f"{progress.tokens:,}" if progress.tokens else unknown,
         "tokens/s": f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else unknown,
         "elapsed": clock(elapsed_s) if progress.started_s else unknown,
-        "left": _time_left(progress) or unknown,
+        "left": time_left(progress) or unknown,
     }
     bad = "failed" if progress.failed else ""
     rows = (f"<div{' data-bad' * (k == bad)}><dt>{k}</dt><dd>{v}</dd></div>" for k, v in cells.items())

@@ -1,7 +1,7 @@
 // The dialog of the history. Python sends `rows`, the jobs and bulk edits, and `result`, that of the last action;
 // see captioner/ui/runs/history.py.
 import { capitalize, dateTime, make, plural } from '../common.js';
-import { onButton } from '../gallery/grid.js';
+import { onButton } from '../gallery/buttons.js';
 
 const REFRESH_MS = 2000; // while the dialog is open
 const ICONS = { job: 'M5 3.2v9.6L12.6 8z', bulk: 'M11 1.8 14.2 5 5.4 13.8l-3.9.7.7-3.9z' };

@@ -1,0 +1,85 @@
+// The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what there is to say
+// about the folder, and `estimate`; see captioner/ui/gallery/caption.py.
+import { FAILED, PENDING, asRanges, list } from './files.js';
+import { onChange, selection } from './listing.js';
+import { make, number, placeMenus, plural } from '../common.js';
+
+const AGAIN = { overwrite: 'Replace the caption', prefix: 'Put the new text before it', append: 'Put the new text behind it' };
+let element, props, trigger, now = null; // now: what the button would do
+const $ = selector => element.querySelector(selector);
+
+export function start(gradio) {
+  ({ element, props, trigger } = gradio);
+  placeMenus(element);
+  $('#start').addEventListener('click', () => (now?.isPossible ? caption() : $('#caption-menu').togglePopover()));
+  gradio.watch('shown', showFolder);
+  gradio.watch('estimate', () => { $('#start').title = props.estimate; });
+  showFolder();
+  onChange(show);
+}
+
+// files: a selection; existing: what to do with captions in this job alone, or "" for the setting.
+function caption(existing = '', files = selection()) {
+  $('#caption-menu').hidePopover();
+  trigger('start', { files, existing });
+}
+
+function showFolder() {
+  const counts = $('.folder-counts');
+  if (counts.shown !== props.shown.counts) counts.innerHTML = counts.shown = props.shown.counts; // escaped in Python
+}
+
+function show(state) {
+  now = plan(state);
+  $('#start').textContent = now.label;
+  $('.caption-shown').textContent = list.shown.length < list.count ? `${number(list.shown.length)} shown` : '';
+  showMenu(state);
+}
+
+// {label, isPossible, note}: what the button says and does; the note says why it can do nothing by itself.
+function plan({ existing, busy, counts }) {
+  const { selectedCaptioned: captioned, selectedApproved: approved } = counts, selected = list.numSelected;
+  const { [PENDING]: pending, [FAILED]: failed } = counts.states, verb = busy ? 'Queue' : 'Caption';
+  const say = (label, isPossible = true, note = '') => ({ label, isPossible, note });
+  if (!list.count) return say('Caption', false, 'This folder holds no videos or images.');
+  if (!selected) {
+    if (busy) return say('Queue…', false, 'A job is running. Select files to caption them after it.');
+    if (pending) return say(`Caption ${number(pending)} pending`);
+    if (failed) return say(`Retry ${number(failed)} failed`);
+    return say('Caption again…', false, 'Every file has a caption. Select the files that need another one.');
+  }
+  if (selected === approved) return say(`${verb}…`, false, 'The selected captions are approved. Unapprove those that need another one.');
+  if (existing !== 'skip') {
+    const some = approved ? `${number(selected - approved)} of ` : '', replaced = captioned - approved;
+    return say(`${verb} ${some}${number(selected)} selected${replaced ? ` (${existing} ${number(replaced)})` : ''}`);
+  }
+  const left = selected - captioned, some = captioned ? `${number(left)} of ` : '';
+  if (left) return say(`${verb} ${some}${number(selected)} selected`);
+  return say(`${verb} ${number(selected)} again…`, false);
+}
+
+function showMenu({ counts, busy }) {
+  const { selectedCaptioned: captioned, selectedApproved: approved } = counts, num = list.numSelected - approved;
+  const rows = [], { [PENDING]: pending, [FAILED]: failed } = counts.states;
+  if (num > 0 && captioned > approved) {
+    rows.push(make('h4', {}, `${busy ? 'Queue' : 'Caption'} ${plural(num, 'selected file')} again, in this job alone`));
+    rows.push(...Object.entries(AGAIN).map(([existing, label]) => choice(label, () => caption(existing), existing)));
+  }
+  if (pending && (list.numSelected || failed) && !busy) rows.push(choice(`Caption ${number(pending)} pending`, withState(PENDING)));
+  if (failed) rows.push(choice(`${busy ? 'Queue' : 'Retry'} ${number(failed)} failed`, withState(FAILED), 'failed'));
+  $('#caption-menu .menu-note').textContent = now.note || (rows.length ? '' : 'Select files to caption them again.');
+  $('#caption-menu .menu-choices').replaceChildren(...rows);
+}
+
+function choice(label, act, name = '') {
+  const button = make('button', { type: 'button' }, label);
+  button.dataset.choice = name;
+  button.addEventListener('click', act);
+  return button;
+}
+
+// Caption all files of one state, whatever is selected or shown.
+const withState = state => () => {
+  const marks = Uint8Array.from(list.states, each => Number(each === state));
+  caption('', JSON.stringify({ scan: list.scan, selected: asRanges(marks), total: 1 }));
+};

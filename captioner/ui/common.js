@@ -47,7 +47,7 @@ export function clock(seconds) {
 export const dateTime = seconds =>
   new Date(seconds * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
 
-// Let each menu of a part of the page open right below its button, toward the middle of the window.
+// Let each menu of a part of the page open right below its button, toward the middle of the screen.
 export function placeMenus(element) {
   for (const menu of element.querySelectorAll('.menu[popover]')) {
     const button = element.querySelector(`[popovertarget=${menu.id}]`);

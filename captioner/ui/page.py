@@ -87,8 +87,8 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
                 gallery = gallery_tab(page.gallery)
                 operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
                 uploads = upload_controls(UploadHandlers(services, page.uploads)) if page.uploads else []
-            with gr.Tab("Settings") as tab:
-                settings = settings_tab(page.form, tab)
+            with gr.Tab("Settings"):
+                settings = settings_tab(page.form)
             with gr.Tab("Prompts") as tab:
                 prompts = prompts_tab(page.prompts, tab, blocks.load)
         page.pulse = keep_up_to_date(

@@ -46,7 +46,7 @@ def draw_settings(services: Services) -> Callable[[gr.Blocks, gr.Tab], None]:
         return form.render(services.events.snapshot())
 
     def draw(blocks: gr.Blocks, tab: gr.Tab) -> None:
-        settings = settings_tab(form, tab)
+        settings = settings_tab(form)
         keep_up_to_date([blocks.load, gr.Timer(0.3).tick], settings.refreshing, render, [], settings.outputs)
 
     return draw

@@ -1,6 +1,7 @@
 """The Settings tab: the form's handlers as plain functions, and in real browsers."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from captioner.config.settings import Settings
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
 from captioner.ui.settings import fields
-from captioner.ui.settings.fields import CHOICES, FIELDS, describe, field_kind, limits
+from captioner.ui.settings.fields import BASICS, CHOICES, FIELDS, draw_field, field_kind, limits
+from captioner.ui.settings.markup import form_markup
 from captioner.ui.settings.model import model_note, model_report, model_state
 from captioner.ui.settings.tab import SettingsForm
 from tests.support.chromium import open_browser
@@ -28,11 +30,14 @@ def form(services) -> SettingsForm:
     return SettingsForm(services)
 
 
+def event(**data: Any) -> gr.EventData:
+    return gr.EventData(None, {"number": 1} | data)
+
+
 def save(form: SettingsForm, **changes: Any) -> tuple[dict, dict]:
-    """Save the form with these fields changed; returns what is fresh and what is wrong."""
-    before = form.values()
-    fresh, wrong = form.save(json.dumps(before), *(before | changes).values())
-    return ({} if isinstance(fresh, dict) else json.loads(fresh)), json.loads(wrong)
+    """Save these changes; returns the answer to the form, and what is wrong."""
+    answer = form.save(event(changes=changes))["answer"]
+    return answer, answer["wrong"]
 
 
 def kept(services: Services) -> dict:
@@ -69,8 +74,8 @@ class TestFields:
     )
     def test_range_unit_and_default_are_shown(self, name, text):
         assert limits(name) == text
-        assert text in describe(name)
-        assert Settings.model_fields[name].description.split("'")[0] in describe(name)
+        assert text in draw_field(name)
+        assert Settings.model_fields[name].description.split("'")[0] in draw_field(name)
 
 
 class TestForm:
@@ -86,9 +91,8 @@ class TestForm:
         assert (fresh["now"]["devices"], fresh["now"]["model"]) == ("cpu, cpu", "demo")
 
     def test_what_another_browser_saved_stays(self, form, services):
-        before = form.values()
         services.change_settings({"seed": 5})
-        form.save(json.dumps(before), *(before | {"max_frames": 16}).values())
+        save(form, max_frames=16)
         assert (services.settings.seed, services.settings.max_frames) == (5, 16)
 
     def test_an_emptied_field_goes_back_to_its_default(self, form, services):
@@ -122,20 +126,20 @@ class TestForm:
         services.prompts.create("Mine", "Say it.")
         assert save(form, model="owner/name", prompt_name="mine")[1] == {}
         assert services.settings.model == "owner/name"
-        assert "Mine" in form.list_prompts()["choices"]
+        assert "Mine" in form.render(Progress())[0]["prompts"]
 
     def test_reset_fills_every_field_but_leaves_the_folder(self, form, services, tmp_path):
         services.change_settings({"folder": tmp_path, "fps": 5})
-        fresh, filled = form.reset()
-        assert (json.loads(fresh)["now"]["fps"], filled) == (2.0, "")
+        answer = form.reset(event())["answer"]
+        assert (answer["now"]["fps"], answer["all"]) == (2.0, True)
         assert services.settings == Settings(folder=tmp_path)
 
     def test_nothing_is_loaded_while_the_form_could_not_be_saved(self, form, services):
-        form.load('{"fps": "Give a number."}')
+        assert set(form.load(event(changes={"fps": 0}))["answer"]["wrong"]) == {"fps"}
         assert services.events.snapshot().queued_jobs == 0
 
-    def test_a_browser_that_sends_nonsense_saves_what_differs_from_the_settings(self, form, services):
-        form.save("[1", *(form.values() | {"seed": 9}).values())
+    def test_only_fields_of_the_form_are_saved(self, form, services, tmp_path):
+        assert save(form, seed=9, folder=str(tmp_path), nonsense=1)[1] == {}
         assert kept(services) == {"seed": 9}
 
 
@@ -149,23 +153,30 @@ class TestViews:
 
     def test_models_that_suit_the_machine_come_first_and_say_why(self, monkeypatch):
         monkeypatch.setattr(fields, "read_machine", lambda: Machine((25.77,), 64.0))
-        choices = fields.draw_control("model", []).choices
-        assert choices[:2] == [
-            ("Automatic", "auto"),
-            ("Recommended · Qwen3.5 9B · 21.6 GB · the default here; fits in 24 GB of GPU memory", "qwen3.5-9b"),
-        ]
-        groups = [label.partition(" · ")[0] for label, _ in choices[1:]]
-        assert groups == sorted(groups, reverse=True)
+        markup = fields.draw_field("model")
+        best, others = markup.split('<optgroup label="Others">')
         assert (
-            "Other · Qwen3.6 35B-A3B · 73 GB · needs more than the 24 GB of GPU memory here",
-            "qwen3.6-35b-a3b",
-        ) in (choices)
+            '<option value="auto">Automatic</option><optgroup label="Recommended here"><option value="qwen3.5-9b">'
+            "Qwen3.5 9B · 21.6 GB · the default here; fits in 24 GB of GPU memory</option>"
+        ) in best
+        large = '<option value="qwen3.6-35b-a3b">Qwen3.6 35B-A3B · 73 GB · needs more than the 24 GB of GPU memory here'
+        assert large in others
+        assert large not in best
+
+    def test_what_most_people_change_is_on_top_and_nothing_in_the_form_is_code(self):
+        markup = form_markup(["cpu"])
+        top, folded = markup.split('<details id="settings-advanced">')
+        assert re.findall('data-name="(.*?)"', top) == list(BASICS)
+        assert {*re.findall('data-name="(.*?)"', folded), *BASICS} == set(FIELDS)
+        assert not set(markup) & set("$`{}\\")
 
     def test_placeholders_are_the_models_own_sampling(self, form):
-        note, temperature, top_p, top_k, _ = form.describe_model("qwen3-vl-8b", "none")
-        assert "Qwen3-VL" not in note
-        assert [u["placeholder"] for u in (temperature, top_p, top_k)] == ["auto (0.7)", "auto (0.8)", "auto (20)"]
-        assert form.describe_model("<b>", "none")[0] == '<p class="note">Unknown model</p>'
+        about = form.describe(event(model="qwen3-vl-8b", quantization="none"))["about"]
+        assert "Qwen3-VL" not in about["note"]
+        sampling = [about["sampling"][name] for name in ("temperature", "top_p", "top_k")]
+        assert sampling == ["auto (0.7)", "auto (0.8)", "auto (20)"]
+        unknown = form.describe(event(model="<b>", quantization="none"))["about"]
+        assert unknown["note"] == '<p class="note">Unknown model</p>'
 
     def test_the_state_says_bytes_and_speed_while_downloading(self):
         loading = Progress(
@@ -195,8 +206,10 @@ def address(services):
         yield address
 
 
-def open_tab(page) -> None:
+def open_tab(page, advanced: bool = True) -> None:
     page.get_by_role("tab", name="Settings").click()
+    if advanced:
+        page.locator("#settings-advanced summary").click()
 
 
 @pytest.mark.browser
@@ -275,11 +288,11 @@ def test_changes_can_be_discarded_and_a_reset_asks_first(services, address):
 def test_the_model_is_loaded_with_what_the_form_says_and_unloaded(services, address):
     with open_browser(address) as (page, expect):
         open_tab(page)
+        page.locator("#set-model select").select_option(label="Another model…")
         page.locator("#set-model input").fill("no such model")
         page.locator("#load-model").click()
         expect(page.locator("#field-model .wrong")).to_contain_text("Choose a preset")
-        page.locator("#set-model input").fill("demo")
-        page.locator("#set-model input").press("Enter")
+        page.locator("#set-model select").select_option("demo")
         page.locator("#set-batch-size input").fill("2")
         page.locator("#load-model").click()
         expect(page.locator(".model-state[data-state=ready]")).to_contain_text("is loaded on cpu", timeout=90_000)
@@ -303,12 +316,39 @@ def test_hostile_settings_are_text(services, address):
 
 
 def test_the_form_is_left_alone_while_nothing_changed(form, services):
-    fresh = form.render(Progress())[0]
-    assert form.render(Progress())[0] == fresh
+    shown = form.render(Progress())[0]
+    assert form.render(Progress())[0] == shown
     services.change_settings({"seed": 5})
-    assert json.loads(form.render(Progress())[0])["now"]["seed"] == 5
+    assert json.loads(form.render(Progress())[0]["now"])["seed"] == 5
 
 
 def test_load_waits_for_a_running_job(form):
-    *_, load, unload = form.render(Progress(stage="running", replicas=(ReplicaProgress("cpu", "ready", "", ()),)))
-    assert (load, unload) == (gr.update(interactive=False), gr.update(interactive=False))
+    shown = form.render(Progress(stage="running", replicas=(ReplicaProgress("cpu", "ready", "", ()),)))[0]
+    assert (shown["may_load"], shown["may_unload"]) == (False, False)
+
+
+@pytest.mark.browser
+def test_own_values_are_marked_and_each_can_be_reset_and_found(services, address):
+    services.change_settings({"max_frames": 16, "seed": 5, "prompt": "Mine."})
+    with open_browser(address) as (page, expect):
+        open_tab(page, advanced=False)
+        expect(page.locator("#settings-advanced summary")).to_have_text("Advanced2 changed")
+        expect(page.locator("#set-seed input")).to_be_hidden()
+        expect(page.locator(".field.own:visible")).to_have_count(2)  # the frames, and the model of the tests
+        expect(page.locator("#field-prompt_name")).to_have_class(re.compile("unused"))
+        page.get_by_role("button", name="Reset Frames per clip").click()
+        expect(page.locator("#set-max-frames input")).to_have_value("32")
+        expect(page.locator("#set-max-frames input")).to_be_focused()
+        expect(page.locator("#settings-bar .state")).to_have_text("1 unsaved change")
+        page.get_by_role("searchbox", name="Search settings").fill("same seed")
+        expect(page.locator("#set-seed input")).to_be_visible()
+        expect(page.locator(".field:visible")).to_have_count(1)
+        page.get_by_role("button", name="Reset Seed").click()
+        page.locator("#set-seed input").press("Enter")
+        expect(page.locator("#settings-bar .state")).to_have_text("Everything is saved")
+        assert kept(services) == {"prompt": "Mine."}
+        page.get_by_role("searchbox", name="Search settings").fill("zebra")
+        expect(page.locator(".settings-none")).to_be_visible()
+        page.get_by_role("searchbox", name="Search settings").fill("")
+        expect(page.locator(".settings-none")).to_be_hidden()
+        expect(page.locator(".field:visible")).to_have_count(len(FIELDS))

@@ -1,19 +1,18 @@
-"""The fields of Settings as the form shows them: groups, labels, ranges and controls."""
+"""The fields of Settings as the form shows them, as HTML: groups, labels, ranges and controls."""
 
 import html
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypedDict, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
-import gradio as gr
 
 from captioner.config.options import FOLDER_SETTINGS, GROUPS
 from captioner.config.recommend import Suited, read_machine, suited
 from captioner.config.settings import Settings
 
-Control = gr.Dropdown | gr.Radio | gr.Checkbox | gr.Number | gr.Textbox
 LABELS = {
     "dtype": "Number format",
     "endpoint": "Model servers",
@@ -46,7 +45,10 @@ CHOICES: dict[str, dict[str, str]] = {  # few enough for radio buttons
     "quantization": {"none": "None", "8bit": "8-bit", "4bit": "4-bit"},
     "existing": {"skip": "Skip", "overwrite": "Overwrite", "prefix": "Prefix", "append": "Append"},
 }
+BASICS = ("model", "prompt_name", "trigger_word", "max_new_tokens", "fps", "max_frames")  # on top; others are folded
 WIDE = ("prompt",)  # the control goes below its text
+OTHER = "other"  # as in tab.js
+ControlKind = Literal["choice", "select", "model", "switch", "number", "text", "lines"]
 
 
 def grouped_fields() -> dict[str, list[str]]:
@@ -101,49 +103,87 @@ def limits(name: str) -> str:
     return " · ".join([*parts, *([f"default {default}"] if default != "" else [])])
 
 
-def describe(name: str) -> str:
-    """Return the text beside a control, as HTML; the page fills in the last two lines."""
-    help_text = html.escape(Settings.model_fields[name].description or "")
+def default_of(name: str) -> Any:
+    """Return the default of a field as its control shows it."""
+    return to_control(Settings.model_fields[name].default)
+
+
+def control_kind(name: str) -> ControlKind:
+    """Return which control a field has."""
+    kind, _ = field_kind(name)
+    if name in CHOICES:
+        return "choice"
+    if name == "model":
+        return "model"
+    if name == "prompt_name" or get_origin(kind) is Literal:
+        return "select"
+    if kind is bool:
+        return "switch"
+    if kind in (int, float):
+        return "number"
+    return "lines" if name in WIDE else "text"
+
+
+def draw_field(name: str, devices: Sequence[str] = ()) -> str:
+    """Return a field as HTML; tab.js fills in its value. devices: the names to choose from; users can type others."""
+    label, text = html.escape(title(name)), html.escape(Settings.model_fields[name].description or "")
+    default = html.escape(json.dumps(default_of(name)))
+    kept = f'data-name="{name}" data-kind="{control_kind(name)}" data-default="{default}"'
     return (
-        f'<div class="about"><b>{html.escape(title(name))}</b><i class="limits">{html.escape(limits(name))}</i>'
-        f'<p class="help">{help_text}</p>'
-        f'<p class="wrong" id="wrong-{name}" role="alert"></p><p class="changed-outside"></p></div>'
+        f'<div class="field{" wide" if name in WIDE else ""}" id="field-{name}" {kept}><div class="about">'
+        f'<label for="input-{name}" id="label-{name}">{label}</label><i class="limits">{html.escape(limits(name))}</i>'
+        f'<button type="button" class="field-reset" aria-label="Reset {label}" hidden>Reset</button>'
+        f'<p class="help" id="help-{name}">{text}</p><p class="wrong" id="wrong-{name}" role="alert"></p>'
+        f'<p class="changed-outside"></p></div>'
+        f'<div class="control" id="set-{name.replace("_", "-")}">{_draw_control(name, devices)}</div></div>'
     )
 
 
-def _model_label(choice: Suited) -> str:
-    group = "Recommended" if choice.is_recommended else "Other"
-    return f"{group} · {choice.preset.title} · {choice.preset.vram_gb:g} GB · {choice.why}"
+def _draw_control(name: str, devices: Sequence[str]) -> str:
+    kind, (value_type, optional) = control_kind(name), field_kind(name)
+    shared = f'id="input-{name}" aria-describedby="help-{name} wrong-{name}"'
+    if kind == "choice":
+        radios = "".join(
+            f'<label><input type="radio" name="{name}" value="{value}"><span>{label}</span></label>'
+            for value, label in CHOICES[name].items()
+        )
+        return f'<div {shared} class="choices" role="radiogroup" aria-labelledby="label-{name}">{radios}</div>'
+    if kind == "model":
+        other = f'<input type="text" hidden aria-labelledby="label-{name}" placeholder="owner/name, or a folder">'
+        return f"<select {shared}>{_model_options()}</select>{other}"
+    if kind == "select":
+        values = get_args(value_type) if get_origin(value_type) is Literal else ()
+        return f"<select {shared}>{_options((value, value) for value in values)}</select>"
+    if kind == "switch":
+        return f'<input type="checkbox" role="switch" {shared}>'
+    if kind == "number":
+        return f'<input type="number" step="{1 if value_type is int else "any"}" {shared}{_auto(optional)}>'
+    if kind == "lines":
+        return f'<textarea rows="3" {shared} placeholder="Empty: use the prompt from the library"></textarea>'
+    known = f' list="list-{name}"' if name == "devices" else ""
+    listed = f'<datalist id="list-{name}">{_options((value, value) for value in devices)}</datalist>' if known else ""
+    return f'<input type="text" autocomplete="off" spellcheck="false" {shared}{known}>{listed}'
 
 
-class _Shared(TypedDict):
-    label: str
-    show_label: bool
-    container: bool
-    elem_id: str
+def _auto(optional: bool) -> str:
+    return ' placeholder="auto"' if optional else ""
 
 
-def draw_control(name: str, devices: Sequence[str]) -> Control:
-    """Draw and return the control of a field. devices: the names to choose from; users can type others."""
-    kind, optional = field_kind(name)
-    shared: _Shared = {
-        "label": title(name), "show_label": False, "container": False,
-        "elem_id": f"set-{name.replace('_', '-')}",
-    }  # fmt: skip
-    if name == "model":
-        models = [(_model_label(choice), choice.preset.key) for choice in suited(read_machine())]
-        return gr.Dropdown([("Automatic", "auto"), *models], allow_custom_value=True, **shared)
-    if name in ("prompt_name", "devices"):
-        return gr.Dropdown(list(devices) if name == "devices" else [], allow_custom_value=True, **shared)
-    if name in CHOICES:
-        return gr.Radio([(label, value) for value, label in CHOICES[name].items()], **shared)
-    if get_origin(kind) is Literal:
-        return gr.Dropdown(list(get_args(kind)), **shared)
-    if kind is bool:
-        return gr.Checkbox(label=shared["label"], container=False, elem_id=shared["elem_id"])
-    if kind in (int, float):
-        # No minimum or maximum: errors appear beside the field when it is saved, not in a toast.
-        return gr.Number(None, step=1 if kind is int else 0.05, placeholder="auto" if optional else "", **shared)
-    lines = 3 if name in WIDE else 1
-    placeholder = "Empty: use the prompt from the library" if name == "prompt" else ""
-    return gr.Textbox(lines=lines, max_lines=6 if lines > 1 else 1, placeholder=placeholder, **shared)
+def _options(choices: Iterable[tuple[str, str]]) -> str:
+    return "".join(f'<option value="{html.escape(value)}">{html.escape(label)}</option>' for value, label in choices)
+
+
+def _model_options() -> str:
+    """Return the presets in their groups, those that suit this machine first, between "Automatic" and one's own."""
+    choices = suited(read_machine())
+    groups = [("Recommended here", True), ("Others", False)]
+    parts = [
+        f'<optgroup label="{label}">{_options(_model_choice(each) for each in choices if each.is_recommended is good)}'
+        "</optgroup>"
+        for label, good in groups
+    ]
+    return _options([("auto", "Automatic")]) + "".join(parts) + _options([(OTHER, "Another model…")])
+
+
+def _model_choice(choice: Suited) -> tuple[str, str]:
+    return choice.preset.key, f"{choice.preset.title} · {choice.preset.vram_gb:g} GB · {choice.why}"

@@ -1,92 +1,222 @@
-// The settings form in the browser. `names` are those of its fields, `values` what the controls hold, in that order,
-// and `filled` the settings that the server sent last. A field that a person has changed and not saved keeps its value.
+// The settings form in the browser. `saved` are the settings that the app sent last. A field that a person has changed
+// and not saved keeps its value when another browser saves.
 import { keepOverReload, plural } from '../common.js';
 
+const OTHER = 'other'; // the choice that opens a box for a model of one's own
+let element, props, trigger, saved = null, numAnswers = 0;
+// name -> {value, before}: what was not saved when the page was left, until the form is filled
+let unsaved = keepOverReload('settings', () => unsaved) ?? {};
+
+const $ = selector => element.querySelector(selector);
 const row = name => document.getElementById(`field-${name}`);
+const input = name => document.getElementById(`input-${name}`);
+const otherModel = () => input('model').nextElementSibling;
+const names = () => [...element.querySelectorAll('.field')].map(field => field.dataset.name);
+const defaultOf = name => JSON.parse(row(name).dataset.default);
 const same = (a, b) => String(a ?? '') === String(b ?? '');
-const parsed = text => JSON.parse(text || '{}');
-let unsaved = {}; // name -> {value, before}; what the form held when the page was left, until it is filled
-let isFilled = false; // two events may fill the form at the same time
 
-unsaved = keepOverReload('settings', () => unsaved) ?? {};
+// How many changes are not saved.
+export const numUnsaved = () => Object.keys(unsaved).length;
 
-// In a list that takes typed text, what is being typed is not a value yet.
-const isTyping = name => Boolean(row(name)?.querySelector('[role=combobox]:focus'));
+export function start(gradio) {
+  ({ element, props, trigger } = gradio);
+  const form = $('form'), act = (id, listener) => $(id).addEventListener('click', listener);
+  form.addEventListener('submit', event => { event.preventDefault(); send('save'); });
+  form.addEventListener('input', event => { if (event.target.type !== 'search') showChanges(); });
+  form.addEventListener('change', describe);
+  form.addEventListener('click', event => resetField(event.target.closest('.field-reset')));
+  act('#load-model', () => send('load_model'));
+  act('#unload-model', () => trigger('unload_model', {}));
+  act('#discard-settings', discard);
+  $('[type=search]').addEventListener('input', event => search(event.target.value));
+  startReset($('#reset-settings'));
+  gradio.watch(['now', 'prompts'], () => fill());
+  gradio.watch(['state', 'report', 'may_load', 'may_unload'], showModel);
+  gradio.watch('answer', takeAnswer);
+  gradio.watch('about', showAbout);
+  fill();
+  showModel();
+}
 
-// fresh: {now: the settings, sent: the values that were saved from here, if any}
-export function merge(names, fresh, filled, ...values) {
-  const { now, sent = {} } = parsed(fresh), before = parsed(filled);
-  if (!now) return [filled, ...values];
-  if (!isFilled) restore(names, before, values);
-  const merged = names.map((name, i) => {
-    const isSaved = name in sent && same(values[i], sent[name]);
-    const isUnchanged = isSaved || !(name in before) || same(values[i], before[name]);
-    if (isUnchanged && (isSaved || same(before[name], now[name]) || !isTyping(name))) return now[name];
-    const line = row(name)?.querySelector('.changed-outside'), isNews = !same(before[name], now[name]);
-    if (line && isNews && !same(values[i], now[name])) {
-      line.textContent = `Changed in another browser to: ${now[name] ?? 'auto'}`;
+// ---- values ----
+function read(name) {
+  const control = input(name);
+  switch (row(name).dataset.kind) {
+    case 'switch': return control.checked;
+    case 'choice': return control.querySelector(':checked')?.value ?? '';
+    case 'number': return control.value === '' ? null : Number(control.value);
+    case 'model': return control.value === OTHER ? otherModel().value.trim() : control.value;
+    default: return control.value;
+  }
+}
+
+function write(name, value) {
+  const control = input(name), { kind } = row(name).dataset, text = value ?? '';
+  if (kind === 'switch') control.checked = value;
+  else if (kind === 'choice') for (const each of control.querySelectorAll('input')) each.checked = each.value === text;
+  else if (kind === 'model') writeModel(control, text);
+  else {
+    if (kind === 'select') addOption(control, text);
+    control.value = text;
+  }
+}
+
+function writeModel(control, value) {
+  const isKnown = [...control.options].some(option => option.value === value && value !== OTHER);
+  control.value = isKnown ? value : OTHER;
+  otherModel().value = isKnown ? '' : value;
+  otherModel().hidden = isKnown;
+}
+
+function addOption(control, value) {
+  if (![...control.options].some(option => option.value === value)) control.add(new Option(value, value));
+}
+
+const isChanged = name => !same(read(name), saved[name]);
+
+// ---- what the app sends ----
+// sent: the values that were saved from here; all: also overwrite what is not saved.
+function fill({ sent = {}, all = false, now = JSON.parse(props.now || 'null') } = {}) {
+  if (!now) return;
+  const chosen = input('prompt_name');
+  for (const prompt of props.prompts ?? []) addOption(chosen, prompt);
+  const isFirst = !saved, before = { ...now, ...saved };
+  saved = now;
+  if (isFirst) {
+    for (const name of names()) write(name, now[name]);
+    for (const [name, kept] of Object.entries(unsaved)) { write(name, kept.value); before[name] = kept.before; }
+  }
+  for (const name of names()) {
+    const value = read(name), isSaved = name in sent && same(value, sent[name]);
+    if (all || isSaved || same(value, before[name])) {
+      if (!same(value, now[name])) write(name, now[name]);
+    } else if (!same(before[name], now[name]) && !same(value, now[name])) {
+      row(name).querySelector('.changed-outside').textContent =
+        `Changed in another browser to: ${now[name] ?? 'auto'}`;
     }
-    return values[i];
-  });
-  showUnsaved(names, now, merged);
-  return [JSON.stringify(now), ...merged];
+  }
+  if (isFirst) describe();
+  showChanges();
 }
 
-// Put the unsaved changes from before a reload into the form's first values.
-function restore(names, before, values) {
-  names.forEach((name, i) => {
-    if (name in unsaved) [before[name], values[i]] = [unsaved[name].before, unsaved[name].value];
-  });
+function takeAnswer() {
+  const { number = 0, wrong = {} } = props.answer ?? {};
+  if (number <= numAnswers) return;
+  numAnswers = number;
+  fill(props.answer);
+  showProblems(wrong);
+  describe();
 }
 
-// Show which fields are not saved. A field that has changed since it was refused is not marked as wrong any more.
-export function mark(names, filled, ...values) {
-  isFilled ||= Boolean(filled);
-  showUnsaved(names, parsed(filled), values);
+function showModel() {
+  $('#model-state').innerHTML = props.state ?? ''; // of model.py, which escapes all texts
+  $('#model-report').innerHTML = props.report ?? '';
+  $('#load-model').disabled = !props.may_load;
+  $('#unload-model').disabled = !props.may_unload;
 }
 
-function showUnsaved(names, before, values) {
-  const bar = document.getElementById('settings-bar');
-  const changed = names.map((name, i) => name in before && !same(values[i], before[name]));
-  names.forEach((name, i) => markField(name, changed[i], values[i]));
-  const dirty = names.flatMap((name, i) => (changed[i] ? [[name, { value: values[i], before: before[name] }]] : []));
-  if (isFilled) unsaved = Object.fromEntries(dirty);
-  const count = changed.filter(Boolean).length;
-  bar?.classList.toggle('changed', count > 0);
-  if (bar) bar.querySelector('.state').textContent = count ? plural(count, 'unsaved change') : 'Everything is saved';
+function showAbout() {
+  const { note = '', sampling = {} } = props.about;
+  $('#model-note').innerHTML = note; // of model.py, too
+  for (const [name, text] of Object.entries(sampling)) input(name).placeholder = text;
 }
 
-function markField(name, isChanged, value) {
-  const field = row(name);
-  field?.classList.toggle('changed', isChanged);
-  if (field && !isChanged) field.querySelector('.changed-outside').textContent = '';
-  if (field?.classList.contains('invalid') && !same(value, field.dataset.refused)) showProblem(name, '');
+// ---- what a person does ----
+function send(event) {
+  if (!saved) return;
+  const changes = Object.fromEntries(names().filter(isChanged).map(name => [name, read(name)]));
+  trigger(event, { changes, number: numAnswers + 1 });
+}
+
+function describe(event) {
+  const name = event?.target.closest('[data-name]')?.dataset.name;
+  if (name === 'model') {
+    otherModel().hidden = input('model').value !== OTHER;
+    if (event.target === input('model') && !otherModel().hidden) otherModel().focus();
+  }
+  if (event) showChanges();
+  if (!event || name === 'model' || name === 'quantization') {
+    trigger('describe', { model: read('model'), quantization: read('quantization') });
+  }
+}
+
+function discard() {
+  for (const name of names()) write(name, saved[name]);
+  describe();
+  showChanges();
+}
+
+function resetField(button) {
+  if (!button) return;
+  const { name } = button.closest('.field').dataset;
+  write(name, defaultOf(name));
+  describe({ target: input(name) });
+  (input(name).querySelector('input') ?? input(name)).focus();
+}
+
+function startReset(box) {
+  const dialog = box.querySelector('[popover]'), on = (selector, act) =>
+    box.querySelector(selector).addEventListener('click', act);
+  on('.ask', () => { dialog.showPopover(); box.querySelector('.no').focus(); });
+  on('.no', () => dialog.hidePopover());
+  on('.yes', () => { dialog.hidePopover(); trigger('reset', { number: numAnswers + 1 }); });
+}
+
+// ---- marks ----
+function showChanges() {
+  if (!saved) return;
+  unsaved = {};
+  let numOwn = 0;
+  for (const name of names()) {
+    const field = row(name), value = read(name), isNew = isChanged(name);
+    const isOwn = !same(value, defaultOf(name));
+    if (isNew) unsaved[name] = { value, before: saved[name] };
+    field.classList.toggle('changed', isNew);
+    field.classList.toggle('own', isOwn);
+    field.querySelector('.field-reset').hidden = !isOwn;
+    numOwn += isOwn && Boolean(field.closest('#settings-advanced'));
+    if (!isNew) field.querySelector('.changed-outside').textContent = '';
+    if (field.classList.contains('invalid') && !same(value, field.dataset.refused)) showProblem(name, '');
+  }
+  $('#settings-bar').classList.toggle('changed', numUnsaved() > 0);
+  $('#settings-bar .state').textContent = numUnsaved() ? plural(numUnsaved(), 'unsaved change') : 'Everything is saved';
+  $('#settings-advanced summary i').textContent = numOwn ? `${numOwn} changed` : '';
+  $('#label-prompt_name').closest('.field').classList.toggle('unused', Boolean(read('prompt')));
 }
 
 // reason: what is wrong with the value, or "".
-function showProblem(name, reason, value) {
+function showProblem(name, reason) {
   const field = row(name);
-  if (!field) return;
   field.querySelector('.wrong').textContent = reason;
   field.classList.toggle('invalid', Boolean(reason));
-  field.dataset.refused = value ?? '';
-  for (const input of field.querySelectorAll('input, textarea')) {
-    input.setAttribute('aria-invalid', String(Boolean(reason)));
-    input.setAttribute('aria-describedby', `wrong-${name}`);
+  field.dataset.refused = read(name) ?? '';
+  for (const control of field.querySelectorAll('input, select, textarea')) {
+    control.setAttribute('aria-invalid', String(Boolean(reason)));
   }
 }
 
 // problems: {name: what is wrong}
-export function showProblems(names, problems, ...values) {
-  const reasons = parsed(problems), first = names.find(name => name in reasons);
-  names.forEach((name, i) => showProblem(name, reasons[name] || '', values[i]));
+function showProblems(problems) {
+  for (const name of names()) showProblem(name, problems[name] ?? '');
+  const first = names().find(name => name in problems);
   if (!first) return;
+  search($('[type=search]').value = '');
+  if (row(first).closest('details')) row(first).closest('details').open = true;
   row(first).scrollIntoView({ block: 'center', behavior: 'smooth' });
-  row(first).querySelector('input:not([role=combobox]), textarea')?.focus({ preventScroll: true });
+  input(first).focus({ preventScroll: true });
 }
 
-export function discard(names, filled, ...values) {
-  const before = parsed(filled), kept = names.map((name, i) => (name in before ? before[name] : values[i]));
-  mark(names, filled, ...kept);
-  return kept;
+// ---- search ----
+function search(query) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean), advanced = $('#settings-advanced');
+  let numShown = 0;
+  for (const name of names()) {
+    const text = `${name} ${row(name).querySelector('.about').textContent}`.toLowerCase();
+    row(name).hidden = !words.every(word => text.includes(word));
+    numShown += !row(name).hidden;
+  }
+  for (const card of element.querySelectorAll('.card:has(.field)')) card.hidden = !card.querySelector('.field:not([hidden])');
+  advanced.hidden = words.length > 0 && !advanced.querySelector('.field:not([hidden])');
+  if (words.length) advanced.open = true;
+  $('.settings-none').hidden = numShown > 0;
 }

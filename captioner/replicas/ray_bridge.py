@@ -24,6 +24,7 @@ from ray.exceptions import RayError
 
 from captioner.formatting import plural
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Lost, ReplicaEvent
+from captioner.replicas.ray_cluster import receive_connection
 from captioner.replicas.ray_node import NodeWorker, room_on
 from captioner.system.clusters import PREFIX, WORDS
 from captioner.system.pinning import pinned
@@ -51,7 +52,7 @@ def serve(connection: Connection, spec: ModelSpec) -> None:
     threading.Thread(target=bridge.watch, args=(connection,), name="nodes", daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            far_end, name, folder = connection.recv()
+            far_end, name, folder = receive_connection(connection)
             if problem:
                 far_end.send(Lost(problem, final=True))
                 far_end.close()

@@ -9,6 +9,7 @@ import os
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 
 from captioner.replicas.piped import PipedReplica
@@ -30,11 +31,17 @@ def bridge_main(connection: Connection, spec: ModelSpec) -> None:
     except ModuleNotFoundError:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                far_end = connection.recv()[0]
+                far_end = receive_connection(connection)[0]
                 far_end.send(Lost(RAY_MISSING, final=True))
                 far_end.close()
         return
     serve(connection, spec)
+
+
+def receive_connection(connection: Connection) -> tuple[Connection, str, Path]:
+    """Return what `RayCluster.open` sends: the connection of a replica, its name and the folder of its model."""
+    name, folder = connection.recv()
+    return type(connection)(recv_handle(connection)), name, folder
 
 
 class RayCluster:
@@ -47,11 +54,24 @@ class RayCluster:
 
     def open(self, far_end: Connection, name: str, folder: Path) -> None:
         """Make an actor for the replica whose connection this is; the process is started if there is none."""
-        if self._process is None or not self._process.is_alive():
+        if not self._pass_on(far_end, name, folder):
             self._start()
-        with contextlib.suppress(OSError):  # it has just ended, which the replica notices
-            assert self._connection
-            self._connection.send((far_end, name, folder))
+            self._pass_on(far_end, name, folder)  # if it has ended already, the replica notices
+
+    def _pass_on(self, far_end: Connection, name: str, folder: Path) -> bool:
+        """Hand a connection over to the process; return False if there is none. No copy of the connection stays here.
+
+        So its other end is closed as well when the process ends, at whatever moment. A pickled connection would stay
+        open here until the process takes it.
+        """
+        if not (self._process and self._connection and self._process.is_alive()):
+            return False
+        try:
+            self._connection.send((name, folder))
+            send_handle(self._connection, far_end.fileno(), self._process.pid)
+        except OSError:
+            return False
+        return True
 
     @property
     def num_places(self) -> int:

@@ -1,7 +1,9 @@
 """The parts of Ray workers that need no ray: settings, refusals, room on nodes, growing pools, and the node's side."""
 
 import importlib.util
+import os
 import queue
+import signal
 import time
 from pathlib import Path
 
@@ -53,13 +55,37 @@ def test_without_ray_one_line_says_how_to_install_it(tmp_path):
 def test_a_job_that_is_resumed_without_ray_ends_with_that_line():
     spec = ModelSpec("demo", "ray:auto")
     cluster = RayCluster(spec)
-    replica, events = RayReplica(cluster, "ray:auto", spec, Path("model")), []
-    deadline_s = time.monotonic() + 60
-    while not events and time.monotonic() < deadline_s:
-        events = replica.events(0.2)
+    replica = RayReplica(cluster, "ray:auto", spec, Path("model"))
+    events = wait_for_events(replica)
     replica.close()
     cluster.close()
     assert events[0] == Lost(RAY_MISSING, final=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be suspended")
+def test_a_connection_that_is_killed_before_it_takes_a_worker_is_noticed_and_made_again():
+    spec = ModelSpec("demo", "ray:127.0.0.1:1")
+    cluster = RayCluster(spec)
+    first = RayReplica(cluster, "one", spec, Path("model"))
+    before = cluster._process
+    os.kill(before.pid, signal.SIGSTOP)
+    second = RayReplica(cluster, "two", spec, Path("model"))
+    second.submit(CaptionRequest(7, Path("a.png"), "image", SamplePlan(), "p", OPTIONS))
+    before.kill()
+    assert wait_for_events(second) == [Cancelled(7), Lost("the connection to the Ray cluster ended")]
+    third = RayReplica(cluster, "three", spec, Path("model"))
+    assert cluster._process is not before
+    assert isinstance(wait_for_events(third)[0], Lost)  # of the new process: nothing answers there, or ray is missing
+    for replica in (first, second, third):
+        replica.close()
+    cluster.close()
+
+
+def wait_for_events(replica):
+    deadline_s, events = time.monotonic() + 60, []
+    while not events and time.monotonic() < deadline_s:
+        events = replica.events(0.2)
+    return events
 
 
 def test_a_cluster_is_one_spec_beside_devices_and_servers(monkeypatch):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Literal
@@ -59,8 +59,8 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
 
     It is "pending" until the file is written and `decide_made` called; see captions/unwritten for "unwritten".
     """
-    values = asdict(made.caption)  # every other field is a column of the same name
-    options, frame_times_s = values.pop("options"), values.pop("frame_times_s")
+    values = {**vars(made.caption)}  # every other field is a column of the same name
+    options, frame_times_s = {**vars(values.pop("options"))}, values.pop("frame_times_s")
     values |= {
         "flaw": made.flaw,
         "media_path": path_text(made.item.path),

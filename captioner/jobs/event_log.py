@@ -16,6 +16,7 @@ from captioner.jobs.progress import Progress, ProgressTracker
 from captioner.redaction import redact
 
 KEPT_EVENTS = 20_000
+LOOK_INTERVAL_S = 0.05
 
 
 def _redacted(event: Event) -> dict[str, str]:
@@ -59,9 +60,10 @@ class EventLog:
             return self._tracker.progress(self.now_s())
 
     def wait(self, until: Callable[[Progress], bool], timeout_s: float) -> None:
-        """Return when the snapshot meets a condition, or after the timeout."""
-        with self._changed:
-            self._changed.wait_for(lambda: until(self._tracker.progress(self.now_s())), timeout_s)
+        """Return when the snapshot meets a condition, or after the timeout. It is checked now and then."""
+        deadline_s = time.monotonic() + timeout_s
+        while not until(self.snapshot()) and time.monotonic() < deadline_s:
+            time.sleep(LOOK_INTERVAL_S)
 
     def since(self, cursor: int) -> list[Event]:
         """Return the kept events after number `cursor`; older ones may be gone."""

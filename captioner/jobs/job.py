@@ -1,5 +1,6 @@
 """A job: built from the settings, kept by the journal as JSON, with a request for each item."""
 
+import functools
 import importlib.util
 import itertools
 import os
@@ -41,6 +42,11 @@ class Model:
     find: FindModel
     specs: tuple[ModelSpec, ...]
 
+    @functools.cached_property
+    def max_tokens(self) -> int:
+        """The tokens of the longest expected request, prompt and caption; 0: unknown."""
+        return max((spec.max_tokens for spec in self.specs), default=0)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -76,8 +82,9 @@ class Job:
         )
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)
-        longest = max((spec.max_tokens for spec in self.model.specs), default=0)
-        return CaptionRequest(next(_request_ids), item.path, item.kind, self.plan, prompt, options, longest)
+        return CaptionRequest(
+            next(_request_ids), item.path, item.kind, self.plan, prompt, options, self.model.max_tokens
+        )
 
 
 def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, prompt: str) -> Job:

@@ -7,7 +7,7 @@ from typing import Literal
 from captioner.jobs import events
 from captioner.jobs.events import Event, JobStarted
 
-RATE_WINDOW_S = 10.0
+RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1
 KEPT_FAILURES = 50
 
 Stage = Literal["idle", "loading", "running", "done", "stopped", "failed"]
@@ -83,12 +83,14 @@ class Progress:
 
 
 class _Rate:
-    """Measures how fast a count grows, over the last RATE_WINDOW_S seconds."""
+    """Measures how fast a count grows, over the last RATE_WINDOW_S seconds. It keeps few points, however many come."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()  # (time, count)
 
     def add(self, time_s: float, count: int) -> None:
+        if len(self._points) > 1 and time_s - self._points[-2][0] < RATE_STEP_S:
+            self._points.pop()
         self._points.append((time_s, count))
         while self._points[0][0] < time_s - RATE_WINDOW_S:
             self._points.popleft()

@@ -11,11 +11,11 @@ from pathlib import Path
 from captioner.captions.places import check_writable, obstacle, unwritable_folders
 from captioner.captions.store import CaptionStore
 from captioner.captions.text import clean, decorate
-from captioner.captions.unwritten import FileStamp
 from captioner.errors import CaptionError, ModelError, StateError
 from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ModelLoading, ReplicaChanged, ReplicaLoad
+from captioner.jobs.flights import Flight, Flights
 from captioner.jobs.job import Job
 from captioner.jobs.last_items import Held, LastItems
 from captioner.jobs.outcomes import Outcomes
@@ -30,21 +30,12 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
 LOAD_INTERVAL_S = 0.9  # between two ReplicaLoad events of one replica; it reports its load twice a second
+REPORTS_PER_S = 400  # of all replicas together, of each kind: hundreds of replicas send more than anyone can see
+MOVE_INTERVAL_S = 0.1  # between two looks for last items to move
 
 
 class Stopped(Exception):
     """Ends a download when its job was stopped."""
-
-
-@dataclass
-class _InFlight:
-    """An item that a replica works on."""
-
-    item: MediaItem
-    replica: Replica
-    alone: bool  # the replica gets nothing else meanwhile
-    stamp: FileStamp | None  # of the file when it was submitted
-    since_s: float  # monotonic time when it was submitted
 
 
 @dataclass
@@ -63,14 +54,15 @@ class Run:
     pool: ReplicaPool
     outcomes: Outcomes
     backlog: Backlog
-    flight: dict[int, _InFlight] = field(default_factory=dict)  # request id -> item
+    flights: Flights = field(default_factory=Flights)
     lost_reason: str = ""
     broken: bool = False  # the state folder cannot be written, so neither can captions
     ending: bool = False
     meter: Meter = field(default_factory=Meter)
     unwritable: dict[Path, str] = field(default_factory=dict)  # folder -> why it takes no captions
     last_items: LastItems = field(default_factory=LastItems)
-    last_load_event_s: dict[str, float] = field(default_factory=dict)  # replica -> monotonic time
+    last_move_s: float = -math.inf  # monotonic; see _move_last_items
+    last_report_s: dict[tuple[str, type], float] = field(default_factory=dict)  # (replica, report) -> monotonic time
 
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
@@ -100,6 +92,7 @@ class Run:
         for name in ended:
             self.log.append(ReplicaChanged(replica=name, state="closed"))
         self._emit_started(started)
+        self.flights.may_have_room(self.pool.ready)  # since the last job
         self._handle_events(timeout_s=0)  # a replica may have died since the last job
         while self._unfinished() and not self.stop.is_set():
             self._emit_started(self.pool.restart_due())
@@ -138,42 +131,46 @@ class Run:
         self.log.append(ModelLoading(model=self.job.model.name, bytes_done=done, bytes_total=total))
 
     def _unfinished(self) -> bool:
-        return bool(self.backlog or self.flight) if self.job.items else self.pool.loading
+        return bool(self.backlog or self.flights) if self.job.items else self.pool.loading
 
     def _fill(self) -> None:
         """Submit each item to the replica with the most room; run the suspects when all others have run.
 
         No replica gets more than its even share of what is left: those that are still loading will want the rest.
         """
-        waiting, ready = self.backlog.together, self.pool.ready
-        replicas = {replica.name: replica for replica in ready if replica.name not in self.last_items.slow}
-        replicas = replicas or {replica.name: replica for replica in ready}
-        num_slow = len(ready) - len(replicas)
-        share = -(-(len(waiting) + len(self.flight)) // max(1, len(self.pool.replicas) - num_slow))
-        room = {name: min(replica.capacity, share) for name, replica in replicas.items()}
-        for flight in self.flight.values():
-            if flight.replica.name in room:
-                room[flight.replica.name] -= room[flight.replica.name] if flight.alone else 1
-        while room and max(room.values()) > 0 and self._drop_captioned(waiting):
-            name = max(room, key=room.__getitem__)
-            room[name] -= 1
-            self._submit(waiting.popleft(), replicas[name])
-        busy, has_others = {flight.replica.name for flight in self.flight.values()}, self.pool.num_expected > 1
-        for name, replica in {replica.name: replica for replica in ready}.items():
-            suspect = not waiting and name not in busy and self.backlog.find_suspect(name, has_others)
-            if suspect and self._drop_captioned(self.backlog.alone):
-                self._submit(self.backlog.alone.popleft(), replica, alone=True)
+        waiting, ready, slow = self.backlog.together, self.pool.ready, self.last_items.slow
+        replicas = (ready if not slow else {name: ready[name] for name in ready.keys() - slow}) or ready
+        if waiting:
+            num_slow = len(ready) - len(replicas)
+            share = -(-(len(waiting) + len(self.flights)) // max(1, self.pool.num_alive - num_slow))
+            rooms = self.flights.rooms(replicas, share)
+            while rooms and self._drop_captioned(waiting):
+                self._submit(waiting.popleft(), replicas[rooms.take()])
+        if self.backlog.alone and not waiting:
+            self._run_suspects(ready)
         if not self.backlog:
             self._move_last_items(replicas)
 
+    def _run_suspects(self, ready: dict[str, Replica]) -> None:
+        has_others = self.pool.num_expected > 1
+        for name, replica in ready.items():
+            suspect = not self.flights.is_busy(name) and self.backlog.find_suspect(name, has_others)
+            if suspect and self._drop_captioned(self.backlog.alone):
+                self._submit(self.backlog.alone.popleft(), replica, alone=True)
+
     def _move_last_items(self, replicas: dict[str, Replica]) -> None:
         """Take items from slow replicas if others have nothing left to do; they come back as cancelled."""
-        busy = {flight.replica.name for flight in self.flight.values()}
-        idle = {name: replica.capacity for name, replica in replicas.items() if name not in busy}
-        flights = self.flight.items() if idle else ()
+        now_s = time.monotonic()
+        if now_s - self.last_move_s < MOVE_INTERVAL_S:
+            return
+        self.last_move_s = now_s
+        idle = {name: replica.capacity for name, replica in replicas.items() if not self.flights.is_busy(name)}
+        flights = self.flights.items() if idle else ()
         held = [Held(id, flight.replica.name, flight.since_s) for id, flight in flights if not flight.alone]
-        for request_id in self.last_items.to_move(held, idle, time.monotonic()):
-            self.flight[request_id].replica.cancel(request_id)
+        for request_id in self.last_items.to_move(held, idle, now_s):
+            if flight := self.flights.get(request_id):
+                flight.replica.cancel(request_id)
+                self.flights.may_have_room(replicas)  # the share of each has grown
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
@@ -183,7 +180,7 @@ class Run:
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        self.flight[request.id] = _InFlight(item, replica, alone, stamp_of(item.path), time.monotonic())
+        self.flights.add(request.id, Flight(item, replica, alone, stamp_of(item.path), time.monotonic()))
         self.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)
@@ -194,28 +191,33 @@ class Run:
                 case Ready():
                     rows = event.report.rows
                     self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=rows))
-                case Load():
+                    self.flights.may_have_room([replica.name])
+                case Load() if self._is_due(replica.name, Load, LOAD_INTERVAL_S):
                     self._emit_load(replica.name, event)
                 case Lost():
                     self._on_lost(replica, event)
-                case TokensSoFar():
+                case TokensSoFar() if self._is_due(replica.name, TokensSoFar, 0.0):
                     for request_id, tokens in event.tokens.items():
-                        if flight := self.flight.get(request_id):
+                        if flight := self.flights.get(request_id):
                             self.outcomes.progress(flight.item, tokens)
                 case Answer():
-                    flight = self.flight.pop(event.id, None)
+                    flight = self.flights.pop(event.id)
                     if flight is not None and not self.broken:
                         self._on_answer(flight, event)
 
+    def _is_due(self, replica: str, report: type, interval_s: float) -> bool:
+        """Return whether a report of a replica is shown, which not each one is if they come too often."""
+        now_s, interval_s = time.monotonic(), max(interval_s, len(self.pool.ready) / REPORTS_PER_S)
+        if now_s - self.last_report_s.get((replica, report), -math.inf) < interval_s:
+            return False
+        self.last_report_s[replica, report] = now_s
+        return True
+
     def _emit_load(self, replica: str, load: Load) -> None:
-        now_s = time.monotonic()
-        if now_s - self.last_load_event_s.get(replica, -math.inf) < LOAD_INTERVAL_S:
-            return
-        self.last_load_event_s[replica] = now_s
         slots, running, waiting, decoding = load.slots, load.running, load.waiting, load.decoding
         self.log.append(ReplicaLoad(replica=replica, slots=slots, running=running, waiting=waiting, decoding=decoding))
 
-    def _on_answer(self, flight: _InFlight, answer: Answer) -> None:
+    def _on_answer(self, flight: Flight, answer: Answer) -> None:
         if not isinstance(answer, Cancelled):
             self.pool.answered(flight.replica)
         match answer:
@@ -230,7 +232,7 @@ class Run:
             case Finished():
                 self._on_trial(flight.item, answer.caption)
 
-    def _on_caption(self, flight: _InFlight, caption: Caption) -> None:
+    def _on_caption(self, flight: Flight, caption: Caption) -> None:
         item = flight.item
         may_try_again = not (self.ending or self.stop.is_set())
         if may_try_again and self.second_tries.wants(item.name, caption):
@@ -241,7 +243,7 @@ class Run:
         self.meter.add(caption, is_second=self.second_tries.first_of(item.name) is not None)
         self.writer.write(item, self.second_tries.better(item.name, caption), flight.replica.name, flight.stamp)
 
-    def _fail(self, flight: _InFlight, reason: str) -> None:
+    def _fail(self, flight: Flight, reason: str) -> None:
         """Record a failure, or write the caption of the first try if only the second one failed."""
         if first := self.second_tries.first_of(flight.item.name):
             self.writer.write(flight.item, self.second_tries.better(flight.item.name, first), "", flight.stamp)
@@ -256,9 +258,8 @@ class Run:
 
     def _on_lost(self, replica: Replica, lost: Lost) -> None:
         self.log.append(ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))
-        flights = {flight.item: flight for flight in self.flight.values() if flight.replica is replica}
+        flights = {flight.item: flight for flight in self.flights.pop_all(replica.name)}
         items = list(flights)
-        self.flight = {i: flight for i, flight in self.flight.items() if flight.replica is not replica}
         poison = [] if self.ending else self.backlog.charge(replica.name, items)
         for item in items:
             if item in poison:
@@ -266,6 +267,7 @@ class Run:
             else:
                 self.outcomes.given_back(item, self.backlog.losses[item.name])
         self.pool.lost(replica, lost.final, blameless=bool(poison))
+        self.flights.may_have_room(self.pool.ready)
         if self.ending or self.pool.num_expected:
             return
         self.lost_reason = f"{replica.name}: {lost.reason}"
@@ -277,14 +279,14 @@ class Run:
         """Cancel what is in flight, and end the replicas that do not answer in time."""
         self.ending = True
         self.backlog.clear()
-        for request_id, flight in self.flight.items():
+        for request_id, flight in self.flights.items():
             flight.replica.cancel(request_id)
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        while self.flight and time.monotonic() < deadline_s and not self.pool.closing.is_set():
+        while self.flights and time.monotonic() < deadline_s and not self.pool.closing.is_set():
             self._handle_events(timeout_s=0.1)
             self.backlog.clear()
         if self.pool.closing.is_set():
             return  # all replicas are about to be ended
-        for replica in {flight.replica.name: flight.replica for flight in self.flight.values()}.values():
+        for replica in {flight.replica.name: flight.replica for _, flight in self.flights.items()}.values():
             log.warning("replica %s did not answer a cancel in time and is ended", replica.name)
             self._on_lost(replica, Lost("it did not answer a stop"))

@@ -43,7 +43,8 @@ class SecondTries:
 
     def better(self, name: str, caption: Caption) -> Caption:
         """Return the better one of an item's captions; the second if they are equally good."""
-        return max(caption, self._first.pop(name, caption), key=_quality)
+        first = self._first.pop(name, None)
+        return max(caption, first, key=_quality) if first else caption
 
 
 def _quality(caption: Caption) -> int:

@@ -8,6 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 
 from captioner.formatting import plural
@@ -97,3 +98,19 @@ class PipedReplica(ABC):
             for message in iter(self._outbox.get, None):
                 self._connection.send(message)  # blocks while the worker is suspended
             self._connection.send(None)
+
+
+def hand_over(connection: Connection, process_id: int | None, far_end: Connection, name: str, folder: Path) -> None:
+    """Send the far end of a replica's connection, its name and the folder of its model to a process. Raise OSError.
+
+    No copy of it stays here, so the replica sees when that process ends, at whatever moment. A pickled connection would
+    stay open here until the process takes it.
+    """
+    connection.send((name, folder))
+    send_handle(connection, far_end.fileno(), process_id)
+
+
+def take_over(connection: Connection) -> tuple[Connection, str, Path]:
+    """Return what `hand_over` sends. Raise EOFError and OSError."""
+    name, folder = connection.recv()
+    return type(connection)(recv_handle(connection)), name, folder

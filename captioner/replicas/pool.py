@@ -1,11 +1,11 @@
 """The replicas that are alive now or will be started again, and one queue of all their events."""
 
 import contextlib
-import math
 import os
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,17 +26,14 @@ CountReplicas = Callable[[ModelSpec], int]
 
 @dataclass(eq=False)
 class _Seat:
-    """One place of the pool: its replica, or when the next one will be started."""
+    """One place of the pool, for one replica after another."""
 
     spec: ModelSpec
     folder: Path
     num_threads: int
-    replica: Replica | None = None
-    ready: bool = False  # the replica's model is loaded
     proven: bool = False  # a replica of this spec has answered
     failures: int = 0
     losses: int = 0
-    restart_s: float = math.inf  # monotonic; inf: no restart is planned
 
 
 class ReplicaPool:
@@ -50,37 +47,38 @@ class ReplicaPool:
         self._launcher = Launcher()
         self._start, self._count = start or self._launcher.start, count or self._launcher.count
         self._specs: tuple[ModelSpec, ...] = ()
+        self._clusters: list[ModelSpec] = []  # those of the specs that stand for any number of replicas
         self._seats: dict[str, _Seat] = {}
+        self._alive: dict[str, Replica] = {}  # the next three are by seat
+        self._restarts_s: dict[str, float] = {}  # monotonic time when the next replica of a seat will be started
+        self.ready: dict[str, Replica] = {}  # the replicas whose model is loaded
+        self._counts: list[int] = []  # see _count_in_clusters
         self.closing = threading.Event()  # set by any thread: the replicas will be ended without waiting for them
         self._inbox: queue.Queue[tuple[Replica, ReplicaEvent]] = queue.Queue()
 
     @property
-    def replicas(self) -> list[Replica]:
-        return [seat.replica for seat in self._seats.values() if seat.replica]
-
-    @property
-    def ready(self) -> list[Replica]:
-        """The replicas whose model is loaded."""
-        return [seat.replica for seat in self._seats.values() if seat.replica and seat.ready]
+    def num_alive(self) -> int:
+        """The number of replicas, also of those that are loading."""
+        return len(self._alive)
 
     @property
     def loading(self) -> bool:
         """True while a replica loads its model or will be started again."""
-        return any(seat.restart_s < math.inf or (seat.replica and not seat.ready) for seat in self._seats.values())
+        return bool(self._restarts_s) or len(self.ready) < len(self._alive)
 
     @property
     def num_expected(self) -> int:
         """The number of replicas that are alive or will be started again."""
-        return sum(bool(seat.replica) or seat.restart_s < math.inf for seat in self._seats.values())
+        return len(self._alive) + len(self._restarts_s)
 
     def events(self, timeout_s: float) -> Iterator[tuple[Replica, ReplicaEvent]]:
         """Yield all events that arrived, waiting up to `timeout_s` for the first. Drops those of ended replicas."""
         with contextlib.suppress(queue.Empty):
             replica, event = self._inbox.get(timeout=timeout_s)
             while True:
-                seat = self._seats.get(replica.name)
-                if seat and seat.replica is replica:
-                    seat.ready = seat.ready or isinstance(event, Ready)
+                if self._alive.get(replica.name) is replica:
+                    if isinstance(event, Ready):
+                        self.ready[replica.name] = replica
                     yield replica, event
                 replica, event = self._inbox.get_nowait()
 
@@ -89,26 +87,34 @@ class ReplicaPool:
 
         Other replicas are ended first, so that their memory is free. A replica that was given up is tried again.
         """
-        self._specs, wanted = specs, self._wanted(specs)
+        self._specs, self._clusters = specs, [spec for spec in specs if is_cluster(spec.device)]
+        self._counts = self._count_in_clusters()
+        wanted = self._wanted(specs)
         ended = [name for name, seat in self._seats.items() if wanted.get(name) != seat.spec or seat.folder != folder]
         for name in ended:
-            if replica := self._seats.pop(name).replica:
+            del self._seats[name]
+            self._restarts_s.pop(name, None)
+            self.ready.pop(name, None)
+            if replica := self._alive.pop(name, None):
                 replica.close()
         self._launcher.release(specs)
         num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, num_cores // max(1, sum(not is_cluster(spec.device) for spec in specs)))
-        missing = [name for name in wanted if name not in self._seats or self._seats[name].replica is None]
+        missing = [name for name in wanted if name not in self._alive]
         self._seats |= {name: _Seat(wanted[name], folder, share) for name in missing}
         return [self._fill(name) for name in missing], ended
 
     def restart_due(self) -> list[Replica]:
         """Start the replicas that are due to be started again or that a cluster has room for now, and return them."""
-        now_s = time.monotonic()
-        for name, spec in self._wanted(self._specs).items():
-            if name not in self._seats:
-                folder = next(iter(self._seats.values())).folder
-                self._seats[name] = _Seat(spec, folder, 1, restart_s=now_s)
-        return [self._fill(name) for name, seat in self._seats.items() if seat.restart_s <= now_s]
+        now_s, counts = time.monotonic(), self._count_in_clusters()
+        if counts != self._counts:
+            self._counts = counts
+            for name, spec in self._wanted(self._specs).items():
+                if name not in self._seats:
+                    folder = next(iter(self._seats.values())).folder
+                    self._seats[name] = _Seat(spec, folder, 1)
+                    self._restarts_s[name] = now_s
+        return [self._fill(name) for name, due_s in list(self._restarts_s.items()) if due_s <= now_s]
 
     def answered(self, replica: Replica) -> None:
         """Note that the replica works; its earlier failures no longer count."""
@@ -121,37 +127,51 @@ class ReplicaPool:
         final: another one would fail in the same way. blameless: an item caused the loss.
         """
         seat = self._seats[replica.name]
-        seat.replica = None
+        del self._alive[replica.name]
+        self.ready.pop(replica.name, None)
         replica.close()
         seat.losses, seat.failures = seat.losses + 1, seat.failures + (not blameless)
         if (final and not seat.proven) or seat.failures >= MAX_FAILURES or seat.losses >= MAX_LOSSES:
             return
         delay_s = FIRST_DELAY_S * 2 ** (seat.failures - 2) if seat.failures > 1 else 0.0
-        seat.restart_s = time.monotonic() + min(delay_s, MAX_DELAY_S)
+        self._restarts_s[replica.name] = time.monotonic() + min(delay_s, MAX_DELAY_S)
 
     def close(self) -> list[str]:
         """End all replicas and return their names."""
-        names = list(self._seats)
-        closing = [threading.Thread(target=replica.close, name=f"close {replica.name}") for replica in self.replicas]
+        names, replicas = list(self._seats), self._alive.values()
+        closing = [threading.Thread(target=replica.close, name=f"close {replica.name}") for replica in replicas]
         for thread in closing:
             thread.start()
         for thread in closing:
             thread.join()
-        self._seats.clear()
-        self._specs = ()
+        for by_seat in (self._seats, self._alive, self._restarts_s, self.ready):
+            by_seat.clear()
+        self._specs, self._clusters = (), []
         self._launcher.release()
         return names
 
+    def _count_in_clusters(self) -> list[int]:
+        """Return how many replicas each of the clusters stands for; nothing else changes during a job."""
+        return [self._count(spec) for spec in self._clusters]
+
     def _wanted(self, specs: tuple[ModelSpec, ...]) -> dict[str, ModelSpec]:
-        every = tuple(spec for spec in specs for _ in range(self._count(spec)))
-        return {_name(i, spec, every): spec for i, spec in enumerate(every)}
+        """Return the specs by the names of their replicas: the device, with a number if it is wanted several times."""
+        wanted: dict[str, ModelSpec] = {}
+        num_named: Counter[str] = Counter()
+        for spec in specs:
+            for _ in range(self._count(spec)):
+                num_named[spec.device] += 1
+                number = num_named[spec.device]
+                wanted[f"{spec.device} #{number}" if number > 1 else spec.device] = spec
+        return wanted
 
     def _fill(self, name: str) -> Replica:
         seat = self._seats[name]
-        seat.restart_s, seat.ready = math.inf, False
-        seat.replica = self._start(name, replace(seat.spec), seat.folder, seat.num_threads)
-        threading.Thread(target=self._pump, args=(seat.replica,), name=f"pump {name}", daemon=True).start()
-        return seat.replica
+        self._restarts_s.pop(name, None)
+        self.ready.pop(name, None)
+        replica = self._alive[name] = self._start(name, replace(seat.spec), seat.folder, seat.num_threads)
+        threading.Thread(target=self._pump, args=(replica,), name=f"pump {name}", daemon=True).start()
+        return replica
 
     def _pump(self, replica: Replica) -> None:
         while True:
@@ -159,9 +179,3 @@ class ReplicaPool:
                 self._inbox.put((replica, event))
                 if isinstance(event, Lost):
                     return
-
-
-def _name(index: int, spec: ModelSpec, specs: tuple[ModelSpec, ...]) -> str:
-    """Return the device of a spec, with a number if an earlier spec has the same device: "cpu", "cpu #2"."""
-    before = sum(other.device == spec.device for other in specs[:index])
-    return f"{spec.device} #{before + 1}" if before else spec.device

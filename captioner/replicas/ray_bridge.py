@@ -23,8 +23,8 @@ import ray
 from ray.exceptions import RayError
 
 from captioner.formatting import plural
+from captioner.replicas.piped import take_over
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Lost, ReplicaEvent
-from captioner.replicas.ray_cluster import receive_connection
 from captioner.replicas.ray_node import NodeWorker, room_on
 from captioner.system.clusters import PREFIX, WORDS
 from captioner.system.pinning import pinned
@@ -52,7 +52,7 @@ def serve(connection: Connection, spec: ModelSpec) -> None:
     threading.Thread(target=bridge.watch, args=(connection,), name="nodes", daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            far_end, name, folder = receive_connection(connection)
+            far_end, name, folder = take_over(connection)
             if problem:
                 far_end.send(Lost(problem, final=True))
                 far_end.close()

@@ -9,10 +9,9 @@ import os
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 
-from captioner.replicas.piped import PipedReplica
+from captioner.replicas.piped import PipedReplica, hand_over, take_over
 from captioner.replicas.process import prepare_process
 from captioner.replicas.protocol import Cancelled, Lost, ReplicaEvent
 from captioner.system.processes import block_sigint, complete_environment
@@ -31,17 +30,11 @@ def bridge_main(connection: Connection, spec: ModelSpec) -> None:
     except ModuleNotFoundError:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                far_end = receive_connection(connection)[0]
+                far_end = take_over(connection)[0]
                 far_end.send(Lost(RAY_MISSING, final=True))
                 far_end.close()
         return
     serve(connection, spec)
-
-
-def receive_connection(connection: Connection) -> tuple[Connection, str, Path]:
-    """Return what `RayCluster.open` sends: the connection of a replica, its name and the folder of its model."""
-    name, folder = connection.recv()
-    return type(connection)(recv_handle(connection)), name, folder
 
 
 class RayCluster:
@@ -59,16 +52,11 @@ class RayCluster:
             self._pass_on(far_end, name, folder)  # if it has ended already, the replica notices
 
     def _pass_on(self, far_end: Connection, name: str, folder: Path) -> bool:
-        """Hand a connection over to the process; return False if there is none. No copy of the connection stays here.
-
-        So its other end is closed as well when the process ends, at whatever moment. A pickled connection would stay
-        open here until the process takes it.
-        """
+        """Hand a connection over to the process; return False if there is none."""
         if not (self._process and self._connection and self._process.is_alive()):
             return False
         try:
-            self._connection.send((name, folder))
-            send_handle(self._connection, far_end.fileno(), self._process.pid)
+            hand_over(self._connection, self._process.pid, far_end, name, folder)
         except OSError:
             return False
         return True

@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_steps,
         _add_vllm,
         _add_endpoint,
+        _add_dispatch,
     ):
         add_json(add(benches))
     _add_model(benches)
@@ -181,6 +182,22 @@ def _run_endpoint(args: argparse.Namespace) -> int:
     from tests.bench.endpoint import bench_endpoint
 
     bench_endpoint(args.clips, args.slots, args.clip_s, args.json)
+    return 0
+
+
+def _add_dispatch(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "dispatch", _run_dispatch)
+    parser.add_argument("--workers", type=at_least_1, default=1000, help="default %(default)s")
+    parser.add_argument("--items", type=at_least_1, default=1_000_000, help="default %(default)s")
+    parser.add_argument("--folder", type=Path, help="where to put files and state; default the temporary folder")
+    return parser
+
+
+def _run_dispatch(args: argparse.Namespace) -> int:
+    """The app's own cost of an item with very many workers, in virtual time."""
+    from tests.bench.dispatch import bench_dispatch
+
+    bench_dispatch(args.workers, args.items, args.folder, args.json)
     return 0
 
 

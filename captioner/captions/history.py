@@ -32,11 +32,11 @@ def earlier_texts(
     return [HistoryEntry(number, decode(data).body, data, *rest) for number, data, *rest in rows]
 
 
-def different(entries: Iterable[HistoryEntry], now: bytes | None) -> list[HistoryEntry]:
-    """Return the first entry of each content other than `now`."""
+def different(entries: Iterable[HistoryEntry], now: str) -> list[HistoryEntry]:
+    """Return the first entry of each text other than `now`."""
     seen, found = {now}, []
     for entry in entries:
-        if entry.data not in seen:
-            seen.add(entry.data)
+        if entry.text not in seen:
+            seen.add(entry.text)
             found.append(entry)
     return found

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
 from captioner.captions.file_marks import FileMarks
-from captioner.captions.history import HistoryEntry, different, earlier_texts
+from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
@@ -232,11 +232,11 @@ class CaptionStore:
 
     def history(self, caption_path: Path) -> list[HistoryEntry]:
         """Return all earlier texts of the file, the latest first."""
-        return [entry for entry in earlier_texts(self.database, caption_path, self._decode) if entry.text]
+        return [entry for entry in self.changes(caption_path) if entry.text]
 
-    def versions(self, caption_path: Path) -> list[HistoryEntry]:
-        """Return the different contents that the file had, the latest first, but not the one that it has now."""
-        return different(earlier_texts(self.database, caption_path, self._decode), self.files.read(caption_path))
+    def changes(self, caption_path: Path) -> list[HistoryEntry]:
+        """Return what each change of the file replaced, the latest first; the text is "" if that was nothing."""
+        return earlier_texts(self.database, caption_path, self._decode)
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
         """Return every caption that a model made for the file, even if it was not written, the latest first."""

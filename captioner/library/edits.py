@@ -28,9 +28,10 @@ class CaptionEdits:
                 self._captions.files.make_folder(item.caption_folder)
             if not path.parent.is_dir():
                 raise JobError(f"the folder {path.parent} is missing, so the caption cannot be saved")
-            if expected is not None and self._captions.read(path) not in (expected, text.strip()):
+            now = self._captions.read(path)
+            if expected not in (None, now) and now.replace("\r\n", "\n") != text.strip():
                 self._open.files.reload(position)
-                raise JobError("the caption was changed meanwhile; read the new text before you save")
+                raise JobError(f"{item.name}: the caption was changed meanwhile; read the new text before you save")
             saved = self._captions.save(path, text, consent=consent)
             self._open.files.set_text(position, saved, edited=True)
             return saved

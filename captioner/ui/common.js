@@ -26,6 +26,9 @@ export function keepOverReload(name, read) {
   return JSON.parse(sessionStorage.getItem(key));
 }
 
+// A file's name without its folders.
+export const plainName = name => name.slice(name.lastIndexOf('/') + 1);
+
 export function showText(node, text) {
   node.textContent = text;
   node.hidden = !text;

@@ -6,7 +6,7 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 _SHEETS = (
-    "page", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/tab", "runs/dialogs",
+    "page", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/panel", "runs/dialogs",
     "server/uploads", "settings/tab", "prompts/tab",
 )  # fmt: skip
 CSS = [HERE / f"{name}.css" for name in _SHEETS]

@@ -66,7 +66,7 @@ def test_keyboard_mouse_and_search(services, folder):
         page.get_by_role("button", name="Show all files").click()
         page.locator(".grid-sort select").select_option("length")
         page.locator("[data-act=direction]").click()
-        expect(page.locator("[aria-posinset='1'] b")).to_have_text("b.png")
+        expect(page.locator("[data-place='0'] b")).to_have_text("b.png")
 
         page.locator(".grid-view").focus()
         page.keyboard.press("Home")
@@ -74,11 +74,12 @@ def test_keyboard_mouse_and_search(services, folder):
         expect(page.locator("#caption textarea")).to_have_value("A horse at night.")
         page.keyboard.press("Alt+ArrowRight")
         expect(page.locator("#caption textarea")).to_have_value("A zebra at noon.")
-        expect(page.locator("#panel .panel-count")).to_have_text("4 words · 16 characters · about 6 tokens")
+        expect(page.locator("#panel .panel-count")).to_have_text("4 words · 16 characters · about 6 of 512 tokens")
         page.reload()
-        expect(page.locator("[aria-posinset='1'] b")).to_have_text("b.png")  # the order is remembered
+        expect(page.locator("[data-place='0'] b")).to_have_text("b.png")  # the order is remembered
+        expect(page.locator("#caption textarea")).to_have_value("A zebra at noon.")  # and the opened file
 
-        tops = [page.locator(f"[aria-posinset='{number}']").bounding_box()["y"] for number in range(1, 5)]
+        tops = [page.locator(f"[data-place='{number}']").bounding_box()["y"] for number in range(4)]
         assert page.locator(".grid-columns input").input_value() == str(tops.count(tops[0]))
         press_in_menu(page, "more", "[data-which=pending]")
         expect(page.locator(".grid-selected")).to_have_text("2 selected")
@@ -233,6 +234,7 @@ def test_no_quick_click_is_lost_and_the_last_one_counts(services, folder, monkey
         expect(box).to_have_value("A horse at night.")
         page.keyboard.press("Control+Enter")
         page.keyboard.press("Alt+ArrowLeft")
+        page.keyboard.press("Alt+ArrowLeft")
         expect(box).to_have_value("A zebra at noon.")
         page.keyboard.press("Control+Enter")
         expect(page.locator(".grid-tile.approved")).to_have_count(2)
@@ -291,7 +293,7 @@ def test_five_thousand_files_need_few_nodes_and_a_missing_folder_is_reported(ser
         expect(page.locator("[data-grid]")).to_have_attribute("data-ready", "5000")
         page.locator(".grid-view").focus()
         page.keyboard.press("End")
-        expect(page.locator("[aria-posinset='5000'] b")).to_have_text("4999 odd.png")
+        expect(page.locator("[data-place='4999'] b")).to_have_text("4999 odd.png")
         assert page.evaluate("document.querySelectorAll('*').length") < 1000
         press_in_menu(page, "more", "[data-which=all]")
         expect(page.locator("#start")).to_have_text("Caption 5,000 selected")

@@ -1,10 +1,11 @@
 // The files of the open folder as columns, and which of them are shown and selected. No DOM here.
 export const STATES = ['pending', 'done', 'failed', 'edited'];
 export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
-export const FLAGS = { approved: 1, outside: 2, flawed: 4 }; // bits; outside: changed by another program; flawed: cut off
+// Bits. outside: changed by another program; flawed: cut off, repeated or empty; star, reject: marked by a person.
+export const FLAGS = { approved: 1, outside: 2, flawed: 4, star: 8, reject: 16 };
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
-  scan: '', revision: -1, folder: '', count: 0,
+  scan: '', revision: -1, folder: '', count: 0, hasFolders: false, // whether some files lie in subfolders
   names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
   rows: new Map(), // index -> {preview, problem, doubt, flaw}
   running: new Map(), // index -> tokens so far
@@ -29,7 +30,7 @@ export function setListing(data) {
   }
   list.rows.clear();
   Object.assign(list, {
-    scan, revision, folder, count, names, lengths: Uint32Array.from(data.lengths),
+    scan, revision, folder, count, names, hasFolders: names.some(name => name.includes('/')), lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
     sizes: Float64Array.from(data.sizes), times: Float64Array.from(data.times),
     durations: Float32Array.from(data.durations),
@@ -54,6 +55,8 @@ export function inState(i, wanted) {
   if (wanted === 'done') return state === DONE || state === EDITED;
   return wanted === 'all' || state === STATES.indexOf(wanted);
 }
+
+export const markOf = i => ['star', 'reject'].find(mark => inState(i, mark)) ?? '';
 
 export const words = query => query.toLowerCase().split(' ').filter(Boolean);
 
@@ -127,7 +130,7 @@ export function fromRanges(text) {
 
 // Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
 export function countFiles() {
-  const states = [0, 0, 0, 0], flags = new Array(8).fill(0), { kinds, selected, count } = list;
+  const states = [0, 0, 0, 0], flags = new Array(32).fill(0), { kinds, selected, count } = list;
   const { states: stateOf, flags: flagsOf } = list;
   let videos = 0, selectedCaptioned = 0, selectedApproved = 0;
   for (let i = 0; i < count; i++) {
@@ -139,7 +142,7 @@ export function countFiles() {
     if (state === DONE || state === EDITED) selectedCaptioned++;
     if (flagsOf[i] & FLAGS.approved) selectedApproved++;
   }
-  const [approved, outside, flawed] = Object.values(FLAGS).map(
+  const [approved, outside, flawed, star, reject] = Object.values(FLAGS).map(
     bit => flags.reduce((sum, number, flag) => sum + (flag & bit ? number : 0), 0));
-  return { states, approved, outside, flawed, videos, selectedCaptioned, selectedApproved };
+  return { states, approved, outside, flawed, star, reject, videos, selectedCaptioned, selectedApproved };
 }

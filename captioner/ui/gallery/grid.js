@@ -3,11 +3,14 @@ import { onButton } from './buttons.js';
 import { cursor, list } from './files.js';
 import * as listing from './listing.js';
 import { filter, open, select, sort } from './listing.js';
+import { closePanel, editCaption } from './panel.js';
+import { startSaying } from './say.js';
 import { startSelection } from './selection.js';
-import { indexOf, numColumns, numRowsOnScreen, playVideo, stopVideo, tileAt } from './tiles.js';
+import { indexOf, playVideo, stopVideo, tileAt } from './tile.js';
+import { numColumns, numRowsOnScreen } from './tiles.js';
 
 const SENT = ['scan', 'revision', 'changes', 'base', 'running', 'busy', 'existing'];
-const HOVER_MS = 150;
+const HOVER_MS = 150, MARKS = { 1: 'star', 2: 'reject', 3: '' };
 let element, port;
 const $ = selector => element.querySelector(selector);
 
@@ -19,6 +22,8 @@ export function start(gradio) {
   onButton('help', () => help($('.grid-empty').dataset.why));
   listenToTiles($('.grid-canvas'));
   port.addEventListener('keydown', pressInGrid);
+  document.addEventListener('keydown', pressOnBody);
+  startSaying(element);
   port.addEventListener('focus', () => {
     if (cursor.active < 0 && list.shown.length && port.matches(':focus-visible')) listing.focusOn(list.shown[0]);
   });
@@ -73,18 +78,35 @@ function help(why) {
 
 function pressInGrid(event) {
   if (event.altKey) return; // Alt and an arrow open the next file; see panel.js
-  const by = distance(event.key), last = list.shown.length - 1, { active } = cursor, isShown = list.place[active] >= 0;
-  if (by && last >= 0) {
-    const from = list.place[active] ?? -1, to = from < 0 ? 0 : Math.max(0, Math.min(last, from + by));
+  const by = distance(event.key), last = list.shown.length - 1, isShown = last >= 0;
+  const active = list.place[cursor.active] >= 0 ? cursor.active : list.shown[0];
+  if (by && isShown) {
+    const from = list.place[cursor.active] ?? -1, to = from < 0 ? 0 : Math.max(0, Math.min(last, from + by));
     listing.focusOn(list.shown[to], event.shiftKey);
   } else if (event.key === ' ' && isShown) listing.toggle(active);
-  else if (event.key === 'Enter' && isShown) open(active);
+  else if (event.key === 'Enter' && isShown) openOrEdit(active);
+  else if (event.key in MARKS && isShown) listing.mark(active, MARKS[event.key]);
   else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) select('all');
   else if (event.key === 'a' && list.selected[active]) $('.grid-approve').click();
   else if (event.key === 'a' && isShown) listing.toggleApproved(active);
+  else if (event.key === 'Escape' && cursor.opened >= 0) closePanel();
   else if (event.key === 'Escape') port.blur();
   else return;
   event.preventDefault();
+}
+
+// A key that is pressed while nothing has the focus is meant for the grid.
+function pressOnBody(event) {
+  if (event.target !== document.body || event.key === 'Escape' && cursor.opened < 0) return;
+  if (!element.offsetParent || document.querySelector('dialog[open], :popover-open')) return;
+  pressInGrid(event);
+  if (event.defaultPrevented && cursor.opened < 0) port.focus();
+}
+
+// Enter opens a file, and pressed again goes to its caption.
+function openOrEdit(i) {
+  if (i === cursor.opened) editCaption();
+  else open(i);
 }
 
 // How many files a key moves the focus on; undefined for other keys.

@@ -25,13 +25,13 @@ def media_grid() -> gr.HTML:
 
     Value: the selection as JSON text {"scan": "...", "selected": "0-4,7", "total": 6}.
     Properties: those of `grid_changes`, and `busy` and `existing`, which decide what Caption would do.
-    Events: `open` with the `id`, folder and name of a file, `change` of the selection, and `approve` with `files` (a
-    selection like the value) and `on`.
+    Events: `open` with the `id`, folder and name of a file, `change` of the selection, `approve` with `files` (a
+    selection like the value) and `on`, and `mark` with `files` and `mark`.
 
     This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """
     empty = {"scan": "", "revision": 0, "base": -1, "changes": [], "running": {}, "busy": False, "existing": "skip"}
-    return scripts.component("gallery/grid", "grid", ("open", "approve"), empty)
+    return scripts.component("gallery/grid", "grid", ("open", "approve", "mark"), empty)
 
 
 def grid_changes(library: Library, seen: str) -> tuple[dict[str, Any], str]:

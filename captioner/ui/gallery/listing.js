@@ -5,10 +5,12 @@ import {
   FLAGS, applyRow, arrange, asRanges, checksum, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
   setListing, setSelected, view, words,
 } from './files.js';
+import { whisper } from './say.js';
+import { tileId } from './tile.js';
 import * as tiles from './tiles.js';
-import { fetchJson, keepOverReload, plural } from '../common.js';
+import { fetchJson, keepOverReload, number, plural } from '../common.js';
 
-const SEARCH_MS = 80, MAX_QUERY = 500;
+const SEARCH_MS = 80, MAX_QUERY = 500, OUTSIDE_MS = 3000;
 const STORED = 'vcs-grid';
 let element, port, props, trigger;
 const viewers = []; // functions that show what changed
@@ -19,11 +21,13 @@ let searching = 0, numSearches = 0; // the timer of a search, or 1 while its ans
 export function startListing(gradio) {
   ({ element, props, trigger } = gradio);
   port = element.querySelector('.grid-view');
-  const { columns = 0, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
+  const { width = 0, fill = false, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
   kept = keepOverReload('gallery', whatIsShown);
   Object.assign(view, { key, descending }, kept?.filters);
   missed = Boolean(props.scan); // Python may have sent changes before this module was here
-  tiles.startScroller(element, columns, take);
+  tiles.startScroller(element, width, take);
+  port.classList.toggle('fill', fill);
+  setInterval(findOutsideChanges, OUTSIDE_MS);
 }
 
 // ---- the list and its changes ----
@@ -48,6 +52,14 @@ export async function load() {
   loading = false;
   element.dataset.ready = list.count;
   if (missed) { missed = false; sync(); }
+}
+
+// Show what other programs have changed in the captions of the files on the screen.
+async function findOutsideChanges() {
+  if (loading || !list.count || document.hidden || !element.offsetParent) return;
+  const { scan } = list, seen = tiles.shownNow().concat(cursor.opened >= 0 ? cursor.opened : []);
+  const answer = await fetchJson(`outside.json?scan=${scan}&ids=${tiles.idsOf(seen)}`).catch(() => null);
+  if (answer?.rows.length && scan === list.scan) take(answer.rows);
 }
 
 function whatIsShown() {
@@ -104,7 +116,10 @@ function showReason() {
 function showChanges() {
   tiles.repaint();
   const value = selection();
-  if (props.value !== value) props.value = value;
+  if (props.value !== value) {
+    props.value = value;
+    whisper(list.numSelected ? `${number(list.numSelected)} of ${plural(list.count, 'file')} selected` : 'No file selected');
+  }
   tellViewers(viewers);
 }
 
@@ -163,9 +178,18 @@ export function setColumns(count) {
   tellViewers(viewers);
 }
 
+export const isFilled = () => port.classList.contains('fill');
+
+// Show whole pictures, or parts of them that fill their tiles (true).
+export function toggleFill() {
+  port.classList.toggle('fill');
+  remember();
+  return isFilled();
+}
+
 function remember() {
-  const { key, descending } = view;
-  localStorage.setItem(STORED, JSON.stringify({ columns: tiles.numColumns(), key, descending }));
+  const { key, descending } = view, fill = isFilled();
+  localStorage.setItem(STORED, JSON.stringify({ width: tiles.tileWidth(), fill, key, descending }));
 }
 
 // ---- opening and selecting ----
@@ -176,7 +200,7 @@ function moveTo(i) {
   cursor.active = i;
   tiles.reveal(i);
   tiles.repaint();
-  port.setAttribute('aria-activedescendant', tiles.tileId(i));
+  port.setAttribute('aria-activedescendant', tileId(i));
 }
 
 export function open(i) {
@@ -187,12 +211,19 @@ export function open(i) {
   trigger('open', { id: `${list.scan}-${i}`, ...openedFile() });
 }
 
-// Open the next (1) or the previous (-1) file.
+export function close() {
+  cursor.opened = -1;
+  tiles.repaint();
+}
+
+// Open the next (1) or the previous (-1) file; return whether there is one.
 export function step(by) {
   const from = list.place[cursor.opened] ?? -1, last = list.shown.length - 1;
   // A file that is no longer shown, such as a pending one that is done now, was replaced in its place by the next one.
   const to = from >= 0 ? from + by : by > 0 ? cursor.lastPlace : cursor.lastPlace - 1;
-  if (to >= 0 && to <= last && to !== from) open(list.shown[to]);
+  const isThere = to >= 0 && to <= last && to !== from;
+  if (isThere) open(list.shown[to]);
+  return isThere;
 }
 
 // Move the focus to a file; extend: select everything on the way.
@@ -224,6 +255,12 @@ export function select(which) {
 // Approve captions, or take that back. selected: indices as ranges; those of the selected files by default.
 export function approve(on, selected = asRanges(list.selected)) {
   trigger('approve', { files: JSON.stringify({ scan: list.scan, selected, total: 1 }), on });
+}
+
+// Star or reject files, or remove their marks (''); the selected ones if `i` is among them.
+export function mark(i, mark) {
+  const selected = list.selected[i] ? asRanges(list.selected) : String(i);
+  trigger('mark', { files: JSON.stringify({ scan: list.scan, selected, total: 1 }), mark });
 }
 
 export const toggleApproved = i => approve(!inState(i, 'approved'), String(i));

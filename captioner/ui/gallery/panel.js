@@ -2,12 +2,17 @@
 // `answer`, the result of an action; see captioner/ui/gallery/panel.py.
 import * as edits from './edit.js';
 import { edit, isDirty, keepDraft, keyOf, unsavedEdit } from './edit.js';
-import { focusGrid, openedFile, step } from './listing.js';
+import { enlarge } from './lightbox.js';
+import { close as closeInGrid, focusGrid, openedFile, step } from './listing.js';
 import * as view from './panel_view.js';
+import { say, whisper } from './say.js';
+import { followTrail, goAlong } from './trail.js';
+import { plainName } from '../common.js';
 
 const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
 const CONSENT = '.panel-consent', CONFIRM = '.panel-confirm', GUESS = '.panel-guess';
 let element, props, trigger, box;
+let reverted = null; // an edit that an undo took back
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
@@ -16,8 +21,8 @@ export function start(gradio) {
   edits.startEdit(box);
   view.startView(element);
   element.addEventListener('click', click);
-  box.addEventListener('input', changed);
-  box.addEventListener('keydown', event => { if (event.key === 'Escape') focusGrid(); });
+  element.addEventListener('keydown', event => { if (event.key === 'Escape' && !event.isComposing) escape(event); });
+  box.addEventListener('input', () => { reverted = null; changed(); });
   document.addEventListener('keydown', pressOnPage);
   gradio.watch('answer', answered);
   gradio.watch('entry', opened);
@@ -28,16 +33,22 @@ export function start(gradio) {
 
 // ---- what Python sends ----
 function opened() {
-  const { entry } = props, wanted = keyOf(openedFile()), left = unsavedEdit();
+  const { entry } = props, wanted = keyOf(openedFile());
   if (keyOf(entry) !== wanted || wanted === keyOf(edit.file)) return; // of quick clicks, the last one counts
-  if (left) { keepDraft(); if (!edit.file.doubt) trigger('save', left); } // a guess is saved only when asked for
+  leave();
   edits.openFile(entry);
   view.showFile(true);
-  view.showQuestion(CONFIRM, false);
-  view.showQuestion(CONSENT, false);
-  view.showQuestion(GUESS, false);
+  [CONFIRM, CONSENT, GUESS].forEach(question => view.showQuestion(question, false));
   follow(entry);
-  if (matchMedia('(max-width: 760px)').matches) element.scrollIntoView({ behavior: 'smooth' }); // it is below the grid
+  if (document.activeElement === box) box.setSelectionRange(box.value.length, box.value.length);
+}
+
+// Save the file before. A guess is saved only when asked for. An edit that is on its way already is not written twice.
+function leave() {
+  const left = unsavedEdit();
+  if (left) keepDraft();
+  if (left && !edit.file.doubt) trigger('save', left);
+  reverted = null;
 }
 
 function refreshed() {
@@ -52,7 +63,10 @@ function refreshed() {
 function answered() {
   const { saved, fresh } = props.answer;
   if (saved) {
-    if (edits.takeSaved(saved)) view.showEdit();
+    if (edits.takeSaved(saved)) {
+      view.showEdit();
+      view.flashSaved();
+    } else say(`Saved ${plainName(saved.name)}`);
     keepDraft();
   }
   if (fresh && keyOf(fresh) === keyOf(edit.file)) follow(fresh);
@@ -63,6 +77,7 @@ function follow(file) {
   const isReplaced = file.id !== edit.file.id || file.version !== edit.file.version;
   edits.updateFile(file);
   props.value = JSON.stringify(edits.fileAddress(file));
+  followTrail();
   if (isReplaced) view.showMedia();
   view.showTexts();
   changed();
@@ -73,6 +88,10 @@ function lose() {
     view.showProblem('The folder of this file was closed. Your text is kept until you open it again.');
     return;
   }
+  shut();
+}
+
+function shut() {
   edits.closeFile();
   props.value = '';
   view.showFile(false);
@@ -80,7 +99,7 @@ function lose() {
 
 // ---- what a person does ----
 function changed() {
-  view.showEdit();
+  view.showEdit(reverted !== null);
   keepDraft();
 }
 
@@ -107,6 +126,29 @@ async function copy() {
   view.flashCopied();
 }
 
+// Leave the file, which saves it, and give the room of the panel back to the grid.
+export function closePanel() {
+  if (!edit.file.id) return;
+  leave();
+  shut();
+  closeInGrid();
+  focusGrid();
+}
+
+export function editCaption() {
+  if (!edit.file.id) return;
+  box.focus();
+  box.setSelectionRange(box.value.length, box.value.length);
+}
+
+function escape(event) {
+  const open = [GUESS, CONSENT, `${CONFIRM}:not(${CONSENT}, ${GUESS})`].find(question => !$(question).hidden);
+  if (open) view.showQuestion(open, false);
+  else closePanel();
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 function recaption(consent) {
   view.showQuestion(CONSENT, false);
   fire('again', { consent });
@@ -118,8 +160,29 @@ function settle() {
   edit.theirs = null;
 }
 
+function restoreAlong(by) {
+  const history = goAlong(by);
+  if (history) fire('restore', { history });
+}
+
+// Approve the caption and open the next file. What needs an answer first is asked.
+function approveAndGoOn() {
+  const { file } = edit;
+  if (edit.theirs !== null) return view.showConflict();
+  if (file.doubt && isDirty()) return view.showQuestion(GUESS, true);
+  if (!box.value.trim()) return say('There is no caption to approve');
+  if (!file.approved || isDirty()) fire('approve', { on: true });
+  const name = plainName(file.name);
+  if (step(1)) whisper(`Approved ${name}`);
+  else say(`Approved ${name}. There is no next file.`);
+}
+
 const actions = {
   copy,
+  close: closePanel,
+  next: approveAndGoOn,
+  enlarge: () => enlarge(step),
+  play: view.togglePlaying,
   save() {
     const unsaved = unsavedEdit();
     if (edit.file.doubt) view.showQuestion(GUESS, true);
@@ -131,14 +194,23 @@ const actions = {
   },
   'save-no': () => view.showQuestion(GUESS, false),
   undo() {
-    if (isDirty()) write(edits.withLineFeeds(edit.base));
-    else fire('restore', { history: edit.file.undo });
+    if (!isDirty()) return restoreAlong(1);
+    const text = box.value;
+    write(edits.withLineFeeds(edit.base));
+    reverted = text;
+    changed();
   },
-  approve() { if (!$('[data-act=approve]').disabled) fire('approve', { on: !edit.file.approved }); },
+  redo() {
+    if (reverted === null) return restoreAlong(-1);
+    write(reverted);
+  },
+  approve() { if (!$('.panel-approve').disabled) fire('approve', { on: !edit.file.approved }); },
   history: () => view.showHistory($('.panel-history').hidden),
   again: () => (edit.file.changed_outside ? view.showQuestion(CONSENT, true) : recaption(false)),
   'again-yes': () => recaption(true),
   'again-no': () => view.showQuestion(CONSENT, false),
+  'keep-old': () => fire('restore', { history: edit.file.compare.id }),
+  'keep-new': view.keepNew,
   delete: () => view.showQuestion(CONFIRM, true),
   'delete-no': () => view.showQuestion(CONFIRM, false),
   'delete-yes'() {
@@ -157,13 +229,17 @@ function click(event) {
 }
 
 function pressOnPage(event) {
-  if (!element.offsetParent || !edit.file.id) return; // no offsetParent: another tab
+  if (!element.offsetParent || !edit.file.id) return; // no offsetParent: another tab, or closed
   if (document.querySelector('dialog[open], :popover-open')) return;
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], isControl = event.ctrlKey || event.metaKey;
-  if (by && MAC && event.target.closest('input, textarea')) return; // there it moves by a word
-  if (event.key.toLowerCase() === 's' && isControl && !event.altKey) actions.save();
-  else if (event.key === 'Enter' && isControl) actions.approve();
+  const isTyping = event.target.closest('input, textarea'), key = event.key.toLowerCase();
+  if (by && MAC && isTyping) return; // there it moves by a word
+  if (key === 's' && isControl && !event.altKey) actions.save();
+  else if (event.key === 'Enter' && isControl) approveAndGoOn();
   else if (event.altKey && by) step(by);
+  else if (isControl && !isTyping && ['z', 'y'].includes(key)) clickIfAble(key === 'y' || event.shiftKey ? 'redo' : 'undo');
   else return;
   event.preventDefault();
 }
+
+const clickIfAble = act => $(`[data-act=${act}]`).click(); // a disabled button ignores it

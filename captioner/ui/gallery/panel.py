@@ -4,36 +4,28 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from captioner.captions.history import HistoryEntry
+from captioner.captions.history import HistoryEntry, different
 from captioner.captions.provenance import Provenance
 from captioner.config.settings import sampling_plan
+from captioner.config.target_length import target_length
 from captioner.errors import CaptionerError, JobError, MediaError
-from captioner.formatting import clock, plural, sendable, size
+from captioner.formatting import sendable
 from captioner.library.lookup import Entry
-from captioner.media.contact_sheet import clock_text
 from captioner.media.content import check_file
 from captioner.services import Services
 from captioner.system.pinning import Within
 from captioner.ui import scripts
 from captioner.ui.format import escape, isolated
+from captioner.ui.gallery.about import about, comparison, facts, history_list
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.wiring import errors_as_toasts
 from captioner.values import MediaItem, MediaKind, SamplePlan
 
 MAX_HISTORY = 20
-REPLACED = {
-    "job": "replaced by a job",
-    "hand": "edited",
-    "delete": "deleted",
-    "restore": "replaced by an earlier text",
-    "bulk": "changed by a bulk edit",
-    "undo": "changed by an undo",
-}
 
 
 class Panel:
@@ -67,9 +59,7 @@ class Panel:
 
     @errors_as_toasts
     def remove(self, event: gr.EventData) -> dict[str, Any]:
-        answer = self._change(event, self._services.library.edits.delete)
-        gr.Info(f"Deleted the caption of {escape(isolated(event.name))}.", duration=3)
-        return answer
+        return self._change(event, self._services.library.edits.delete)
 
     @errors_as_toasts
     def again(self, event: gr.EventData) -> dict[str, Any]:
@@ -106,10 +96,9 @@ class Panel:
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Return everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
         library, captions = self._services.library, self._services.captions
-        problem, history, made, last_change = entry.problem, [], [], None
+        problem, changes, made = entry.problem, [], []
         try:
-            last_change = captions.last_change(entry.item.caption_path)
-            history = captions.history(entry.item.caption_path)[:MAX_HISTORY]
+            changes = captions.changes(entry.item.caption_path)
             made = captions.provenance(entry.item.caption_path)[:1]
         except CaptionerError as error:
             problem = problem or str(error)
@@ -128,12 +117,23 @@ class Panel:
             "changed_outside": entry.changed_outside,
             "doubt": entry.doubt,
             "facts": facts(entry, kind),
-            "undo": last_change or 0,
-            "history": history_list(history),
+            "undo": changes[0].id if changes else 0,
+            "versions": [change.id for change in different(changes, entry.text)],
+            "history": history_list([change for change in changes if change.text][:MAX_HISTORY]),
+            "compare": compared(entry, changes),
+            "target": self._target(made),
+            "max_tokens": self._services.settings.max_new_tokens,
             "about": about(made[0], entry.text) if made else "",
             "saw": num_frames > 0,
             "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}",
         }
+
+    def _target(self, made: Sequence[Provenance]) -> tuple[int, int] | None:
+        """Return the fewest and the most words that the prompt of the caption asks for, or else the chosen prompt."""
+        try:
+            return target_length(made[0].caption.prompt if made else self._services.prompt_text())
+        except CaptionerError:  # the prompt is gone; the Prompts tab shows the error
+            return None
 
     def _change(self, event: gr.EventData, act: Callable[[MediaItem], object]) -> dict[str, Any]:
         """Call `act` with the file of an event. An edit is saved first, so it stays in the history."""
@@ -147,7 +147,6 @@ class Panel:
         sent = str(edit["text"])
         expected, consent = str(edit["expected"]), bool(edit.get("consent"))
         text = self._services.library.edits.save(entry.item, sent, expected, consent)
-        gr.Info(f"Saved the caption of {escape(isolated(entry.item.name))}.", duration=3)
         place = {"folder": sendable(str(self._services.library.folder)), "name": sendable(entry.item.name)}
         return {**place, "sent": sent, "text": text}
 
@@ -190,61 +189,13 @@ def shown_kind(item: MediaItem, within: Within) -> MediaKind:
         return item.kind
 
 
-def facts(entry: Entry, kind: MediaKind) -> str:
-    """Return plain text such as "video · 1.2 MB · 0:03 · done"."""
-    duration = [clock(entry.duration_s)] if entry.duration_s else []
-    parts = [kind, size(entry.item.size_bytes), *duration]
-    return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
-
-
-def history_list(history: Sequence[HistoryEntry]) -> str:
-    """Return HTML: earlier texts as buttons that restore them."""
-    return "".join(
-        f'<button type="button" data-history="{entry.id}" title="Restore this text"><span>{escape(entry.text)}</span>'
-        f"<small>{_time(entry.replaced_at_s)} · {REPLACED.get(entry.origin, 'replaced')}</small></button>"
-        for entry in history
-    )
-
-
-def about(made: Provenance, text: str) -> str:
-    """Return HTML: how the model made its latest caption. `text` is the current caption."""
-    caption, options = made.caption, made.caption.options
-    rate = f" ({caption.num_tokens / caption.seconds:.0f} tokens/s)" if caption.seconds else ""
-    model = "/".join(Path(caption.model).parts[-2:])  # a Hub id, or the end of a folder's path
-    sampling = f"temperature {options.temperature:g}, top-p {options.top_p:g}, top-k {options.top_k}"
-    sampling = sampling if options.temperature else "greedy"
-    rows = {
-        "Model": escape(model)
-        + (f" with {escape(Path(caption.adapter).name)}" if caption.adapter else "")
-        + (f" on {escape(caption.device)}" if caption.device else ""),
-        "Created": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
-        "Tokens": f"{caption.num_tokens:,} generated{rate}, {caption.num_prompt_tokens:,} in the request",
-        "Frames": escape(_frames(caption.frame_times_s)),
-        "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
-        "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
-    }
-    if caption.thinking:
-        rows["Thinking"] = (
-            f"<details><summary>{escape(caption.thinking)}</summary><p>{escape(caption.thinking)}</p></details>"
-        )
-    if made.flaw:
-        rows["Check"] = f"The caption {escape(made.flaw)}."
-    if caption.warning:
-        rows["Note"] = escape(caption.warning)
-    if caption.text not in text:
-        rows["Since then"] = "The caption was changed." if text else "The caption was deleted."
-    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows.items())
-    return f"<h4>How it was made</h4><dl>{cells}</dl>"
-
-
-def _frames(times_s: Sequence[float]) -> str:
-    if len(times_s) < 2:
-        return plural(max(1, len(times_s)), "frame")
-    return f"{len(times_s)}, at {', '.join(clock_text(time_s) for time_s in times_s)}"
-
-
-def _time(posix_s: float) -> str:
-    return f'<time data-s="{posix_s:.0f}"></time>'  # the browser fills it in its own time zone
+def compared(entry: Entry, changes: Sequence[HistoryEntry]) -> dict[str, Any] | None:
+    """Return the texts before and after a job as HTML, if a job was the last to change the caption; else None."""
+    last = changes[0] if changes else None
+    if last is None or last.origin != "job" or not last.text or last.text == entry.text or entry.approved:
+        return None
+    before, after = comparison(last.text, entry.text)
+    return {"id": last.id, "before": before, "after": after}
 
 
 def current_plan(services: Services) -> SamplePlan:

@@ -1,30 +1,37 @@
 // What the caption panel shows of the opened file and of the edit, and the width of the panel, which a person can drag.
 import { edit, isDirty } from './edit.js';
-import { address, dateTime, make, plural, showText } from '../common.js';
+import { showEnlarged } from './lightbox.js';
+import { canGoBack, canGoForth } from './trail.js';
+import { address, dateTime, make, number, plural, showText } from '../common.js';
 
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // each of these characters counts as a word
 const TOKENS_PER_WORD = 1.3;
 const WIDTH = { least: 300, most: 900, usual: 400, step: 24, leftForGrid: 380, stored: 'vcs-panel-width' };
-let element;
+const PLAYING = 'vcs-still', HEIGHT = 'vcs-text-height', FLASH_MS = 3000;
+const kept = new Set(); // the changes whose new text a person has chosen
+let element, flashing = 0;
 const $ = selector => element.querySelector(selector);
 
 export function startView(given) {
   element = given;
   $('.panel-sheet').addEventListener('toggle', showSheet);
   startWidth($('.panel-drag'));
+  startHeight($('textarea'));
 }
 
 export function showFile(isOpen) {
-  $('.panel-empty').hidden = isOpen;
   $('.panel-open').hidden = !isOpen;
   $('.panel-sheet').open = false;
-  $('.panel-open').scrollTop = 0;
+  $('.panel-body').scrollTop = 0;
+  clearTimeout(flashing);
+  flashing = 0;
   if (isOpen) showMedia();
-  else $('.panel-stage').replaceChildren();
+  else $('.panel-media').replaceChildren();
 }
 
 export function showMedia() {
-  const { id, version, kind } = edit.file, stage = $('.panel-stage');
+  const { id, version, kind } = edit.file, stage = $('.panel-media');
+  showEnlarged();
   const src = address(`media/${id}`), poster = address(`thumb/${id}.jpg?v=${version}`);
   const image = source => make('img', { src: source, alt: '', decoding: 'async' });
   if (kind === 'image') {
@@ -33,12 +40,34 @@ export function showMedia() {
     stage.replaceChildren(original);
     return;
   }
-  const video = make('video', { controls: true, loop: true, playsInline: true, preload: 'metadata', poster, src });
+  const playing = { muted: true, loop: true, playsInline: true, autoplay: isPlaying() };
+  const video = make('video', { ...playing, preload: 'auto', disablePictureInPicture: true, poster, src });
   video.addEventListener('error', () => {
     const text = make('p', {}, 'This browser cannot play the file. The model may still be able to read it.');
     stage.replaceChildren(image(poster), text);
   });
   stage.replaceChildren(video);
+  showPlaying();
+}
+
+// Clips play by themselves unless a person has stopped that, or has asked the system for less motion.
+function isPlaying() {
+  const still = localStorage.getItem(PLAYING);
+  return still === null ? !matchMedia('(prefers-reduced-motion: reduce)').matches : still === 'no';
+}
+
+function showPlaying() {
+  const button = $('.panel-play'), on = isPlaying();
+  button.setAttribute('aria-pressed', on);
+  button.title = on ? 'Stop. The next clips do not play by themselves.' : 'Play this clip and the next ones';
+}
+
+export function togglePlaying() {
+  localStorage.setItem(PLAYING, isPlaying() ? 'yes' : 'no');
+  const video = $('.panel-media video');
+  showPlaying();
+  if (isPlaying()) video?.play().catch(() => {});
+  else video?.pause();
 }
 
 export function showTexts() {
@@ -46,7 +75,7 @@ export function showTexts() {
   name.textContent = name.title = file.name;
   facts.textContent = file.facts;
   showProblem(file.problem);
-  $('.panel-note').hidden = !file.changed_outside;
+  $('.panel-outside').hidden = !file.changed_outside;
   showText($('.panel-doubt'), file.doubt ? `This caption is ${file.doubt}. Check its characters before you save it.` : '');
   if (!file.doubt) $('.panel-guess').hidden = true;
   if (!file.changed_outside) $('.panel-consent').hidden = true;
@@ -54,8 +83,26 @@ export function showTexts() {
   stage.dataset.run = file.tokens ? `Captioning: ${plural(file.tokens, 'token')}` : 'Reading frames';
   showHtml($('.panel-about'), file.about);
   showHtml($('.panel-history'), file.history);
+  showComparison();
   $('.panel-sheet summary').textContent = `What the model ${file.saw ? 'saw' : 'sees'}`;
   showSheet();
+}
+
+function showComparison() {
+  const { compare } = edit.file, part = $('.panel-compare'), [before, after] = part.querySelectorAll('p');
+  part.hidden = !compare || kept.has(compare.id) || edit.file.tokens !== null;
+  if (part.hidden) return;
+  showHtml(before, compare.before);
+  showHtml(after, compare.after);
+}
+
+export function keepNew() {
+  kept.add(edit.file.compare.id);
+  showComparison();
+}
+
+export function showConflict() {
+  $('.panel-conflict button').focus();
 }
 
 export const showProblem = text => showText($('.panel-problem'), text);
@@ -75,33 +122,62 @@ function showSheet() {
   if (image.getAttribute('src') !== source) image.src = source;
 }
 
-// Show what depends on the text in the editor.
-export function showEdit() {
-  const text = $('textarea').value, conflict = $('.panel-conflict'), hasConflict = edit.theirs !== null;
-  const words = text.replace(CJK, ' ').split(/\s+/).filter(Boolean).length + (text.match(CJK)?.length ?? 0);
-  const tokens = Math.ceil(words * TOKENS_PER_WORD), characters = plural([...text].length, 'character');
-  $('.panel-count').textContent = `${plural(words, 'word')} · ${characters} · about ${plural(tokens, 'token')}`;
-  $('.panel-dirty').textContent = isDirty() ? 'Not saved' : '';
-  showButtons(text);
-  if (hasConflict && conflict.hidden) requestAnimationFrame(() => conflict.scrollIntoView({ block: 'nearest' }));
-  conflict.hidden = !hasConflict;
-  conflict.querySelector('p').textContent = edit.theirs || 'Nothing: the caption was deleted.';
+// Show what depends on the text in the editor. canRedo: an edit that was taken back can come again.
+export function showEdit(canRedo = false) {
+  const text = $('textarea').value, conflict = $('.panel-conflict');
+  showCount(text);
+  if (isDirty() || !flashing) showState(isDirty() ? 'Not saved' : '');
+  showButtons(text, canRedo);
+  conflict.hidden = edit.theirs === null;
+  if (!conflict.hidden) {
+    conflict.querySelector('p').textContent = edit.theirs || 'Nothing: the caption was deleted.';
+  }
 }
 
-function showButtons(text) {
+function showState(text, isSaved = false) {
+  const part = $('.panel-dirty');
+  if (part.textContent !== text) part.textContent = text;
+  part.dataset.saved = isSaved;
+}
+
+export function flashSaved() {
+  if (isDirty()) return;
+  clearTimeout(flashing);
+  showState('Saved', true);
+  flashing = setTimeout(() => { flashing = 0; showState(isDirty() ? 'Not saved' : ''); }, FLASH_MS);
+}
+
+function showCount(text) {
+  const words = text.replace(CJK, ' ').split(/\s+/).filter(Boolean).length + (text.match(CJK)?.length ?? 0);
+  const [least, most] = edit.file.target ?? [0, 0], part = $('.panel-count'), tokens = Math.ceil(words * TOKENS_PER_WORD);
+  const isOff = words > 0 && (words < least || (most > 0 && words > most));
+  const wanted = !most ? (least ? ` of at least ${number(least)}` : '') : ` of ${least ? `${number(least)}–` : 'at most '}${number(most)}`;
+  const count = wanted ? `${number(words)}${wanted} words` : plural(words, 'word');
+  const limit = edit.file.max_tokens ? `${number(tokens)} of ${plural(edit.file.max_tokens, 'token')}` : plural(tokens, 'token');
+  part.dataset.off = isOff;
+  part.replaceChildren(make('b', {}, count), ` · ${plural([...text].length, 'character')} · about ${limit}`);
+}
+
+function showButtons(text, canRedo) {
   const { file } = edit, dirty = isDirty(), button = act => $(`[data-act=${act}]`), approve = button('approve');
   button('save').disabled = !dirty && !file.doubt;
-  button('undo').disabled = !dirty && !file.undo;
-  button('undo').title = dirty ? 'Undo the unsaved changes' : 'Restore the previous text';
+  button('undo').disabled = !dirty && !canGoBack();
+  button('undo').title = dirty ? 'Undo the unsaved changes' : 'Go back to an earlier text (Ctrl+Z)';
+  button('redo').disabled = !canRedo && (dirty || !canGoForth());
+  button('redo').title = canRedo ? 'Redo the unsaved changes' : 'Go forward again (Ctrl+Shift+Z)';
   button('delete').disabled = !file.text && !dirty;
   button('history').disabled = !file.history;
   button('again').disabled = file.tokens !== null || file.approved;
   button('again').title = file.approved ? 'This caption is approved. Unapprove it first.'
-    : 'Recaption this file with the current prompt. The old text stays in the history.';
+    : 'Caption this file again with the current prompt. The old text stays in the history.';
+  $('.panel-again span').textContent = file.text ? 'Caption again' : 'Caption this';
+  button('next').disabled = !text.trim();
+  button('next').textContent = file.approved && !dirty ? 'Next' : 'Approve and next';
+  button('next').title = text.trim() ? 'Ctrl+Enter' : 'There is no caption to approve';
   approve.disabled = !file.approved && !text.trim();
   approve.setAttribute('aria-pressed', Boolean(file.approved));
-  approve.title = file.approved ? 'Unapprove: let jobs and bulk edits change this caption (Ctrl+Enter)'
-    : 'Approve: protect this caption from jobs and bulk edits (Ctrl+Enter)';
+  approve.title = file.approved ? 'Unapprove: let jobs and bulk edits change this caption'
+    : 'Approve: protect this caption from jobs and bulk edits';
   if (!file.history) showHistory(false);
 }
 
@@ -150,4 +226,13 @@ function startWidth(handle) {
     event.preventDefault();
   });
   setWidth(Number(localStorage.getItem(WIDTH.stored)) || Math.min(WIDTH.usual, innerWidth * 0.32));
+}
+
+// The text keeps the height that a person drags it to.
+function startHeight(box) {
+  const height = localStorage.getItem(HEIGHT);
+  if (height) document.documentElement.style.setProperty('--text-height', height);
+  new ResizeObserver(() => {
+    if (box.style.height && box.style.height !== localStorage.getItem(HEIGHT)) localStorage.setItem(HEIGHT, box.style.height);
+  }).observe(box);
 }

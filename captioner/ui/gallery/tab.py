@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from captioner.captions.file_marks import MARKS
 from captioner.formatting import plural
 from captioner.jobs.progress import Progress
 from captioner.services import Services
@@ -35,6 +36,11 @@ class Gallery:
         names = selected_names(self._services.library, event.files)
         count = self._services.library.edits.approve(names, bool(event.on))
         gr.Info(f"{'Approved' if event.on else 'Unapproved'} {plural(count, 'caption')}.", duration=3)
+
+    @errors_as_toasts
+    def mark(self, event: gr.EventData) -> None:
+        names = selected_names(self._services.library, event.files)
+        self._services.library.edits.mark(names, event.mark if event.mark in MARKS else None)
 
     def show_estimate(self, key: str, selection: str) -> dict[str, Any]:
         return gr.update(estimate=self.estimator.estimate(key, selection))
@@ -98,6 +104,7 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         on_action(caption.start, gallery.caption.start, None, asked, mode=KEEP_EVERY_EVENT),
         on_action(asked.answer, gallery.caption.start_with_answer),
         on_action(grid.approve, gallery.approve, mode=KEEP_EVERY_EVENT),
+        on_action(grid.mark, gallery.mark, mode=KEEP_EVERY_EVENT),
         change(side.save, gallery.panel.save, KEEP_EVERY_EVENT),
         change(side.restore, gallery.panel.restore, KEEP_EVERY_EVENT),
         change(side.remove, gallery.panel.remove),

@@ -1,7 +1,7 @@
 // The toolbar above the grid: the search, the filter, the order, the size of the tiles, and what concerns all files.
 import { listenToButtons, onButton } from './buttons.js';
 import { list, view } from './files.js';
-import { filter, onChange, select, setColumns, sort } from './listing.js';
+import { filter, isFilled, onChange, select, setColumns, sort, toggleFill } from './listing.js';
 import { address, number, placeMenus, plural } from '../common.js';
 
 let element;
@@ -11,6 +11,7 @@ export function start(gradio) {
   element = gradio.element;
   placeMenus(element);
   listenToButtons(element);
+  onButton('fill', button => button.setAttribute('aria-pressed', toggleFill()));
   onButton('direction', () => sort(view.key, !view.descending));
   onButton('unfilter', () => filter({ state: 'all', kind: 'all' }));
   onButton('select', ({ dataset }) => select(dataset.which));
@@ -47,8 +48,8 @@ function pressOnPage(event) {
 }
 
 function show({ counts, columns }) {
-  const [pending, done, failed, edited] = counts.states, { videos, approved, outside, flawed } = counts, { count } = list;
-  const states = { all: count, pending, done: done + edited, failed, edited, approved, outside, flawed };
+  const [pending, done, failed, edited] = counts.states, { videos, approved, outside, flawed, star, reject } = counts, { count } = list;
+  const states = { all: count, pending, done: done + edited, failed, edited, approved, outside, flawed, star, reject };
   showChoices('state', states, view.state);
   showChoices('kind', { video: videos, image: count - videos }, view.kind);
   $('.grid-kinds').hidden = $('.grid-kinds').previousElementSibling.hidden = !videos || videos === count;
@@ -62,6 +63,7 @@ function show({ counts, columns }) {
   const box = $('.grid-search input'), slider = $('.grid-columns input');
   if (box.value !== view.query) box.value = view.query;
   if (columns && Number(slider.value) !== columns) slider.value = columns;
+  $('.bar-fill').setAttribute('aria-pressed', isFilled());
   showDownload(done + edited);
 }
 

@@ -80,6 +80,7 @@ def media_routes(services: Services, pulse: Callable[..., str] | None = None) ->
         ("/search.json", handlers.search),
         ("/thumb/{entry_id}.jpg", handlers.thumbnail),
         ("/media/{entry_id}", handlers.original),
+        ("/info/{entry_id}.json", handlers.info),
         ("/sheet/{entry_id}.jpg", handlers.sheet),
         ("/captions.zip", handlers.captions),
     ):
@@ -173,6 +174,18 @@ class _Handlers:
             except (MediaError, OSError) as error:
                 raise HTTPException(404, str(error) if isinstance(error, MediaError) else "no such file") from None
             return HeldFileResponse(stack.pop_all(), path, kind, sendable(item.filename), status)
+
+    async def info(self, request: Request, entry_id: str) -> Response:
+        """Return what is needed to step through the frames of a clip: their number and mean rate."""
+        return await self._sheet_workers.run(request, self._info, entry_id)
+
+    def _info(self, entry_id: str) -> Response:
+        entry = self._entry(entry_id)
+        try:
+            info = self._services.sandbox.probe(entry.item.path, entry.item.kind)
+        except MediaError as error:
+            raise HTTPException(404, str(error)) from None
+        return json_response({"fps": info.fps, "frames": info.num_frames, "width": info.width, "height": info.height})
 
     async def sheet(self, request: Request, entry_id: str) -> Response:
         """Return the frames that the model saw for the caption, or would see now, in one picture."""

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from captioner import __version__
 from captioner.errors import CaptionerError
 from captioner.ui.page import Page
-from captioner.ui.scripts import add_head_script, preload_links
+from captioner.ui.scripts import add_head, preload_links
+from captioner.ui.server import assets
 from captioner.ui.server.api import check_mcp
 from captioner.ui.server.failures import HANDLERS, replace_gradio_failures
 from captioner.ui.server.guard import HUB, LOGOUT, Guard
@@ -51,7 +52,7 @@ def launch(
     disable_url_downloads()
     replace_gradio_server()
     replace_gradio_failures()
-    add_head_script()
+    add_head(PRELOAD)
     blocks.queue(default_concurrency_limit=None, max_size=100)
     try:
         address, link = _serve(blocks, page, access, port, open_browser, mcp)
@@ -76,7 +77,7 @@ def _serve(
         upload_room=lambda: upload_room(page),
         version=version,
     )
-    routes = [*media_routes(page.services, page.pulse).routes, Route(LOGOUT, log_out)]
+    routes = [assets.ROUTE, *media_routes(page.services, page.pulse).routes, Route(LOGOUT, log_out)]
     _, address, link = blocks.launch(
         server_name=access.host,
         server_port=port,
@@ -98,7 +99,7 @@ def _serve(
         show_error=not access.exposed,  # texts of unexpected errors
         theme=THEME,
         css_paths=CSS,
-        head=f'<meta name="page-version" content="{version}">{PRELOAD}',
+        head=f'<meta name="page-version" content="{version}">',
     )
     return address, link
 

@@ -88,8 +88,11 @@ def preload_links() -> str:
     return "".join(f'<link rel="modulepreload" href="{address(module)}">' for module in modules())
 
 
-def add_head_script() -> None:
-    """Put HEAD into the page that Gradio serves, and into its login form, which has nothing of `launch(head=...)`."""
+def add_head(preloads: str) -> None:
+    """Put HEAD into the page that Gradio serves and into its login form, and the links `preloads` into the page.
+
+    Gradio adds `launch(head=...)` when its own scripts run, half a second later, and not to the form.
+    """
     environment = routes.templates.env
     original = environment.loader
     if original is None or isinstance(original, FunctionLoader):
@@ -98,7 +101,8 @@ def add_head_script() -> None:
     def load(name: str) -> tuple[str, str | None, Any]:
         text, path, is_current = original.get_source(environment, name)
         script = f"<script>{{% raw %}}{HEAD.read_text('utf-8')}{{% endraw %}}</script>"
-        text = text.replace("</head>", f"{script}</head>", 1)
+        links = f"{{% if not config.get('auth_required') %}}{preloads}{{% endif %}}"
+        text = text.replace("</head>", f"{script}{links}</head>", 1)
         return text.replace('href="/manifest.json"', 'href="manifest.json"'), path, is_current  # below a root path
 
     environment.loader = FunctionLoader(load)

@@ -168,8 +168,8 @@ def test_attempts_are_limited_by_address_and_in_total(monkeypatch):
 def test_every_own_route_needs_the_login(services, folder):
     scan, file_id = services.library.scan.id, id_of(services, "a.mp4")
     paths = [
-        "list.json", f"rows.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a", f"thumb/{file_id}.jpg",
-        f"media/{file_id}", f"sheet/{file_id}.jpg", f"captions.zip?scan={scan}",
+        "list.json", f"rows.json?scan={scan}&ids=0", f"outside.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a",
+        f"thumb/{file_id}.jpg", f"media/{file_id}", f"sheet/{file_id}.jpg", f"captions.zip?scan={scan}",
         scripts.address("common.js").removeprefix(f"{PREFIX[1:]}/"),
     ]  # fmt: skip
     assert len(paths) == len(media_routes(services).routes)

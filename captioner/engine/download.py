@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import errors, hf_hub_download, snapshot_download
+from huggingface_hub import errors, hf_hub_download, snapshot_download, try_to_load_from_cache
 from tqdm.auto import tqdm
 
 from captioner.engine.checkpoint import INDEX_FILE, SINGLE_FILE, read_shards, weight_files
@@ -38,6 +38,13 @@ def find_model(source: str, offline: bool, cache: Path | None, on_bytes: OnBytes
         return Path(_download(source, offline, cache, on_bytes))
     except (OSError, errors.HFValidationError, errors.HTTPError, *BAD_PROXY) as error:
         raise ModelError(_describe(error, source, offline) + _proxy_hint(error, offline)) from None
+
+
+def is_here(source: str, cache: Path | None) -> bool:
+    """Return whether a model needs no download: it is a local folder, or its configuration is in the Hub's cache."""
+    if os.path.isdir(expand_user(source)) or source.count("/") != 1:  # noqa: PTH112 - any text can be given
+        return True
+    return isinstance(try_to_load_from_cache(source, "config.json", cache_dir=cache), str)
 
 
 def _proxy_hint(error: Exception, offline: bool) -> str:

@@ -29,6 +29,7 @@ class ReplicaProgress:
     decoding: int = 0
     done: int = 0  # captions of the latest job
     tokens_per_s: float = 0.0
+    model: str = ""  # that it holds or loads
 
     @property
     def label(self) -> str:
@@ -212,7 +213,9 @@ class ProgressTracker:
             case events.ReplicaChanged():
                 before = self._replicas.get(event.replica)
                 report = event.report or (before.report if before else ())
-                self._replicas[event.replica] = ReplicaProgress(event.replica, event.state, event.detail, report)
+                model = before.model if before and event.state != "starting" else state.started.model
+                now = ReplicaProgress(event.replica, event.state, event.detail, report, model=model)
+                self._replicas[event.replica] = now
             case events.ReplicaLoad() if event.replica in self._replicas:
                 replica = replace(self._replicas[event.replica], slots=event.slots, running=event.running)
                 self._replicas[replica.name] = replace(replica, waiting=event.waiting, decoding=event.decoding)

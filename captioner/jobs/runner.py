@@ -20,6 +20,7 @@ from captioner.jobs.throughput import SpeedStore
 from captioner.jobs.unfinished import Obstacle
 from captioner.replicas.pool import ReplicaPool
 from captioner.system.database import Database
+from captioner.values import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,11 @@ class JobRunner:
         folder, recursive = self.journal.folder_of(number)
         job, losses = self.journal.reopen(number, find_model, obstacle)
         return self._enqueue(job, self.journal.begin(job, folder, recursive, number, losses), losses)
+
+    @property
+    def loaded_specs(self) -> tuple[ModelSpec, ...]:
+        """The specs that the replicas were last started for; () if there are none."""
+        return self._pool.specs
 
     def load(self, model: Model) -> int:
         """Queue the loading of a model, as a job without items."""

@@ -46,7 +46,7 @@ class ReplicaPool:
     def __init__(self, start: StartReplica | None = None, count: CountReplicas | None = None) -> None:
         self._launcher = Launcher()
         self._start, self._count = start or self._launcher.start, count or self._launcher.count
-        self._specs: tuple[ModelSpec, ...] = ()
+        self.specs: tuple[ModelSpec, ...] = ()  # that are wanted; other threads may read them
         self._clusters: list[ModelSpec] = []  # those of the specs that stand for any number of replicas
         self._seats: dict[str, _Seat] = {}
         self._alive: dict[str, Replica] = {}  # the next three are by seat
@@ -87,7 +87,7 @@ class ReplicaPool:
 
         Other replicas are ended first, so that their memory is free. A replica that was given up is tried again.
         """
-        self._specs, self._clusters = specs, [spec for spec in specs if is_cluster(spec.device)]
+        self.specs, self._clusters = specs, [spec for spec in specs if is_cluster(spec.device)]
         self._counts = self._count_in_clusters()
         wanted = self._wanted(specs)
         ended = [name for name, seat in self._seats.items() if wanted.get(name) != seat.spec or seat.folder != folder]
@@ -109,7 +109,7 @@ class ReplicaPool:
         now_s, counts = time.monotonic(), self._count_in_clusters()
         if counts != self._counts:
             self._counts = counts
-            for name, spec in self._wanted(self._specs).items():
+            for name, spec in self._wanted(self.specs).items():
                 if name not in self._seats:
                     folder = next(iter(self._seats.values())).folder
                     self._seats[name] = _Seat(spec, folder, 1)
@@ -146,7 +146,7 @@ class ReplicaPool:
             thread.join()
         for by_seat in (self._seats, self._alive, self._restarts_s, self.ready):
             by_seat.clear()
-        self._specs, self._clusters = (), []
+        self.specs, self._clusters = (), []
         self._launcher.release()
         return names
 

@@ -72,7 +72,8 @@ export function showTab(name, selector = '') {
   let tries = selector ? 60 : 0;
   const focus = () => {
     const field = document.querySelector(selector);
-    if (field?.offsetParent) { field.focus(); field.scrollIntoView({ block: 'center' }); } else if (tries--) requestAnimationFrame(focus);
+    if (field?.offsetParent) field.focus();
+    else if (tries--) requestAnimationFrame(focus);
   };
   if (selector) focus();
 }

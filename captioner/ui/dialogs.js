@@ -3,7 +3,8 @@ import { make } from './common.js';
 
 const questions = new Map(); // name -> a function that asks
 
-// Show the question {title, about, answers: [[id, label, dangerous], ...], data} in the dialog of that name.
+// Show the question {title, about, answers: [[id, label, dangerous], ...], data, act} in the dialog of that name.
+// act(id): called with the chosen answer, in place of the event `answer`.
 export const ask = (name, question) => questions.get(name)?.(question);
 
 // Python asks through the property `asked`, which has a new `number` each time, and other modules through `ask`.
@@ -11,14 +12,14 @@ export const ask = (name, question) => questions.get(name)?.(question);
 export function startQuestion({ element, props, trigger, watch }) {
   const dialog = element.querySelector('[popover]'), row = element.querySelector('.answers');
 
-  function show({ title, about, answers, data }) {
+  function show({ title, about, answers, data, act = id => trigger('answer', { id, data }) }) {
     element.querySelector('h4').textContent = title;
     element.querySelector('.about').textContent = about;
     row.replaceChildren(...[['', 'Cancel'], ...answers].map(([id, label, dangerous]) => {
       const button = make('button', { type: 'button', className: dangerous ? 'plain yes' : 'plain' }, label);
       button.addEventListener('click', () => {
         dialog.hidePopover();
-        if (id) trigger('answer', { id, data });
+        if (id) act(id);
       });
       return button;
     }));

@@ -53,7 +53,7 @@ class Page:
         snapshot = self.services.events.snapshot()
         return [
             self.run.render(snapshot, self.services.events.now_s(), dismissed),
-            notices(self._is_demo(), self._cuda_missing),
+            self.notices(),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
             self.prompts.list_prompts(prompt, search),  # not the editor: it may hold unsaved text
@@ -62,6 +62,10 @@ class Page:
     def resources(self) -> str:
         """Return the machine's load as HTML."""
         return machine.view(self.readings.latest())
+
+    def notices(self) -> str:
+        """Return the warnings above the tabs as HTML."""
+        return notices(self._is_demo(), self._cuda_missing)
 
     def _is_demo(self) -> bool:
         try:
@@ -81,7 +85,7 @@ def build(services: Services, folder: Path | None = None, remote: bool = False) 
             )
             run = run_card(page.run)
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
-        warnings = gr.HTML(apply_default_css=False, elem_id="notices")
+        warnings = gr.HTML(page.notices(), apply_default_css=False, elem_id="notices")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Gallery"):
                 gallery = gallery_tab(page.gallery)

@@ -1,19 +1,27 @@
-// The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what there is to say
-// about the folder, and `estimate`; see captioner/ui/gallery/caption.py.
+// The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what it would use,
+// `estimate`, how long that takes, and `problem`, why no job started; see captioner/ui/gallery/caption.py.
 import { FAILED, PENDING, asRanges, list } from './files.js';
 import { onChange, selection } from './listing.js';
-import { make, number, placeMenus, plural } from '../common.js';
+import { MODEL_FIELD, showPlan, startPlan, withSettings } from './plan.js';
+import { make, number, placeMenus, plural, showTab } from '../common.js';
 
 const AGAIN = { overwrite: 'Replace the caption', prefix: 'Put the new text before it', append: 'Put the new text behind it' };
-let element, props, trigger, now = null; // now: what the button would do
+let element, props, trigger;
+let latest = null, now = null; // the state of the list, and what the button would do in it
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
   placeMenus(element);
-  $('#start').addEventListener('click', () => (now?.isPossible ? caption() : $('#caption-menu').togglePopover()));
+  startPlan(gradio);
+  $('#start').addEventListener('click', () => (now?.isPossible ? caption() : $('#start-more').click()));
+  $('#caption-menu').addEventListener('beforetoggle', ({ newState, target: menu }) => {
+    if (newState !== 'open') menu.classList.remove('bad');
+    else if (!menu.classList.contains('bad')) showMenu(latest); // else it says why no job started
+  });
   gradio.watch('shown', showFolder);
   gradio.watch('estimate', () => { $('#start').title = props.estimate; });
+  gradio.watch('problem', showProblem);
   showFolder();
   onChange(show);
 }
@@ -21,19 +29,20 @@ export function start(gradio) {
 // files: a selection; existing: what to do with captions in this job alone, or "" for the setting.
 function caption(existing = '', files = selection()) {
   $('#caption-menu').hidePopover();
-  trigger('start', { files, existing });
+  withSettings(() => trigger('start', { files, existing }));
 }
 
 function showFolder() {
   const counts = $('.folder-counts');
   if (counts.shown !== props.shown.counts) counts.innerHTML = counts.shown = props.shown.counts; // escaped in Python
+  showPlan(props.shown);
 }
 
 function show(state) {
+  latest = state;
   now = plan(state);
   $('#start').textContent = now.label;
   $('.caption-shown').textContent = list.shown.length < list.count ? `${number(list.shown.length)} shown` : '';
-  showMenu(state);
 }
 
 // {label, isPossible, note}: what the button says and does; the note says why it can do nothing by itself.
@@ -69,6 +78,19 @@ function showMenu({ counts, busy }) {
   if (failed) rows.push(choice(`${busy ? 'Queue' : 'Retry'} ${number(failed)} failed`, withState(FAILED), 'failed'));
   $('#caption-menu .menu-note').textContent = now.note || (rows.length ? '' : 'Select files to caption them again.');
   $('#caption-menu .menu-choices').replaceChildren(...rows);
+}
+
+// Say in the menu below the button why no job started, and offer what helps.
+function showProblem() {
+  const { text, field } = props.problem, menu = $('#caption-menu');
+  if (!text) return;
+  const fields = { model: ['Choose a model', 'Settings', MODEL_FIELD], prompt_name: ['Choose a prompt', 'Prompts', ''] };
+  const [label, tab, place] = fields[field] ?? [];
+  menu.querySelector('.menu-note').textContent = text;
+  const step = () => { menu.hidePopover(); showTab(tab, place); };
+  menu.querySelector('.menu-choices').replaceChildren(...(tab ? [choice(label, step)] : []));
+  menu.classList.add('bad');
+  menu.showPopover();
 }
 
 function choice(label, act, name = '') {

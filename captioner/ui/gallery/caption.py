@@ -1,20 +1,26 @@
-"""The Caption button with its menu: starts jobs over the selected files, or over those without a caption."""
+"""The Caption button with its menu, beside the model and the prompt that it uses."""
 
+import functools
 import itertools
 import threading
 from typing import Any, get_args
 
 import gradio as gr
 
-from captioner.errors import JobError
-from captioner.formatting import plural
+from captioner.config.recommend import read_machine, suited
+from captioner.errors import CaptionerError, JobError, ModelError, PromptError
+from captioner.formatting import plural, sendable, sentence
+from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.gallery.grid import selected_names
+from captioner.ui.model_status import ModelWatch
 from captioner.ui.wiring import errors_as_toasts
 from captioner.values import ExistingPolicy
 
 START_WAIT_S = 0.4
+OWN_PROMPT = "Text of the settings"
+FIELDS_OF = {ModelError: "model", PromptError: "prompt_name"}  # the setting to change after an error
 
 
 class CaptionBar:
@@ -24,13 +30,59 @@ class CaptionBar:
         self._services = services
         self._starting = threading.Lock()
         self._numbers = itertools.count(1)
+        self._model = ModelWatch(services)
+
+    def view(self, progress: Progress, counts: str) -> dict[str, Any]:
+        """Return the property `shown` of the bar. counts: HTML about the files of the folder."""
+        settings, status = self._services.settings, self._model.status(progress)
+        model = {"title": self._model.chosen().title, "key": settings.model, "state": status.state, "text": status.text}
+        return {"counts": counts, "model": model, "models": known_models(), "prompt": self._prompt()}
+
+    def _prompt(self) -> dict[str, Any]:
+        settings, names, problem = self._services.settings, [], ""
+        try:
+            names = [prompt.name for prompt in self._services.prompts.list()]
+        except CaptionerError as error:
+            problem = str(error)
+        if not settings.prompt and settings.prompt_name not in names:
+            problem = problem or "The library has no prompt of this name. Choose another one."
+        name = OWN_PROMPT if settings.prompt else settings.prompt_name
+        return {"name": sendable(name), "names": [sendable(each) for each in names], "problem": sendable(problem)}
 
     @errors_as_toasts
-    def start(self, event: gr.EventData) -> dict[str, Any]:
+    def choose(self, event: gr.EventData) -> None:
+        """Use another model or prompt from now on, in all browsers."""
+        name = str(event.name)
+        changes = {"model": name} if event.what == "model" else {"prompt_name": name, "prompt": ""}
+        self._services.change_settings(changes)
+
+    def start(self, event: gr.EventData) -> tuple[Any, Any]:
+        """Caption as `ask_or_start` does. Return its question, and the properties of the bar with what went wrong."""
+        try:
+            return self.ask_or_start(event), gr.skip()
+        except CaptionerError as error:
+            return gr.skip(), self._problem(error)
+
+    def start_with_answer(self, event: gr.EventData) -> Any:
+        """Start the job after the question. Return the properties of the bar with what went wrong."""
+        files, existing = str(event.data["files"]), known_policy(event.data["existing"])
+        try:
+            self._start(self.names(files, existing), files, existing, consent=event.id == "all")
+        except CaptionerError as error:
+            return self._problem(error)
+        return gr.skip()
+
+    def _problem(self, error: CaptionerError) -> dict[str, Any]:
+        field = next((name for kind, name in FIELDS_OF.items() if isinstance(error, kind)), "")
+        return gr.update(
+            problem={"number": next(self._numbers), "text": sendable(sentence(str(error))), "field": field}
+        )
+
+    def ask_or_start(self, event: gr.EventData) -> dict[str, Any]:
         """Caption the files of the event, or without a selection those that have no caption.
 
         `existing` is what to do with captions in this job alone; "" takes the setting. Return a question to the user if
-        the job would replace captions that were changed outside.
+        the job would replace captions that were changed outside. Raise CaptionerError.
         """
         files, existing = str(event.files), known_policy(event.existing)
         names, changed = self.names(files, existing), self._num_changed_outside(files)
@@ -39,11 +91,6 @@ class CaptionBar:
             return gr.update(asked=consent_question(changed, asked, next(self._numbers)))
         self._start(names, files, existing)
         return gr.skip()
-
-    @errors_as_toasts
-    def start_with_answer(self, event: gr.EventData) -> None:
-        files, existing = str(event.data["files"]), known_policy(event.data["existing"])
-        self._start(self.names(files, existing), files, existing, consent=event.id == "all")
 
     def names(self, files: str, existing: ExistingPolicy | None = None) -> list[str]:
         """Return the files that a job captions, without those that it would need seconds to skip."""
@@ -92,10 +139,20 @@ def consent_question(num_changed: int, asked: dict[str, str], number: int) -> di
     }
 
 
+@functools.cache
+def known_models() -> list[tuple[str, str]]:
+    """Return the keys and the labels of the models to choose from; the settings know more."""
+    fitting = [(each.preset.key, each.preset.title) for each in suited(read_machine()) if each.is_recommended]
+    return [("auto", "Automatic"), *fitting]
+
+
 def caption_bar() -> gr.HTML:
     """Return the component.
 
-    Properties: `shown` with the `counts` of the folder as HTML, and `estimate`, the tooltip of the button.
-    Event: `start` with `files`, a selection, and `existing`.
+    Properties: `shown` (`CaptionBar.view`), `estimate`, the tooltip of the button, and `problem`, why no job started.
+    Events: `start` with `files`, a selection, and `existing`; `choose` with `what` ("model", "prompt") and a `name`.
     """
-    return scripts.component("gallery/caption", "caption-bar", ("start",), {"shown": {"counts": ""}, "estimate": ""})
+    shown = {"counts": "", "model": {"title": "", "key": "", "state": "none", "text": ""}, "models": []}
+    shown["prompt"] = {"name": "", "names": [], "problem": ""}
+    empty = {"shown": shown, "estimate": "", "problem": {"number": 0, "text": "", "field": ""}}
+    return scripts.component("gallery/caption", "caption-bar", ("start", "choose"), empty)

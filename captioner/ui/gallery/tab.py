@@ -64,7 +64,9 @@ class Gallery:
             gr.update(**changes, busy=progress.busy, existing=settings.existing),
             seen,
             gr.update(shown=self.bar.view()),
-            gr.update(shown={"counts": counts_line(counts, library.scan.warnings) if library.folder else ""}),
+            gr.update(
+                shown=self.caption.view(progress, counts_line(counts, library.scan.warnings) if library.folder else "")
+            ),
             self.panel.render(opened),
             self.estimator.key(counts, progress.busy),
         ]
@@ -94,6 +96,7 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     in_background(selecting, gallery.show_estimate, [estimate_key, grid], caption, mode="always_last")
     in_background(grid.open, gallery.panel.open, None, side, mode=KEEP_EVERY_EVENT)
     asked = question("start-question")
+    question("unsaved-question")  # answered in the browser
 
     def change(event: Trigger, handler: Callable[[gr.EventData], Any], mode: TriggerMode | None = None) -> Dependency:
         return on_action(event, gallery.with_tile(handler), seen, [side, grid, seen], mode=mode)
@@ -101,8 +104,9 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     in_background(bar.browse, gallery.bar.browse, None, bar, mode=KEEP_EVERY_EVENT)
     acting = [
         on_action(bar.open, gallery.bar.open, None, side, mode=KEEP_EVERY_EVENT),
-        on_action(caption.start, gallery.caption.start, None, asked, mode=KEEP_EVERY_EVENT),
-        on_action(asked.answer, gallery.caption.start_with_answer),
+        on_action(caption.start, gallery.caption.start, None, [asked, caption], mode=KEEP_EVERY_EVENT),
+        on_action(caption.choose, gallery.caption.choose, mode=KEEP_EVERY_EVENT),
+        on_action(asked.answer, gallery.caption.start_with_answer, None, caption),
         on_action(grid.approve, gallery.approve, mode=KEEP_EVERY_EVENT),
         on_action(grid.mark, gallery.mark, mode=KEEP_EVERY_EVENT),
         change(side.save, gallery.panel.save, KEEP_EVERY_EVENT),

@@ -1,4 +1,5 @@
 // The buttons of the job in the header, which carry `data-run` and the number of their job.
+import { MODEL_FIELD } from '../gallery/plan.js';
 import { showTab } from '../common.js';
 import { ask } from '../dialogs.js';
 
@@ -15,7 +16,7 @@ export function start({ element, trigger }) {
   element.addEventListener('click', event => {
     const { run, job } = event.target.closest('[data-run]')?.dataset ?? {};
     if (run === 'undo') ask('run-question', { ...UNDO, data: job });
-    else if (run === 'model') showTab('Settings', '#set-model input');
+    else if (run === 'model') showTab('Settings', MODEL_FIELD);
     else if (run) trigger(run, { job });
     if (run === 'dismiss') localStorage.setItem(STORED, job);
     if (run) element.querySelector('#run-card').hidePopover();

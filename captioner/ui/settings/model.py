@@ -1,9 +1,9 @@
 """The model in the Settings tab, as HTML: what it needs, its state, and what it runs on."""
 
 from captioner.config.presets import Preset, about_preset, vram_gb
-from captioner.formatting import size
 from captioner.jobs.progress import Progress
-from captioner.ui.format import definitions, escape, loading_text
+from captioner.ui.format import definitions, escape
+from captioner.ui.model_status import ModelStatus
 from captioner.values import Quantization
 
 PRECISIONS: dict[Quantization, str] = {"none": "16-bit", "8bit": "8-bit", "4bit": "4-bit"}
@@ -28,21 +28,10 @@ def model_note(preset: Preset, quantization: str, gpu_gb: float | None, automati
     return f'<div class="note"><div class="chips">{memory}</div><p>{chosen}{escape(about)}</p></div>'
 
 
-def model_state(progress: Progress) -> str:
-    """Return one line about the model, equally high in every state, with a bar for its download."""
-    state, text, percent = "none", "No model is loaded. It loads when captioning starts.", 0.0
-    ready = [replica.label for replica in progress.replicas if replica.state == "ready"]
-    if progress.stage == "loading":
-        state, text = "loading", loading_text(progress.model, progress.bytes_done, progress.bytes_total)
-        if progress.bytes_total:
-            percent = 100 * progress.bytes_done / progress.bytes_total
-            text += f" · {size(progress.bytes_per_s)}/s" if progress.bytes_per_s else ""
-    elif ready:
-        state, text = "ready", f"{progress.model} is loaded on {', '.join(ready)}."
-    elif progress.stage == "failed" and progress.reason:
-        state, text = "failed", progress.reason
-    bar = f'<div class="bar"><i style="width:{percent:.1f}%"></i></div>'
-    return f'<div class="model-state" data-state="{state}"><p title="{escape(text)}">{escape(text)}</p>{bar}</div>'
+def model_state(status: ModelStatus) -> str:
+    """Return the status of the model with a bar for its download, equally high in every state."""
+    text, bar = escape(status.text), f'<div class="bar"><i style="width:{status.percent:.1f}%"></i></div>'
+    return f'<div class="model-state" data-state="{status.state}"><p title="{text}">{text}</p>{bar}</div>'
 
 
 def model_report(progress: Progress) -> str:

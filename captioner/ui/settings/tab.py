@@ -15,6 +15,7 @@ from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.system.resources import largest_vram_gb, nvidia_gpus
 from captioner.ui import scripts
+from captioner.ui.model_status import ModelWatch
 from captioner.ui.settings.fields import FIELDS, to_control
 from captioner.ui.settings.markup import form_markup
 from captioner.ui.settings.model import model_note, model_report, model_state
@@ -35,7 +36,7 @@ class SettingsForm:
 
     def __init__(self, services: Services, remote: bool = False) -> None:
         """remote: browsers are on other machines, so they may not choose where frames and keys are sent."""
-        self._services, self._remote = services, remote
+        self._services, self._remote, self._model = services, remote, ModelWatch(services)
 
     def values(self) -> dict[str, Any]:
         """Return the settings as their controls show them, in the order of FIELDS."""
@@ -85,7 +86,7 @@ class SettingsForm:
         shown: dict[str, Any] = {
             "now": json.dumps(self.values()),
             "prompts": prompts,
-            "state": model_state(progress),
+            "state": model_state(self._model.status(progress)),
             "report": model_report(progress),
             "may_load": not progress.busy,
             "may_unload": bool(progress.replicas) and not progress.busy,

@@ -153,16 +153,16 @@ class TestGallery:
         for index in (0, 1):
             services.library.lookup.entry(services.library.items[index])  # which reads its caption
         gallery.caption.start(asked(selection(services, "0-3", 4)))
-        with pytest.raises(gr.Error, match="nothing to caption"):
-            gallery.caption.start(asked(selection(services, "0-1", 2)))
+        with pytest.raises(JobError, match="nothing to caption"):
+            gallery.caption.ask_or_start(asked(selection(services, "0-1", 2)))
         services.change_settings({"existing": "append"})
         gallery.caption.start(asked(selection(services, "0-1", 2)))
         assert started == [["c.png", "d.png"], ["a.png", "b.png"]]
 
     def test_only_selected_files_are_queued_behind_a_running_job(self, gallery, services, started):
         services.events.append(JobStarted(job=1, total=1, model="m"))
-        with pytest.raises(gr.Error, match="already running"):
-            gallery.caption.start(asked(selection(services, "", 0)))
+        with pytest.raises(JobError, match="already running"):
+            gallery.caption.ask_or_start(asked(selection(services, "", 0)))
         gallery.caption.start(asked(selection(services, "0,3", 2)))
         assert started == [["a.png", "d.png"]]
 
@@ -185,8 +185,8 @@ class TestGallery:
     def test_a_selection_from_before_a_refresh_starts_nothing(self, gallery, services, started, folder):
         before = selection(services, "0", 1)
         services.open_folder(folder, False)
-        with pytest.raises(gr.Error, match="the folder was refreshed"):
-            gallery.caption.start(asked(before))
+        with pytest.raises(JobError, match="the folder was refreshed"):
+            gallery.caption.ask_or_start(asked(before))
         assert started == []
 
     def test_nothing_is_overwritten_without_a_selection(self, gallery, services, started, folder):
@@ -194,9 +194,18 @@ class TestGallery:
             (folder / f"{name}.txt").write_text("There.")
         services.open_folder(folder, False)
         services.change_settings({"existing": "overwrite"})
-        with pytest.raises(gr.Error, match="nothing to caption"):
-            gallery.caption.start(asked(""))
+        with pytest.raises(JobError, match="nothing to caption"):
+            gallery.caption.ask_or_start(asked(""))
         assert started == []
+
+    def test_why_no_job_started_is_shown_at_the_button_with_the_setting_to_change(self, gallery, services, started):
+        _, told = gallery.caption.start(asked(selection(services, "0-1", 2).replace(services.library.scan.id, "0")))
+        assert told["problem"]["text"] == "The folder was refreshed; select the files again."
+        services.start = lambda *_, **__: services.preset("no model")
+        problems = [gallery.caption.start(asked(""))[1]["problem"] for _ in range(2)]
+        assert problems[0]["text"].startswith("Unknown model 'no model': give one of")
+        assert [problem["field"] for problem in problems] == ["model", "model"]
+        assert problems[0]["number"] < problems[1]["number"]  # so that the page shows it again
 
     def test_the_estimate_is_about_the_selection(self, gallery, services):
         assert gallery.estimator.estimate("", "") == ""

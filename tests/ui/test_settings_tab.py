@@ -15,6 +15,7 @@ from captioner.config.recommend import Machine
 from captioner.config.settings import Settings
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
+from captioner.ui.model_status import Chosen, model_status
 from captioner.ui.settings import fields
 from captioner.ui.settings.fields import BASICS, CHOICES, FIELDS, draw_field, field_kind, limits
 from captioner.ui.settings.markup import form_markup
@@ -182,19 +183,17 @@ class TestViews:
         loading = Progress(
             job=1, stage="loading", model="M", bytes_done=1_500_000, bytes_total=3_000_000, bytes_per_s=250_000
         )
-        assert "Downloading M: 1.5 MB of 3.0 MB · 250.0 KB/s" in model_state(loading)
-        assert "width:50.0%" in model_state(loading)
-        assert "Loading M…" in model_state(replace(loading, bytes_total=0))
-        assert "No model is loaded" in model_state(Progress())
-        ready = replace(loading, stage="done", replicas=(ReplicaProgress("cuda:0", "ready", "", ()),))
-        assert "M is loaded on cuda:0." in model_state(ready)
+        html = model_state(model_status(loading, Chosen("M")))
+        assert "Downloading M: 1.5 MB of 3.0 MB · 250.0 KB/s" in html
+        assert "width:50.0%" in html
 
     def test_text_from_outside_is_escaped(self):
         replica = ReplicaProgress(MARKUP, "lost", MARKUP, ((MARKUP, MARKUP),))
         progress = Progress(job=1, stage="failed", reason=MARKUP, model=MARKUP, replicas=(replica,))
         preset = replace(find_preset("demo"), title=MARKUP, notes=MARKUP)
         ready = replace(progress, replicas=(replace(replica, state="ready"),))
-        parts = [model_state(progress), model_state(replace(progress, stage="loading")), model_state(ready)]
+        shown = (progress, replace(progress, stage="loading"), ready)
+        parts = [model_state(model_status(each, Chosen(MARKUP, problem))) for each in shown for problem in ("", MARKUP)]
         for part in (*parts, model_report(progress), model_note(preset, "none", None, automatic=True)):
             assert "<script>" not in part
             assert "&lt;script&gt;" in part

@@ -64,7 +64,7 @@ export function withSettings(go) {
   return ask('unsaved-question', {
     title: `${plural(count, 'setting')} not saved`,
     about: `${they} changed on the Settings tab, but not saved. A job uses the saved settings.`,
-    answers: [['go', 'Caption with the saved ones'], ['save', 'Save and caption']],
+    answers: [['go', 'Use the saved ones'], ['save', 'Save and caption']],
     act: id => (id === 'go' ? go() : saveThen(go)),
   });
 }

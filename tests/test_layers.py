@@ -36,6 +36,7 @@ UI_LAYERS = {
     "theme": 1,
     "wiring": 2,
     "dialogs": 2,
+    "model_status": 2,
     "gallery": 3,
     "server": 4,
     "runs": 4,

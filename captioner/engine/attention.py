@@ -62,30 +62,37 @@ class TextAttentionLayer(Protocol):
     layer_idx: int
 
 
-def text_attention(
-    module: TextAttentionLayer, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
-    text_step: TextStep, **_: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
-    """Write keys and values into the slots and attend: query (1, H, N, D), key, value (1, G, N, D) -> (1, N, H, D)."""
-    step = text_step
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+@torch.compiler.disable  # a kernel of its own, and different for each layer
+def attend(module: TextAttentionLayer, step: TextStep, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Write keys and values (N, G, D) into the slots, and attend from queries (N, H, D) -> (N, H, D)."""
     keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]
     keys.flatten(0, 1).index_copy_(0, step.write, k)
     values.flatten(0, 1).index_copy_(0, step.write, v)
+    if not step.pieces:
+        return step.backend.cached(q, keys, values, step.rows, scale)
     parts, start = [], 0
     for piece in step.pieces:
         if piece.start:
             end, used = start + piece.length, piece.start + piece.length
             slot = keys[piece.slot, :used], values[piece.slot, :used]
-            parts.append(step.backend.continued(q[start:end], *slot, scaling))
+            parts.append(step.backend.continued(q[start:end], *slot, scale))
             start = end
     if step.begun is not None:
         end = step.num_prompt_tokens
-        parts.append(step.backend.packed(q[start:end], k[start:end], v[start:end], step.begun, True, scaling))
+        parts.append(step.backend.packed(q[start:end], k[start:end], v[start:end], step.begun, True, scale))
         start = end
     if step.rows is not None:
-        parts.append(step.backend.cached(q[start:], keys, values, step.rows, scaling))
-    return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
+        parts.append(step.backend.cached(q[start:], keys, values, step.rows, scale))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def text_attention(
+    module: TextAttentionLayer, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float,
+    text_step: TextStep, **_: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attend for a module of transformers: query (1, H, N, D), key, value (1, G, N, D) -> (1, N, H, D)."""
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return attend(module, text_step, q, k, v, scaling)[None], None
 
 
 def vision_attention(

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from captioner.engine.cache import SlotCache, SlotShape
 from captioner.engine.core import first_line
+from captioner.engine.row_groups import cut_rows
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Backend(Protocol):
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
         """Return what cached() needs and all layers share.
 
-        slots int64 (B,), all < num_slots, and used int64 (B,), the valid tokens of each, all <= longest.
+        slots int64 (B,), in order and all < num_slots, and used int64 (B,), the valid tokens of each, all <= longest.
         """
 
     def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
@@ -87,18 +89,31 @@ class SdpaBackend:
         return _grouped(queries, keys, values, False, scale, mask)[0]
 
     def plan_rows(self, cache: SlotCache, slots: Tensor, used: Tensor, num_slots: int, longest: int) -> Any:
-        by_slot = torch.ones(num_slots, dtype=torch.int64, device=slots.device).index_copy_(0, slots, used)
-        mask = torch.arange(longest, device=slots.device) < by_slot[:, None]
-        return slots, num_slots, longest, mask[:, None, None]  # (num_slots, 1, 1, longest)
+        if len(slots) < num_slots:
+            used = torch.ones(num_slots, dtype=torch.int64, device=slots.device).index_copy_(0, slots, used)
+        outside = torch.arange(longest, device=slots.device) >= used[:, None]
+        # in the model's dtype, so that not each layer converts it
+        mask = torch.zeros(outside.shape, dtype=cache.dtype, device=slots.device).masked_fill_(outside, -math.inf)
+        mask = mask[:, None, None]  # (num_slots, 1, 1, longest)
+        if slots.device.type != "cpu":  # lengths cannot be read without a wait
+            return slots, num_slots, [(slice(num_slots), longest, mask)]
+        lengths, runs = used.tolist(), []
+        for run in cut_rows(lengths, cache.token_bytes):
+            end = max(lengths[run])
+            runs.append((run, end, mask[run, ..., :end] if min(lengths[run]) < end else None))
+        return slots, num_slots, runs
 
     def cached(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> Tensor:
-        slots, num_slots, longest, mask = plan
-        groups, dim = k.shape[2:]
-        by_slot = q.new_zeros(num_slots, groups, q.shape[1] // groups, dim)
-        by_slot.index_copy_(0, slots, q.view(len(q), groups, -1, dim))
-        keys, values = (x[:num_slots, :longest].transpose(1, 2) for x in (k, v))
-        out = scaled_dot_product_attention(by_slot, keys, values, attn_mask=mask, scale=scale)
-        return out[slots].reshape(q.shape)
+        slots, num_slots, runs = plan
+        queries = q.view(len(q), k.shape[2], -1, k.shape[3])
+        if len(q) < num_slots:  # else the rows are all slots in order
+            queries = q.new_zeros(num_slots, *queries.shape[1:]).index_copy_(0, slots, queries)
+        parts = []
+        for run, longest, mask in runs:
+            keys, values = (x[run, :longest].transpose(1, 2) for x in (k, v))
+            parts.append(scaled_dot_product_attention(queries[run], keys, values, mask, scale=scale))
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return (out if len(q) == num_slots else out.index_select(0, slots)).reshape(q.shape)
 
     def round_up(self, longest: int, limit: int) -> int:
         return min(-(-longest // 256) * 256, limit)

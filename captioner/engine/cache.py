@@ -42,7 +42,8 @@ class SlotCache:
         self, shape: SlotShape, num_slots: int, slot_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         """Fill the cache with zeros: masked values are still multiplied, and uninitialized memory may hold NaN."""
-        self.num_slots, self.slot_tokens = num_slots, slot_tokens
+        self.num_slots, self.slot_tokens, self.dtype = num_slots, slot_tokens, dtype
+        self.token_bytes = 2 * math.prod(shape.heads) * dtype.itemsize  # of one token in one layer
         self.tokens = torch.zeros(num_slots, dtype=torch.int64, device=device)  # the newest, which the next step reads
 
         def zeros(layers: tuple[int, ...], each: tuple[int, ...], kind: torch.dtype) -> dict[int, torch.Tensor]:

@@ -5,12 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, PreTrainedConfig
 
-from captioner.engine.attention import TEXT_ATTENTION, text_attention
 from captioner.engine.linear_attention import PackedLinear
-
-OPAQUE_ATTENTION = f"{TEXT_ATTENTION}_opaque"
 
 
 class CompiledLayers:
@@ -19,11 +15,9 @@ class CompiledLayers:
     Attention over slots and linear attention stay as they are: they are kernels of their own and differ by layer.
     """
 
-    def __init__(self, layers: nn.ModuleList, config: PreTrainedConfig, linear: list[PackedLinear]) -> None:
-        """Prepare the layers; each part is compiled when it first runs. config: that of the text tower."""
+    def __init__(self, layers: nn.ModuleList, linear: list[PackedLinear]) -> None:
+        """Prepare the layers; each part is compiled when it first runs."""
         self._layers: Any = layers
-        AttentionInterface.register(OPAQUE_ATTENTION, torch.compiler.disable(text_attention))
-        config._attn_implementation = OPAQUE_ATTENTION
         for each in linear:
             each.keep_from_compiling()
         for layer in self._layers:

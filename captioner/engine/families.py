@@ -26,12 +26,6 @@ class Family(Protocol):
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         """Return the embeddings (V, hidden) that the vision tower adds to the first text layers, if it does."""
 
-    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
-        """Return the arguments of the text tower that keep it from building a mask, and carry DeepStack.
-
-        visual int64 (V,): the places of the visual tokens, which fused.add_deepstack takes.
-        """
-
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         """Return the modules that linear_attention.PackedLinear has to run."""
 
@@ -47,9 +41,6 @@ class Qwen3VL(Family):
 
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         return encoded.deepstack_features
-
-    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
-        return {"attention_mask": None, "visual_pos_masks": visual, "deepstack_visual_embeds": deepstack}
 
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         return []
@@ -76,9 +67,6 @@ class Qwen35(Family):
 
     def deepstack(self, encoded: Any) -> list[Tensor] | None:
         return None
-
-    def text_inputs(self, visual: Tensor | None, deepstack: list[Tensor] | None) -> dict[str, Any]:
-        return {"attention_mask": dict.fromkeys(self.layer_kinds)}  # a mask for each kind, if one were needed
 
     def linear_layers(self, text_tower: nn.Module) -> list[LinearLayer]:
         layers = [module for name, module in text_tower.named_modules() if name.endswith(".linear_attn")]

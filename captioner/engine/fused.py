@@ -3,116 +3,130 @@
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
+
+from captioner.engine import norms, text_layers
+from captioner.engine.attention import Piece, TextStep
+from captioner.engine.attention_backends import SdpaBackend, Segments
+from captioner.engine.cache import SlotCache, SlotShape
+from captioner.engine.core import first_line
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded once less
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # 16-bit dtypes: rounded less often
+TESTED_TOKENS = 5
 
-MANY_TOKENS = 64
-WHOLE_WEIGHT = "whole_weight"  # attribute of a norm of Qwen3.5, in float32: the stored one is 1 less
-DEEPSTACK = "_deepstack_process"  # method of the text tower
+
+def _random(like: Tensor, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+
+
+def _norm_inputs(tower: Any, module: Any) -> dict[str, Any]:
+    x = _random(module.weight, TESTED_TOKENS, *module.weight.shape)
+    return {"hidden_states": x, "gate": x.flip(0)} if type(module).__name__.endswith("Gated") else {"hidden_states": x}
+
+
+def _zero_centered_inputs(tower: Any, module: Any) -> dict[str, Any]:
+    return {"x": _random(module.weight, TESTED_TOKENS, *module.weight.shape)}
+
+
+def _mlp_inputs(tower: Any, module: Any) -> dict[str, Any]:
+    return {"x": _random(tower.norm.weight, TESTED_TOKENS, *tower.norm.weight.shape)}
+
+
+def _attention_inputs(tower: Any, module: Any) -> dict[str, Any]:
+    """Return a whole prompt, and a cache for it."""
+    hidden = _random(tower.norm.weight, 1, TESTED_TOKENS, *tower.norm.weight.shape)
+    places = torch.arange(TESTED_TOKENS, device=hidden.device)
+    heads = module.k_proj.out_features // module.head_dim, module.head_dim
+    cache = SlotCache(SlotShape((module.layer_idx,), heads), 1, TESTED_TOKENS, hidden.dtype, hidden.device)
+    segments = Segments.from_lengths([TESTED_TOKENS], hidden.device)
+    step = TextStep(cache, SdpaBackend(), places, (Piece(0, 0, TESTED_TOKENS),), segments, None)
+    rotation = tower.rotary_emb(hidden, places.expand(3, 1, -1))
+    return {"hidden_states": hidden, "position_embeddings": rotation, "attention_mask": None, "text_step": step}
+
+
+class _Kind(NamedTuple):
+    """What takes the place of a kind of modules."""
+
+    forward: Callable[..., Any]
+    inputs: Callable[[Any, Any], dict[str, Any]]  # (text tower, module) -> arguments for a test
+    attributes: Callable[[Any], dict[str, Any]] = lambda module: {}  # that forward needs besides the module's own
+
+
+_NORM = _Kind(norms.plain, _norm_inputs)
+_ZERO_CENTERED = _Kind(norms.zero_centered, _zero_centered_inputs, norms.whole_weight)
+_ATTENTION = _Kind(text_layers.attention, _attention_inputs, text_layers.head_weights)
+_GATED_ATTENTION = _Kind(text_layers.gated_attention, _attention_inputs, text_layers.head_weights)
+_MLP = _Kind(text_layers.mlp, _mlp_inputs)
+KINDS = {  # by the end of the name of the class
+    "VLTextRMSNorm": _NORM, "VLMoeTextRMSNorm": _NORM, "RMSNormGated": _Kind(norms.gated, _norm_inputs),
+    "3_5RMSNorm": _ZERO_CENTERED, "3_5MoeRMSNorm": _ZERO_CENTERED,
+    "VLTextAttention": _ATTENTION, "VLMoeTextAttention": _ATTENTION,
+    "3_5Attention": _GATED_ATTENTION, "3_5MoeAttention": _GATED_ATTENTION,
+    "VLTextMLP": _MLP, "VLMoeTextMLP": _MLP, "3_5MLP": _MLP, "3_5MoeMLP": _MLP,
+}  # fmt: skip
 
 
 class FusedParts:
     """The modules that are changed. Whatever computes something else than expected stays as it is."""
 
     def __init__(self, tower: nn.Module) -> None:
-        """Let each RMS norm be one call instead of eight, and DeepStack add its embeddings without a wait."""
-        self._classes: list[tuple[nn.Module, type]] = []  # that modules had before
-        self._tower = tower
+        """Let norms, attention and MLPs be few calls. The tower's `_attn_implementation` must be TEXT_ATTENTION."""
+        self._before: list[tuple[nn.Module, type, list[str]]] = []  # module, class, and the attributes to remove
         module: Any
-        for module in tower.modules():
-            kind: Any = type(module)
-            fused = _fused_class(kind)
-            if fused is None:
+        for module in reversed(list(tower.modules())):  # norms before the attention that they belong to
+            kind, fused = _fused_class(type(module))
+            if kind is None:
                 continue
-            if fused.forward is _zero_centered_rms_norm:
-                vars(module)[WHOLE_WEIGHT] = 1.0 + module.weight.detach().float()
-            if _agrees(module, fused):
-                self._classes.append((module, kind))
-                module.__class__ = fused
-        self._has_deepstack = hasattr(tower, DEEPSTACK) and DEEPSTACK not in vars(tower)  # of no other core
-        if self._has_deepstack:
-            vars(tower)[DEEPSTACK] = add_deepstack
+            attributes, reason = _test(tower, module, kind)
+            if reason:
+                log.warning("%s stays as it is: %s", type(module).__name__, reason)
+                continue
+            vars(module).update(attributes)
+            self._before.append((module, type(module), list(attributes)))
+            module.__class__ = fused
 
     def release(self) -> None:
         """Restore the modules."""
-        while self._classes:
-            module, before = self._classes.pop()
+        while self._before:
+            module, before, attributes = self._before.pop()
             module.__class__ = before
-            vars(module).pop(WHOLE_WEIGHT, None)
-        if self._has_deepstack:
-            vars(self._tower).pop(DEEPSTACK, None)
-
-
-def add_deepstack(hidden: Tensor, places: Tensor, visual: Tensor) -> Tensor:
-    """Add embeddings of visual tokens (V, hidden) to hidden (1, N, hidden) at places int64 (V,)."""
-    hidden[0].index_add_(0, places, visual.to(hidden.dtype))
-    return hidden
-
-
-def _norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Return x (..., dim) over the root of its mean square, times weight (dim,).
-
-    torch has a kernel for that on a GPU. On a CPU it takes many passes: for 512 tokens of 768 values in bfloat16
-    2.1 ms instead of the 0.5 of the few here.
-    """
-    if x.device.type != "cpu" or x.numel() < MANY_TOKENS * x.shape[-1]:
-        return rms_norm(x, weight.shape, weight, epsilon)
-    wide = x.float()
-    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-    return (wide * scale).to(x.dtype) * weight
-
-
-# The forward() of the norms in transformers, in fewer calls; `self` is the module of transformers.
-
-
-def _rms_norm(self: Any, x: Tensor) -> Tensor:
-    return _norm(x, self.weight, self.variance_epsilon)
-
-
-def _gated_rms_norm(self: Any, x: Tensor, gate: Tensor) -> Tensor:
-    return (_norm(x, self.weight, self.variance_epsilon) * silu(gate.float())).to(x.dtype)
-
-
-def _zero_centered_rms_norm(self: Any, x: Tensor) -> Tensor:
-    return _norm(x.float(), self.whole_weight, self.eps).to(x.dtype)
-
-
-FORWARDS: dict[str, Callable[..., Tensor]] = {  # by the end of the name of the class
-    "VLTextRMSNorm": _rms_norm,
-    "VLMoeTextRMSNorm": _rms_norm,
-    "RMSNormGated": _gated_rms_norm,
-    "3_5RMSNorm": _zero_centered_rms_norm,
-    "3_5MoeRMSNorm": _zero_centered_rms_norm,
-}
+            for name in attributes:
+                vars(module).pop(name)
 
 
 @functools.cache
-def _fused_class(kind: Any) -> Any:
-    """Return a class of norms that differs from `kind` in forward() alone, or None if it is not a known norm."""
-    if kind.__module__.startswith("transformers."):
-        for name, forward in FORWARDS.items():
-            if kind.__name__.endswith(name):
-                return type(f"Fused{kind.__name__}", (kind,), {"forward": forward})
-    return None
+def _fused_class(of: Any) -> tuple[_Kind | None, Any]:
+    """Return what takes its place, and a class that differs from it in forward() alone; None if it is not known."""
+    if of.__module__.startswith("transformers."):
+        for name, kind in KINDS.items():
+            if of.__name__.endswith(name):
+                return kind, type(f"Fused{of.__name__}", (of,), {"forward": kind.forward})
+    return None, None
 
 
 @torch.inference_mode()
-def _agrees(module: Any, fused: Any) -> bool:
-    weight = module.weight
-    random = torch.Generator().manual_seed(0)
-    num_inputs = 2 if fused.__name__.endswith("Gated") else 1
-    shape, tolerance = (3, *weight.shape), TOLERANCE[weight.dtype]
-    inputs = [torch.randn(shape, generator=random).to(weight.device, weight.dtype) for _ in range(num_inputs)]
-    theirs, ours = (kind.forward(module, *inputs).float() for kind in (type(module), fused))
-    if torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance / 100):
-        return True
-    log.warning("%s is not the norm that was expected; it stays as it is", type(module).__name__)
-    return False
+def _test(tower: Any, module: Any, kind: _Kind) -> tuple[dict[str, Any], str]:
+    """Return the attributes that the new forward() needs, and why it cannot be used, or ""."""
+    attributes: dict[str, Any] = {}
+    try:
+        attributes = kind.attributes(module)
+        inputs, tolerance = kind.inputs(tower, module), TOLERANCE[tower.norm.weight.dtype]
+        theirs = _output(module.forward(**inputs))
+        vars(module).update(attributes)
+        ours = _output(kind.forward(module, *inputs.values()))
+    except Exception as error:  # another version of transformers, or a quantized layer, may fail in any way
+        return {}, first_line(error, 160)
+    finally:
+        for name in attributes:
+            vars(module).pop(name, None)
+    agrees = torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()) / 10)
+    return attributes, "" if agrees else "it computes something else than expected"
+
+
+def _output(result: Any) -> Tensor:
+    return (result[0] if isinstance(result, tuple) else result).float()

@@ -3,8 +3,6 @@
 Layers of the same input become one product, and on a CPU oneDNN arranges weights where that pays (see onednn.py).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -61,16 +59,18 @@ class Product(nn.Module):
             layer.weight.data = own
 
 
-class _Part(nn.Module):
+class Part(nn.Module):
     """Stands for one linear layer of a Product."""
+
+    product: Product  # not as a submodule
 
     def __init__(self, product: Product, part: int) -> None:
         super().__init__()
-        self._take: Callable[[int, Tensor], Tensor] = product.take
+        vars(self)["product"] = product
         self._part = part
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self._take(self._part, inputs)
+        return self.product.take(self._part, inputs)
 
 
 class LinearLayers:
@@ -114,7 +114,7 @@ class LinearLayers:
             return
         self._products.append(product)
         for part, (name, layer) in enumerate(zip(names, layers, strict=True)):
-            setattr(parent, name, _Part(product, part) if len(layers) > 1 else product)
+            setattr(parent, name, Part(product, part) if len(layers) > 1 else product)
             self._replaced.append((parent, name, layer))
 
 

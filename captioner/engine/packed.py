@@ -72,7 +72,7 @@ class PackedModel:
 
     def compile_layers(self) -> None:
         """Compile the layers for decode(), each part when it first runs. torch raises anything if that fails."""
-        self._compiled = CompiledLayers(self._core.language_model.layers, self.config, self._linear)
+        self._compiled = CompiledLayers(self._core.language_model.layers, self._linear)
 
     def stop_compiling(self) -> None:
         """Run the layers as they are again."""
@@ -161,22 +161,21 @@ class PackedModel:
         )
 
     def _run_text(
-        self, embeds: Tensor, positions: Tensor, step: TextStep,
-        visual: Tensor | None = None, deepstack: list[Tensor] | None = None,
+        self, hidden: Tensor, positions: Tensor, step: TextStep,
+        visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Run the text tower: embeds (1, N, hidden), positions (3, N) -> (N, hidden).
+        """Run the text tower: embeddings (1, N, hidden), positions (3, N) -> (N, hidden).
 
-        visual int64 (V,): the places of the visual tokens, to which DeepStack adds.
+        visual int64 (V,): the places of the visual tokens, to which DeepStack adds its embeddings (V, hidden) by layer.
         """
-        hidden = self._core.language_model(
-            inputs_embeds=embeds,
-            position_ids=positions[:, None],
-            use_cache=False,
-            text_step=step,
-            **self._family.text_inputs(visual, deepstack),
-        ).last_hidden_state[0]
+        tower = self._core.language_model
+        rotation = tower.rotary_emb(hidden, positions[:, None])
+        for number, layer in enumerate(tower.layers):
+            hidden = layer(hidden, position_embeddings=rotation, attention_mask=None, text_step=step)
+            if visual is not None and number < len(deepstack):
+                hidden[0].index_add_(0, visual, deepstack[number].to(hidden.dtype))
         commit(step)
-        return hidden
+        return tower.norm(hidden)[0]
 
     def decode(self, rows: Tensor, cache: SlotCache, num_slots: int, longest: int) -> Tensor:
         """Run one more token of each row and return logits (B, V).
@@ -228,11 +227,10 @@ class PackedModel:
         return self._head(hidden.index_select(0, last))
 
 
-def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor] | None:
+def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor]:
     """Return the DeepStack embeddings of the visual tokens in these parts of prompts, by level."""
     levels = zip(*(prompt.deepstack for prompt, _ in read), strict=True)
     bounds = [(prompt.num_visual(part.start), prompt.num_visual(part.stop)) for prompt, part in read]
-    joined = [
+    return [
         torch.cat([each[start:stop] for each, (start, stop) in zip(level, bounds, strict=True)]) for level in levels
     ]
-    return joined or None

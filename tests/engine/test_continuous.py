@@ -96,12 +96,12 @@ def test_request_longer_than_the_slots_waits_for_a_new_plan(make_core, preparer,
 
 
 class _Limit:
-    """Makes the text tower raise an error when a condition on the step holds."""
+    """Makes the first layer of the text tower raise an error when a condition on the step holds."""
 
-    def __init__(self, tower, condition, error):
+    def __init__(self, layer, condition, error):
         self.calls = 0
         self._condition, self._error = condition, error
-        self._handle = tower.register_forward_pre_hook(self._check, with_kwargs=True)
+        self._handle = layer.register_forward_pre_hook(self._check, with_kwargs=True)
 
     def _check(self, module, args, kwargs):
         self.calls += 1
@@ -118,7 +118,7 @@ def limit(tiny_model):
     hooks = []
 
     def install(condition, error):
-        hooks.append(_Limit(tiny_model.model.model.language_model, condition, error))
+        hooks.append(_Limit(tiny_model.model.model.language_model.layers[0], condition, error))
         return hooks[-1]
 
     yield install

@@ -50,7 +50,7 @@ def test_joined_layers_give_what_each_alone_gives(arranged, dtype, bias):
     wanted, before = module(inputs), {name: x.clone() for name, x in module.state_dict().items()}
     layers = LinearLayers(module)
     torch.testing.assert_close(module(inputs), wanted)
-    assert len(module[0].q_proj._take.__self__.sizes) == 3
+    assert len(module[0].q_proj.product.sizes) == 3
     assert ("oneDNN" in layers.note()) == arranged
     layers.release()
     after = module.state_dict()
@@ -71,7 +71,7 @@ def test_arranged_weights_are_not_kept_twice(arranged):
 def test_outputs_of_a_prompt_are_not_kept(arranged):
     module = nn.Sequential(_Attention(torch.float32, False))
     layers = LinearLayers(module)
-    product = module[0].q_proj._take.__self__
+    product = module[0].q_proj.product
     module(torch.randn(1000, 16))
     assert not product._outputs
     layers.release()

@@ -29,7 +29,7 @@ def watched(core, tiny_model):
         passes.append(("vision", len(args[0])))
 
     hooks = [
-        model.language_model.register_forward_pre_hook(on_text, with_kwargs=True),
+        model.language_model.layers[0].register_forward_pre_hook(on_text, with_kwargs=True),
         model.visual.register_forward_pre_hook(on_vision),
     ]
     yield passes

@@ -204,7 +204,7 @@ def tight_memory(tiny_model):
         if any(piece.length > 100 for piece in kwargs["text_step"].pieces):
             raise torch.OutOfMemoryError("full")
 
-    handle = tiny_model.model.model.language_model.register_forward_pre_hook(check, with_kwargs=True)
+    handle = tiny_model.model.model.language_model.layers[0].register_forward_pre_hook(check, with_kwargs=True)
     yield
     handle.remove()
 
@@ -227,7 +227,7 @@ def test_image_that_does_not_fit_fails_alone(worker, tmp_path, tiny_model):
         if kwargs["text_step"].pieces:
             raise torch.OutOfMemoryError("full")
 
-    handle = tiny_model.model.model.language_model.register_forward_pre_hook(check, with_kwargs=True)
+    handle = tiny_model.model.model.language_model.layers[0].register_forward_pre_hook(check, with_kwargs=True)
     write_samples(tmp_path, num_clips=1, num_stills=1)
     worker.send(request(1, tmp_path / "still 01.png"))
     (failed,) = answers(worker, Finished, Failed)
@@ -259,7 +259,7 @@ def test_broken_engine_ends_the_replica_with_the_reason(worker, tmp_path, tiny_m
         if not kwargs["text_step"].pieces:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
 
-    handle = tiny_model.model.model.language_model.register_forward_pre_hook(check, with_kwargs=True)
+    handle = tiny_model.model.model.language_model.layers[0].register_forward_pre_hook(check, with_kwargs=True)
     write_samples(tmp_path, num_clips=1, num_stills=0)
     worker.send(request(1, next(tmp_path.glob("*.mp4"))))
     (lost,) = answers(worker, Lost)

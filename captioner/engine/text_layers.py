@@ -1,0 +1,89 @@
+"""The forward() of attention and MLPs in the text towers of transformers, in fewer calls; `self` is their module.
+
+Queries and keys are normed and rotated together, and layers of the same input are one product (see linear_layers).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captioner.engine.attention import TextStep, attend
+from captioner.engine.linear_layers import Part
+from captioner.engine.norms import unit
+
+Rotation = tuple[Tensor, Tensor]  # cosines and sines (1, N, R) for R of D dimensions of each head
+QUERIES_KEYS_VALUES = ("q_proj", "k_proj", "v_proj")
+
+
+def head_weights(module: Any) -> dict[str, Any]:
+    """Return the attributes that attention() and gated_attention() need: how to norm the heads of queries and keys.
+
+    The weight (heads of both, D) is float32 where the norm computes in it, as in Qwen3.5.
+    """
+    num_keys = module.k_proj.out_features // module.head_dim
+    num_queries = num_keys * module.num_key_value_groups
+    norms = module.q_norm, module.k_norm
+    weights = [getattr(norm, "whole_weight", norm.weight.detach()) for norm in norms]
+    counts = torch.tensor([num_queries, num_keys], device=weights[0].device)
+    epsilon = norms[0].eps if hasattr(norms[0], "eps") else norms[0].variance_epsilon
+    return {
+        "num_heads": (num_queries, num_keys),
+        "head_weight": torch.stack(weights).repeat_interleave(counts, 0),
+        "head_epsilon": epsilon,
+    }
+
+
+def attention(
+    self: Any, hidden_states: Tensor, position_embeddings: Rotation, attention_mask: None, text_step: TextStep, **_: Any
+) -> tuple[Tensor, None]:
+    """Qwen3-VL's attention: hidden_states (1, N, hidden) -> the same shape, and None."""
+    heads = _project(self, QUERIES_KEYS_VALUES, hidden_states[0]).view(hidden_states.shape[1], -1, self.head_dim)
+    num_normed = sum(self.num_heads)
+    out = _attend(self, heads[:, :num_normed], heads[:, num_normed:], position_embeddings, text_step)
+    return self.o_proj(out.flatten(1)[None]), None
+
+
+def gated_attention(
+    self: Any, hidden_states: Tensor, position_embeddings: Rotation, attention_mask: None, text_step: TextStep, **_: Any
+) -> tuple[Tensor, None]:
+    """Qwen3.5's attention: like attention(), but each query has a gate for its output, and D may be rotated in part."""
+    num_tokens, dim, (num_queries, num_keys) = hidden_states.shape[1], self.head_dim, self.num_heads
+    projected = _project(self, QUERIES_KEYS_VALUES, hidden_states[0])
+    gated, ungated = projected.split((num_queries * 2 * dim, 2 * num_keys * dim), 1)
+    queries, gates = gated.view(num_tokens, num_queries, 2 * dim).split(dim, -1)
+    keys, values = ungated.view(num_tokens, 2 * num_keys, dim).split(num_keys, 1)
+    out = _attend(self, torch.cat([queries, keys], 1), values, position_embeddings, text_step)
+    return self.o_proj((out * gates.sigmoid()).flatten(1)[None]), None
+
+
+def mlp(self: Any, x: Tensor) -> Tensor:
+    """Return the output of a gated MLP, (..., hidden) -> (..., hidden)."""
+    gate, up = _project(self, ("gate_proj", "up_proj"), x).chunk(2, -1)
+    return self.down_proj(self.act_fn(gate) * up)
+
+
+def _attend(module: Any, both: Tensor, values: Tensor, rotation: Rotation, step: TextStep) -> Tensor:
+    """Norm and rotate queries and keys (N, H + G, D), and attend: values (N, G, D) -> (N, H, D)."""
+    weight = module.head_weight
+    normed = (unit(both.to(weight.dtype), module.head_epsilon) * weight).to(both.dtype)
+    queries, keys = rotate(normed, *rotation).split(module.num_heads, 1)
+    return attend(module, step, queries, keys, values, module.scaling)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the first R of D dimensions of each head, in pairs R / 2 apart: x (N, H, D), cos and sin (1, N, R)."""
+    size, half = cos.shape[-1], cos.shape[-1] // 2
+    cos, sin = cos[0, :, None], sin[0, :, None]
+    out = x * cos if size == x.shape[-1] else torch.cat([x[..., :size] * cos, x[..., size:]], -1)
+    out[..., :half].addcmul_(x[..., half:size], sin[..., :half], value=-1)
+    out[..., half:size].addcmul_(x[..., :half], sin[..., half:])
+    return out
+
+
+def _project(module: Any, names: tuple[str, ...], x: Tensor) -> Tensor:
+    """Return the outputs of linear layers of the same input side by side."""
+    layers = [getattr(module, name) for name in names]
+    if isinstance(layers[0], Part):
+        return layers[0].product(x)
+    return torch.cat([layer(x) for layer in layers], -1)

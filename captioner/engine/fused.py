@@ -77,17 +77,17 @@ class FusedParts:
     def __init__(self, tower: nn.Module) -> None:
         """Let norms, attention and MLPs be few calls. The tower's `_attn_implementation` must be TEXT_ATTENTION."""
         self._before: list[tuple[nn.Module, type, list[str]]] = []  # module, class, and the attributes to remove
-        module: Any
         for module in reversed(list(tower.modules())):  # norms before the attention that they belong to
-            kind, fused = _fused_class(type(module))
+            of: Any = type(module)
+            kind, fused = _fused_class(of)
             if kind is None:
                 continue
             attributes, reason = _test(tower, module, kind)
             if reason:
-                log.warning("%s stays as it is: %s", type(module).__name__, reason)
+                log.warning("%s stays as it is: %s", of.__name__, reason)
                 continue
             vars(module).update(attributes)
-            self._before.append((module, type(module), list(attributes)))
+            self._before.append((module, of, list(attributes)))
             module.__class__ = fused
 
     def release(self) -> None:

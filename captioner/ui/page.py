@@ -11,6 +11,7 @@ from captioner.services import Services
 from captioner.system.devices import cuda_missing
 from captioner.ui import scripts
 from captioner.ui.format import notices
+from captioner.ui.gallery.folders import Samples
 from captioner.ui.gallery.tab import Gallery, gallery_tab
 from captioner.ui.prompts.handlers import PromptHandlers
 from captioner.ui.prompts.tab import prompts_tab
@@ -30,11 +31,16 @@ PULSE_S = 2.5 if "SPACE_ID" in os.environ else 1.0  # a Space limits how often a
 class Page:
     """The handlers of all tabs over one Services."""
 
-    def __init__(self, services: Services, folder: Path | None = None, remote: bool = False) -> None:
-        """Open `folder`, if given, or raise FolderError. remote: browsers are on other machines, so they may upload."""
+    def __init__(
+        self, services: Services, folder: Path | None = None, remote: bool = False, samples: Samples | None = None
+    ) -> None:
+        """Open `folder`, if given, or raise FolderError.
+
+        remote: browsers are on other machines, so they may upload. samples: writes sample clips into a new folder.
+        """
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
-        self.services, self.gallery, self.form = services, Gallery(services), SettingsForm(services, remote)
+        self.services, self.gallery, self.form = services, Gallery(services, samples), SettingsForm(services, remote)
         self.run = RunButtons(services, self.gallery.bar.enter)
         self.history, self.bulk = History(services, self.gallery.bar.enter), Bulk(services)
         self.prompts = PromptHandlers(services)
@@ -74,9 +80,11 @@ class Page:
             return False
 
 
-def build(services: Services, folder: Path | None = None, remote: bool = False) -> tuple[gr.Blocks, Page]:
+def build(
+    services: Services, folder: Path | None = None, remote: bool = False, samples: Samples | None = None
+) -> tuple[gr.Blocks, Page]:
     """Draw the page and wire it; the arguments are those of Page."""
-    page = Page(services, folder, remote)
+    page = Page(services, folder, remote, samples)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):

@@ -8,6 +8,7 @@ import pytest
 
 from captioner.demo.clips import write_samples
 from captioner.services import Services
+from captioner.ui.gallery.folders import Samples
 from captioner.ui.launch import launch
 from captioner.ui.page import build
 from tests.support.chromium import open_browser
@@ -23,8 +24,8 @@ TILE_TOP_JS = "document.querySelector('.grid-tile').getBoundingClientRect().top"
 
 
 @contextmanager
-def served(services: Services, folder: Path | None) -> Iterator[str]:
-    blocks, page = build(services, folder)
+def served(services: Services, folder: Path | None, samples: Samples | None = None) -> Iterator[str]:
+    blocks, page = build(services, folder, samples=samples)
     try:
         yield launch(blocks, page)
     finally:

@@ -255,8 +255,8 @@ class TestGallery:
     def _check_closed(self, services, folder):
         gallery = Gallery(services)
         gallery.bar.recent.add(folder)
-        with pytest.raises(gr.Error, match="outside the allowed folders"):
-            gallery.bar.open(event(typed=str(folder), key="", recursive=False, edit=None))
+        _, told = gallery.bar.open(event(typed=str(folder), key="", recursive=False, edit=None))
+        assert told["problem"]["text"].endswith(" is outside the allowed folders; restart with --root DIR to allow it.")
         assert services.library.folder is None
         listing = gallery.bar.browse(event(typed=str(folder), key="", number=1))["listing"]
         assert listing["problem"].endswith(" is outside the allowed folders; restart with --root DIR to allow it")
@@ -328,7 +328,7 @@ class TestPanel:
             services.open_folder(tmp_path, False)
         other = tmp_path / "other"
         other.mkdir()
-        assert gallery.bar.open(event(typed=str(other), key="", recursive=False, edit=edit)) == gr.skip()
+        assert gallery.bar.open(event(typed=str(other), key="", recursive=False, edit=edit))[0] == gr.skip()
         assert services.library.folder == other
         assert (folder / "a.txt").read_text() == "A zebra at noon."
 

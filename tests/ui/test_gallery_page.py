@@ -276,7 +276,7 @@ def test_hostile_names_and_captions_are_plain_text_everywhere(services, tmp_path
         expect(page.locator(".grid-tile")).to_have_count(1)
         page.locator("#folder").fill("/no/such/<img src=x onerror=alert(1)>")
         page.locator("#open-folder").click()
-        expect(page.locator(".toast-body").first).to_contain_text("no such folder: /no/such/<img")
+        expect(page.locator(".folder-error")).to_contain_text("No such folder: /no/such/<img")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

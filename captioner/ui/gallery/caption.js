@@ -1,12 +1,14 @@
 // The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what it would use,
 // `estimate`, how long that takes, and `problem`, why no job started; see captioner/ui/gallery/caption.py.
 import { FAILED, PENDING, asRanges, list } from './files.js';
+import { openTyped } from './folders.js';
 import { onChange, selection } from './listing.js';
 import { MODEL_FIELD, showPlan, startPlan, withSettings } from './plan.js';
 import { make, number, placeMenus, plural, showTab } from '../common.js';
 
 const AGAIN = { overwrite: 'Replace the caption', prefix: 'Put the new text before it', append: 'Put the new text behind it' };
 let element, props, trigger;
+let isAwaited = false; // caption the folder that is being opened
 let latest = null, now = null; // the state of the list, and what the button would do in it
 const $ = selector => element.querySelector(selector);
 
@@ -14,7 +16,11 @@ export function start(gradio) {
   ({ element, props, trigger } = gradio);
   placeMenus(element);
   startPlan(gradio);
-  $('#start').addEventListener('click', () => (now?.isPossible ? caption() : $('#start-more').click()));
+  $('#start').addEventListener('click', () => {
+    if (!list.folder) openTyped(() => { isAwaited = true; show(latest); });
+    else if (now.isPossible) caption();
+    else $('#start-more').click();
+  });
   $('#caption-menu').addEventListener('beforetoggle', ({ newState, target: menu }) => {
     if (newState !== 'open') menu.classList.remove('bad');
     else if (!menu.classList.contains('bad')) showMenu(latest); // else it says why no job started
@@ -43,6 +49,9 @@ function show(state) {
   now = plan(state);
   $('#start').textContent = now.label;
   $('.caption-shown').textContent = list.shown.length < list.count ? `${number(list.shown.length)} shown` : '';
+  if (!isAwaited || !list.folder) return;
+  isAwaited = false;
+  $('#start').click();
 }
 
 // {label, isPossible, note}: what the button says and does; the note says why it can do nothing by itself.
@@ -50,6 +59,7 @@ function plan({ existing, busy, counts }) {
   const { selectedCaptioned: captioned, selectedApproved: approved } = counts, selected = list.numSelected;
   const { [PENDING]: pending, [FAILED]: failed } = counts.states, verb = busy ? 'Queue' : 'Caption';
   const say = (label, isPossible = true, note = '') => ({ label, isPossible, note });
+  if (!list.folder) return say('Caption', false, 'Open a folder first.');
   if (!list.count) return say('Caption', false, 'This folder holds no videos or images.');
   if (!selected) {
     if (busy) return say('Queue…', false, 'A job is running. Select files to caption them after it.');

@@ -14,6 +14,7 @@ const TEXTS = {
 export function showEmpty(element, why) {
   const empty = element.querySelector('.grid-empty');
   empty.hidden = !why;
+  document.querySelector('#gallery').classList.toggle('first', why === 'folder');
   element.querySelector('.grid-view').classList.toggle('blank', Boolean(why));
   if (!why) return;
   empty.dataset.why = why;

@@ -7,6 +7,7 @@ const icon = shape => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${sh
 const FOLDER = icon('M1.5 12.5v-9h4.3l1.4 1.7h7.3v7.3z'), UP = icon('M8 13V3M4 7l4-4 4 4');
 const MENU_WIDTH = { least: 320, most: 560 };
 let element, props, trigger, path, menu, recursive, videos, images;
+let whenOpened = null; // called once the typed folder is open
 let numListings = 0, folder = '', isTyped = false; // isTyped: the path is not open; only another folder replaces it
 const $ = selector => element.querySelector(selector);
 
@@ -27,7 +28,15 @@ export function start(gradio) {
   }
   gradio.watch('shown', showBar);
   gradio.watch('listing', showListing);
+  gradio.watch('problem', showProblem);
   showBar();
+}
+
+// Open the typed folder and then call `then`. Without a path, only show where to type one.
+export function openTyped(then) {
+  if (!path.value.trim()) return path.focus();
+  open({ typed: path.value });
+  whenOpened = then;
 }
 
 const actions = {
@@ -40,6 +49,7 @@ const actions = {
 // where: {typed}, a text that a person typed, or {key}, a folder that Python has named.
 function open(where) {
   if (where.key !== props.shown.key) menu.hidePopover();
+  whenOpened = null;
   const kinds = !images.checked ? 'video' : !videos.checked ? 'image' : 'all';
   trigger('open', { typed: '', key: '', ...where, recursive: recursive.checked, kinds, edit: unsavedEdit() });
 }
@@ -56,7 +66,7 @@ function listenToPath() {
     event.preventDefault();
   });
   path.addEventListener('focus', () => path.select());
-  path.addEventListener('input', () => { isTyped = path.value !== folder; showOpen(); });
+  path.addEventListener('input', () => { isTyped = path.value !== folder; showOpen(); showText($('.folder-error'), ''); });
 }
 
 function listenToMenu() {
@@ -92,9 +102,21 @@ function showOpen() {
   $('.folder-open').hidden = !isTyped || !path.value.trim();
 }
 
+// Why the folder was not opened, right below its path.
+function showProblem() {
+  showText($('.folder-error'), props.problem.text);
+  if (!props.problem.text) return;
+  whenOpened = null;
+  path.focus();
+}
+
 function showBar() {
   const { shown } = props;
-  if (shown.folder !== folder) isTyped = false;
+  if (shown.folder !== folder) {
+    isTyped = false;
+    whenOpened?.();
+    whenOpened = null;
+  }
   folder = shown.folder;
   if (!isTyped) path.value = folder;
   showOpen();

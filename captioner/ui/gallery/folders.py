@@ -1,8 +1,9 @@
 """The folder bar: opens a folder by typing, choosing or from the recent ones."""
 
+import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from urllib.parse import quote, unquote
 import gradio as gr
 
 from captioner.errors import CaptionerError, FolderError
-from captioner.formatting import plural, sendable
+from captioner.formatting import plural, sendable, sentence
 from captioner.library.file_states import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
@@ -21,31 +22,52 @@ from captioner.system.roots import Roots, shown_path
 from captioner.ui import scripts
 from captioner.ui.format import escape
 from captioner.ui.gallery.panel import Panel
+from captioner.ui.model_status import chosen_model
 from captioner.ui.wiring import errors_as_toasts
 from captioner.values import KindFilter
 
 MAX_NAMES = 2000
+Samples = Callable[[Path], object]
 TOP = "top"  # the key of the list of allowed folders; the key of a path starts differently
 
 
 class FolderBar:
     """The handlers of the bar. Any thread may call."""
 
-    def __init__(self, services: Services, panel: Panel) -> None:
-        self._services, self._panel = services, panel
+    def __init__(self, services: Services, panel: Panel, samples: Samples | None = None) -> None:
+        """samples: writes sample clips into a new folder."""
+        self._services, self._panel, self._samples = services, panel, samples
+        self._numbers = itertools.count(1)
         self._entering = threading.Lock()
         self.recent = RecentFolders(services.folder / "recent.json")
         if services.library.folder:
             self.recent.add(services.library.folder)
 
-    @errors_as_toasts
-    def open(self, event: gr.EventData) -> dict[str, Any]:
-        """Open the typed or chosen folder after saving an edit, if possible. Return properties of the panel."""
-        answer = self._panel.save_edit_if_possible(event.edit)
+    def open(self, event: gr.EventData) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Open the typed or chosen folder after saving an edit, if possible.
+
+        Return properties of the panel, and of the bar: why the folder was not opened.
+        """
+        answer, problem = self._panel.save_edit_if_possible(event.edit), ""
         kinds = event._data.get("kinds")
-        folder = self._services.roots.resolve(_chosen(event) or "")
-        self.enter(folder, bool(event.recursive), kinds if kinds in get_args(KindFilter) else None)
-        return answer
+        try:
+            folder = self._services.roots.resolve(_chosen(event) or "")
+            self.enter(folder, bool(event.recursive), kinds if kinds in get_args(KindFilter) else None)
+        except CaptionerError as error:
+            problem = sendable(sentence(str(error)))
+        return answer, gr.update(problem={"number": next(self._numbers), "text": problem})
+
+    @errors_as_toasts
+    def open_samples(self) -> None:
+        """Open sample clips. They are for the demo model, unless the files of the chosen one are here."""
+        assert self._samples
+        folder, chosen = self._services.folder / "samples", chosen_model(self._services)
+        if not folder.is_dir():
+            self._samples(folder)
+        self._services.roots.add(folder)
+        if chosen.problem or not chosen.is_here:
+            self._services.change_settings({"model": "demo"})
+        self.enter(folder, False)
 
     def enter(self, folder: Path, recursive: bool, kinds: KindFilter | None = None) -> None:
         """Open a folder and remember it for the next start. kinds: None for the setting. Raise FolderError."""
@@ -110,12 +132,14 @@ def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
 def folder_bar() -> gr.HTML:
     """Return the component.
 
-    Properties: `shown` (`FolderBar.view`) and `listing` (of the folder that the user browses).
+    Properties: `shown` (`FolderBar.view`), `listing` (of the folder that the user browses) and `problem` (why a folder
+    was not opened).
     Events: `open` and `browse`, with `typed` by the user or a `key` from Python, and the `number` of the request.
     """
     shown = {"folder": "", "key": "", "recursive": False, "kinds": "all", "recent": []}
     listing = {"number": 0, "place": "", "key": "", "parent": "", "folders": [], "problem": ""}
-    return scripts.component("gallery/folders", "folder-bar", ("open", "browse"), {"shown": shown, "listing": listing})
+    empty = {"shown": shown, "listing": listing, "problem": {"number": 0, "text": ""}}
+    return scripts.component("gallery/folders", "folder-bar", ("open", "browse"), empty)
 
 
 def _chosen(event: gr.EventData) -> Path | None:

@@ -15,7 +15,7 @@ from captioner.ui import scripts
 from captioner.ui.dialogs import question
 from captioner.ui.gallery.caption import CaptionBar, caption_bar
 from captioner.ui.gallery.estimate import Estimator
-from captioner.ui.gallery.folders import FolderBar, counts_line, folder_bar
+from captioner.ui.gallery.folders import FolderBar, Samples, counts_line, folder_bar
 from captioner.ui.gallery.grid import grid_changes, media_grid, selected_names
 from captioner.ui.gallery.panel import Panel, panel
 from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
@@ -24,10 +24,11 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_a
 class Gallery:
     """The handlers of the tab; its parts have their own. Any thread may call."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, samples: Samples | None = None) -> None:
+        """samples: writes sample clips into a new folder, for those who have none."""
+        self._services, self.has_samples = services, samples is not None
         self.panel = Panel(services)
-        self.bar = FolderBar(services, self.panel)
+        self.bar = FolderBar(services, self.panel, samples)
         self.caption = CaptionBar(services)
         self.estimator = Estimator(services, self.caption.names)
 
@@ -85,13 +86,15 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
     """Draw the tab and wire it."""
     seen = gr.Textbox("", visible="hidden")
     estimate_key = gr.Textbox("", visible="hidden")
-    caption = caption_bar()
-    with gr.Row(elem_id="toolbar"):
-        bar = folder_bar()
-        scripts.component("gallery/toolbar", "toolbar-rest", (), {})
-    with gr.Row(elem_id="panes"):
-        grid = media_grid()
-        side = panel()
+    with gr.Column(elem_id="gallery"):
+        welcome = scripts.component("gallery/welcome", "welcome", ("samples",), {"samples": gallery.has_samples})
+        caption = caption_bar()
+        with gr.Row(elem_id="toolbar"):
+            bar = folder_bar()
+            scripts.component("gallery/toolbar", "toolbar-rest", (), {})
+        with gr.Row(elem_id="panes"):
+            grid = media_grid()
+            side = panel()
     selecting = [estimate_key.change, grid.change]
     in_background(selecting, gallery.show_estimate, [estimate_key, grid], caption, mode="always_last")
     in_background(grid.open, gallery.panel.open, None, side, mode=KEEP_EVERY_EVENT)
@@ -103,7 +106,8 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
 
     in_background(bar.browse, gallery.bar.browse, None, bar, mode=KEEP_EVERY_EVENT)
     acting = [
-        on_action(bar.open, gallery.bar.open, None, side, mode=KEEP_EVERY_EVENT),
+        on_action(bar.open, gallery.bar.open, None, [side, bar], mode=KEEP_EVERY_EVENT),
+        on_action(welcome.samples, gallery.bar.open_samples),
         on_action(caption.start, gallery.caption.start, None, [asked, caption], mode=KEEP_EVERY_EVENT),
         on_action(caption.choose, gallery.caption.choose, mode=KEEP_EVERY_EVENT),
         on_action(asked.answer, gallery.caption.start_with_answer, None, caption),

@@ -10,14 +10,15 @@ GRADIO = {  # by the name of a route below /gradio_api, or of one at the top
     "POST": "api/status call/status cancel queue/join reset run/status upload",
 }
 OWN = {
-    "GET": "captions.zip list.json media/ID outside.json rows.json scripts/x/x search.json sheet/ID.jpg thumb/ID.jpg",
+    "GET": "captions.zip info/ID.json list.json media/ID outside.json rows.json scripts/x/x search.json sheet/ID.jpg "
+    "thumb/ID.jpg",
     "POST": "pulse",
 }
 ENDPOINTS = "get_caption list models open_folder set_caption start status stop"
 EVENTS = """
     act_and_update apply approve browse choose delete describe dismiss drop duplicate export import_file
-    js_fn list_prompts load open pick picture preview pulse receive redo refresh reload remove reset resources restore
-    resume retry save show_estimate start start_with_answer stop try_it undo unload use watch
+    js_fn list_prompts load mark open open_samples pick picture preview pulse receive redo refresh reload remove reset
+    resources restore resume retry save show_estimate start start_with_answer stop try_it undo unload use watch
 """
 
 

@@ -1,4 +1,4 @@
-"""What the database knows of the files of a scan: the marks that a person gave, and what failed in earlier jobs."""
+"""The records of the files of a scan in the database: the marks that a person gave, and failures in earlier jobs."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the caption panel says about a file: HTML and lines of text."""
+"""The HTML and the lines of text of the caption panel."""
 
 import difflib
 import functools

@@ -85,7 +85,7 @@ function pressInGrid(event) {
     listing.focusOn(list.shown[to], event.shiftKey);
   } else if (event.key === ' ' && isShown) listing.toggle(active);
   else if (event.key === 'Enter' && isShown) openOrEdit(active);
-  else if (event.key in MARKS && isShown) listing.mark(active, MARKS[event.key]);
+  else if (event.key in MARKS && isShown && !event.ctrlKey && !event.metaKey) listing.mark(active, MARKS[event.key]);
   else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) select('all');
   else if (event.key === 'a' && list.selected[active]) $('.grid-approve').click();
   else if (event.key === 'a' && isShown) listing.toggleApproved(active);

@@ -117,8 +117,9 @@ function showChanges() {
   tiles.repaint();
   const value = selection();
   if (props.value !== value) {
+    const isFirst = !props.value;
     props.value = value;
-    whisper(list.numSelected ? `${number(list.numSelected)} of ${plural(list.count, 'file')} selected` : 'No file selected');
+    if (!isFirst) whisper(list.numSelected ? `${number(list.numSelected)} of ${plural(list.count, 'file')} selected` : 'No file selected');
   }
   tellViewers(viewers);
 }

@@ -1,5 +1,5 @@
-// Part of the page itself and of the login form, before all modules: sets the address of the app, says which header a
-// proxy leaves out, and lets the open page outlive a restart of the app. Gradio would reload the page and lose what is
+// Part of the page itself and of the login form, before all modules: shows the theme, asks for the login, sets the
+// address of the app, says which header a proxy leaves out, and lets the open page outlive a restart of the app. Gradio would reload the page and lose what is
 // typed in it as soon as a request fails, so requests fail here in a way that it takes for an answer of the app.
 (() => {
   const AWAY = 'The app cannot be reached. This page continues when it is back; what you typed is kept.';
@@ -27,33 +27,72 @@
     return notice;
   }
 
+  // ---- the theme: the one that page.js has stored, or that of the system ----
+  const THEME = 'vcs-theme', systemIsDark = matchMedia('(prefers-color-scheme: dark)'), { style } = document.documentElement;
+
+  function showTheme() {
+    const chosen = localStorage.getItem(THEME), isDark = chosen ? chosen === 'dark' : systemIsDark.matches;
+    if (document.body?.classList.contains('dark') === !isDark) document.body.classList.toggle('dark', isDark);
+    style.colorScheme = isDark ? 'dark' : 'light';
+  }
+
+  // The background before Gradio's style sheets arrive, which it takes from the system's theme.
+  function showBackground() {
+    const chosen = localStorage.getItem(THEME), of = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+    if (chosen === 'dark') style.setProperty('--bg', of('--bg-dark'));
+    else if (chosen) style.setProperty('--bg-dark', of('--bg'));
+  }
+
+  function startTheme() {
+    new MutationObserver(showTheme).observe(document.body, { attributeFilter: ['class'] }); // Gradio sets the system's
+    document.addEventListener(THEME, showTheme);
+    addEventListener('storage', showTheme); // chosen in another tab
+    systemIsDark.addEventListener('change', showTheme);
+    showTheme();
+  }
+
   // ---- the login ----
-  function askForLogin() {
+  // A form that calls `done` after the login. A wrong password leaves the name.
+  function loginForm(title, text, done) {
     const name = make('input', { name: 'username', autocomplete: 'username', required: true });
     const password = make('input', {
       name: 'password', type: 'password', autocomplete: 'current-password', required: true,
     });
-    const problem = make('p', { className: 'problem', role: 'alert' }), button = make('button', {}, 'Login');
-    const form = make('form', { method: 'dialog' }, make('h4', {}, 'Log in again'),
-      make('p', {}, 'The login has ended, as after a restart of the app.'),
+    const problem = make('p', { className: 'problem', role: 'alert' }), button = make('button', {}, 'Log in');
+    const form = make('form', {}, make('h1', {}, title), make('p', {}, text),
       make('label', {}, 'Username', name), make('label', {}, 'Password', password), problem, button);
-    const dialog = make('dialog', { className: 'login-again' }, form);
-    document.body.append(dialog);
-    dialog.showModal();
+    form.addEventListener('submit', async event => {
+      event.preventDefault();
+      button.disabled = true;
+      problem.textContent = await logIn(form);
+      button.disabled = false;
+      if (!problem.textContent) { logins.postMessage(''); done(); return; }
+      password.value = '';
+      password.focus();
+    });
+    return form;
+  }
+
+  function askForLogin() {
+    const dialog = make('dialog', { className: 'login-again', ariaLabel: 'Log in again' });
     return new Promise(resolve => {
       const end = () => { dialog.remove(); resolve(); };
+      dialog.append(loginForm('Log in again', 'The login has ended, as after a restart of the app.', end));
+      document.body.append(dialog);
+      dialog.showModal();
       dialog.addEventListener('close', () => { if (dialog.isConnected) dialog.showModal(); }); // after Escape
       logins.addEventListener('message', end, { once: true }); // in another tab
-      form.addEventListener('submit', async event => {
-        event.preventDefault();
-        button.disabled = true;
-        problem.textContent = await logIn(form);
-        button.disabled = false;
-        if (problem.textContent) return;
-        logins.postMessage('');
-        end();
-      });
     });
+  }
+
+  // In the place of Gradio's form, which empties itself after a wrong password.
+  function showLoginPage() {
+    document.title = 'Video Caption Suite'; // Gradio leaves it out here
+    const form = loginForm(document.title, 'Log in to continue.', () => location.reload());
+    document.querySelector('gradio-app')?.remove();
+    document.body.append(make('main', { className: 'login-page' }, form));
+    form.querySelector('input').focus();
+    logins.addEventListener('message', () => location.reload());
   }
 
   // Return what is wrong, or "".
@@ -61,7 +100,7 @@
     const answer = await send('login', { method: 'POST', body: new URLSearchParams(new FormData(form)) })
       .catch(() => ({ status: 0 }));
     if (answer.ok) return '';
-    const problems = { 400: 'Incorrect credentials.', 429: 'Too many attempts. Wait a minute.' };
+    const problems = { 400: 'Wrong username or password.', 429: 'Too many attempts. Wait a minute.' };
     return problems[answer.status] ?? 'The app cannot be reached.';
   }
 
@@ -161,8 +200,10 @@
 
   // Gradio's server takes this address from headers that a proxy may leave out or change; the browser knows it.
   if (window.gradio_config) window.gradio_config.root = new URL('.', document.baseURI).href.replace(/\/$/, '');
+  showBackground();
   addEventListener('DOMContentLoaded', () => {
-    if (window.gradio_config?.auth_required) logins.addEventListener('message', () => location.reload());
+    startTheme();
+    if (window.gradio_config?.auth_required) showLoginPage();
     else {
       window.fetch = fetchFromApp;
       logins.postMessage(''); // other tabs need not ask for the login

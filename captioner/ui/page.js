@@ -1,7 +1,9 @@
-// The page around its tabs: after it was loaded again, it shows the tab that it showed before, as far scrolled.
+// The page around its tabs: the theme, the sheet of keys, and what was shown before the page was loaded again: its tab,
+// as far scrolled.
 import { keepOverReload } from './common.js';
 
 const RESTORE_MS = 10_000;
+const THEME = 'vcs-theme', THEMES = ['system', 'light', 'dark']; // head.js shows the one that is stored
 const tabs = () => [...document.querySelectorAll('#tabs [role=tab]')];
 const nextFrame = () => new Promise(resolve => requestAnimationFrame(resolve));
 
@@ -10,7 +12,42 @@ async function until(isThere) {
   while (!isThere() && performance.now() < end) await nextFrame();
 }
 
-export async function start() {
+export function start({ element }) {
+  startTheme(element.querySelector('[data-act=theme]'));
+  startKeys(element.querySelector('#page-keys'));
+  new MutationObserver(mendToasts).observe(document.body, { childList: true, subtree: true });
+  return restore();
+}
+
+function startTheme(button) {
+  const show = theme => { button.lastChild.textContent = button.title = `Theme: ${theme}`; button.dataset.theme = theme; };
+  show(localStorage.getItem(THEME) ?? 'system');
+  button.addEventListener('click', () => {
+    const theme = THEMES[(THEMES.indexOf(button.dataset.theme) + 1) % THEMES.length];
+    if (theme === 'system') localStorage.removeItem(THEME);
+    else localStorage.setItem(THEME, theme);
+    document.dispatchEvent(new Event(THEME));
+    show(theme);
+  });
+}
+
+function startKeys(sheet) {
+  document.addEventListener('keydown', event => {
+    if (event.key !== '?' || event.target.closest?.('input, textarea, select, [contenteditable], dialog')) return;
+    sheet.togglePopover();
+    event.preventDefault();
+  });
+}
+
+// Gradio's toasts are buttons, which fold their text, around a button that closes them: no screen reader can tell.
+function mendToasts() {
+  for (const header of document.querySelectorAll('.toast-header[role=button]')) {
+    header.removeAttribute('role');
+    header.removeAttribute('tabindex');
+  }
+}
+
+async function restore() {
   let kept = keepOverReload('page', () => kept ?? {
     tab: tabs().findIndex(each => each.ariaSelected === 'true'), scroll: scrollY,
   });

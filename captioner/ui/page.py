@@ -88,9 +88,7 @@ def build(
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):
-            gr.HTML(
-                f"<h1>{TITLE}</h1>", apply_default_css=False, elem_id="title", js_on_load=scripts.on_load("page.js")
-            )
+            scripts.component("page", "title", (), {})
             run = run_card(page.run)
             chip = gr.HTML(apply_default_css=False, elem_id="chip")
         warnings = gr.HTML(page.notices(), apply_default_css=False, elem_id="notices")

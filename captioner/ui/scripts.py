@@ -19,6 +19,7 @@ from jinja2 import FunctionLoader
 FOLDER = Path(__file__).parent
 ROUTE = "/scripts/{version}/{path:path}"
 HEAD = FOLDER / "head.js"  # not a module, but part of the page
+LOGIN = "config.get('auth_required')"  # in Gradio's template: the page is the login form
 BELOW_PAGE = "gradio_api/vcs/scripts"  # without a leading slash: below a root path it begins with that
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
@@ -89,10 +90,12 @@ def preload_links() -> str:
 
 
 def add_head(preloads: str) -> None:
-    """Put HEAD into the page that Gradio serves and into its login form, and the links `preloads` into the page.
+    """Put HEAD and the links `preloads` into the page that Gradio serves, and HEAD alone in place of its login form.
 
     Gradio adds `launch(head=...)` when its own scripts run, half a second later, and not to the form.
     """
+    style = (FOLDER / "server/login.css").read_text("utf-8")
+    form = f'<link rel="stylesheet" href="theme.css"><style>{style}</style>'
     environment = routes.templates.env
     original = environment.loader
     if original is None or isinstance(original, FunctionLoader):
@@ -101,8 +104,9 @@ def add_head(preloads: str) -> None:
     def load(name: str) -> tuple[str, str | None, Any]:
         text, path, is_current = original.get_source(environment, name)
         script = f"<script>{{% raw %}}{HEAD.read_text('utf-8')}{{% endraw %}}</script>"
-        links = f"{{% if not config.get('auth_required') %}}{preloads}{{% endif %}}"
+        links = f"{{% if not {LOGIN} %}}{preloads}{{% else %}}{form}{{% endif %}}"
         text = text.replace("</head>", f"{script}{links}</head>", 1)
+        text = re.sub('<script type="module".*?</script>', rf"{{% if not {LOGIN} %}}\g<0>{{% endif %}}", text, count=1)
         return text.replace('href="/manifest.json"', 'href="manifest.json"'), path, is_current  # below a root path
 
     environment.loader = FunctionLoader(load)

@@ -6,8 +6,8 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 _SHEETS = (
-    "page", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/panel", "runs/dialogs",
-    "server/uploads", "settings/tab", "prompts/tab",
+    "page", "server/login", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/panel",
+    "runs/dialogs", "server/uploads", "settings/tab", "prompts/tab",
 )  # fmt: skip
 CSS = [HERE / f"{name}.css" for name in _SHEETS]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
@@ -17,7 +17,7 @@ THEME = gr.themes.Base(
     body_background_fill="*neutral_100",
     body_background_fill_dark="*neutral_950",
     background_fill_primary_dark="*neutral_900",
-    body_text_color_subdued="*neutral_500",
+    body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_400",
     block_info_text_color="*body_text_color_subdued",
     block_background_fill="transparent",
@@ -31,6 +31,10 @@ THEME = gr.themes.Base(
     button_large_text_size="14px",
     button_large_padding="7px 16px",
     button_large_text_weight="500",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_700",
     form_gap_width="0px",
     input_background_fill="white",
     input_background_fill_dark="*neutral_950",

@@ -50,14 +50,14 @@ def opened(address: str, found: list[str], has_login: bool = False) -> Iterator[
 def log_in(page, name: str = LOGIN[0], password: str = LOGIN[1]) -> None:
     page.locator("input").first.fill(name)
     page.locator("input[type=password]").fill(password)
-    page.get_by_role("button", name="Login").click()
+    page.get_by_role("button", name="Log in").click()
 
 
 def log_in_again(page, expect, password: str = LOGIN[1]) -> None:
     form = page.locator(".login-again")
     form.locator("input").first.fill(LOGIN[0])
     form.locator("input[type=password]").fill(password)
-    form.get_by_role("button", name="Login").click()
+    form.get_by_role("button", name="Log in").click()
     expect(form).to_have_count(0)
 
 
@@ -121,8 +121,8 @@ def test_an_open_page_asks_for_the_login_and_goes_on_where_it_was(start, tmp_pat
             form = page.locator(".login-again")
             form.locator("input[type=password]").fill("wrong")
             form.locator("input").first.fill(LOGIN[0])
-            form.get_by_role("button", name="Login").click()
-            expect(form.locator(".problem")).to_have_text("Incorrect credentials.")
+            form.get_by_role("button", name="Log in").click()
+            expect(form.locator(".problem")).to_have_text("Wrong username or password.")
             for _ in range(2):
                 page.keyboard.press("Escape")
             log_in_again(page, expect)
@@ -271,10 +271,10 @@ def test_the_form_ends_when_the_app_has_no_login_any_more(start):
             interrupt(app)
         form.locator("input").first.fill(LOGIN[0])
         form.locator("input[type=password]").fill(LOGIN[1])
-        form.get_by_role("button", name="Login").click()
+        form.get_by_role("button", name="Log in").click()
         expect(form.locator(".problem")).to_have_text("The app cannot be reached.")
         with start():
-            form.get_by_role("button", name="Login").click()
+            form.get_by_role("button", name="Log in").click()
             expect(form).to_have_count(0)
             expect(page.locator(".unreachable")).to_have_count(0)
             page.locator(".grid-tile").nth(1).click()  # at once, before the page has the new list

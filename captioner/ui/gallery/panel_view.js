@@ -204,6 +204,7 @@ export function flashCopied() {
 function setWidth(width) {
   const chosen = Math.round(Math.max(WIDTH.least, Math.min(WIDTH.most, innerWidth - WIDTH.leftForGrid, width)));
   document.documentElement.style.setProperty('--panel-width', `${chosen}px`);
+  Object.assign($('.panel-drag'), { ariaValueNow: chosen, ariaValueMin: WIDTH.least, ariaValueMax: WIDTH.most });
   return chosen;
 }
 

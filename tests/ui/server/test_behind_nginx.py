@@ -140,7 +140,7 @@ def test_a_browser_captions_behind_nginx(behind_nginx, path, options):
     with open_browser(behind_nginx(path, GUIDE, **options)) as (page, expect):
         page.locator("input").nth(0).fill(LOGIN[0])
         page.locator("input[type=password]").fill(LOGIN[1])
-        page.get_by_role("button", name="Login").click()
+        page.get_by_role("button", name="Log in").click()
         expect(page.locator(".grid-tile")).to_have_count(4)
         expect(page.locator(".grid-tile img").first).to_be_visible()
         page.locator("#start").click()

@@ -107,7 +107,7 @@ def test_a_browser_logs_in_and_uploads(web, tmp_path):
         expect(page.locator(".grid-tile")).to_have_count(0)
         page.locator("input").nth(0).fill(LOGIN[0])
         page.locator("input[type=password]").fill(LOGIN[1])
-        page.get_by_role("button", name="Login").click()
+        page.get_by_role("button", name="Log in").click()
         expect(page.locator(".grid-tile")).to_have_count(3)
         expect(page.locator(".grid-tile img").first).to_be_visible()
         page.locator("input[type=file]").first.set_input_files(str(picture))

@@ -96,7 +96,7 @@ def build(
             with gr.Tab("Gallery"):
                 gallery = gallery_tab(page.gallery)
                 operations = [*history_dialog(page.history), *bulk_dialog(page.bulk)]
-                uploads = upload_controls(UploadHandlers(services, page.uploads)) if page.uploads else []
+                uploads = upload_controls(UploadHandlers(services, page.uploads), services) if page.uploads else []
             with gr.Tab("Settings"):
                 settings = settings_tab(page.form)
             with gr.Tab("Prompts") as tab:

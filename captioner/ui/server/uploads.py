@@ -1,4 +1,4 @@
-"""Uploads: their folder and limits, and the controls on the page, for browsers on other machines.
+"""Uploads: their folder and limits, and the zone on the page, for browsers on other machines.
 
 Files go into one folder for each run of the app, which all its browsers share.
 """
@@ -15,20 +15,23 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
+from gradio.utils import get_upload_folder
 
 from captioner.errors import CaptionerError, MediaError
-from captioner.formatting import plural, sendable, size
+from captioner.formatting import plural, sendable, sentence, size
 from captioner.media.content import check_file
-from captioner.media.kinds import IMAGE_EXTENSIONS, KINDS, VIDEO_EXTENSIONS
+from captioner.media.kinds import KINDS
 from captioner.media.probe import probe
 from captioner.services import Services
-from captioner.ui.format import escape
+from captioner.ui import scripts
 from captioner.ui.wiring import errors_as_toasts, on_action
 from captioner.values import MediaInfo
 
+MAX_CAPTION_BYTES = 1_000_000
 MAX_NAME_BYTES = 180  # file systems allow 255; the rest is for ".txt" or a number
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices on Windows
@@ -67,15 +70,27 @@ class Uploads:
         self._parent = parent
         self._lock = threading.Lock()
 
-    def add(self, files: Sequence[Path]) -> Received:
-        """Move files here under clean names. Delete those that are not media or exceed a limit."""
-        kept, refused = [], []
-        for file in files:
+    def add(self, files: Sequence[Path], caption_extension: str = ".txt") -> Received:
+        """Move files here under clean names, captions to their media. Delete what is neither or exceeds a limit."""
+        kept, refused, bases = [], [], self._caption_bases()
+        for file in sorted(files, key=lambda file: file.suffix.lower() == caption_extension):  # captions last
+            name = clean_name(file.name)
             try:
-                kept.append(self._add(file))
+                if file.suffix.lower() == caption_extension:
+                    kept.append(self._add_caption(file, bases.get(Path(name).stem.casefold(), "")))
+                else:
+                    kept.append(self._add(file))
+                    bases |= {Path(name).stem.casefold(): Path(kept[-1]).stem, name.casefold(): kept[-1]}
             except CaptionerError as error:
                 refused.append((file.name, str(error)))
         return Received(tuple(kept), tuple(refused))
+
+    def _caption_bases(self) -> dict[str, str]:
+        """Return what the caption of each file here begins with, by the stem that an uploaded caption may have."""
+        names = os.listdir(self.folder) if self.folder and self.folder.is_dir() else []
+        media = [name for name in names if Path(name).suffix[1:].lower() in KINDS]
+        stems = {Path(name).stem.casefold(): Path(name).stem for name in media}
+        return stems | {name.casefold(): name for name in media}  # a.jpg.txt, where a.txt is that of a.mp4
 
     def room_bytes(self, incoming: Path) -> int:
         """Return how many bytes may still be sent. Files in `incoming` count as well, even if they are never added."""
@@ -102,6 +117,23 @@ class Uploads:
             target.unlink(missing_ok=True)
             raise
         return target.name
+
+    def _add_caption(self, file: Path, base: str) -> str:
+        try:
+            if not base or self.folder is None:
+                raise MediaError("no video or image of this name was uploaded with it or before")
+            if file.is_symlink() or file.stat().st_size > MAX_CAPTION_BYTES:
+                raise MediaError("too large for a caption")
+            target = self.folder / f"{base}{file.suffix.lower()}"
+            if os.path.lexists(target):
+                raise MediaError("there is already a caption of this name")
+            place(file, target)
+            return target.name
+        except OSError as error:
+            raise MediaError(f"cannot store the file: {error.strerror}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def _check(self, file: Path) -> None:
         if file.is_symlink():
@@ -195,41 +227,41 @@ def numbered(name: str) -> Iterator[str]:
     return itertools.chain([name], (f"{path.stem} ({number}){path.suffix}" for number in itertools.count(2)))
 
 
-def upload_report(received: Received) -> str:
-    """Return the refused files with the reasons, as HTML."""
-    if not received.refused:
-        return ""
-    rows = "".join(f"<li><b>{escape(name)}</b><span>{escape(reason)}</span></li>" for name, reason in received.refused)
-    return f'<div class="transfer-report"><h4>Not uploaded</h4><ul>{rows}</ul></div>'
-
-
 class UploadHandlers:
-    """The handlers of the upload button."""
+    """The handlers of the uploads."""
 
     def __init__(self, services: Services, uploads: Uploads) -> None:
         self._services, self.uploads = services, uploads
+        self._numbers = itertools.count(1)
 
     @errors_as_toasts
-    def receive(self, files: list[str] | None) -> str:
-        """Add the files that the browser sent, open the folder of uploads, and return the report."""
-        received = self.uploads.add([Path(file) for file in files or ()])
+    def receive(self, event: gr.EventData) -> dict[str, Any]:
+        """Add the files that the browser has sent, and open the folder of uploads. Return what became of them."""
+        arrived = [path for each in event.files if (path := arrived_file(str(each)))]
+        received = self.uploads.add(arrived, self._services.settings.caption_extension)
         if received.kept and self.uploads.folder:
             self._services.open_folder(self.uploads.folder, False)
-            gr.Info(f"{plural(len(received.kept), 'file')} uploaded.", duration=3)
-        if received.refused:
-            gr.Warning(f"{plural(len(received.refused), 'file')} could not be uploaded.")
-        return upload_report(received)
+        refused = [(sendable(name), sendable(reason)) for name, reason in received.refused]
+        return gr.update(result={"number": next(self._numbers), "kept": len(received.kept), "refused": refused})
 
 
-def upload_controls(handlers: UploadHandlers) -> list[Dependency]:
-    """Draw the button with its hint and report; return the events after which the page is to be refreshed."""
-    types = [f".{extension}" for extension in KINDS]
-    kinds = ", ".join((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS))
-    hint = f'<p class="transfer-hint" title="{kinds}">Videos and images, {escape(handlers.uploads.limits)}.</p>'
-    with gr.Row(elem_id="transfer"):
-        button = gr.UploadButton(
-            "Upload files", file_count="multiple", file_types=types, scale=0, elem_id="upload", size="sm"
-        )
-        gr.HTML(hint, apply_default_css=False, elem_id="upload-hint")
-        report = gr.HTML(apply_default_css=False, elem_id="upload-report")
-    return [on_action(button.upload, handlers.receive, button, report)]
+def arrived_file(path: str) -> Path | None:
+    """Return the path if it is one of a file that Gradio has just received, whatever the browser says."""
+    folder, file = Path(os.path.realpath(get_upload_folder())), Path(os.path.realpath(path))
+    return file if file.is_relative_to(folder) and file.is_file() else None
+
+
+def upload_controls(handlers: UploadHandlers, services: Services) -> list[Dependency]:
+    """Draw the zone for files and wire it. Return the events after which the page is to be refreshed.
+
+    Properties: `types` (extensions that are taken), `max_bytes`, `limits` (in words) and `result` (of `receive`).
+    """
+    limits = handlers.uploads.limits
+    about = {
+        "types": [*(f".{extension}" for extension in KINDS), services.settings.caption_extension],
+        "max_bytes": limits.max_file_bytes,
+        "limits": sentence(str(limits)),
+        "result": {"number": 0, "kept": 0, "refused": []},
+    }
+    zone = scripts.component("server/uploads", "uploads", ("receive",), about)
+    return [on_action(zone.receive, handlers.receive, None, zone)]

@@ -45,4 +45,4 @@ def test_no_event_takes_a_file_or_an_address_from_the_browser(web):
     """Components that take files are the uploads, whose content is checked when they are used."""
     inputs = {component for event in web.blocks.fns.values() for component in event.inputs}
     takes_files = sorted(component.get_block_name() for component in inputs if hasattr(component, "file_types"))
-    assert takes_files == ["uploadbutton", "uploadbutton"]
+    assert takes_files == ["uploadbutton"]

@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
-import gradio as gr
 import pytest
+from gradio.utils import get_upload_folder
 
+from captioner.ui.launch import launch
+from captioner.ui.page import build
 from captioner.ui.server import uploads as transfer
 from captioner.ui.server.uploads import Limits, Received, UploadHandlers, Uploads, clean_name
 from tests.support.chromium import open_browser
 from tests.support.media_maker import make_picture, make_video
+from tests.ui.test_gallery import event
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ def test_files_that_are_not_media_are_deleted_with_a_reason(uploads, sent, tmp_p
         "empty.mp4": "file is empty",
         "gone.mp4": "no such file; it was moved or deleted",
         "link.mp4": "not a regular file",
-        "notes.txt": "not a video or image: its extension is .txt",
+        "notes.txt": "no video or image of this name was uploaded with it or before",
         "page.mp4": "a web page, not a video; download the file again",
         "page.png": "vector graphics (SVG), not an image; convert it to PNG",
         "run": "not a video or image: its extension is missing",
@@ -149,27 +152,69 @@ def test_files_are_copied_where_they_cannot_be_linked(uploads, sent, monkeypatch
     assert not file.exists()
 
 
-def test_report_is_escaped():
-    report = transfer.upload_report(Received((), (("<script>.mp4", "it's ${bad}"),)))
-    assert "&lt;script&gt;.mp4" in report
-    assert "<script>" not in report
-    assert transfer.upload_report(Received(("a.mp4",), ())) == ""
+def test_captions_come_along_with_their_media(uploads, sent, tmp_path):
+    def text(name: str) -> Path:
+        (tmp_path / name).write_text(f"Of {name}.")
+        return tmp_path / name
+
+    first = [send_picture(sent, "a.png"), text("a.txt"), text("b.txt")]
+    received = uploads.add(first)
+    assert received == Received(
+        ("a.png", "a.txt"), (("b.txt", "no video or image of this name was uploaded with it or before"),)
+    )
+    again = uploads.add([text("a.txt"), send_picture(sent, "a.png")])  # another a
+    assert again.kept == ("a (2).png", "a (2).txt")
+    assert uploads.add([text("a.txt")]).refused == (("a.txt", "there is already a caption of this name"),)
+    assert uploads.add([send_picture(sent, "b.png"), text("b.png.txt")]).kept == ("b.png", "b.png.txt")
+    (tmp_path / "b.txt").write_bytes(b"x" * (transfer.MAX_CAPTION_BYTES + 1))
+    assert uploads.add([tmp_path / "b.txt"]).refused == (("b.txt", "too large for a caption"),)
+    assert (uploads.folder / "a (2).txt").read_text() == "Of a.txt."
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_only_files_that_have_just_arrived_are_taken(services, tmp_path):
+    secret = make_picture(tmp_path / "secret.png")
+    handlers = UploadHandlers(services, Uploads(tmp_path / "uploads"))
+    inside = Path(get_upload_folder(), "x", "a.png")
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    (inside.parent / "link.png").symlink_to(secret)
+    make_picture(inside)
+    paths = [str(secret), str(inside.parent / "link.png"), f"{inside.parent}/../../{secret.name}", str(inside)]
+    told = handlers.receive(event(files=paths))["result"]
+    assert (told["kept"], told["refused"], secret.exists()) == (1, [], True)
+
+
+DROP_JS = """names => {
+  const dataTransfer = new DataTransfer();
+  for (const [name, text] of names) dataTransfer.items.add(new File([text], name));
+  document.body.dispatchEvent(new DragEvent('dragenter', {dataTransfer, bubbles: true}));
+  const isShown = !document.querySelector('.upload-drop').hidden;
+  document.body.dispatchEvent(new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true}));
+  return isShown;
+}"""
 
 
 @pytest.mark.browser
 def test_browser_uploads_and_sees_what_was_refused(services, sent):
     picture, fake = send_picture(sent, "<b>.png"), sent / "fake.mp4"
     fake.write_text("no video")
-    uploads = Uploads(services.folder / "uploads")
-    with gr.Blocks() as blocks:
-        transfer.upload_controls(UploadHandlers(services, uploads))
-    _, address, _ = blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
-    with open_browser(address) as (page, expect):
-        expect(page.locator(".transfer-hint")).to_contain_text("up to 200 files of 500 MB each, 10 GB in all")
-        page.locator("input[type=file]").set_input_files([str(picture), str(fake)])
-        expect(page.locator(".transfer-report")).to_contain_text("fake.mp4")
-        expect(page.locator(".transfer-report")).to_contain_text("not a readable video")
-        expect(page.locator(".toast-body").first).to_contain_text("1 file uploaded")
-    assert services.library.folder == uploads.folder
-    assert len(services.library.items) == 1
+    (sent / "<b>.txt").write_text("A picture.")
+    blocks, page_ = build(services, remote=True)
+    with open_browser(launch(blocks, page_)) as (page, expect):
+        expect(page.locator(".upload-zone")).to_contain_text("Up to 200 files of 500 MB each, 10 GB in all")
+        chosen = [str(picture), str(fake), str(sent / "<b>.txt")]
+        page.locator("#uploads input").set_input_files(chosen)
+        box = page.locator(".upload-box")
+        expect(box.locator("header b")).to_have_text("2 files uploaded · 1 refused")
+        expect(box.locator("li")).to_contain_text("fake.mp4")
+        expect(box.locator("li span")).to_contain_text("not a readable video")
+        expect(page.locator(".grid-tile p")).to_have_text("A picture.")
+        expect(page.locator(".upload-zone")).to_be_hidden()
+        assert page.evaluate(DROP_JS, [["run.exe", "x"], ["_b_.txt", "Again."]])
+        expect(page.locator(".upload-drop")).to_be_hidden()
+        expect(box.locator("header b")).to_have_text("0 files uploaded · 2 refused")
+        expect(box.locator("li")).to_have_count(2)
+        expect(box.locator("li").first).to_contain_text("not a video, an image or a caption")
+        expect(page.locator("#more-menu [data-act=upload]")).not_to_have_attribute("hidden", "")
+    assert services.library.folder == page_.uploads.folder
     blocks.close(verbose=False)

@@ -25,6 +25,7 @@ VARIABLES = {
     "trigger": "trigger word from the settings",
     "existing": "current caption of the file",
 }
+_BRACES = re.compile(r"(\{[^\W\d][\w -]{0,30}\})")  # not those of JSON and code
 _VARIABLE = re.compile(rf"\{{({'|'.join(VARIABLES)})\}}")
 
 
@@ -43,6 +44,22 @@ BUILTIN_PROMPTS = tuple(Prompt(name, text, builtin=True) for name, text in BUILT
 def split_variables(text: str) -> list[str]:
     """Split the text into alternating plain text and variable names: "A {name}." -> ["A ", "name", "."]."""
     return _VARIABLE.split(text)
+
+
+def split_braces(text: str) -> list[str]:
+    """Split text without variables into alternating plain text and words in braces, which look like variables."""
+    return _BRACES.split(text)
+
+
+def unknown_variables(text: str) -> list[str]:
+    """Return one line for each word in braces that is not a variable, with the one that was meant, if any is close."""
+    found = [word for part in split_variables(text)[0::2] for word in split_braces(part)[1::2]]
+    lines = []
+    for word in dict.fromkeys(found):
+        close = difflib.get_close_matches(word[1:-1].strip().casefold(), VARIABLES, 1)
+        meant = f" Did you mean {{{close[0]}}}?" if close else ""
+        lines.append(f"{word} is not a variable; the model reads it as it is.{meant}")
+    return lines
 
 
 def expand(text: str, *, name: str, folder: str, trigger: str, existing: Callable[[], str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from captioner.config import prompts
-from captioner.config.prompts import BUILTIN_PROMPTS, Prompt, PromptLibrary, expand, split_variables
+from captioner.config.prompts import BUILTIN_PROMPTS, Prompt, PromptLibrary, expand, split_variables, unknown_variables
 from captioner.errors import PromptError
 
 
@@ -254,3 +254,17 @@ def test_import_stops_at_the_limit_of_the_library(library: PromptLibrary, monkey
     monkeypatch.setattr(prompts, "MAX_OWN_PROMPTS", 2)
     added, skipped = library.import_json(json.dumps([{"name": str(i), "text": "x"} for i in range(3)]))
     assert (len(added), skipped) == (2, ["entry 3: the library is full: it has 2 prompts"])
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("A {name} in {folder}.", []),
+        ('Answer as {"caption": "..."} or {1}, {}, { }, {a.b} and {{name}}.', []),
+        ("{Name}", ["{Name} is not a variable; the model reads it as it is. Did you mean {name}?"]),
+        ("{triger} {triger}", ["{triger} is not a variable; the model reads it as it is. Did you mean {trigger}?"]),
+        ("ein {größe}", ["{größe} is not a variable; the model reads it as it is."]),
+    ],
+)  # fmt: skip
+def test_words_in_braces_that_are_not_variables_are_named(text, lines):
+    assert unknown_variables(text) == lines

@@ -157,7 +157,8 @@ class TestTester:
         assert preview == (
             '<p class="preview">&lt;b&gt; <mark title="{name}">clip 01</mark> <mark title="{folder}">my clips</mark> '
             '<mark title="{trigger}">&lt;sks&gt;</mark> <mark title="{existing}">An &lt;old&gt; caption.</mark> '
-            '{other} {<mark title="{name}">clip 01</mark>}</p>'
+            '<mark class="unknown" title="Not a variable">{other}</mark> {<mark title="{name}">clip 01</mark>}</p>'
+            '<p class="preview-note">{other} is not a variable; the model reads it as it is.</p>'
         )
         assert '<mark class="no">no caption yet</mark>' in tester.preview("{existing}", f"{scan}-1")
 
@@ -199,7 +200,7 @@ class TestTester:
         assert "A job is running" in result
 
     def test_a_trial_of_a_restarted_app_ends(self, services):
-        result, timer, button = Tester(services).watch("5 900")
+        result, timer, button = Tester(services).watch(json.dumps({"jobs": [5], "cursor": 900, "other": ""}))
         assert "The app was restarted. Try again." in result
         assert (timer.active, button["interactive"]) == (False, True)
 
@@ -335,7 +336,7 @@ def test_prompts_travel_as_a_file(services, address, tmp_path):
         assert json.loads(path.read_text()) == [{"name": "Mine", "text": HOSTILE_TEXT}]
         services.prompts.delete("Mine")
         choose_file(page, path)
-        expect(page.locator(".toast-body")).to_contain_text("1 prompt added.")
+        expect(page.locator(".toast-body")).to_contain_text("1 prompt added: “Mine”.")
         expect(page.locator("[data-pick=Mine]")).to_be_visible()
         assert services.prompts.get("Mine").text == HOSTILE_TEXT
         path.write_text("[1]")
@@ -352,8 +353,8 @@ def test_hostile_names_and_texts_are_text(services, folder, address):
     services.open_folder(folder, recursive=False)
     with open_browser(address) as (page, expect):
         open_tab(page, expect)
-        expect(page.locator("#prompt-list .list b").last).to_have_text(HOSTILE_NAME)
-        page.locator("#prompt-list .list button").last.click()
+        expect(page.locator("#prompt-list .list b").first).to_have_text(HOSTILE_NAME)
+        page.locator("#prompt-list .list button").first.click()
         expect(page.locator("#prompt-name input")).to_have_value(HOSTILE_NAME)
         expect(page.locator("#prompt-text textarea")).to_have_value(HOSTILE_TEXT)
         expect(page.locator("#prompt-preview .preview")).to_have_text(HOSTILE_TEXT.replace("{name}", stem))

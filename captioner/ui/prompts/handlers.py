@@ -104,12 +104,10 @@ class PromptHandlers:
     def import_file(self, data: bytes | None, chosen: str, search: str) -> str:
         """Add the prompts of a JSON file and return the list."""
         added, skipped = self.services.prompts.import_json(data or b"")
-        gr.Info(f"{plural(len(added), 'prompt')} added.", duration=4)
+        names = _some([f"“{prompt.name}”" for prompt in added])
+        gr.Info(f"{plural(len(added), 'prompt')} added{': ' + ', '.join(names) if names else ''}.", duration=8)
         if skipped:
-            reasons = [escape(reason) for reason in skipped[:REASONS_SHOWN]]
-            more = len(skipped) - len(reasons)
-            reasons += [f"and {more:,} more"] * bool(more)
-            gr.Warning("Not imported: " + "<br>".join(reasons), duration=10)
+            gr.Warning("Not imported: " + "<br>".join(_some(skipped)), duration=10)
         return self.list_prompts(chosen, search)
 
     @errors_as_toasts
@@ -163,6 +161,12 @@ class PromptHandlers:
         return self.choose(name, search)
 
 
+def _some(texts: Sequence[str]) -> list[str]:
+    """Return the first texts as HTML, and how many more there are."""
+    more = len(texts) - REASONS_SHOWN
+    return [escape(text) for text in texts[:REASONS_SHOWN]] + [f"and {more:,} more"] * (more > 0)
+
+
 def _notify(action: str, name: str) -> None:
     gr.Info(f"{action} the prompt “{escape(name)}”.", duration=3)
 
@@ -173,8 +177,8 @@ def _loaded(before: str) -> tuple[str, str]:
 
 
 def _matching(prompts: Sequence[Prompt], search: str) -> Sequence[Prompt]:
-    words = search.casefold().split()
-    return [p for p in prompts if all(word in f"{p.name}\n{p.text}".casefold() for word in words)]
+    words, own_first = search.casefold().split(), sorted(prompts, key=lambda prompt: prompt.builtin)
+    return [p for p in own_first if all(word in f"{p.name}\n{p.text}".casefold() for word in words)]
 
 
 def prompt_list(prompts: Sequence[Prompt], chosen: str, current: str) -> str:

@@ -1,5 +1,6 @@
 """The pane beside the prompt editor: previews the prompt for one file, and tries it."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from captioner.config.prompts import expand, split_variables
+from captioner.config.prompts import expand, split_braces, split_variables, unknown_variables
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sendable, sentence
 from captioner.jobs import events
@@ -19,6 +20,7 @@ from captioner.ui.wiring import in_background, on_action
 
 MAX_FILES = 200
 THUMBNAILS = "gradio_api/vcs/thumb"  # relative, since a proxy may serve the page below a path
+NOTHING = "Compare with another prompt"
 EMPTY = {"trigger": "no trigger word", "existing": "no caption yet"}
 PULSE_S = 0.5  # while a trial runs
 
@@ -74,6 +76,15 @@ def view(trial: Trial | None) -> str:
     return f'<div class="trial running"><p>{escape(trial.doing)}</p></div>'
 
 
+def view_beside(trials: Sequence[Trial], other: str) -> str:
+    """Return a trial, or two side by side as HTML. other: the name of the second one's prompt."""
+    if len(trials) < 2:
+        return view(trials[0])
+    titles = ("This prompt", other)
+    parts = (f"<div><h4>{escape(title)}</h4>{view(trial)}</div>" for title, trial in zip(titles, trials, strict=True))
+    return f'<div class="beside">{"".join(parts)}</div>'
+
+
 class Tester:
     """The handlers. `file` is an id of the grid, or a typed name, since the list holds only MAX_FILES files."""
 
@@ -99,8 +110,9 @@ class Tester:
             return f'<p class="preview none">{self._advice()}</p>'
         parts = split_variables(text.strip())
         parts[1::2] = [self._mark(name, entry) for name in parts[1::2]]
-        parts[0::2] = [escape(part) for part in parts[0::2]]
-        return f'<p class="preview">{"".join(parts)}</p>'
+        parts[0::2] = [_mark_braces(part) for part in parts[0::2]]
+        notes = "".join(f'<p class="preview-note">{escape(line)}</p>' for line in unknown_variables(text))
+        return f'<p class="preview">{"".join(parts)}</p>{notes}'
 
     def picture(self, file: str | None) -> str:
         """Return the file's thumbnail as HTML."""
@@ -110,8 +122,16 @@ class Tester:
         address = f"{THUMBNAILS}/{entry_id(self._services.library, entry.item)}.jpg?v={int(entry.item.modified_s)}"
         return f'<img src="{address}" alt="">'
 
-    def try_it(self, text: str, file: str | None) -> Sequence[Any]:
-        """Caption the file. Return the trial as "<job> <cursor>", its view, the timer, and the button."""
+    def list_others(self) -> dict[str, Any]:
+        """Return the prompts to compare with, the user's own first."""
+        prompts = sorted(self._services.prompts.list(), key=lambda prompt: prompt.builtin)
+        return gr.update(choices=[(NOTHING, ""), *((prompt.name, prompt.name) for prompt in prompts)])
+
+    def try_it(self, text: str, file: str | None, other: str | None = "") -> Sequence[Any]:
+        """Caption the file with the text, and with the prompt of the name `other` if one is given.
+
+        Return the trials as JSON text, their view, the timer, and the button.
+        """
         try:
             entry = self._entry(file)
             if entry is None:
@@ -119,19 +139,25 @@ class Tester:
             snapshot = self._services.events.snapshot()
             if snapshot.busy:
                 raise JobError("a job is running; wait for it to end, or stop it")
-            job = self._services.try_prompt(entry.item.name, text)
+            texts = [text, *([self._services.prompts.get(other).text] if other else [])]
+            jobs = [self._services.try_prompt(entry.item.name, each) for each in texts]
         except CaptionerError as error:
             return ["", view(Trial(problem=str(error))), gr.Timer(active=False), gr.update(interactive=True)]
-        return [f"{job} {snapshot.cursor}", view(Trial()), gr.Timer(active=True), gr.update(interactive=False)]
+        running = json.dumps({"jobs": jobs, "cursor": snapshot.cursor, "other": other or ""})
+        waiting = view_beside([Trial()] * len(jobs), other or "")
+        return [running, waiting, gr.Timer(active=True), gr.update(interactive=False)]
 
     def watch(self, running: str) -> Sequence[Any]:
-        """Return the view of the running trial, the timer, and the button."""
-        job, cursor = (int(number) for number in running.split())
+        """Return the view of the running trials, the timer, and the button."""
+        was = json.loads(running)
+        jobs, cursor = [int(job) for job in was["jobs"]], int(was["cursor"])
         if cursor > self._services.events.snapshot().cursor:
-            trial = Trial(problem="The app was restarted. Try again.")
+            trials = [Trial(problem="The app was restarted. Try again.")] * len(jobs)
         else:
-            trial = follow(self._services.events.since(cursor), job)
-        return [view(trial), gr.Timer(active=not trial.ended), gr.update(interactive=trial.ended)]
+            emitted = list(self._services.events.since(cursor))
+            trials = [follow(emitted, job) for job in jobs]
+        ended = all(trial.ended for trial in trials)
+        return [view_beside(trials, str(was["other"])), gr.Timer(active=not ended), gr.update(interactive=ended)]
 
     def _advice(self) -> str:
         if self._services.library.items:
@@ -151,6 +177,13 @@ class Tester:
         return f'<mark title="{{{variable}}}">{escape(value)}</mark>'
 
 
+def _mark_braces(text: str) -> str:
+    """Return text without variables as HTML, with words in braces marked."""
+    parts = [escape(part) for part in split_braces(text)]
+    parts[1::2] = [f'<mark class="unknown" title="Not a variable">{part}</mark>' for part in parts[1::2]]
+    return "".join(parts)
+
+
 def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
     """Draw the pane and wire it. text: the editor's box."""
     running, timer = gr.Textbox("", visible=False), gr.Timer(PULSE_S, active=False)
@@ -161,11 +194,16 @@ def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
         )
         picture = gr.HTML(apply_default_css=False, elem_id="try-picture")
         preview = gr.HTML(apply_default_css=False, elem_id="prompt-preview")
+        other = gr.Dropdown(
+            [(NOTHING, "")], value="", allow_custom_value=True, show_label=False, container=False,
+            label="Compare with", elem_id="try-other",
+        )  # fmt: skip
         start = gr.Button("Try it", size="sm", elem_id="try-prompt")
         result = gr.HTML(view(None), apply_default_css=False, elem_id="try-result")
     in_background([text.change, file.change], tester.preview, [text, file], preview, mode="always_last")
     in_background(file.change, tester.picture, file, picture)
     in_background(tab.select, tester.refresh, [file, text], [file, picture, preview])
     outputs = [result, timer, start]
-    on_action(start.click, tester.try_it, [text, file], [running, *outputs])
+    in_background(tab.select, tester.list_others, None, other)
+    on_action(start.click, tester.try_it, [text, file, other], [running, *outputs])
     in_background(timer.tick, tester.watch, running, outputs)

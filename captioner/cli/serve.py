@@ -94,7 +94,7 @@ def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
             access.roots.add(folder)
         else:
             folder = args.folder or last_folder(services.settings.folder, access.roots)
-        blocks, page = build(services, folder, access.exposed, write_samples)
+        blocks, page = build(services, folder, access.exposed, write_samples, args.allow_delete)
         address = launch(blocks, page, access, args.port, args.open, args.mcp)
         print(f"Video Caption Suite is at {address} (press Ctrl+C to stop)", flush=True)
         if access.generated and access.login:

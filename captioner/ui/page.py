@@ -32,7 +32,12 @@ class Page:
     """The handlers of all tabs over one Services."""
 
     def __init__(
-        self, services: Services, folder: Path | None = None, remote: bool = False, samples: Samples | None = None
+        self,
+        services: Services,
+        folder: Path | None = None,
+        remote: bool = False,
+        samples: Samples | None = None,
+        allow_delete: bool = False,
     ) -> None:
         """Open `folder`, if given, or raise FolderError.
 
@@ -40,7 +45,11 @@ class Page:
         """
         if folder is not None:
             services.open_folder(folder, services.settings.recursive)
-        self.services, self.gallery, self.form = services, Gallery(services, samples), SettingsForm(services, remote)
+        self.services, self.gallery, self.form = (
+            services,
+            Gallery(services, samples, allow_delete),
+            SettingsForm(services, remote),
+        )
         self.run = RunButtons(services, self.gallery.bar.enter)
         self.history, self.bulk = History(services, self.gallery.bar.enter), Bulk(services)
         self.prompts = PromptHandlers(services)
@@ -81,10 +90,14 @@ class Page:
 
 
 def build(
-    services: Services, folder: Path | None = None, remote: bool = False, samples: Samples | None = None
+    services: Services,
+    folder: Path | None = None,
+    remote: bool = False,
+    samples: Samples | None = None,
+    allow_delete: bool = False,
 ) -> tuple[gr.Blocks, Page]:
     """Draw the page and wire it; the arguments are those of Page."""
-    page = Page(services, folder, remote, samples)
+    page = Page(services, folder, remote, samples, allow_delete)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         public_api(services)  # first: Gradio numbers a name that is taken already
         with gr.Row(elem_id="header"):

@@ -12,6 +12,7 @@ from captioner.ui.gallery.folders import Samples
 from captioner.ui.launch import launch
 from captioner.ui.page import build
 from tests.support.chromium import open_browser
+from tests.support.gallery_page import press_in_menu
 
 MODEL_TIMEOUT_MS = 180_000
 SHIFTS_JS = """window.shifts = [];
@@ -24,8 +25,10 @@ TILE_TOP_JS = "document.querySelector('.grid-tile').getBoundingClientRect().top"
 
 
 @contextmanager
-def served(services: Services, folder: Path | None, samples: Samples | None = None) -> Iterator[str]:
-    blocks, page = build(services, folder, samples=samples)
+def served(
+    services: Services, folder: Path | None, samples: Samples | None = None, allow_delete: bool = False
+) -> Iterator[str]:
+    blocks, page = build(services, folder, samples=samples, allow_delete=allow_delete)
     try:
         yield launch(blocks, page)
     finally:
@@ -111,3 +114,24 @@ def test_the_chips_change_the_model_and_the_prompt_and_unsaved_settings_are_aske
         expect(page.locator("#caption-menu .menu-note")).to_contain_text("Unknown model")
         page.locator("#caption-menu").get_by_role("button", name="Choose a model").click()
         expect(page.get_by_role("tab", name="Settings")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.browser
+def test_files_are_deleted_and_restored_only_where_that_is_allowed(services, folder):
+    for allowed in (False, True):
+        with served(services, folder, allow_delete=allowed) as address, open_browser(address) as (page, expect):
+            tiles, delete = page.locator(".grid-tile"), page.locator("[data-act=delete-media]")
+            tiles.first.locator(".grid-check").click()
+            expect(page.locator(".grid-selected")).to_have_text("1 selected")
+            if not allowed:
+                expect(delete).to_be_hidden()
+                continue
+            delete.click()
+            page.locator("#trash-question").get_by_role("button", name="Delete").click()
+            expect(tiles).to_have_count(2)
+            assert not (folder / "clip 01.mp4").exists()
+            page.reload()
+            expect(tiles).to_have_count(2)
+            press_in_menu(page, "more", "[data-act=restore-media]")
+            expect(tiles).to_have_count(3)
+            assert (folder / "clip 01.mp4").exists()

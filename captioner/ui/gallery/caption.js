@@ -4,6 +4,7 @@ import { FAILED, PENDING, asRanges, list } from './files.js';
 import { openTyped } from './folders.js';
 import { onChange, selection } from './listing.js';
 import { MODEL_FIELD, showPlan, startPlan, withSettings } from './plan.js';
+import { showTrash } from './trash.js';
 import { make, number, placeMenus, plural, showTab } from '../common.js';
 
 const AGAIN = { overwrite: 'Replace the caption', prefix: 'Put the new text before it', append: 'Put the new text behind it' };
@@ -42,6 +43,7 @@ function showFolder() {
   const counts = $('.folder-counts');
   if (counts.shown !== props.shown.counts) counts.innerHTML = counts.shown = props.shown.counts; // escaped in Python
   showPlan(props.shown);
+  showTrash(props.shown.deleted);
 }
 
 function show(state) {

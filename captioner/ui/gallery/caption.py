@@ -152,7 +152,7 @@ def caption_bar() -> gr.HTML:
     Properties: `shown` (`CaptionBar.view`), `estimate`, the tooltip of the button, and `problem`, why no job started.
     Events: `start` with `files`, a selection, and `existing`; `choose` with `what` ("model", "prompt") and a `name`.
     """
-    shown = {"counts": "", "model": {"title": "", "key": "", "state": "none", "text": ""}, "models": []}
+    shown = {"counts": "", "model": {"title": "", "key": "", "state": "none", "text": ""}, "models": [], "deleted": 0}
     shown["prompt"] = {"name": "", "names": [], "problem": ""}
     empty = {"shown": shown, "estimate": "", "problem": {"number": 0, "text": "", "field": ""}}
     return scripts.component("gallery/caption", "caption-bar", ("start", "choose"), empty)

@@ -10,6 +10,7 @@ from gradio.events import Dependency
 from captioner.captions.file_marks import MARKS
 from captioner.formatting import plural
 from captioner.jobs.progress import Progress
+from captioner.library.file_states import Counts
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.dialogs import question
@@ -18,17 +19,19 @@ from captioner.ui.gallery.estimate import Estimator
 from captioner.ui.gallery.folders import FolderBar, Samples, counts_line, folder_bar
 from captioner.ui.gallery.grid import grid_changes, media_grid, selected_names
 from captioner.ui.gallery.panel import Panel, panel
+from captioner.ui.gallery.trash import TrashHandlers, trash_buttons
 from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, TriggerMode, errors_as_toasts, in_background, on_action
 
 
 class Gallery:
     """The handlers of the tab; its parts have their own. Any thread may call."""
 
-    def __init__(self, services: Services, samples: Samples | None = None) -> None:
+    def __init__(self, services: Services, samples: Samples | None = None, allow_delete: bool = False) -> None:
         """samples: writes sample clips into a new folder, for those who have none."""
         self._services, self.has_samples = services, samples is not None
         self.panel = Panel(services)
         self.bar = FolderBar(services, self.panel, samples)
+        self.trash = TrashHandlers(services) if allow_delete else None
         self.caption = CaptionBar(services)
         self.estimator = Estimator(services, self.caption.names)
 
@@ -65,12 +68,15 @@ class Gallery:
             gr.update(**changes, busy=progress.busy, existing=settings.existing),
             seen,
             gr.update(shown=self.bar.view()),
-            gr.update(
-                shown=self.caption.view(progress, counts_line(counts, library.scan.warnings) if library.folder else "")
-            ),
+            gr.update(shown=self._caption_bar(progress, counts)),
             self.panel.render(opened),
             self.estimator.key(counts, progress.busy),
         ]
+
+    def _caption_bar(self, progress: Progress, counts: Counts) -> dict[str, Any]:
+        scan = self._services.library.scan
+        shown = self.caption.view(progress, counts_line(counts, scan.warnings) if scan.folder else "")
+        return shown | {"deleted": self.trash.num_deleted() if self.trash else 0}
 
 
 @dataclass(frozen=True)
@@ -119,4 +125,5 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         change(side.again, gallery.panel.again),
         change(side.approve, gallery.panel.approve, KEEP_EVERY_EVENT),
     ]
+    acting += trash_buttons(gallery.trash)
     return GalleryTab([seen, side], [grid, seen, bar, caption, side, estimate_key], acting)

@@ -46,6 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", type=lambda given: Path(plain_path(given)), metavar="FOLDER", help=text)
     parser.add_argument("--demo", action="store_true", help="try the app on sample clips with the bundled demo model")
     parser.add_argument("--open", action="store_true", help="open a browser")
+    text = "let the page move media files to a trash in the state folder, from which it can restore them"
+    parser.add_argument("--allow-delete", action="store_true", help=text)
     parser.add_argument("--mcp", action="store_true", help="offer the API (start, stop, captions, ...) as MCP tools")
     access = parser.add_argument_group("access")
     access.add_argument("--listen", action="store_const", const="0.0.0.0", dest="host", help="same as --host 0.0.0.0")

@@ -4,11 +4,9 @@ Files go into one folder for each run of the app, which all its browsers share.
 """
 
 import contextlib
-import errno
 import itertools
 import os
 import re
-import shutil
 import threading
 import time
 import unicodedata
@@ -27,6 +25,7 @@ from captioner.media.content import check_file
 from captioner.media.kinds import KINDS
 from captioner.media.probe import probe
 from captioner.services import Services
+from captioner.system.moving import place
 from captioner.ui import scripts
 from captioner.ui.wiring import errors_as_toasts, on_action
 from captioner.values import MediaInfo
@@ -36,7 +35,6 @@ MAX_NAME_BYTES = 180  # file systems allow 255; the rest is for ".txt" or a numb
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices on Windows
 _TO_UNDERSCORE = str.maketrans(dict.fromkeys('<>:"|?*', "_"))
-_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
 @dataclass(frozen=True)
@@ -193,18 +191,6 @@ def make_folder(parent: Path) -> Path:
     folder = next(parent / name for name in names if not os.path.lexists(parent / name))
     folder.mkdir()
     return folder
-
-
-def place(file: Path, target: Path) -> None:
-    """Move a file to a name that must be free, copying it only to another file system. Raise OSError."""
-    try:
-        os.link(file, target)  # unlike a rename, a link never replaces a file
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        with open(file, "rb") as source, open(target, "xb") as copy:
-            shutil.copyfileobj(source, copy)
-    file.unlink()
 
 
 def clean_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """Uploads: names, limits, files that are not media; and in a real browser."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -141,8 +142,8 @@ def test_limits_are_shown_and_enforced(tmp_path, sent):
 
 
 def test_files_are_copied_where_they_cannot_be_linked(uploads, sent, monkeypatch):
-    def refuse(source, target):
-        raise OSError(transfer.errno.EXDEV, "Invalid cross-device link")
+    def refuse(*_, **__):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(transfer.os, "link", refuse)
     file = send_picture(sent, "a.png")

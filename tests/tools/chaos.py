@@ -2,11 +2,13 @@
 
 Every run captions a folder, appending to the texts that half of its files have. The program, one of its workers or both
 get SIGKILL at moments drawn from the whole run and its start, and `caption --resume`, or for the program that serves
-the page its button Resume, goes on until nothing is left.
+the page its button Resume, goes on until nothing is left. With `--beyond` it is a model server or a Ray cluster that is
+killed and started again.
 Prints a table; exit status 1 when anything was lost, done twice, torn or left behind.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import random
 import shutil
@@ -17,9 +19,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.tools.chaos_beyond import RAY_KINDS, SERVER_KINDS, Place, ray_place, server_place
 from tests.tools.chaos_folder import OLD_TEXT, Figures, Folder
 from tests.tools.chaos_page import Page
 
+BEYOND = {"server": (SERVER_KINDS, server_place), "ray": (RAY_KINDS, ray_place)}
 KINDS = ("program", "worker", "program twice", "worker, then program", "page", "all at once")
 
 
@@ -47,8 +51,12 @@ def plan_kills(kind: str, moments: list[float]) -> list[list[tuple[float, str]]]
             return [[(first, "worker")]]
         case "program twice":
             return [[(first, "program")], [(second, "program")]]
-        case "worker, then program":
-            return [sorted([(first, "worker"), (second, "program")], key=lambda kill: kill[1] == "program")]
+        case "worker, then program" | "server, then program" | "ray node, then program":
+            return [[(first, kind.split(",")[0]), (second, "program")]]
+        case "server" | "ray worker" | "ray node":
+            return [[(first, kind)]]
+        case "server twice":
+            return [[(first, "server"), (second, "server")]]
         case _:
             return [[(first, "all")]]
 
@@ -78,11 +86,18 @@ def go_on_with_page(folder: Folder, kills_by_start: list[list[tuple[float, str]]
 
 
 def one_run(
-    media: Path, work: Path, state: Path, kind: str, moments: list[float], start_s: float, fast: bool
+    media: Path,
+    work: Path,
+    state: Path,
+    kind: str,
+    moments: list[float],
+    start_s: float,
+    fast: bool,
+    place: Place | None = None,
 ) -> tuple[Figures, list[str]]:
     """Copy the media, kill, resume, check. Returns the figures and what is wrong."""
     shutil.copytree(media, work)
-    folder, wrong = Folder(work, state, fast), []
+    folder, wrong = Folder(work, state, fast, place), []
     kill_and_go_on = go_on_with_page if kind == "page" else go_on
     status, error = kill_and_go_on(folder, plan_kills(kind, moments), start_s)
     if status != 0:
@@ -94,12 +109,21 @@ def one_run(
     return folder.figures, wrong
 
 
-def chaos(num_runs: int, num_items: int, fast: bool, seed: int, at_once: int, base: Path) -> tuple[Figures, list[str]]:
+def chaos(
+    num_runs: int,
+    num_items: int,
+    fast: bool,
+    seed: int,
+    at_once: int,
+    base: Path,
+    kinds: tuple[str, ...] = KINDS,
+    place: Place | None = None,
+) -> tuple[Figures, list[str]]:
     """All runs, `at_once` at a time, in folders under `base` (of which nothing is left); prints a line a kind."""
     random_ = random.Random(seed)
     make_media(base / "media", num_items, fast)
     shutil.copytree(base / "media", base / "measured")
-    measured = Folder(base / "measured", base / "state", fast)
+    measured = Folder(base / "measured", base / "state", fast, place)
     with ThreadPoolExecutor(1) as alone:
         began_s = time.monotonic()
         status_and_error = alone.submit(measured.run, measured.first(), [])
@@ -116,10 +140,11 @@ def chaos(num_runs: int, num_items: int, fast: bool, seed: int, at_once: int, ba
         runs = []
         for i in range(num_runs):
             moments = [(i * 0.618 + random_.random() / num_runs) % 1, random_.random()]  # spread over each kind, too
-            state = (base, Path(other))[i // len(KINDS) % 2] / f"state {i}"
-            about = (base / "media", base / f"clips {i}", state, KINDS[i % len(KINDS)], moments, start_s, fast)
-            runs.append((KINDS[i % len(KINDS)], i, moments, pool.submit(one_run, *about)))
-        totals, wrong = {kind: Figures() for kind in KINDS}, []
+            state = (base, Path(other))[i // len(kinds) % 2] / f"state {i}"
+            kind = kinds[i % len(kinds)]
+            about = (base / "media", base / f"clips {i}", state, kind, moments, start_s, fast, place)
+            runs.append((kind, i, moments, pool.submit(one_run, *about)))
+        totals, wrong = {kind: Figures() for kind in kinds}, []
         for kind, i, moments, run in runs:
             figures, found = run.result()
             totals[kind] += figures
@@ -128,9 +153,9 @@ def chaos(num_runs: int, num_items: int, fast: bool, seed: int, at_once: int, ba
         f"{num_runs} runs of {num_items} files, seed {seed}; without a kill {length_s:.1f} s, {start_s:.1f} s to start"
     )
     columns = [*totals.items(), ("all", sum(totals.values(), Figures()))]
-    print(f"{'killed':16}" + "".join(f"{kind:>21}" for kind, _ in columns))
+    print(f"{'killed':16}" + "".join(f"{kind:>23}" for kind, _ in columns))
     for field in dataclasses.fields(Figures):
-        values = (f"{getattr(figures, field.name):>21,}" for _, figures in columns)
+        values = (f"{getattr(figures, field.name):>23,}" for _, figures in columns)
         print(f"{field.name.replace('_', ' '):16}" + "".join(values))
     return sum(totals.values(), Figures()), wrong
 
@@ -142,9 +167,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--at-once", type=int, default=2, help="runs side by side, default %(default)s")
     parser.add_argument("--fast", action="store_true", help="workers without a model, which start at once")
+    parser.add_argument(
+        "--beyond", choices=BEYOND, help="kill a model server, or workers and nodes of a Ray cluster, one run at a time"
+    )
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as base:
-        _, wrong = chaos(args.runs, args.items, args.fast, args.seed, args.at_once, Path(base))
+    kinds, open_place = BEYOND.get(args.beyond, (KINDS, contextlib.nullcontext))
+    at_once = 1 if args.beyond else args.at_once
+    with tempfile.TemporaryDirectory(prefix="chaos-") as base, open_place() as place:
+        _, wrong = chaos(args.runs, args.items, args.fast, args.seed, at_once, Path(base), kinds, place)
     for line in wrong:
         print(line)
     return bool(wrong)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.tools.chaos_beyond import Place
 from tests.tools.chaos_page import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ class Figures:
     items: int = 0
     program_kills: int = 0
     worker_kills: int = 0
+    kills_beyond: int = 0  # of servers, actors and nodes
     cut_short: int = 0  # kills that came when some captions were written and others were not
     mid_write: int = 0  # kills between the promise of a caption and the note that it was kept
     resumed: int = 0
@@ -52,8 +54,9 @@ class Figures:
 class Folder:
     """Media and the state of one run, and the program over them."""
 
-    def __init__(self, media: Path, state: Path, fast: bool) -> None:
+    def __init__(self, media: Path, state: Path, fast: bool, place: Place | None = None) -> None:
         self.media, self.state, self.fast = media, state, fast
+        self.place = place or Place(("--devices", "cpu,cpu" if fast else "cpu", "--model", "demo"), {})
         self.old = {path: path.read_bytes() for path in media.glob("*.txt")}
         self.figures = Figures(runs=1, items=len(list(media.glob("*.png"))))
 
@@ -62,8 +65,7 @@ class Folder:
         return [sys.executable, "-m", module, "--state", str(self.state), "caption", *arguments]
 
     def first(self) -> list[str]:
-        devices = "cpu,cpu" if self.fast else "cpu"
-        return self.command(str(self.media), "--model", "demo", "--devices", devices, "--existing", "append")
+        return self.command(str(self.media), *self.place.options, "--existing", "append")
 
     def run(self, command: list[str], kills: list[tuple[float, str]], start_s: float = 0.0) -> tuple[int, str]:
         """Run it and kill what is named at these moments from 0 to 1. Returns exit status and standard error."""
@@ -123,6 +125,8 @@ class Folder:
             for worker in workers[: None if victim == "all" else 1]:
                 worker.kill()
             self.figures.worker_kills += 1
+        if victim in self.place.victims:
+            self.figures.kills_beyond += self.place.victims[victim]()
         if victim in ("program", "all"):
             program.kill()
             program.wait()

@@ -79,17 +79,16 @@ def _run_replicas(args: argparse.Namespace) -> int:
 
 def _add_cluster(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = add_command(benches, "cluster", _run_cluster)
-    parser.add_argument("--model", default="tiny", help=f"{MODELS}; default %(default)s")
-    for name, default in (("clips", 48), ("new-tokens", 300), ("repeats", 3)):
+    for name, default in (("clips", 48), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=at_least_1, default=default, help="default %(default)s")
     return parser
 
 
 def _run_cluster(args: argparse.Namespace) -> int:
-    """One worker, one through Ray and two through Ray, compared."""
+    """A worker of a fixed speed, compared with the same through Ray and with a model server."""
     from tests.bench.cluster import bench_cluster
 
-    bench_cluster(args.model, args.clips, args.new_tokens, args.repeats, args.json)
+    bench_cluster(args.clips, args.repeats, args.json)
     return 0
 
 

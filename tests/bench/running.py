@@ -24,7 +24,7 @@ from captioner.jobs.events import ItemFailed, JobEnded
 from captioner.jobs.job import Job, Model
 from captioner.jobs.runner import JobRunner
 from captioner.media.discover import discover
-from captioner.replicas.pool import ReplicaPool, StartReplica
+from captioner.replicas.pool import CountReplicas, ReplicaPool, StartReplica
 from captioner.replicas.process import ProcessReplica
 from captioner.system.database import Database
 from captioner.values import GenerationOptions, ModelSpec, SamplePlan
@@ -65,13 +65,18 @@ class Runner:
 
 @contextmanager
 def open_runner(
-    name: str, model_folder: Path, specs: tuple[ModelSpec, ...], clips: Path, start: StartReplica = ProcessReplica
+    name: str,
+    model_folder: Path,
+    specs: tuple[ModelSpec, ...],
+    clips: Path,
+    start: StartReplica = ProcessReplica,
+    count: CountReplicas | None = None,
 ) -> Iterator[Runner]:
     """Yield a Runner with its own state folder; end its worker processes afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-state-") as state:
         database = Database(Path(state) / "captioner.sqlite")
         log = EventLog()
-        jobs = JobRunner(log, CaptionStore(database, Path(state)), database, ReplicaPool(start))
+        jobs = JobRunner(log, CaptionStore(database, Path(state)), database, ReplicaPool(start, count))
         try:
             yield Runner(jobs, Model(name, lambda on_bytes: model_folder, specs), clips)
         finally:

@@ -89,7 +89,7 @@ def ray_place() -> Iterator[Place]:
         return True
 
     try:
-        options = ("--ray", cluster.address, "--ray-gpus", "0", "--batch-size", "2")
+        options = ("--ray", cluster.address, "--ray-gpus", "0", "--model", "demo", "--batch-size", "2")
         yield Place(options, {"ray worker": kill_worker, "ray node": kill_node})
     finally:
         cluster.shutdown()

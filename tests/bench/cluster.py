@@ -68,11 +68,11 @@ def bench_cluster(num_clips: int, repeats: int, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[str]:
-    """Yield the address of a cluster of two nodes with one CPU each."""
+    """Yield the address of a cluster of two nodes with two CPUs each, for three workers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    node = {"num_cpus": 2, "object_store_memory": 100 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     try:
         cluster.add_node(**node)

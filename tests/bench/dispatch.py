@@ -48,14 +48,21 @@ class Watch:
     """Reads the clock and the memory when each tenth of the items is done."""
 
     virtual: VirtualTime
+    report: Report
     every: int
     points: list[Point] = field(default_factory=list)
 
     def read(self, done: int) -> None:
-        """To be called in the thread of the job after each item."""
-        if done % self.every == 0 or not self.points:
-            cpu_s = time.thread_time() - self.virtual.own_s
-            self.points.append(Point(done, time.perf_counter(), cpu_s, psutil.Process().memory_info().rss / 1e6))
+        """Add a row to the report. To be called in the thread of the job after each item."""
+        if done % self.every and self.points:
+            return
+        cpu_s = time.thread_time() - self.virtual.own_s
+        self.points.append(Point(done, time.perf_counter(), cpu_s, psutil.Process().memory_info().rss / 1e6))
+        for before, after in zip(self.points[-2:], self.points[-1:], strict=False):
+            count = after.done - before.done
+            if count:
+                cpu_us, ms = (after.cpu_s - before.cpu_s) / count * 1e6, (after.wall_s - before.wall_s) / count * 1e3
+                self.report.add(f"{after.done:,}", round(cpu_us), round(ms, 3), TARGET_US, round(after.memory_mb))
 
 
 def bench_dispatch(num_workers: int, num_items: int, folder: Path | None = None, as_json: bool = False) -> None:
@@ -66,7 +73,7 @@ def bench_dispatch(num_workers: int, num_items: int, folder: Path | None = None,
         items = make_items(root / "clips", num_items)
         report = Report(columns, as_json)
         with open_virtual(root, num_workers) as (jobs, log, virtual, model):
-            watch = Watch(virtual, max(1, num_items // ROWS))
+            watch = Watch(virtual, report, max(1, num_items // ROWS))
             began_s, virtual_s = time.perf_counter(), virtual.now_s()
             with watched(watch):
                 jobs.start(Job(items, model, "describe"), root / "clips", recursive=True)
@@ -75,10 +82,6 @@ def bench_dispatch(num_workers: int, num_items: int, folder: Path | None = None,
             virtual_s, end_s = virtual.now_s() - virtual_s, time.perf_counter()
         if (ended.stage, ended.done) != ("done", num_items):
             raise CaptionerError(f"{ended.done} of {num_items} items were captioned: {ended.reason}")
-        for before, after in zip(watch.points, watch.points[1:], strict=False):
-            count = after.done - before.done
-            cpu_us, ms = (after.cpu_s - before.cpu_s) / count * 1e6, (after.wall_s - before.wall_s) / count * 1e3
-            report.add(f"{after.done:,}", round(cpu_us), round(ms, 3), TARGET_US, round(after.memory_mb))
         size = sum(path.stat().st_size for path in root.glob("captioner.sqlite*"))
         report.end(
             workers=num_workers,

@@ -1,5 +1,6 @@
 """The progress that the events of jobs add up to: everything a viewer shows."""
 
+import re
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -33,8 +34,9 @@ class ReplicaProgress:
 
     @property
     def label(self) -> str:
-        """The node and device if it is on another machine, else its name."""
-        return next((text for label, text in self.report if label == "node"), self.name)
+        """The node and device if it is in a cluster, the host of a server, else its name."""
+        host = re.sub("^https?://|/v1(?= #|$)", "", self.name)
+        return next((text for label, text in self.report if label == "node"), host)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ REPLICA_STATES = {"starting": "loading", "ready": "idle", "lost": "failed", "clo
 ITEMS_SHOWN = 3  # files of a worker
 FAILURES_SHOWN = 50
 MIN_NAME_WIDTH, MAX_NAME_WIDTH = 8, 22  # characters of a worker's name
-ROWS = 3  # visible at once; more need scrolling
+ROWS = 8  # visible at once; more need scrolling
 
 
 def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
@@ -42,8 +42,13 @@ def _queue_row(number: int, line: str) -> str:
 
 
 def _slots(progress: Progress) -> str:
-    slots, busy = sum(r.slots for r in progress.replicas), sum(r.running for r in progress.replicas)
+    slots, busy = sum(r.slots for r in progress.replicas), sum(map(_num_busy, progress.replicas))
     return f"{busy:,} of {plural(slots, 'slot')} busy" if slots else ""
+
+
+def _num_busy(replica: ReplicaProgress) -> int:
+    """Return how many slots are busy; a worker without files reports its load no more."""
+    return min(replica.running, len(replica.items))
 
 
 def _replicas(progress: Progress) -> str:
@@ -54,9 +59,10 @@ def _replicas(progress: Progress) -> str:
 
 def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> str:
     state = "working" if replica.state == "ready" and replica.items else REPLICA_STATES[replica.state]
-    full = 100 * replica.running / replica.slots if replica.slots else 0.0
+    busy = _num_busy(replica)
+    full = 100 * busy / replica.slots if replica.slots else 0.0
     rate = f"{replica.tokens_per_s:,.0f}/s" if replica.items and replica.tokens_per_s else ""
-    slots = f"{replica.running}/{replica.slots}" if replica.slots else ""
+    slots = f"{busy}/{replica.slots}" if replica.slots else ""
     work = escape(replica.detail or _work(replica.items, tokens))
     return (
         f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.label)}</b>'

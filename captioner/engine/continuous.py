@@ -237,14 +237,15 @@ class ContinuousCore(Core):
 
     def _record(self, running: Running, token: int) -> StepEvent:
         """Add the token to the request, which ends if it is the end token or the last allowed one."""
-        chose = running.answer.chooses
-        reason = running.answer.add(token)
+        answer, id = running.answer, running.request.id
+        chose, reason = answer.chooses, answer.add(token)
         if chose and self._memory:
-            self._memory.table.start(running.slot, running.answer.limit)
-        if reason:
-            self._free(running)
-            self._policy.on_end(running.request.id)
-        return StepEvent(running.request.id, len(running.tokens), tuple(running.tokens) if reason else (), reason)
+            self._memory.table.start(running.slot, answer.limit)
+        if reason is None:
+            return StepEvent(id, len(answer.tokens))
+        self._free(running)
+        self._policy.on_end(id)
+        return StepEvent(id, len(answer.tokens), tuple(answer.tokens), reason)
 
     def _free(self, running: Running) -> None:
         """Leave the request out of the steps to come, and let another one take its slot."""

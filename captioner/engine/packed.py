@@ -25,7 +25,9 @@ from captioner.engine.prepare import PIXELS
 from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
+from captioner.engine.text_layers import Rotation
 
+ROTATIONS_BY_LENGTH = ("dynamic", "longrope")  # types whose frequencies depend on the longest position
 GRIDS = ("image_grid_thw", "video_grid_thw")
 
 
@@ -57,6 +59,7 @@ class PackedModel:
         self._linear = [PackedLinear(layer) for layer in layers]
         self._layers = LinearLayers(model)
         self._compiled: CompiledLayers | None = None
+        self._rotations: Rotation | None = None  # of every position in a slot
         self._head = model.lm_head
 
     def release(self) -> None:
@@ -160,16 +163,30 @@ class PackedModel:
             return_dict=True,
         )
 
+    def _rotation_of_rows(self, positions: Tensor, num_positions: int) -> Rotation:
+        """Return cosines and sines (1, B, R) of positions int64 (B,) < num_positions after a prompt, from a table.
+
+        There a token has one position, at most the number of tokens before it, instead of three.
+        """
+        rotary = self._core.language_model.rotary_emb
+        nothing = torch.empty(0, dtype=self.dtype, device=self.device)  # says which dtype and device
+        if rotary.rope_type in ROTATIONS_BY_LENGTH:
+            return rotary(nothing, positions.expand(3, 1, -1))
+        if self._rotations is None or self._rotations[0].shape[1] < num_positions:
+            every = torch.arange(num_positions, device=self.device)
+            self._rotations = rotary(nothing, every.expand(3, 1, -1))
+        cos, sin = self._rotations
+        return cos.index_select(1, positions), sin.index_select(1, positions)
+
     def _run_text(
-        self, hidden: Tensor, positions: Tensor, step: TextStep,
+        self, hidden: Tensor, rotation: Rotation, step: TextStep,
         visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Run the text tower: embeddings (1, N, hidden), positions (3, N) -> (N, hidden).
+        """Run the text tower: embeddings (1, N, hidden) -> (N, hidden).
 
         visual int64 (V,): the places of the visual tokens, to which DeepStack adds its embeddings (V, hidden) by layer.
         """
         tower = self._core.language_model
-        rotation = tower.rotary_emb(hidden, positions[:, None])
         for number, layer in enumerate(tower.layers):
             hidden = layer(hidden, position_embeddings=rotation, attention_mask=None, text_step=step)
             if visual is not None and number < len(deepstack):
@@ -187,7 +204,7 @@ class PackedModel:
         plan = self.backend.plan_rows(cache, slots, lengths + 1, num_slots, longest)
         step = TextStep(cache, self.backend, slots * cache.slot_tokens + lengths, (), None, plan, slots)
         embeds = self._embed(cache.tokens.index_select(0, slots))
-        return self._head(self._run_text(embeds, positions.expand(3, -1), step))
+        return self._head(self._run_text(embeds, self._rotation_of_rows(positions, cache.slot_tokens), step))
 
     def mixed(
         self, pieces: Sequence[tuple[Prompt, int]], rows: Tensor, cache: SlotCache, num_slots: int, longest: int
@@ -223,7 +240,8 @@ class PackedModel:
         segments = Segments.from_lengths(begun, self.device) if begun else None
         step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, slots if rows.shape[1] else None)
         with eagerly(self._compiled):
-            hidden = self._run_text(embeds, positions, step, visual, _join_deepstack(read))
+            rotation = self._core.language_model.rotary_emb(embeds, positions[:, None])
+            hidden = self._run_text(embeds, rotation, step, visual, _join_deepstack(read))
         return self._head(hidden.index_select(0, last))
 
 

@@ -298,7 +298,7 @@ def test_a_caption_changed_outside_is_shown_and_asked_about(services, folder):
         assert (folder / "still 01.txt").read_text() == "Theirs."
         page.locator("#panel [data-act=again]").click()
         page.locator("[data-act=again-yes]").click()
-        expect(tile.locator(".grid-outside")).to_be_empty()
+        expect(tile.locator(".grid-outside")).to_have_count(0)
         expect(tile.locator("p")).not_to_have_text("Theirs.")
 
 

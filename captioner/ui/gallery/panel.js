@@ -17,24 +17,29 @@ const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
-  box = $('textarea');
-  edits.startEdit(box);
-  view.startView(element);
   element.addEventListener('click', click);
   element.addEventListener('keydown', event => { if (event.key === 'Escape' && !event.isComposing) escape(event); });
-  box.addEventListener('input', () => { reverted = null; changed(); });
   document.addEventListener('keydown', pressOnPage);
   gradio.watch('answer', answered);
   gradio.watch('entry', opened);
   gradio.watch('fresh', refreshed);
-  view.showEdit();
   if (props.entry.id) opened(); // it came before this module
+}
+
+// The parts of the panel come with the first file that is opened: until then they would only cost memory.
+function build() {
+  element.append($('template').content.cloneNode(true));
+  box = $('textarea');
+  edits.startEdit(box);
+  view.startView(element);
+  box.addEventListener('input', () => { reverted = null; changed(); });
 }
 
 // ---- what Python sends ----
 function opened() {
   const { entry } = props, wanted = keyOf(openedFile());
   if (keyOf(entry) !== wanted || wanted === keyOf(edit.file)) return; // of quick clicks, the last one counts
+  if (!box) build();
   leave();
   edits.openFile(entry);
   view.showFile(true);

@@ -4,10 +4,9 @@ import { address, capitalize, clock, make, plural } from '../common.js';
 
 const TEMPLATE = make('template', {
   innerHTML: '<div class="grid-tile" role="gridcell"><div class="grid-picture">' +
-    '<img alt="" decoding="async" draggable="false"><i class="grid-check"></i><i class="grid-badge"></i>' +
-    '<i class="grid-lock" title="Approved"></i><span class="grid-time"></span><span class="grid-outside"></span>' +
-    '</div><b dir="auto"><span></span><span></span></b><small></small><p></p></div>',
-});
+    '<img alt="" decoding="async" draggable="false"><i class="grid-check"></i><span class="grid-time"></span></div>' +
+    '<b dir="auto"></b><p></p></div>',
+}); // few nodes, since there are many tiles; marks are drawn by the style sheet, and the rest is added where it is needed
 const NAME_END = /^(.*?)(\P{M}\p{M}*.{0,9})$/su; // the last ten characters; marks stay with the letter before them
 const FLAWS = { was: 'Cut off', repeats: 'Repeats itself', is: 'Empty' }; // by the first word of what Python says
 
@@ -17,17 +16,18 @@ export const indexOf = tile => Number(tile.id.slice('tile-'.length));
 
 export function newTile() {
   const tile = TEMPLATE.content.firstChild.cloneNode(true);
-  const [picture, name, folder, text] = tile.children, [img, , badge, , time, outside] = picture.children;
-  return Object.assign(tile, { parts: { picture, img, badge, time, outside, name, folder, text } });
+  const [picture, name, text] = tile.children, [img, , time] = picture.children;
+  return Object.assign(tile, { parts: { picture, img, time, name, text }, named: '' });
 }
 
-// columns: how many the grid has.
-export function paint(tile, i, columns) {
+// columns: how many the grid has; fits: how many characters of a name fit into a tile.
+export function paint(tile, i, { columns, fits }) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
   const approved = inState(i, 'approved'), flaw = inState(i, 'flawed') && row?.flaw, mark = markOf(i);
   const outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters'
     : flaw ? FLAWS[flaw.split(' ')[0]] : '';
   if (tile.dataset.id !== `${list.scan}-${i}`) reuse(tile, i);
+  showName(tile, i, fits);
   tile.dataset.state = state;
   tile.dataset.mark = mark;
   tile.dataset.place = list.place[i];
@@ -38,10 +38,8 @@ export function paint(tile, i, columns) {
   tile.setAttribute('aria-colindex', list.place[i] % columns + 1);
   const label = [list.names[i], state, approved && 'approved', mark, outside, problem];
   tile.setAttribute('aria-label', label.filter(Boolean).join(', '));
-  parts.outside.textContent = outside;
-  parts.outside.dataset.warn = Boolean(flaw);
-  parts.outside.title = row?.doubt ? `This caption is ${row.doubt}` : flaw ? `This caption ${flaw}` : outside;
-  parts.badge.title = capitalize(state);
+  showChip(parts.picture, outside, Boolean(flaw), row?.doubt ? `is ${row.doubt}` : flaw);
+  parts.picture.title = capitalize([state, approved && 'approved'].filter(Boolean).join(', '));
   parts.time.textContent = list.durations[i] ? clock(list.durations[i]) : '';
   parts.text.className = problem ? 'bad' : row?.preview ? '' : row || state === 'pending' ? 'none' : 'wait';
   parts.text.textContent = problem || row?.preview || (state === 'pending' ? 'No caption yet' : '');
@@ -54,11 +52,30 @@ function reuse(tile, i) {
   stopVideo(tile);
   tile.dataset.id = `${list.scan}-${i}`;
   tile.id = tileId(i);
-  const name = list.names[i], slash = name.lastIndexOf('/') + 1;
-  const [, start, end] = name.slice(slash).match(NAME_END) ?? ['', '', name.slice(slash)], { parts } = tile;
-  parts.name.title = name;
-  [parts.name.firstChild.textContent, parts.name.lastChild.textContent] = [start, end];
-  parts.folder.textContent = parts.folder.title = name.slice(0, slash && slash - 1);
+}
+
+// The end of a long name is always seen: only its first part is cut. Its folder has a line of its own.
+function showName(tile, i, fits) {
+  const key = `${list.scan}-${i}-${fits}`, { name, text } = tile.parts;
+  if (tile.named === key) return;
+  tile.named = key;
+  const whole = list.names[i], slash = whole.lastIndexOf('/') + 1, plain = whole.slice(slash);
+  const [, start, end] = (plain.length > fits && plain.match(NAME_END)) || ['', '', ''];
+  name.title = whole;
+  name.replaceChildren(...(start ? [make('span', {}, start), make('span', {}, end)] : [plain]));
+  tile.querySelector('small')?.remove();
+  const folder = whole.slice(0, slash && slash - 1);
+  if (folder) text.before(make('small', { title: folder }, folder));
+}
+
+// A word about the caption on its picture. what: the rest of "This caption ...".
+function showChip(picture, word, warns, what) {
+  const chip = picture.querySelector('.grid-outside') ?? make('span', { className: 'grid-outside' });
+  chip.textContent = word;
+  chip.dataset.warn = warns;
+  chip.title = what ? `This caption ${what}` : word;
+  if (!word) chip.remove();
+  else if (!chip.parentElement) picture.append(chip);
 }
 
 // tokens: how many are written so far; undefined if the file is not being captioned.

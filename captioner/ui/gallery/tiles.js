@@ -7,6 +7,7 @@ const GAP = 12, OVERSCAN_ROWS = 1, MAX_POOL = 100, MAX_ROWS = 400, SETTLE_MS = 6
 const USUAL_WIDTH = 220, WIDTH_OF_A_LINE = 80; // a tile of 320 px shows four lines of its caption
 const ASPECT = 3 / 2, MOST_OF_HEIGHT = 0.6; // of a picture
 const LINE_HEIGHT = 16, NAME_HEIGHT = 28, MARGIN = 12, MAX_LINES = 14;
+const MARGINS_OF_NAME = 40, CHARACTER_WIDTH = 9; // px
 const MAX_HEIGHT = 16_000_000; // px; browsers scroll no farther
 const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
 const rows = new Map(); // number -> row on the screen
@@ -26,7 +27,7 @@ export const scrollToTop = () => { port.scrollTop = 0; };
 export const numColumns = () => columns;
 export const tileWidth = () => chosenWidth;
 export const numRowsOnScreen = () => Math.max(1, Math.floor(port.clientHeight / (geometry?.rowHeight || 1)));
-export const repaint = () => { for (const [i, tile] of live) paint(tile, i, columns); };
+export const repaint = () => { for (const [i, tile] of live) paint(tile, i, geometry); };
 export const shownNow = () => [...live.keys()];
 
 export function setColumns(count) {
@@ -49,7 +50,8 @@ function geometryOf(count) {
   const width = widthOf(count), lines = Math.max(2, Math.min(MAX_LINES, Math.round(width / WIDTH_OF_A_LINE)));
   const picture = Math.min(width / ASPECT, Math.max(120, MOST_OF_HEIGHT * port.clientHeight));
   const height = Math.round(picture + NAME_HEIGHT + (list.hasFolders ? LINE_HEIGHT : 0) + lines * LINE_HEIGHT + MARGIN);
-  return { lines, height, rowHeight: height + GAP, columns: count };
+  const fits = Math.floor((width - MARGINS_OF_NAME) / CHARACTER_WIDTH);
+  return { lines, fits, height, rowHeight: height + GAP, columns: count };
 }
 
 export function layout() {
@@ -68,7 +70,7 @@ export function layout() {
   if (slider) slider.value = columns;
   if (held && list.place[held.i] > 0) port.scrollTop = Math.floor(list.place[held.i] / columns) * rowHeight - held.offset;
   if (held && held.i === cursor.active) reveal(held.i);
-  if (before?.columns !== columns) repaint();
+  if (before?.columns !== columns || before.fits !== geometry.fits) repaint();
   draw();
 }
 
@@ -90,7 +92,7 @@ function newRow(number) {
 
 function showTile(i) {
   const tile = live.get(i) ?? pool.pop() ?? newTile();
-  if (!live.has(i)) paint(tile, i, columns);
+  if (!live.has(i)) paint(tile, i, geometry);
   live.set(i, tile);
   return tile;
 }

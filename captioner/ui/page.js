@@ -32,6 +32,8 @@ function startTheme(button) {
 }
 
 function startKeys(sheet) {
+  const rows = sheet.querySelector('template'); // the page is lighter without them
+  sheet.addEventListener('beforetoggle', () => rows.replaceWith(rows.content), { once: true });
   document.addEventListener('keydown', event => {
     if (event.key !== '?' || event.target.closest?.('input, textarea, select, [contenteditable], dialog')) return;
     sheet.togglePopover();

@@ -19,9 +19,6 @@ const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
-  [dialog, form] = [$('dialog'), $('form')];
-  form.addEventListener('submit', event => event.preventDefault());
-  form.addEventListener('input', changed);
   element.addEventListener('click', event => {
     const toggle = event.target.closest('[aria-pressed]'), hit = event.target.closest('[data-act]');
     if (toggle) { toggle.setAttribute('aria-pressed', !isPressed(toggle.name)); changed(); }
@@ -30,6 +27,14 @@ export function start(gradio) {
   gradio.watch('preview', previewed);
   gradio.watch('done', finished);
   onButton('edit', open);
+}
+
+// The dialog comes when it is opened first: until then the page is lighter without it.
+function build() {
+  element.append($('template').content.cloneNode(true));
+  [dialog, form] = [$('dialog'), $('form')];
+  form.addEventListener('submit', event => event.preventDefault());
+  form.addEventListener('input', changed);
   render();
 }
 
@@ -40,6 +45,7 @@ const actions = {
 };
 
 function open() {
+  if (!dialog) build();
   [files, $('.bulk-scope').textContent] = bulkEditScope();
   isBusy = false;
   form.elements.delete.checked = false;

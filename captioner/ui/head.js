@@ -5,6 +5,7 @@
   const AWAY = 'The app cannot be reached. This page continues when it is back; what you typed is kept.';
   const REFUSED = 'The app cannot be reached. Try it again when it is back.';
   const UPDATED = 'The app was updated. Reload the page to continue; what you typed is kept.';
+  const WRONG = 'Wrong username or password.';
   const HEADER = 'X-Page-Version', FIRST_PAUSE_MS = 1000, MAX_PAUSE_MS = 8000;
   const send = window.fetch.bind(window), logins = new BroadcastChannel('vcs-login');
   let login = null, away = null; // promises, while the form is shown and while the app is away
@@ -67,7 +68,7 @@
       problem.textContent = await logIn(form);
       button.disabled = false;
       if (!problem.textContent) { logins.postMessage(''); done(); return; }
-      password.value = '';
+      if (problem.textContent === WRONG) password.value = '';
       password.focus();
     });
     return form;
@@ -100,7 +101,7 @@
     const answer = await send('login', { method: 'POST', body: new URLSearchParams(new FormData(form)) })
       .catch(() => ({ status: 0 }));
     if (answer.ok) return '';
-    const problems = { 400: 'Wrong username or password.', 429: 'Too many attempts. Wait a minute.' };
+    const problems = { 400: WRONG, 429: 'Too many attempts. Wait a minute.' };
     return problems[answer.status] ?? 'The app cannot be reached.';
   }
 

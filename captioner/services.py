@@ -22,7 +22,7 @@ from captioner.config.settings import Settings, SettingsStore, resolve
 from captioner.errors import CaptionError, FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.job import Job, Model, build_job, build_model, model_finder
+from captioner.jobs.job import Job, build_job, build_model, model_finder
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.runner import JobRunner
 from captioner.jobs.second_tries import longest_options
@@ -275,11 +275,7 @@ class Services:
 
     def load(self) -> int:
         """Load the model of the settings and return the job's number. Raise ModelError and PromptError."""
-        return self.jobs.load(self.wanted_model())
-
-    def wanted_model(self) -> Model:
-        """Return the model as the next job wants it loaded. Raise ModelError, PromptError and FolderError."""
-        return build_model(self._settings, self.preset(), self.prompt_text())
+        return self.jobs.load(build_model(self._settings, self.preset(), self.prompt_text()))
 
     def unload(self) -> None:
         """End all replicas to free their memory. Raises JobError while a job runs."""

@@ -9,6 +9,7 @@ from captioner.config.servers import uses_this_machine
 from captioner.engine.download import is_here
 from captioner.errors import CaptionerError
 from captioner.formatting import sentence, size
+from captioner.jobs.job import build_model
 from captioner.jobs.progress import Progress
 from captioner.services import Services
 from captioner.ui.format import loading_text
@@ -61,7 +62,7 @@ def chosen_model(services: Services) -> Chosen:
     settings = services.settings
     try:
         preset = services.preset()
-        specs = services.wanted_model().specs
+        specs = build_model(settings, preset, services.prompt_text()).specs
     except CaptionerError as error:
         return Chosen(settings.model, str(error))
     present = not uses_this_machine(settings) or is_here(preset.source, settings.models_folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from captioner.jobs.events import ItemFailed, JobQueued
+from captioner.jobs.event_log import EventLog
+from captioner.jobs.events import ItemFailed, JobEnded, JobQueued, JobStarted
 from captioner.jobs.progress import Progress, ReplicaProgress
 from captioner.services import Services
 from captioner.system.resources import Gpu, Resources
@@ -132,6 +133,20 @@ def test_dismissed_job_is_hidden_until_the_next_one():
     assert 'data-phase="done"' in strip.view(replace(DONE, job=4), card.key(DONE))
     assert 'data-phase="done"' in strip.view(replace(DONE, started_s=5000), card.key(DONE))  # after a restart
     assert 'data-phase="running"' in strip.view(RUNNING, card.key(DONE))
+
+
+def test_a_trial_leaves_the_job_before_it_in_sight():
+    log = EventLog()
+    log.append(JobStarted(job=3, total=2, model="M"))
+    log.append(JobEnded(job=3, outcome="done", done=2))
+    log.append(JobQueued(job=-1, total=1))
+    assert card.without_trials(log.snapshot()).queued_jobs == 0
+    log.append(JobStarted(job=-1, total=1, model="M", saves=False))
+    now = log.snapshot()
+    assert (now.job, now.stage) == (-1, "loading")
+    assert (card.without_trials(now).job, card.without_trials(now).stage) == (3, "done")
+    log.append(JobStarted(job=4, total=1, model="M"))
+    assert card.without_trials(log.snapshot()).job == 4
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,7 @@ def bench_cluster(num_clips: int, repeats: int, as_json: bool) -> None:
     folder, options = DEMO_FOLDER, GenerationOptions(max_new_tokens=len(TOKENS))
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cluster-")))
-        clips = scratch / "clips"
-        clips.mkdir()
         source = make_clip(RECIPE, scratch)
-        for number in range(num_clips):
-            link(source, clips / f"clip {number:04d}.mp4")
         stack.enter_context(mock.patch.dict(os.environ, PYTHONPATH=f"{HOOK}{os.pathsep}{ROOT}"))
         address = stack.enter_context(_cluster())
         url = stack.enter_context(running(FakeServer(form="frames", token_s=STEP_S * len(TOKENS) / len(WORDS))))
@@ -50,7 +46,11 @@ def bench_cluster(num_clips: int, repeats: int, as_json: bool) -> None:
             "through an endpoint": ModelSpec("", url, batch_size=SLOTS),
         }
         runs = []
-        for spec in kinds.values():
+        for kind, spec in kinds.items():
+            clips = scratch / kind  # another job would not replace these captions
+            clips.mkdir()
+            for number in range(num_clips):
+                link(source, clips / f"clip {number:04d}.mp4")
             launcher = Launcher()
             stack.callback(launcher.release)
             runner = stack.enter_context(open_runner("demo", folder, (spec,), clips, launcher.start, launcher.count))

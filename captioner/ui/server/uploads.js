@@ -50,7 +50,8 @@ function whyNot({ name, size }) {
   return size > props.max_bytes ? 'too large' : '';
 }
 
-async function upload(files) {
+async function upload(dropped) {
+  const files = dropped.filter(({ name }) => !name.startsWith('.')); // what macOS puts beside every file
   if (request || !files.length) return;
   refused = files.map(file => [file.name, whyNot(file)]).filter(([, reason]) => reason);
   const taken = files.filter(file => !whyNot(file)), paths = [];

@@ -211,7 +211,7 @@ def test_browser_uploads_and_sees_what_was_refused(services, sent):
         expect(box.locator("li span")).to_contain_text("not a readable video")
         expect(page.locator(".grid-tile p")).to_have_text("A picture.")
         expect(page.locator(".upload-zone")).to_be_hidden()
-        assert page.evaluate(DROP_JS, [["run.exe", "x"], ["_b_.txt", "Again."]])
+        assert page.evaluate(DROP_JS, [["run.exe", "x"], ["._run.mp4", "x"], ["_b_.txt", "Again."]])
         expect(page.locator(".upload-drop")).to_be_hidden()
         expect(box.locator("header b")).to_have_text("0 files uploaded · 2 refused")
         expect(box.locator("li")).to_have_count(2)

@@ -50,7 +50,7 @@ def _attention_inputs(tower: Any, module: Any) -> dict[str, Any]:
 
 
 class _Kind(NamedTuple):
-    """What takes the place of a kind of modules."""
+    """The replacement of a kind of modules."""
 
     forward: Callable[..., Any]
     inputs: Callable[[Any, Any], dict[str, Any]]  # (text tower, module) -> arguments for a test

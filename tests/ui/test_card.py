@@ -116,9 +116,9 @@ def test_download_shows_bytes_speed_and_time_left():
 
 
 def test_finished_job_is_summarized():
-    assert card.summary(DONE) == "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"
+    assert card.summary(DONE) == "98 captioned · 2 failed · 8 skipped · 4 min · 812 tokens/s"
     stopped = replace(DONE, stage="stopped", failed=0, skipped=0, tokens_per_s=0.0, ended_s=1012.0)
-    assert card.summary(stopped) == "98 captioned, 10 left, in 12 s"
+    assert card.summary(stopped) == "98 captioned · 10 left · 12 s"
     html = card.view(DONE, now_s=9999)
     assert "Done, 2 failed" in html
     assert "Retry 2 failed" in html

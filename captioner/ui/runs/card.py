@@ -87,14 +87,14 @@ def headline(progress: Progress) -> str:
 
 
 def summary(progress: Progress) -> str:
-    """Return a finished job in one line: "98 captioned, 2 failed, 8 skipped, in 4 min, 812 tokens/s"."""
+    """Return a finished job in one line: "98 captioned · 2 failed · 8 skipped · 4 min · 812 tokens/s"."""
     parts = [f"{progress.done:,} captioned"] * bool(progress.total)
     numbers = {"failed": progress.failed, "skipped": progress.skipped, "left": progress.total - progress.finished}
     numbers["cut off or repeating"] = progress.num_flawed
     parts += [f"{number:,} {word}" for word, number in numbers.items() if number]
-    parts.append(f"in {duration(progress.ended_s - progress.started_s)}")
+    parts.append(duration(progress.ended_s - progress.started_s))
     parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)
-    return ", ".join(parts)
+    return " · ".join(parts)
 
 
 def view(progress: Progress, now_s: float, context: RunContext = RunContext()) -> str:

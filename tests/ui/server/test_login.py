@@ -169,8 +169,8 @@ def test_every_own_route_needs_the_login(services, folder):
     scan, file_id = services.library.scan.id, id_of(services, "a.mp4")
     paths = [
         "list.json", f"rows.json?scan={scan}&ids=0", f"outside.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a",
-        f"thumb/{file_id}.jpg", f"media/{file_id}", f"sheet/{file_id}.jpg", f"captions.zip?scan={scan}",
-        scripts.address("common.js").removeprefix(f"{PREFIX[1:]}/"),
+        f"thumb/{file_id}.jpg", f"media/{file_id}", f"sheet/{file_id}.jpg", f"info/{file_id}.json",
+        f"captions.zip?scan={scan}", scripts.address("common.js").removeprefix(f"{PREFIX[1:]}/"),
     ]  # fmt: skip
     assert len(paths) == len(media_routes(services).routes)
     with serve_routes(services, LOGIN) as address, httpx.Client(base_url=f"{address}{PREFIX[1:]}/") as client:

@@ -79,7 +79,7 @@ def test_times_of_a_job_are_neither_negative_nor_jump(clock, jumps_s):
         assert "<dt>elapsed</dt><dd>0:0" in card.view(progress, log.now_s())
     log.append(events.JobEnded(job=1, outcome="done", done=6))
     clock.offset_s -= YEAR_S
-    assert "in 1 s" in card.summary(log.snapshot())
+    assert " · 1 s · " in card.summary(log.snapshot())
     times_s = [event.time_s for event in log.since(0)]
     assert times_s == sorted(times_s)
 

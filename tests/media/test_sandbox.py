@@ -201,9 +201,9 @@ class TestTrouble:
     def test_interrupt_of_the_terminal_does_not_reach_a_worker(self, sandbox, tmp_path):
         good = item_of(make_picture(tmp_path / "a.png"))
         sandbox.thumbnail(good)
-        (worker,) = workers()
+        (worker,), num_threads = workers(), threading.active_count()
         if os.name != "nt":
             worker.send_signal(signal.SIGINT)
         assert sandbox.thumbnail(good).data
         assert workers() == [worker]
-        assert threading.active_count() < 50
+        assert threading.active_count() <= num_threads

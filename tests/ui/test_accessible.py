@@ -10,6 +10,10 @@ from tests.support.media_maker import make_picture, make_video
 from tests.support.web_page import serve_page
 
 THEMES = ("light", "dark")
+# A toast fades in by a script, which no style sheet stops; its countdown takes longer.
+AT_REST = """document.getAnimations().every(
+    ({playState, effect}) => playState === "finished" || effect.getComputedTiming().endTime > 2000
+)"""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,7 @@ class States:
         for theme in THEMES:
             self._page.emulate_media(color_scheme=theme)
             self._page.wait_for_function(f"document.body.classList.contains('dark') === {str(theme == 'dark').lower()}")
+            self._page.wait_for_function(AT_REST)
             if found := severe_faults(self._page, only_colors=theme != THEMES[0]):
                 self.faults[f"{state}, {theme}"] = found
 

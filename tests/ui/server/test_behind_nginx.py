@@ -144,5 +144,5 @@ def test_a_browser_captions_behind_nginx(behind_nginx, path, options):
         expect(page.locator(".grid-tile")).to_have_count(4)
         expect(page.locator(".grid-tile img").first).to_be_visible()
         page.locator("#start").click()
-        expect(page.locator(".run[data-phase=done]")).to_be_visible(timeout=60_000)
+        expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=60_000)
         expect(page.locator(".folder-counts")).to_contain_text("4 done")

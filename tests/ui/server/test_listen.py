@@ -181,5 +181,9 @@ def test_gradio_sees_no_variable_that_could_end_it_or_open_it(tmp_path, monkeypa
     prepare_gradio(tmp_path)
     kept = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
     incoming = str(tmp_path / "incoming")
-    expected = {"GRADIO_SERVER_PORT": "8000", "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": incoming}
-    assert kept == expected
+    assert kept == {
+        "GRADIO_SERVER_PORT": "8000",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9),
+        "GRADIO_TEMP_DIR": incoming,
+    }

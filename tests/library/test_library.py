@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from captioner.captions.operations import begin_operation
-from captioner.captions.store import CaptionStore
 from captioner.errors import FolderError, JobError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, ItemSkipped, ItemStarted, ItemTried, JobStarted
@@ -15,20 +14,12 @@ from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, S
 from captioner.library.library import Library
 from captioner.library.open_folder import KEPT_CHANGES
 from captioner.media.discover import ListingOptions, discover
-from captioner.system.database import Database
 from tests.support.media_maker import make_picture
 
 
 @pytest.fixture
 def events() -> EventLog:
     return EventLog()
-
-
-@pytest.fixture
-def store(tmp_path):
-    database = Database(tmp_path / "captioner.sqlite")
-    yield CaptionStore(database, tmp_path / "scratch")
-    database.close()
 
 
 @pytest.fixture

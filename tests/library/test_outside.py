@@ -5,22 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from captioner.captions.store import CaptionStore
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemFailed
 from captioner.library.file_states import CHANGED_OUTSIDE_FLAG, STATES
 from captioner.library.library import Library
-from captioner.system.database import Database
 from tests.support.media_maker import make_picture
 
 PENDING, DONE, FAILED = map(STATES.index, ("pending", "done", "failed"))
-
-
-@pytest.fixture
-def store(tmp_path):
-    database = Database(tmp_path / "captioner.sqlite")
-    yield CaptionStore(database, tmp_path / "scratch")
-    database.close()
 
 
 @pytest.fixture

@@ -16,17 +16,9 @@ from captioner.library.file_states import FLAWED_FLAG, MARK_FLAGS, STATES
 from captioner.library.library import Library
 from captioner.marks import ALL_THINKING
 from captioner.media.discover import ListingOptions
-from captioner.system.database import Database
 from tests.support.media_maker import make_picture
 
 DEEP = ListingOptions(recursive=True)
-
-
-@pytest.fixture
-def store(tmp_path):
-    database = Database(tmp_path / "captioner.sqlite")
-    yield CaptionStore(database, tmp_path / "scratch")
-    database.close()
 
 
 @pytest.fixture

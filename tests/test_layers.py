@@ -20,6 +20,7 @@ LAYERS = {
     "media": 4,
     "captions": 4,
     "engine": 4,
+    "dataset": 5,
     "replicas": 5,
     "jobs": 6,
     "library": 7,

@@ -52,7 +52,7 @@ def operations_of(folder, num_workers: int, num_items: int) -> tuple[float, floa
 def test_an_item_takes_no_more_operations_with_ten_times_the_workers(tmp_path):
     few, many = operations_of(tmp_path / "few", 20, 400), operations_of(tmp_path / "many", 200, 1600)
     assert many[0] < 1.1 * few[0] < 1500
-    assert few[1] < 6 and many[1] < 6  # about 3; the writer of captions decides how often the job looks again
+    assert max(few[1], many[1]) < 6  # about 3; the writer of captions decides how often the job looks again
 
 
 def test_very_many_workers_are_shown_at_work_and_not_in_each_step(tmp_path):

@@ -9,6 +9,7 @@ from captioner.services import Services
 from captioner.ui.scripts import preload_links
 from captioner.ui.server.routes import media_routes
 from captioner.ui.settings.tab import SettingsForm, settings_tab
+from captioner.ui.theme import CSS, THEME
 from captioner.ui.wiring import keep_up_to_date
 
 
@@ -29,6 +30,8 @@ def serve_tab(services: Services, title: str, draw: Callable[[gr.Blocks, gr.Tab]
         run_history=False,
         max_file_size="1mb",
         show_error=True,
+        theme=THEME,
+        css_paths=CSS,
         app_kwargs={"routes": media_routes(services).routes},
         head=preload_links(),  # as the page has it: the first change of the form must not wait for a script
     )

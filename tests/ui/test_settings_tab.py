@@ -32,7 +32,7 @@ def form(services) -> SettingsForm:
 
 
 def event(**data: Any) -> gr.EventData:
-    return gr.EventData(None, {"number": 1} | data)
+    return gr.EventData(None, {"number": 1, "key": "x"} | data)
 
 
 def save(form: SettingsForm, **changes: Any) -> tuple[dict, dict]:
@@ -299,6 +299,20 @@ def test_the_model_is_loaded_with_what_the_form_says_and_unloaded(services, addr
         assert kept(services) == {"batch_size": 2}
         page.get_by_role("button", name="Unload").click()
         expect(page.locator(".model-state[data-state=none]")).to_contain_text("No model is loaded")
+
+
+@pytest.mark.browser
+def test_a_click_that_leaves_a_field_hits_its_button_although_the_note_changes(services, address):
+    with open_browser(address, width=390, height=1400) as (page, expect):
+        open_tab(page, advanced=False)
+        page.locator("#set-model select").select_option(label="Another model…")
+        expect(page.locator("#model-note")).to_contain_text("GB")
+        page.locator("#set-model input").fill("no such model")
+        page.locator("#load-model").hover()
+        page.mouse.down()
+        expect(page.locator("#model-note")).to_have_text("Unknown model")
+        page.mouse.up()
+        expect(page.locator("#field-model .wrong")).to_contain_text("Choose a preset")
 
 
 @pytest.mark.browser

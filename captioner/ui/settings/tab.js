@@ -3,7 +3,7 @@
 import { keepOverReload, plural } from '../common.js';
 
 const OTHER = 'other'; // the choice that opens a box for a model of one's own
-let element, props, trigger, saved = null, numAnswers = 0;
+let element, props, trigger, saved = null, numAnswers = 0, described = '';
 // name -> {value, before}: what was not saved when the page was left, until the form is filled
 let unsaved = keepOverReload('settings', () => unsaved) ?? {};
 
@@ -22,7 +22,7 @@ export function start(gradio) {
   ({ element, props, trigger } = gradio);
   const form = $('form'), act = (id, listener) => $(id).addEventListener('click', listener);
   form.addEventListener('submit', event => { event.preventDefault(); send('save'); });
-  form.addEventListener('input', event => { if (event.target.type !== 'search') showChanges(); });
+  form.addEventListener('input', event => { if (event.target.type !== 'search') { showChanges(); askAbout(); } });
   form.addEventListener('change', describe);
   form.addEventListener('click', event => resetField(event.target.closest('.field-reset')));
   act('#load-model', () => send('load_model'));
@@ -116,7 +116,8 @@ function showModel() {
 }
 
 function showAbout() {
-  const { note = '', sampling = {} } = props.about;
+  const { key, note = '', sampling = {} } = props.about;
+  if (key !== described) return; // of a model before this one
   $('#model-note').innerHTML = note; // of model.py, too
   for (const [name, text] of Object.entries(sampling)) input(name).placeholder = text;
 }
@@ -135,9 +136,16 @@ function describe(event) {
     if (event.target === input('model') && !otherModel().hidden) otherModel().focus();
   }
   if (event) showChanges();
-  if (!event || name === 'model' || name === 'quantization') {
-    trigger('describe', { model: read('model'), quantization: read('quantization') });
-  }
+  askAbout();
+}
+
+// While a name is typed, and not when the field is left: the note may change its height, and the click that leaves the
+// field would miss its button.
+function askAbout() {
+  const asked = { model: read('model'), quantization: read('quantization') }, key = Object.values(asked).join('\n');
+  if (key === described) return;
+  described = key;
+  trigger('describe', { ...asked, key });
 }
 
 function discard() {

@@ -67,15 +67,15 @@ class SettingsForm:
         return gr.update(answer={"number": event.number, "now": self.values(), "wrong": {}, "all": True})
 
     def describe(self, event: gr.EventData) -> dict[str, Any]:
-        """Return the note about the model in the form, and the model's sampling values, as the new `about`."""
+        """Return the note about the model in the form, its sampling values and the event's key, as the new `about`."""
         name, quantization = str(event.model or "").strip(), event.quantization or "none"
         try:
             preset = self._services.preset(name)
         except CaptionerError:
-            return gr.update(about={"note": '<p class="note">Unknown model</p>', "sampling": {}})
+            return gr.update(about={"key": event.key, "note": '<p class="note">Unknown model</p>', "sampling": {}})
         note = model_note(preset, quantization, largest_vram_gb(), automatic=name == "auto")
         sampling = {field: f"auto ({getattr(preset, field):g})" for field in SAMPLING}
-        return gr.update(about={"note": note, "sampling": sampling})
+        return gr.update(about={"key": event.key, "note": note, "sampling": sampling})
 
     def render(self, progress: Progress) -> Sequence[Any]:
         """Return the values of `SettingsTab.outputs`, in their order."""

@@ -1,6 +1,7 @@
-"""Turns model output into one plain line of caption, with pure functions. Text that may be intended is left alone."""
+"""Turns model output into the plain text of a caption, with pure functions. Text that may be intended is left alone."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from captioner.marks import cut_at_turn_end, split_thinking
@@ -95,6 +96,12 @@ def one_line(text: str) -> str:
     return _INVISIBLE.sub(" ", _JOINERS.sub(_keep_joiner, _INVISIBLE.sub(" ", text))).strip()
 
 
+def keep_lines(text: str) -> str:
+    """Apply `one_line` to each line; a blank line stays between paragraphs, but not two."""
+    lines = "\n".join(one_line(line) for line in text.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines).strip()
+
+
 def _keep_joiner(match: re.Match[str]) -> str:
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     return match.group() if before > "\x7f" and after > "\x7f" else ""
@@ -105,24 +112,24 @@ def is_blank(text: str) -> bool:
     return not any(character.isprintable() and not character.isspace() for character in text)
 
 
+Step = Callable[[str], str]
+
+
 def clean(text: str) -> str:
-    """Return the caption in a model's output as one line; "" if there is none. clean(clean(x)) == clean(x).
+    """Return the caption in a model's output as one line; "" if there is none. clean(clean(x)) == clean(x)."""
+    return clean_with(text, remove_special_tokens, remove_markdown, remove_chat, remove_quotes, one_line)
+
+
+def clean_with(text: str, *steps: Step) -> str:
+    """Return the caption in a model's output: without thinking and later turns, and after these steps.
 
     The steps are repeated until nothing changes, since one leftover can hide another. No step makes the text longer.
     """
     before = None
     while text != before:
         before = text
-        for step in (
-            remove_thinking,
-            cut_at_turn_end,
-            remove_special_tokens,
-            remove_markdown,
-            remove_chat,
-            remove_quotes,
-        ):
+        for step in (remove_thinking, cut_at_turn_end, *steps):
             text = step(text)
-        text = one_line(text)
     return "" if is_blank(text) else text
 
 
@@ -148,9 +155,13 @@ def decorate(text: str, decoration: Decoration) -> str:
     """
     trigger, prefix, suffix = decoration.trigger.strip(), decoration.prefix, decoration.suffix
     text = one_line(surround(text, prefix, suffix))
-    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
-        return text
-    return f"{trigger}, {text}"
+    return text if holds_word(text, trigger) else f"{trigger}, {text}"
+
+
+def holds_word(text: str, word: str) -> bool:
+    """Return whether a text holds a trigger word as a whole word, in any case; True for no word."""
+    word = word.strip()
+    return not word or bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
 
 
 def surround(text: str, prefix: str = "", suffix: str = "") -> str:

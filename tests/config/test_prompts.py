@@ -31,6 +31,11 @@ def test_builtin_prompts_cover_the_common_uses() -> None:
         "Style LoRA",
         "Motion and camera",
         "Tags",
+        "LTX-2",
+        "MiniMax-H3",
+        "MiniMax-H3 still",
+        "Still image",
+        "Ideogram 4",
     ]
     assert all(prompt.text and "\n" not in prompt.text for prompt in BUILTIN_PROMPTS)
 
@@ -76,7 +81,8 @@ def test_duplicates_get_free_names(library: PromptLibrary) -> None:
             "get",
             ("zzzz",),
             "there is no prompt 'zzzz'; there are Detailed, Short, Wan, HunyuanVideo, LTX, "
-            "Character LoRA, Style LoRA, Motion and camera, Tags, Mine",
+            "Character LoRA, Style LoRA, Motion and camera, Tags, LTX-2, MiniMax-H3, MiniMax-H3 still, "
+            "Still image, Ideogram 4, Mine",
         ),
         ("create", ("MINE", "x"), "there is already a prompt 'Mine'; choose another name"),
         ("create", ("wan", "x"), "there is already a prompt 'Wan'; choose another name"),

@@ -39,4 +39,6 @@ def test_builtin_prompts_that_name_a_length_have_it_as_the_target():
         "Short": (0, 15),
         "Wan": (80, 120),
         "LTX": (0, 200),
+        "LTX-2": (0, 200),
+        "Still image": (60, 120),
     }

@@ -15,6 +15,11 @@ PROMPT_STYLES = {  # built-in prompt -> style of the demo model's answer
     "Style LoRA": "sentence",
     "Motion and camera": "sentence",
     "Tags": "tags",
+    "LTX-2": "sentence",  # this one and those below came after its training
+    "MiniMax-H3": "sentence",
+    "MiniMax-H3 still": "sentence",
+    "Still image": "sentence",
+    "Ideogram 4": "sentence",
 }
 MOTION_WORDS = {  # motion -> (words in a sentence, words in a short caption)
     "left": ("moves to the left", "moving left"),

@@ -1,1 +1,1 @@
-"""What a trainer will do with the folder: targets, caption forms, spans, the doctor and exports."""
+"""The ways in which trainers use a folder: targets, caption forms, spans, the doctor and exports."""

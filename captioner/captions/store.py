@@ -1,10 +1,11 @@
 """Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from captioner.captions.batches import change_many, replacement
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
 from captioner.captions.file_marks import FileMarks
@@ -14,7 +15,7 @@ from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Outcome, Provenance, finish, provenance
 from captioner.captions.text import Decoration, is_blank
-from captioner.captions.undo import CHANGED_AT_ONCE, Undone, undo_operation
+from captioner.captions.undo import Undone, undo_operation
 from captioner.captions.unwritten import UnwrittenCaptions
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
@@ -186,17 +187,18 @@ class CaptionStore:
 
         Return for each file "changed", "same", or the reason why it was left alone.
         """
-        results: dict[Path, str] = {}
-        paths = list(dict.fromkeys(paths))
-        for start in range(0, len(paths), CHANGED_AT_ONCE):
-            with self._log.lock:
-                planned = {path: self._edited(path, edit, operation) for path in paths[start : start + CHANGED_AT_ONCE]}
-                changes = [change for change in planned.values() if isinstance(change, Change)]
-                problems = self._log.make(changes)
-            results |= {path: reason for path, reason in planned.items() if isinstance(reason, str)}
-            for change, problem in zip(changes, problems, strict=True):
-                results[change.path] = str(problem) if problem else "changed"
-        return results
+        return change_many(self._log, paths, lambda path: self._edited(path, edit, operation))
+
+    def put_texts(self, texts: Mapping[Path, str], operation: int, overwrite: bool = False) -> dict[Path, str]:
+        """Write a text into each file; a file that has another one is left alone unless `overwrite`.
+
+        Return what `rewrite` returns.
+        """
+
+        def put(path: Path) -> Change | str:
+            return self._edited(path, lambda before: replacement(before, texts[path], overwrite), operation, True)
+
+        return change_many(self._log, texts, put)
 
     def rehearse(self, caption_path: Path, edit: Callable[[str], str | None]) -> tuple[str, str, bool] | str:
         """Return what `rewrite` would do: (text before, text after or "", whether another program changed the text), or
@@ -268,11 +270,13 @@ class CaptionStore:
         if problem:
             raise problem
 
-    def _edited(self, path: Path, edit: Callable[[str], str | None], operation: int | None) -> Change | str:
+    def _edited(
+        self, path: Path, edit: Callable[[str], str | None], operation: int | None, may_be_blank: bool = False
+    ) -> Change | str:
         try:
             old = self.files.read(path)
             before = self._decode(old)
-            if not before.body:
+            if not before.body and not may_be_blank:
                 return "no caption"
             if self.ownership.is_approved(path):
                 return "approved"

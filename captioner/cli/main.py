@@ -52,11 +52,13 @@ def build_parser(bench_only: bool = False) -> Parser:
     if not bench_only:
         from captioner.cli.caption import add_captioning  # these import the media libraries
         from captioner.cli.edit import add_editing
+        from captioner.cli.lists import add_lists
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
 
         add_captioning(commands)
         add_editing(commands)
+        add_lists(commands)
         add_showing(commands)
         for command in commands.choices.values():
             add_common_options(command)

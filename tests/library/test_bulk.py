@@ -129,7 +129,7 @@ def test_edit_of_missing_files_raises_one_line(services):
 
 def test_changes_before_a_pattern_took_too_long_can_be_undone(services, folder, monkeypatch):
     monkeypatch.setattr("captioner.captions.undo.CHANGED_AT_ONCE", 1)
-    monkeypatch.setattr("captioner.captions.store.CHANGED_AT_ONCE", 1)
+    monkeypatch.setattr("captioner.captions.batches.CHANGED_AT_ONCE", 1)
     (folder / "c.txt").write_bytes(b"a" * 5000)
     edit = BulkEdit(r"^A red|^(\w|\w\w|\w+)+(\w|\w\w|x\w)+(?<!a)\d$", "x", regex=True)
     with pytest.raises(JobError, match="takes longer"):

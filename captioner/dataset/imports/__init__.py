@@ -1,0 +1,1 @@
+"""Reads lists of captions that this app or other programs wrote."""

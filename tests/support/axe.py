@@ -9,6 +9,11 @@ import pytest
 SEVERE = ("serious", "critical")
 RUN_JS = "async rules => (await axe.run(document, {resultTypes: ['violations'], ...rules})).violations"
 COLORS = {"runOnly": ["color-contrast"]}  # all that another theme can change
+THEMES = ("light", "dark")
+# A toast fades in by a script, which no style sheet stops; its countdown takes longer.
+AT_REST = """document.getAnimations().every(
+    ({playState, effect}) => playState === "finished" || effect.getComputedTiming().endTime > 2000
+)"""
 
 
 def severe_faults(page: Any, only_colors: bool = False) -> list[str]:
@@ -23,3 +28,20 @@ def severe_faults(page: Any, only_colors: bool = False) -> list[str]:
         if fault["impact"] in SEVERE
         for node in fault["nodes"]
     ]
+
+
+class States:
+    """Collects the faults of each state of a page in both themes."""
+
+    def __init__(self, page) -> None:
+        self._page, self.seen, self.faults = page, [], {}
+        page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+
+    def check(self, state: str) -> None:
+        self.seen.append(state)
+        for theme in THEMES:
+            self._page.emulate_media(color_scheme=theme)
+            self._page.wait_for_function(f"document.body.classList.contains('dark') === {str(theme == 'dark').lower()}")
+            self._page.wait_for_function(AT_REST)
+            if found := severe_faults(self._page, only_colors=theme != THEMES[0]):
+                self.faults[f"{state}, {theme}"] = found

@@ -4,16 +4,10 @@ import pytest
 
 from captioner.services import Services
 from captioner.system.roots import Roots
-from tests.support.axe import severe_faults
+from tests.support.axe import States
 from tests.support.chromium import open_browser
 from tests.support.media_maker import make_picture, make_video
 from tests.support.web_page import serve_page
-
-THEMES = ("light", "dark")
-# A toast fades in by a script, which no style sheet stops; its countdown takes longer.
-AT_REST = """document.getAnimations().every(
-    ({playState, effect}) => playState === "finished" || effect.getComputedTiming().endTime > 2000
-)"""
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +25,6 @@ def web(tmp_path_factory):
         serve_page(services, folder, exposed=False) as page,
     ):
         yield page
-
-
-class States:
-    """Collects the faults of each state of a page in both themes."""
-
-    def __init__(self, page) -> None:
-        self._page, self.seen, self.faults = page, [], {}
-        page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
-
-    def check(self, state: str) -> None:
-        self.seen.append(state)
-        for theme in THEMES:
-            self._page.emulate_media(color_scheme=theme)
-            self._page.wait_for_function(f"document.body.classList.contains('dark') === {str(theme == 'dark').lower()}")
-            self._page.wait_for_function(AT_REST)
-            if found := severe_faults(self._page, only_colors=theme != THEMES[0]):
-                self.faults[f"{state}, {theme}"] = found
 
 
 @pytest.mark.browser

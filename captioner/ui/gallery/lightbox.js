@@ -10,6 +10,7 @@ export const isEnlarged = () => Boolean(dialog?.open);
 export function enlarge(step) {
   dialog ??= build(step);
   dialog.showModal();
+  dialog.focus(); // a button would take Space, which plays and pauses
   showEnlarged();
 }
 
@@ -22,7 +23,7 @@ function build(step) {
   const bar = make('div', { className: 'lightbox-bar' }, make('b'), make('span', { role: 'status' }),
     button(() => stepFrame(-1), 'Previous frame (, or Left)', '‹ Frame'),
     button(() => stepFrame(1), 'Next frame (. or Right)', 'Frame ›'), button(() => dialog.close(), 'Close (Esc)', 'Close'));
-  const made = make('dialog', { className: 'lightbox', ariaLabel: 'The opened file, enlarged' },
+  const made = make('dialog', { className: 'lightbox', tabIndex: -1, ariaLabel: 'The opened file, enlarged' },
     make('div', { className: 'lightbox-media' }), bar);
   made.addEventListener('keydown', event => press(event, step), { capture: true });
   made.addEventListener('close', () => { made.firstChild.replaceChildren(); video = null; });
@@ -46,6 +47,7 @@ export async function showEnlarged() {
   name_.textContent = name_.title = name;
   state.textContent = '';
   frameButtons.slice(0, 2).forEach(each => { each.hidden = !video; });
+  if (!document.activeElement.offsetParent) dialog.focus(); // it was on one of them
   info = { fps: 0, frames: 0 };
   if (!video) return;
   for (const type of ['timeupdate', 'seeked']) video.addEventListener(type, showFrame);

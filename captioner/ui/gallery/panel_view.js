@@ -9,7 +9,7 @@ const TOKENS_PER_WORD = 1.3;
 const WIDTH = { least: 300, most: 900, usual: 400, step: 24, leftForGrid: 380, stored: 'vcs-panel-width' };
 const PLAYING = 'vcs-still', HEIGHT = 'vcs-text-height', FLASH_MS = 3000;
 const kept = new Set(); // the changes whose new text a person has chosen
-let element, flashing = 0;
+let element, flashing = 0, asker = null; // asker: what had the focus before a question
 const $ = selector => element.querySelector(selector);
 
 export function startView(given) {
@@ -186,13 +186,16 @@ export function showHistory(isOpen) {
   $('[data-act=history]').setAttribute('aria-expanded', isOpen);
 }
 
-// Show or hide one of the panel's own questions, such as ".panel-consent".
+// Show or hide one of the panel's own questions, such as ".panel-consent". The focus is on the answer that changes
+// nothing, and afterwards where it was before.
 export function showQuestion(selector, isOpen) {
-  const question = $(selector);
+  const question = $(selector), hadFocus = question.contains(document.activeElement);
+  if (isOpen && question.hidden) asker = document.activeElement;
   question.hidden = !isOpen;
+  if (hadFocus && !isOpen) (asker?.isConnected && !asker.disabled ? asker : $('textarea')).focus({ preventScroll: true });
   if (!isOpen) return;
   question.scrollIntoView({ block: 'nearest' });
-  question.querySelector('button').focus({ preventScroll: true });
+  question.querySelector('button:last-child').focus({ preventScroll: true });
 }
 
 export function flashCopied() {

@@ -56,6 +56,7 @@ class MediaInfo:
     num_frames: int
     rotation: int  # degrees clockwise by which a player turns a video, after mirroring it if it does: 0, 90, 180 or 270
     codec: str
+    has_sound: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from captioner.captions.edit import BulkEdit
 from captioner.captions.operations import begin_operation, end_operation, operation_info, recent_operations
-from captioner.cli.caption import _Bar
+from captioner.cli.bar import Bar
 from captioner.cli.main import main
 from captioner.jobs import events
 from captioner.jobs.event_log import EventLog
@@ -96,7 +96,7 @@ def test_speed_of_a_download_is_right_while_the_clock_is_set(clock):
 
 def test_bar_of_the_command_line_goes_on(clock):
     out = io.StringIO()
-    with _Bar(total=3, file=out, mininterval=0, ascii=True) as bar:
+    with Bar(total=3, file=out, mininterval=0, ascii=True) as bar:
         for _ in range(3):
             clock.offset_s -= YEAR_S
             bar.update()

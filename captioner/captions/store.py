@@ -53,7 +53,7 @@ class CaptionStore:
         self._log = ChangeLog(database, self.files)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database, self.files)
         self.marks = FileMarks(database)
-        self.encoding, self.take_refused = AUTO, self._log.take_refused
+        self.encoding, self.take_refused, self.make_changes = AUTO, self._log.take_refused, self._log.make
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.

@@ -5,13 +5,11 @@ import json
 import shlex
 import sys
 import threading
-import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from captioner.captions.flaws import REPEATS
+from captioner.cli.bar import Bar, new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.cli.streams import say
@@ -158,17 +156,11 @@ def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
         say("--retry-cut tries such captions once more: cut off ones with twice the length", is_note=True)
 
 
-class _Bar(tqdm):
-    """A bar whose clock is not set back with that of the machine."""
-
-    _time = property(lambda self: time.monotonic, lambda self, clock: None)
-
-
 def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobEnded, Flaws]:
     """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
     flaws: Flaws = {}
     told: set[str] = set()
-    with _Bar(unit="file", disable=as_json or None, dynamic_ncols=True, smoothing=0.1) as bar:
+    with new_bar(as_json) as bar:
         for event in services.jobs.follow(number):
             if as_json:
                 print(json.dumps(event.to_json()), flush=True)
@@ -185,7 +177,7 @@ def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobE
     raise JobError("the program is closing")
 
 
-def _show(event: events.Event, bar: tqdm) -> None:
+def _show(event: events.Event, bar: Bar) -> None:
     """Bring the bar up to date with an event, and print what the user should know."""
     text = ""
     match event:
@@ -211,7 +203,7 @@ def _show(event: events.Event, bar: tqdm) -> None:
         bar.update()
 
 
-def _show_notes(event: events.ReplicaChanged, bar: tqdm, told: set[str]) -> None:
+def _show_notes(event: events.ReplicaChanged, bar: Bar, told: set[str]) -> None:
     """Print each note of a worker's report once. told: what was printed already."""
     notes = {f"note: {event.replica}: {text}": None for label, text in event.report if label == "note"}
     for note in notes.keys() - told:

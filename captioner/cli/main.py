@@ -51,6 +51,7 @@ def build_parser(bench_only: bool = False) -> Parser:
     parser, commands = new_parser()
     if not bench_only:
         from captioner.cli.caption import add_captioning  # these import the media libraries
+        from captioner.cli.doctor import add_doctor
         from captioner.cli.edit import add_editing
         from captioner.cli.lists import add_lists
         from captioner.cli.serve import add_serving
@@ -58,6 +59,7 @@ def build_parser(bench_only: bool = False) -> Parser:
 
         add_captioning(commands)
         add_editing(commands)
+        add_doctor(commands)
         add_lists(commands)
         add_showing(commands)
         for command in commands.choices.values():

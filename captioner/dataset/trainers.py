@@ -15,7 +15,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a trainer does in the case of one code. severity: "" for that of the code."""
+    """The behavior of a trainer in the case of one code. severity: "" for that of the code."""
 
     does: str
     source: str
@@ -57,6 +57,8 @@ class Trainer:
     token_limit: int | None = None
     ignores: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    override: str = ""
+    cache_folder: str = ""
     manifest: Columns | None = None
     targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # values that differ
 

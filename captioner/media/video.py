@@ -86,6 +86,11 @@ class VideoFile:
         return self._stream.codec_context.codec.canonical_name
 
     @property
+    def has_sound(self) -> bool:
+        """True if the file has an audio stream, which may be silent."""
+        return bool(self._container.streams.audio)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels as displayed."""
         return self.geometry.size(self.first_frame)

@@ -163,6 +163,16 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX job_items_failed ON job_items (operation) WHERE state = 'failed';
     """,
+    """
+    CREATE TABLE media_facts (
+        folder TEXT NOT NULL,
+        name TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_s REAL NOT NULL,
+        info_json TEXT NOT NULL,
+        PRIMARY KEY (folder, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

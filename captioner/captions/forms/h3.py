@@ -132,7 +132,7 @@ def find_fields(text: str) -> list[Found]:
             labels[match.start()] = match
     found = []
     ordered = sorted(labels.values(), key=lambda match: match.start(1))
-    ends = [*(match.start() for match in ordered[1:]), len(text)]
+    ends = [*(match.start() for match in ordered), len(text)][1:]
     for match, end in zip(ordered, ends, strict=True):
         name = next(name for name, spaced in zip(FIELDS, _SPACED, strict=True) if re.fullmatch(spaced, match[1], re.I))
         length = len(text[match.end() : end].rstrip())

@@ -12,7 +12,8 @@ from captioner.cli.command import Commands, add_command, add_folder, given_path,
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.cli.streams import say
 from captioner.dataset.exports.entries import LeftOut, read_entries
-from captioner.dataset.exports.export import FORMATS, Export, Exported
+from captioner.dataset.exports.export import FORMATS, export
+from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.styles import styles
 from captioner.dataset.imports.matching import MediaFinder, match_rows
 from captioner.dataset.imports.rows import READERS, read_rows
@@ -30,16 +31,17 @@ def add_lists(commands: Commands) -> None:
     """Add `export` and `import`."""
     example = (
         "captioner export clips --format jsonl --to clips.jsonl\n"
-        "captioner export clips --format jsonl --trainer musubi --to lists --recursive"
+        "captioner export clips --format config --trainer musubi --target wan2.2 --to training"
     )
-    export = add_command(commands, "export", export_captions, "FOLDER --format FORMAT --to PATH", example)
-    add_folder(export)
-    add = export.add_argument
+    parser = add_command(commands, "export", export_captions, "FOLDER --format FORMAT --to PATH", example)
+    add_folder(parser)
+    add = parser.add_argument
     add("--format", required=True, choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("--to", required=True, type=given_path, metavar="PATH", help="file or folder to write")
     add("--trainer", default="none", choices=[*styles()], metavar="NAME", help=f"one of {', '.join(styles())}")
+    add("--target", default="none", metavar="NAME", help="model of the configuration; see `captioner targets`")
     add("--overwrite", action="store_true", help="replace a list that exists")
-    _add_reading(export, "print the result and each file that is left out as JSON, one per line")
+    _add_reading(parser, "print the result and each file that is left out as JSON, one per line")
 
     example = "captioner import clips captions.csv"
     importing = add_command(commands, "import", import_list, "FOLDER FILE", example)
@@ -59,11 +61,12 @@ def _add_reading(parser: argparse.ArgumentParser, json_text: str) -> None:
 
 def export_captions(args: argparse.Namespace) -> int:
     """Write the captions of a folder as a list or data set that trainers read."""
-    export = Export(args.format, absolute_path(args.to), args.trainer, overwrite=args.overwrite)
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         library = _open(services, args)
         entries = read_entries(services.captions, library.items)
-        done = export.run(library.items, _with_bar(entries, len(library.items), args.json))
+        extension = services.settings.caption_extension
+        asked = Request(args.format, absolute_path(args.to), args.trainer, args.target, args.overwrite, extension)
+        done = export(asked, library.items, _with_bar(entries, len(library.items), args.json))
     _print_left_out(done.left_out, "left out", args.json)
     _print_exported(done, args.json)
     return 1 if done.left_out else 0

@@ -130,7 +130,7 @@ def test_styles_are_of_the_trainers_that_the_doctor_knows():
 
 def test_images_of_a_video_target_are_listed_with_its_clips(services, tmp_path):
     folder = make_folder(tmp_path / "clips", {"a.mp4": "one", "b.jpg": "two"})
-    export(services, folder, "jsonl", tmp_path / "x.jsonl", trainer="diffsynth", of_video_target=True)
+    export(services, folder, "jsonl", tmp_path / "x.jsonl", trainer="diffsynth", target="wan2.2")
     assert [list(row) for row in json_rows(tmp_path / "x.jsonl")] == [["video", "prompt"]] * 2
 
 

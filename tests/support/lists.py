@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from captioner.dataset.exports.entries import read_entries
-from captioner.dataset.exports.export import Export, Exported
+from captioner.dataset.exports.export import export as run
+from captioner.dataset.exports.request import Exported, Request
 from captioner.services import Services
 
 CAPTIONS = {
@@ -38,8 +39,9 @@ def make_folder(folder: Path, captions: dict[str, str] = CAPTIONS) -> Path:
 def export(services: Services, folder: Path, file_format: str, to: Path, **options: object) -> Exported:
     """Export a folder with its subfolders."""
     library = services.open_folder(folder, recursive=True)
-    request = Export(file_format, to, **options)
-    return request.run(library.items, read_entries(services.captions, library.items))
+    entries = read_entries(services.captions, library.items)
+    options["caption_extension"] = services.settings.caption_extension
+    return run(Request(file_format, to, **options), library.items, entries)
 
 
 def parse(path: Path) -> list[tuple[str, ...]]:

@@ -13,10 +13,24 @@ import tomli_w
 import yaml
 
 from captioner.dataset.exports.config_values import ConfigValues
+from captioner.formatting import printable
 from captioner.values import MediaKind
 
 KINDS: tuple[MediaKind, ...] = ("video", "image")
 Files = dict[str, str]
+AI_TOOLKIT_TRAINING = {
+    "batch_size": 1,
+    "steps": 3000,
+    "gradient_accumulation": 1,
+    "train_unet": True,
+    "train_text_encoder": False,
+    "gradient_checkpointing": True,
+    "optimizer": "adamw8bit",
+    "lr": 0.0001,
+    "dtype": "bf16",
+    "cache_text_embeddings": True,
+    "disable_sampling": True,
+}
 
 
 def musubi(values: ConfigValues) -> Files:
@@ -70,6 +84,7 @@ def ai_toolkit(values: ConfigValues) -> Files:
         for folder in values.all_folders
     ]
     arch = values.special["arch"]
+    model = {"name_or_path": values.special["model"], "arch": arch, "quantize": True, "quantize_te": True}
     process = {
         "type": "sd_trainer",
         "training_folder": "output",
@@ -77,21 +92,8 @@ def ai_toolkit(values: ConfigValues) -> Files:
         "network": {"type": "lora", "linear": 32, "linear_alpha": 32},
         "save": {"dtype": "bf16", "save_every": 250, "max_step_saves_to_keep": 4},
         "datasets": datasets,
-        "train": {
-            "batch_size": 1,
-            "steps": 3000,
-            "gradient_accumulation": 1,
-            "train_unet": True,
-            "train_text_encoder": False,
-            "gradient_checkpointing": True,
-            "noise_scheduler": "ddpm" if arch == "sdxl" else "flowmatch",
-            "optimizer": "adamw8bit",
-            "lr": 0.0001,
-            "dtype": "bf16",
-            "cache_text_embeddings": True,
-            "disable_sampling": True,
-        },
-        "model": {"name_or_path": values.special["model"], "arch": arch, "quantize": True, "quantize_te": True},
+        "train": AI_TOOLKIT_TRAINING | {"noise_scheduler": "ddpm" if arch == "sdxl" else "flowmatch"},
+        "model": model | values.special.get("load", {}),
     }
     job = {"job": "extension", "config": {"name": f"my_{arch}_lora", "process": [process]}}
     return {"config.yaml": _yaml(values, {**job, "meta": {"name": "[name]", "version": "1.0"}})}
@@ -135,10 +137,11 @@ def onetrainer(values: ConfigValues) -> Files:
     """Return the concepts of OneTrainer, one for each folder."""
     concepts = [
         {
-            "__version": 1,
+            "__version": 2,
             "name": folder.name,
             "path": str(folder),
             "enabled": True,
+            "type": "STANDARD",
             "include_subdirectories": False,
             "text": {"__version": 0, "prompt_source": "sample"},
         }
@@ -161,7 +164,7 @@ def sd_scripts(values: ConfigValues) -> Files:
             }
         ],
     }
-    return {"dataset.toml": _toml(values, config, "Use it with --dataset_config. Of a caption, the first line is read.")}
+    return {"dataset.toml": _toml(values, config, "Use it with --dataset_config.")}
 
 
 def simpletuner(values: ConfigValues) -> Files:
@@ -228,7 +231,7 @@ BUILDERS: Mapping[str, Callable[[ConfigValues], Files]] = {
 
 def _head(values: ConfigValues, notes: tuple[str, ...]) -> str:
     lines = (f"For {values.target.title}. Keys: {values.source}", *notes)
-    return "".join(f"# {line}\n" for line in lines)
+    return "".join(f"# {printable(line)}\n" for line in lines)
 
 
 def _toml(values: ConfigValues, content: dict[str, Any], *notes: str) -> str:

@@ -1,4 +1,4 @@
-"""What a trainer's configuration is made of: the target's numbers, and the folders and lists of the files."""
+"""The parts of a trainer's configuration: the numbers of the target, and the folders of the files."""
 
 import functools
 import tomllib

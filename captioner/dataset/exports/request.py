@@ -1,4 +1,4 @@
-"""What an export is asked for, and what came of it."""
+"""The request for an export, and its result."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_vllm,
         _add_endpoint,
         _add_dispatch,
+        _add_doctor,
     ):
         add_json(add(benches))
     _add_model(benches)
@@ -40,6 +41,20 @@ def _run_discovery(args: argparse.Namespace) -> int:
     from tests.bench.discovery import bench_discovery
 
     bench_discovery(args.files, max(1, args.files // 100), args.files * 3 // 5, as_json=args.json)
+    return 0
+
+
+def _add_doctor(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "doctor", _run_doctor)
+    parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
+    return parser
+
+
+def _run_doctor(args: argparse.Namespace) -> int:
+    """Examining a large folder for each trainer."""
+    from tests.bench.doctor import bench_doctor
+
+    bench_doctor(args.files, as_json=args.json)
     return 0
 
 

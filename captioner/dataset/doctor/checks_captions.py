@@ -40,7 +40,7 @@ def find_extension(scene: Scene) -> Iterator[Hit]:
 def find_empty(scene: Scene) -> Iterator[Hit]:
     """Find captions without visible text."""
     for item in scene.items:
-        if item.source and not item.caption.body and item.source not in scene.contents.unreadable:
+        if item.source and not item.text and item.source not in scene.contents.unreadable:
             where = "" if item.data is not None else f" in {item.source}"
             yield Hit(item.name, f"its caption{where} is empty", item.data is not None)
 
@@ -48,7 +48,7 @@ def find_empty(scene: Scene) -> Iterator[Hit]:
 def find_mark(scene: Scene) -> Iterator[Hit]:
     """Find captions that begin with the byte order mark of UTF-8."""
     for item in scene.items:
-        if item.data and item.data.startswith(codecs.BOM_UTF8) and item.caption.body:
+        if item.data and item.data.startswith(codecs.BOM_UTF8) and item.text:
             yield Hit(item.name, f"{item.source} begins with a byte order mark")
 
 
@@ -58,7 +58,7 @@ def find_encoding(scene: Scene) -> Iterator[Hit]:
         decoded = item.caption
         if reason := scene.contents.unreadable.get(item.source):
             yield Hit(item.name, reason, can_repair=False)
-        elif decoded.body and (decoded.encoding != "utf-8" or not decoded.certain):
+        elif item.text and (decoded.encoding != "utf-8" or not decoded.certain):
             what = decoded.doubt or decoded.encoding.upper()
             advice = "" if decoded.certain else f" ({HOW_TO_BE_CERTAIN})"
             yield Hit(item.name, f"{item.source} is {what}{advice}", decoded.certain)
@@ -76,7 +76,7 @@ def find_lines(scene: Scene) -> Iterator[Hit]:
     if not scene.trainer.splits_lines:
         return
     for item in scene.items:
-        if not item.data or not item.caption.body:
+        if not item.text or not _BREAK.search(item.caption.text):
             continue
         lines = _BREAK.split(item.caption.text)
         num_lines = sum(not is_blank(line) for line in lines)
@@ -108,7 +108,7 @@ def find_long(scene: Scene) -> Iterator[Hit]:
     if not limit:
         return
     for item in scene.items:
-        text = item.caption.body
+        text = item.text
         if len(text) > limit and (num_tokens := estimated_tokens(text)) > limit:
             yield Hit(item.name, f"its caption has about {num_tokens:,} tokens, over the limit of {limit:,}")
 
@@ -125,7 +125,7 @@ def find_form(scene: Scene) -> Iterator[Hit]:
     """Find captions that are not in the form of the target."""
     chosen = form(scene.target.form)
     for item in scene.items:
-        if not item.caption.body:
+        if not item.text:
             continue
         info = scene.info(item.name)
         facts = MediaFacts(
@@ -133,7 +133,7 @@ def find_form(scene: Scene) -> Iterator[Hit]:
             has_sound=info.has_sound if info else None,
             is_still=item.kind == "image",
         )
-        problems = [each for each in chosen.problems(item.caption.body, facts) if each.code not in LINE_MATTERS]
+        problems = [each for each in chosen.problems(item.text, facts) if each.code not in LINE_MATTERS]
         if problems:
             more = f" (and {plural(len(problems) - 1, 'other problem')})" if len(problems) > 1 else ""
             yield Hit(item.name, f"its caption {problems[0].message}{more}")

@@ -25,6 +25,7 @@ class Item(NamedTuple):
     source: str
     data: bytes | None  # of a caption file; None: no caption file
     caption: Decoded  # empty if there is none
+    text: str  # its visible text
 
     @property
     def stem(self) -> str:
@@ -96,7 +97,7 @@ class Scene:
             listed = [(name, entry, self.trainer.kind_of(name)) for name, entry in self.entries]
             source = self.media_list.name if self.media_list else ""
             return [
-                Item(name, kind, source, None, Decoded(entry.caption or ""))
+                _listed_item(name, kind, source, entry.caption or "")
                 for name, entry, kind in listed
                 if kind and name in self.names
             ]
@@ -104,7 +105,7 @@ class Scene:
             captions, source = self.override[0], self.trainer.override
             found = [(item, captions.get(item.name)) for item in self._beside]
             return [
-                item._replace(source="" if texts is None else source, data=None, caption=Decoded(_weakest(texts or [])))
+                _listed_item(item.name, item.kind, "" if texts is None else source, _weakest(texts or []))
                 for item, texts in found
             ]
         return self._beside
@@ -130,7 +131,8 @@ class Scene:
             if kind := self.trainer.kind_of(name):
                 source = self._caption_file(name)
                 data = self.contents.texts.get(source) if source else None
-                found.append(Item(name, kind, source, data, decode(data, self.encoding)))
+                decoded = decode(data, self.encoding)
+                found.append(Item(name, kind, source, data, decoded, decoded.body))
         return found
 
     def _caption_file(self, name: str) -> str:
@@ -148,6 +150,11 @@ class Scene:
         folder = name.rpartition("/")[0].rpartition("/")[2]
         ends = self.trainer.left_out
         return folder in self.trainer.left_out_folders or bool(ends and stem_of(name).endswith(ends))
+
+
+def _listed_item(name: str, kind: MediaKind, source: str, text: str) -> Item:
+    decoded = Decoded(text)
+    return Item(name, kind, source, None, decoded, decoded.body)
 
 
 def _weakest(texts: list[str]) -> str:

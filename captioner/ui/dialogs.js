@@ -13,7 +13,7 @@ export function startQuestion({ element, props, trigger, watch }) {
   const dialog = element.querySelector('[popover]'), row = element.querySelector('.answers');
 
   function show({ title, about, answers, data, act = id => trigger('answer', { id, data }) }) {
-    element.querySelector('h4').textContent = title;
+    element.querySelector('h4').textContent = dialog.ariaLabel = title;
     element.querySelector('.about').textContent = about;
     row.replaceChildren(...[['', 'Cancel'], ...answers].map(([id, label, dangerous]) => {
       const button = make('button', { type: 'button', className: dangerous ? 'plain yes' : 'plain' }, label);

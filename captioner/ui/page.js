@@ -15,6 +15,7 @@ async function until(isThere) {
 export function start({ element }) {
   startTheme(element.querySelector('[data-act=theme]'));
   startKeys(element.querySelector('#page-keys'));
+  keepFocus();
   new MutationObserver(mendToasts).observe(document.body, { childList: true, subtree: true });
   return restore();
 }
@@ -39,6 +40,17 @@ function startKeys(sheet) {
     sheet.togglePopover();
     event.preventDefault();
   });
+}
+
+// A button that is disabled while the app works loses the focus, and gets it back when the work is done.
+function keepFocus() {
+  let left = null;
+  new MutationObserver(changes => {
+    for (const { target } of changes) {
+      if (target.disabled && target === document.activeElement) left = target;
+      else if (target === left && !target.disabled && document.activeElement === document.body) target.focus();
+    }
+  }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ['disabled'] });
 }
 
 // Gradio's toasts are buttons, which fold their text, around a button that closes them: no screen reader can tell.

@@ -102,7 +102,8 @@ function showProblem() {
   const step = () => { menu.hidePopover(); showTab(tab, place); };
   menu.querySelector('.menu-choices').replaceChildren(...(tab ? [choice(label, step)] : []));
   menu.classList.add('bad');
-  menu.showPopover();
+  menu.showPopover({ source: $('#start-more') });
+  menu.querySelector('button')?.focus();
 }
 
 function choice(label, act, name = '') {

@@ -86,7 +86,7 @@ function showMenu() {
   const { left, bottom, width } = $('.folder-path').getBoundingClientRect();
   const wide = Math.max(Math.min(width, MENU_WIDTH.most), MENU_WIDTH.least);
   Object.assign(menu.style, { left: `${left}px`, top: `${bottom + 4}px`, width: `${wide}px` });
-  menu.showPopover();
+  menu.showPopover({ source: $('[data-act=menu]') }); // Tab goes on from there into the menu
   browse({ typed: path.value });
 }
 

@@ -13,6 +13,7 @@ const MAC = /Mac|iPad|iPhone/.test(navigator.platform);
 const CONSENT = '.panel-consent', CONFIRM = '.panel-confirm', GUESS = '.panel-guess';
 let element, props, trigger, box;
 let reverted = null; // an edit that an undo took back
+let isEditing = false; // the caption was asked for before its file has arrived
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
@@ -45,7 +46,7 @@ function opened() {
   view.showFile(true);
   [CONFIRM, CONSENT, GUESS].forEach(question => view.showQuestion(question, false));
   follow(entry);
-  if (document.activeElement === box) box.setSelectionRange(box.value.length, box.value.length);
+  if (document.activeElement === box || isEditing) editCaption();
 }
 
 // Save the file before. A guess is saved only when asked for. An edit that is on its way already is not written twice.
@@ -133,6 +134,7 @@ async function copy() {
 
 // Leave the file, which saves it, and give the room of the panel back to the grid.
 export function closePanel() {
+  isEditing = false;
   if (!edit.file.id) return;
   leave();
   shut();
@@ -141,7 +143,8 @@ export function closePanel() {
 }
 
 export function editCaption() {
-  if (!edit.file.id) return;
+  isEditing = !edit.file.id;
+  if (isEditing) return;
   box.focus();
   box.setSelectionRange(box.value.length, box.value.length);
 }

@@ -160,6 +160,7 @@ function showCount(text) {
 
 function showButtons(text, canRedo) {
   const { file } = edit, dirty = isDirty(), button = act => $(`[data-act=${act}]`), approve = button('approve');
+  const focused = $('button:focus-visible');
   button('save').disabled = !dirty && !file.doubt;
   button('undo').disabled = !dirty && !canGoBack();
   button('undo').title = dirty ? 'Undo the unsaved changes' : 'Go back to an earlier text (Ctrl+Z)';
@@ -179,6 +180,7 @@ function showButtons(text, canRedo) {
   approve.title = file.approved ? 'Unapprove: let jobs and bulk edits change this caption'
     : 'Approve: protect this caption from jobs and bulk edits';
   if (!file.history) showHistory(false);
+  if (focused?.disabled) $('textarea').focus(); // such as Save, by keyboard
 }
 
 export function showHistory(isOpen) {

@@ -15,9 +15,9 @@ from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, in_background, on_act
 
 LIST_TEMPLATE = (
     '<button type="button" class="plain new" data-pick="">New prompt</button><div class="list">${value}</div>'
-    '<div popover class="question"><h4>Discard unsaved changes?</h4><p class="about">'
-    "The prompt in the editor has unsaved changes.</p>"
-    '<div class="answers"><button type="button" class="no plain">Keep editing</button>'
+    '<div popover class="question" role="alertdialog" aria-label="Discard unsaved changes?">'
+    '<h4>Discard unsaved changes?</h4><p class="about">The prompt in the editor has unsaved changes.</p>'
+    '<div class="answers"><button type="button" class="no plain" autofocus>Keep editing</button>'
     '<button type="button" class="yes plain danger">Discard</button></div></div>'
 )
 LIST_JS = scripts.on_load("prompts/tab.js", "startList", events=("pick",))

@@ -1,11 +1,10 @@
 """Everything the app owns, built once and closed once. The page, the command line and the Python API all use it."""
 
 import contextlib
-import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from filelock import BaseFileLock
 
 from captioner.captions.edit import BulkEdit
 from captioner.captions.files import caption_root_of
-from captioner.captions.places import check_writable, foreign_captions, unwritable_folders
+from captioner.captions.places import check_writable, foreign_captions, obstacle_finder, unwritable_folders
 from captioner.captions.store import CaptionStore, Undone
 from captioner.config.prompts import PromptLibrary
 from captioner.config.servers import Preset, choose_model
 from captioner.config.settings import Settings, SettingsStore, resolve
+from captioner.dataset.targets import chosen_target, prompt_name
 from captioner.errors import CaptionError, FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
@@ -64,6 +64,7 @@ class Services:
             self.captions.files.allow(EVERYWHERE.resolve_missing(self._settings.captions_to))
         self.captions.encoding = self._settings.caption_encoding
         self.listing_options(recursive=False)  # raises for a caption extension that is one of media
+        chosen_target(self._settings)  # raises for one that is not known
         self.events = EventLog()
         self.sandbox = Sandbox(roots=roots)
         self.jobs = JobRunner(self.events, self.captions, self.database)
@@ -118,6 +119,7 @@ class Services:
         current = {name: value for name, value in self._settings.model_dump().items() if name not in changes}
         changed = resolve({}, {}, {**current, **changes})
         ListingOptions(caption_extension=changed.caption_extension)  # raises if it is one of media
+        chosen_target(changed)  # raises for one that is not known
         if self.library.folder:
             caption_root(self.library.folder, changed.captions_to)  # raises if it is around that folder
         others = {name: value for name, value in self._settings_store.read().items() if name not in changes}
@@ -169,7 +171,12 @@ class Services:
 
     def prompt_text(self) -> str:
         """Return the prompt that the next job will use. Raises PromptError."""
-        return self._settings.prompt or self.prompts.get(self._settings.prompt_name).text
+        return self._settings.prompt or self.prompts.get(self.prompt_name).text
+
+    @property
+    def prompt_name(self) -> str:
+        """The name of the library's prompt that jobs use, unless the settings hold a text of their own."""
+        return prompt_name(self._settings)
 
     def start(
         self, names: Collection[str] | None = None, existing: ExistingPolicy | None = None, consent: bool = False
@@ -212,19 +219,11 @@ class Services:
             raise JobError("there is no unfinished job to resume")
         folder, _ = self.jobs.journal.folder_of(operation)
         self.roots.resolve(folder)
-        return self.jobs.resume(operation, lambda source: model_finder(source, self._settings), self._find_obstacle())
-
-    def _find_obstacle(self) -> Callable[[MediaItem], str]:
-        """Return a function that says why an item may not be captioned, or "". It checks each folder once."""
-        folder_escapes, files = functools.cache(self.roots.escapes), self.captions.files
-
-        def obstacle(item: MediaItem) -> str:
-            if item.caption_folder != item.folder:  # the user chose it for the job
-                files.allow(caption_root_of(item))
-            outside = folder_escapes(item.folder) or self.roots.escapes(item.path) or files.escapes(item.caption_path)
-            return "it is outside the allowed folders" if outside else ""
-
-        return obstacle
+        return self.jobs.resume(
+            operation,
+            lambda source: model_finder(source, self._settings),
+            obstacle_finder(self.roots, self.captions.files),
+        )
 
     def undo(self, operation: int) -> Undone:
         """Put back all captions that a job or bulk edit changed, byte for byte, except those that changed since.

@@ -60,6 +60,24 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
+class MediaFacts:
+    """The facts about a media file. None is unknown: what depends on it is not checked."""
+
+    duration_s: float | None = None
+    cuts_s: tuple[float, ...] | None = None  # measured times at which one shot ends and the next begins
+    has_sound: bool | None = None
+    is_still: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        """True if there is certainly nothing to hear."""
+        return self.is_still or self.has_sound is False
+
+
+UNKNOWN_FACTS = MediaFacts()
+
+
+@dataclass(frozen=True)
 class SamplePlan:
     """A rule for the frames to show the model: an even number, spread evenly over the clip."""
 
@@ -78,6 +96,7 @@ class Frames:
     indices: np.ndarray  # int64 (T,), indices of the frames in the source
     fps: float  # mean frame rate of the source; 0 for a still
     warning: str = ""  # one line if the file is damaged but usable
+    facts: MediaFacts = UNKNOWN_FACTS
 
     @property
     def clock(self) -> tuple[float, list[int]]:
@@ -145,6 +164,7 @@ class Caption:
     finish_reason: str = field(default="stop")  # "stop", or "length" if max_new_tokens cut it off
     thinking: str = ""  # what the model wrote before the caption
     adapter: str = ""  # the folder of the LoRA adapter that was merged into the model
+    facts: MediaFacts = UNKNOWN_FACTS  # what a form of caption is checked against; not recorded
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from functools import partial
 import regex as re
 
 from captioner.captions.encoding import encode
+from captioner.captions.forms.base import Form
+from captioner.captions.forms.known import form_of
 from captioner.captions.lines import on_each_line, with_one_break
 from captioner.captions.pattern import PatternProcess, check_length, substitute
 from captioner.captions.text import surround
@@ -87,7 +89,8 @@ class BulkEdit:
     def apply(self, text: str) -> str | None:
         """Return the edited caption, or None to delete it. What the edit is not about stays as it is.
 
-        Openers are trimmed, and prefix and suffix added, on each line: see `on_each_line`. Raises JobError if the
+        Openers are trimmed, and prefix and suffix added, on each line: see `on_each_line`. A caption with fields keeps
+        its fields, and only their texts are edited: see captions/forms. Raises JobError if the
         pattern is wrong or takes too long, and CaptionError if the caption is or becomes too long.
         """
         with self.ready() as apply:
@@ -97,6 +100,22 @@ class BulkEdit:
         if self.delete:
             return None
         check_length(len(text))
+        form = form_of(text)
+        return self._apply_to_fields(form, replaced, text) if form else self._apply_to_lines(replaced, text)
+
+    def _apply_to_fields(self, form: Form, replaced: Callable[[str], str], text: str) -> str:
+        """Edit the texts of the fields; openers, prefix and suffix are those of the text that describes the picture."""
+        before = form.parse(text).keys()
+        check_length(len(text) + len(self.prefix + self.suffix))
+        text = form.edit_main(text, trim_opener) if self.trim_openers else text
+        text = form.edit(text, lambda part: with_one_break(part, replaced)) if self.find else text
+        text = form.edit_main(text, lambda part: surround(part, self.prefix, self.suffix))
+        check_length(len(text))
+        if form.parse(text).keys() != before:
+            raise CaptionError("the edit would break the fields of the caption")
+        return text
+
+    def _apply_to_lines(self, replaced: Callable[[str], str], text: str) -> str:
         text = on_each_line(text, trim_opener) if self.trim_openers else text
         text = with_one_break(text, replaced) if self.find else text
         if self.prefix or self.suffix:

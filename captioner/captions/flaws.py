@@ -1,4 +1,4 @@
-"""The flaws of a caption as a model wrote it: it was cut off, or it repeats itself."""
+"""The flaws of a caption as a model wrote it: it was cut off, it repeats itself, or its target cannot take it."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from captioner.values import Caption
 
 REPEATS = "repeats itself"
 EMPTY = "is empty"
+BREAKS_FORM, TOO_LONG = "breaks its form", "exceeds"  # how the flaws of a caption for a target begin
 NO_TEXT = "the model returned an empty caption"
 MAX_PERIOD = 40  # words of the longest unit that is looked for; characters in scripts without spaces: twice as many
 MAX_CHARACTERS = 40_000  # only the end of a longer text is searched

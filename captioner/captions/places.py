@@ -1,16 +1,18 @@
 """The folders that captions are written to: whether they can be, before a model is loaded."""
 
 import errno
+import functools
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from captioner.captions.files import caption_root_of
+from captioner.captions.files import CaptionFiles, caption_root_of
 from captioner.captions.ownership import Ownership
 from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
 from captioner.system.pinning import Within, pinned_folder
+from captioner.system.roots import Roots
 from captioner.values import MediaItem
 
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -61,6 +63,19 @@ def foreign_captions(ownership: Ownership, items: Sequence[MediaItem]) -> dict[s
         if other and other != path_text(item.path) and text_path(other).exists():
             found[item.name] = text_path(other)
     return found
+
+
+def obstacle_finder(roots: Roots, files: CaptionFiles) -> Callable[[MediaItem], str]:
+    """Return a function that says why an item may not be captioned, or "". It checks each folder once."""
+    folder_escapes = functools.cache(roots.escapes)
+
+    def find(item: MediaItem) -> str:
+        if item.caption_folder != item.folder:  # the user chose it for the job
+            files.allow(caption_root_of(item))
+        outside = folder_escapes(item.folder) or roots.escapes(item.path) or files.escapes(item.caption_path)
+        return "it is outside the allowed folders" if outside else ""
+
+    return find
 
 
 def _try(folder: Path, within: Within) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Literal
 
-from captioner.captions.flaws import NO_TEXT, flaw_of
-from captioner.captions.text import Decoration, clean, decorate
+from captioner.captions.flaws import BREAKS_FORM, NO_TEXT, flaw_of
+from captioner.captions.forms.base import Form
+from captioner.captions.forms.known import PARAGRAPH
+from captioner.captions.text import Decoration
 from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
-from captioner.values import Caption, GenerationOptions, MediaItem
+from captioner.values import Caption, GenerationOptions, MediaFacts, MediaItem
 
 Outcome = Literal["written", "kept"]
 
@@ -46,12 +48,23 @@ class Made:
     flaw: str = ""  # see captions/flaws
 
 
-def finish(item: MediaItem, caption: Caption, operation: int | None, decoration: Decoration) -> Made:
-    """Return a model's caption, cleaned and decorated. Raise CaptionError for an empty output."""
-    text = clean(caption.text)
+def finish(
+    item: MediaItem, caption: Caption, operation: int | None, decoration: Decoration, form: Form = PARAGRAPH
+) -> Made:
+    """Return a model's caption, cleaned, in its form and decorated. Raise CaptionError for an empty output."""
+    text = form.clean(caption.text, caption.facts)
     if not text:
         raise CaptionError(f"{item.name}: {NO_TEXT}")
-    return Made(item, replace(caption, text=decorate(text, decoration)), operation, flaw_of(caption))
+    flaw = flaw_of(caption) or form_flaw(form, text, caption.facts)
+    return Made(item, replace(caption, text=form.decorate(text, decoration)), operation, flaw)
+
+
+def form_flaw(form: Form, text: str, facts: MediaFacts) -> str:
+    """Return "breaks its form: it has no overall_soundscape" for a caption that the model is asked to write in a form
+    and that is not, else "".
+    """
+    problems = form.problems(text, facts) if form.reminder else []
+    return f"{BREAKS_FORM}: it {problems[0].message}" if problems else ""
 
 
 def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["pending", "unwritten"]) -> int:
@@ -61,6 +74,7 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
     """
     values = {**vars(made.caption)}  # every other field is a column of the same name
     options, frame_times_s = {**vars(values.pop("options"))}, values.pop("frame_times_s")
+    del values["facts"]
     values |= {
         "flaw": made.flaw,
         "media_path": path_text(made.item.path),

@@ -9,6 +9,7 @@ from captioner.captions.batches import change_many, replacement
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
 from captioner.captions.file_marks import FileMarks
+from captioner.captions.forms.known import merge
 from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
@@ -103,8 +104,8 @@ class CaptionStore:
         """Write a model's caption, cleaned and decorated, if the policy still allows it.
 
         Under "skip", a text that appeared meanwhile is kept; "prefix" and "append" put the new text before or after the
-        old one, whose lines stay. An approved text is always kept; one changed outside is, unless the user gave
-        `consent` for this file. Raises CaptionError for an empty output, or if text would be added to a guess.
+        old one, whose lines and fields stay. An approved text is always kept; one changed outside is, unless the user
+        gave `consent` for this file. Raises CaptionError for an empty output, or if text would be added to a guess.
         """
         return self.write_made(finish(item, caption, operation, decoration), policy, consent)
 
@@ -118,8 +119,8 @@ class CaptionStore:
                 self._log.record_kept(made)
                 return Written(existing.body, "kept", reason)
             if existing.body and policy in ("prefix", "append"):
-                first, last = (f"{text} ", "") if policy == "prefix" else ("", f" {text}")
-                text = on_core(existing.text, lambda core: first + core + last)
+                new, is_first = text, policy == "prefix"
+                text = on_core(existing.text, lambda core: merge(new, core) if is_first else merge(core, new))
             self._put(Change(path, old, encode(text, existing.text), "job", made.operation, made))
         return Written(text.strip(), "written", flaw=made.flaw)
 

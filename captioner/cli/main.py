@@ -56,12 +56,14 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.lists import add_lists
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
+        from captioner.cli.targets import add_targets
 
         add_captioning(commands)
         add_editing(commands)
         add_doctor(commands)
         add_lists(commands)
         add_showing(commands)
+        add_targets(commands)
         for command in commands.choices.values():
             add_common_options(command)
         add_serving(commands)

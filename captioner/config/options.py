@@ -13,6 +13,7 @@ GROUPS = {
         "model", "adapter", "quantization", "dtype", "devices", "endpoint", "endpoint_key", "ray", "ray_workers",
         "ray_gpus", "ray_cpus", "batch_size", "attention", "sage_attention", "compile",
     ),
+    "Target": ("target", "caption_form", "token_limit", "target_fps", "target_frames"),
     "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
         "prompt_name", "prompt", "max_new_tokens", "thinking_budget", "retry_cut", "temperature", "top_p", "top_k",
@@ -48,6 +49,12 @@ class SettingsOptions(TypedDict, total=False):
     compile: bool | None
     offline: bool | None
     models_folder: str | PathLike[str] | None
+
+    target: str | None
+    caption_form: Literal["auto", "paragraph", "tags", "h3", "json", "free"] | None
+    token_limit: int | Auto
+    target_fps: float | Auto
+    target_frames: int | Auto
 
     fps: float | None
     max_frames: int | None

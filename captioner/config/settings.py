@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -32,15 +32,14 @@ from captioner.config.checks import (
     split_list,
 )
 from captioner.config.json_file import read_json
-from captioner.config.presets import Preset
 from captioner.errors import SettingsError
 from captioner.system.files import write_private
 from captioner.system.paths import lacks_home, plain_path
-from captioner.values import ExistingPolicy, GenerationOptions, KindFilter, Quantization, SamplePlan
+from captioner.values import ExistingPolicy, KindFilter, Quantization
 
+AUTO = "auto"  # the prompt_name of whoever chose none
 ENVIRONMENT_PREFIX = "CAPTIONER_"
 MAY_HOLD_KEYS = ("endpoint", "endpoint_key")  # if the user mistook them, so that messages do not repeat the value
-Number = TypeVar("Number", int, float)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -92,6 +91,22 @@ class Settings(BaseModel):
     offline: bool = Field(False, description="Never use the network; models must already be on this machine.")
     models_folder: OptionalPath = Field(None, description="Folder for downloaded models; empty for the default one.")
 
+    target: str = Field(
+        "none", min_length=1, description="Model that the captions will train; sets their form, length and prompt."
+    )
+    caption_form: Literal["auto", "paragraph", "tags", "h3", "json", "free"] = Field(
+        "auto", description="Form of the captions; auto is that of the target."
+    )
+    token_limit: Annotated[int | None, FromModel] = Field(
+        None, ge=0, le=100_000, description="Tokens above which a caption is marked; auto: the target's; 0: no limit."
+    )
+    target_fps: Annotated[float | None, FromModel] = Field(
+        None, ge=1, le=240, description="Frame rate of the training; auto is that of the target."
+    )
+    target_frames: Annotated[int | None, FromModel] = Field(
+        None, ge=1, le=10_000, description="Frames of a clip in the training; auto: the target's usual number."
+    )
+
     fps: float = Field(2.0, ge=0.01, le=120, description="Frames per second to sample from long clips.")
     max_frames: int = Field(32, ge=2, le=1024, description="Maximum number of frames of a clip.")
     frame_size: int = Field(336, ge=32, le=2048, description="Longest side of a frame in pixels.")
@@ -126,7 +141,9 @@ class Settings(BaseModel):
     prompt: str = Field(
         "", max_length=20_000, description="Instruction to the model; if empty, the named prompt is used."
     )
-    prompt_name: str = Field("Detailed", min_length=1, description="Name of the prompt from the library to use.")
+    prompt_name: str = Field(
+        AUTO, min_length=1, description="Prompt from the library to use; auto: the target's, or else Detailed."
+    )
     existing: ExistingPolicy = Field("skip", description="What to do with a file that already has a caption.")
     captions_to: OptionalPath = Field(
         None, description="Folder for the captions, in the same subfolders as the media; empty: beside the media."
@@ -260,24 +277,3 @@ class SettingsStore:
             write_private(self.path, data.encode())
         except OSError as error:
             raise SettingsError(f"cannot write the settings file {self.path}: {error.strerror}") from None
-
-
-def sampling_plan(settings: Settings, preset: Preset) -> SamplePlan:
-    """Return which frames to take, with the frame size limited to what the model supports."""
-    frame_size = min(settings.frame_size, preset.max_frame_size or settings.frame_size)
-    min_frames = min(SamplePlan.min_frames, settings.max_frames)
-    return SamplePlan(settings.max_frames, settings.fps, min_frames, frame_size)
-
-
-def generation_options(settings: Settings, preset: Preset) -> GenerationOptions:
-    """Return how to write a caption, with the model's recommended value for each option that is not set."""
-    temperature = _or(settings.temperature, preset.temperature)
-    top_p, top_k = _or(settings.top_p, preset.top_p), _or(settings.top_k, preset.top_k)
-    repetition_penalty = _or(settings.repetition_penalty, preset.repetition_penalty)
-    return GenerationOptions(
-        settings.max_new_tokens, temperature, top_p, top_k, repetition_penalty, settings.seed, settings.thinking_budget
-    )
-
-
-def _or(value: Number | None, recommended: Number) -> Number:
-    return recommended if value is None else value

@@ -1,10 +1,11 @@
 """The forms of captions for those who write or check captions of a trainer: see captioner/captions/forms."""
 
-from captioner.captions.forms.base import UNKNOWN, Form, MediaFacts, Problem
+from captioner.captions.forms.base import Form, Problem
 from captioner.captions.forms.known import FORMS, form, form_of
 from captioner.captions.text import one_line
+from captioner.values import UNKNOWN_FACTS, MediaFacts
 
-__all__ = ["FORMS", "UNKNOWN", "Form", "MediaFacts", "Problem", "as_one_line", "form", "form_of", "is_one_line"]
+__all__ = ["FORMS", "UNKNOWN_FACTS", "Form", "MediaFacts", "Problem", "as_one_line", "form", "form_of", "is_one_line"]
 
 
 def is_one_line(form: Form) -> bool:

@@ -4,13 +4,16 @@ import difflib
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
+from captioner.config.settings import AUTO, Settings
 from captioner.dataset.forms import Form, form
 from captioner.errors import SettingsError
+
+DEFAULT_PROMPT = "Detailed"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,26 @@ class Target:
         """The form of its captions."""
         return form(self.form)
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what follows from the target as (label, text), for people."""
+        form, unit = self.caption_form, "frames per second"
+        fields = ", ".join(form.fields) if len(form.fields) > 1 else ""
+        tokens = "" if self.token_limit is None else f"at most {self.token_limit:,} tokens"
+        rows = [
+            ("target", self.title),
+            ("trains", "images" if self.kind == "image" else "clips with sound" if self.sound else "clips"),
+            ("frame rate", f"{self.fps:g} {unit}" if self.fps else ""),
+            ("frames", str(self.frames or "")),
+            ("sizes", f"multiples of {self.size_multiple} pixels" if self.size_multiple > 1 else ""),
+            ("caption", f"{form.title}, {'one line' if form.is_one_line else 'several lines'}"),
+            ("fields", fields),
+            ("length", tokens),
+            ("tokenizer", self.tokenizer),
+            ("prompt", self.prompt),
+            ("source", self.source),
+        ]
+        return [row for row in rows if row[1]]
+
 
 @functools.cache
 def targets() -> Mapping[str, Target]:
@@ -80,6 +103,31 @@ def target(name: str) -> Target:
     raise SettingsError(f"there is no target {name!r}; {hint}")
 
 
+def chosen_target(settings: Settings) -> Target:
+    """Return the target of the settings with what the user chose instead. Raises SettingsError for an unknown name."""
+    chosen = target(settings.target)
+    if settings.caption_form != "auto":
+        chosen = replace(chosen, form=settings.caption_form)
+    if settings.token_limit is not None:
+        chosen = replace(chosen, token_limit=settings.token_limit or None)
+    if settings.target_fps is not None:
+        chosen = replace(chosen, fps=settings.target_fps)
+    if settings.target_frames is not None:
+        rule = chosen.frames or FrameRule(1, 0, settings.target_frames)
+        chosen = replace(chosen, frames=replace(rule, default=settings.target_frames))
+    return chosen
+
+
+def prompt_name(settings: Settings) -> str:
+    """Return the name of the prompt that the settings use: their own, or the target's, or else "Detailed"."""
+    if settings.prompt_name.strip().lower() != AUTO:
+        return settings.prompt_name
+    return target(settings.target).prompt or DEFAULT_PROMPT
+
+
 def _target(name: str, row: dict[str, Any]) -> Target:
     frames = row.pop("frames", None)
     return Target(name, frames=frames and FrameRule(**frames), **row)
+
+
+NO_TARGET = target("none")

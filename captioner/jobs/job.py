@@ -13,14 +13,17 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
+from captioner.config.request_options import generation_options, sampling_plan
 from captioner.config.servers import uses_this_machine
-from captioner.config.settings import Settings, generation_options, sampling_plan
+from captioner.config.settings import Settings
+from captioner.dataset.targets import NO_TARGET, Target, chosen_target, targets
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
 from captioner.engine.special_tokens import find_special, stored_special_tokens
+from captioner.engine.tokenizers_here import find_tokenizer
 from captioner.errors import ModelError, PromptError
 from captioner.jobs.estimate import longest_request
-from captioner.jobs.second_tries import longest_options
+from captioner.jobs.second_tries import longest_note, longest_options
 from captioner.replicas.ray_cluster import RAY_MISSING
 from captioner.system.clusters import PREFIX, is_cluster
 from captioner.system.devices import check_quantization, expand_devices
@@ -59,6 +62,8 @@ class Job:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     existing: ExistingPolicy = "skip"
     decoration: Decoration = field(default_factory=Decoration)
+    target: Target = NO_TARGET  # its form, and the limit of its tokens
+    tokenizer: Path | None = None  # the file that counts them exactly
     save: bool = True  # False: captions are only emitted as events
     retry_cut: bool = False  # see jobs/second_tries
     consent: bool = False  # the user chose these very files: replace also captions that were changed outside
@@ -70,9 +75,12 @@ class Job:
             raise PromptError(f"the prompt contains {token}, which is a special token of the model; remove it")
 
     def request(
-        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions
+        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions, note: str = ""
     ) -> CaptionRequest:
-        """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`."""
+        """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`.
+
+        note: what the model is told behind the prompt.
+        """
         prompt = expand(
             self.prompt,
             name=Path(item.filename).stem,
@@ -80,6 +88,7 @@ class Job:
             trigger=self.decoration.trigger,
             existing=lambda: read_caption(item.caption_path),
         )
+        prompt = f"{prompt}\n\n{note}" if note else prompt
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)
         return CaptionRequest(
@@ -92,7 +101,20 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
     model = build_model(settings, preset, prompt)
     plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
     decoration = Decoration(settings.trigger_word, settings.caption_prefix, settings.caption_suffix)
-    return Job(items, model, prompt, plan, options, settings.existing, decoration, retry_cut=settings.retry_cut)
+    chosen = chosen_target(settings)
+    tokenizer = find_tokenizer(chosen.tokenizer, settings.models_folder) if chosen.token_limit else None
+    return Job(
+        items,
+        model,
+        prompt,
+        plan,
+        options,
+        settings.existing,
+        decoration,
+        chosen,
+        tokenizer,
+        retry_cut=settings.retry_cut,
+    )
 
 
 def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
@@ -119,7 +141,11 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
         compile=settings.compile,
         batch_size=settings.batch_size,
         decode_threads=settings.decode_threads,
-        max_tokens=longest_request(plan, prompt, longest_options(options, settings.retry_cut)),
+        max_tokens=longest_request(
+            plan,
+            prompt + longest_note(chosen_target(settings).caption_form),
+            longest_options(options, settings.retry_cut),
+        ),
     )
     servers = [parse_endpoint(address) for address in settings.endpoint]
     if servers and settings.endpoint_key and not os.environ.get(settings.endpoint_key):
@@ -172,6 +198,7 @@ class JobRequest(TypedDict):
     existing: ExistingPolicy
     decoration: list[str]
     retry_cut: NotRequired[bool]
+    target: NotRequired[dict[str, Any]]  # its name, form and token_limit, and the file of its tokenizer
     consent: bool
     newest_change: int  # ids in the tables of caption changes and of made captions when the job began
     newest_made: int
@@ -191,6 +218,12 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
         "existing": job.existing,
         "decoration": list(job.decoration),
         "retry_cut": job.retry_cut,
+        "target": {
+            "name": job.target.name,
+            "form": job.target.form,
+            "token_limit": job.target.token_limit,
+            "tokenizer": str(job.tokenizer or ""),
+        },
         "consent": job.consent,
         "newest_change": ids[0],
         "newest_made": ids[1],
@@ -204,7 +237,17 @@ def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Cal
     plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
     rest = {"retry_cut": request.get("retry_cut", False), "consent": request["consent"]}
     decoration = Decoration(*request["decoration"])
-    return Job(tuple(items), model, request["prompt"], plan, options, request["existing"], decoration, **rest)
+    target, tokenizer = _rebuild_target(request.get("target", {}))
+    existing = request["existing"]
+    return Job(tuple(items), model, request["prompt"], plan, options, existing, decoration, target, tokenizer, **rest)
+
+
+def _rebuild_target(kept: Mapping[str, Any]) -> tuple[Target, Path | None]:
+    """Return the target of a request, and the file of its tokenizer."""
+    known = targets().get(kept.get("name", ""), NO_TARGET)
+    form, limit = kept.get("form", known.form), kept.get("token_limit", known.token_limit)
+    path = Path(kept.get("tokenizer", ""))
+    return replace(known, form=form, token_limit=limit), path if path.is_file() else None
 
 
 def _build(kind: type[T], values: dict[str, Any]) -> T:

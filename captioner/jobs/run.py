@@ -10,7 +10,6 @@ from pathlib import Path
 
 from captioner.captions.places import check_writable, obstacle, unwritable_folders
 from captioner.captions.store import CaptionStore
-from captioner.captions.text import clean, decorate
 from captioner.errors import CaptionError, ModelError, StateError
 from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
@@ -66,7 +65,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
-        self.second_tries = SecondTries(self.job.retry_cut)
+        self.second_tries = SecondTries(self.job.retry_cut, self.job.target.caption_form)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
@@ -175,7 +174,7 @@ class Run:
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
             options = self.second_tries.options(item.name, self.job.options)
-            request = self.job.request(item, self.store.read_certain, options)
+            request = self.job.request(item, self.store.read_certain, options, self.second_tries.note(item.name))
             request = replace(request, within=self.store.roots.within)
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
@@ -251,8 +250,9 @@ class Run:
             self.outcomes.failed(flight.item, reason)
 
     def _on_trial(self, item: MediaItem, caption: Caption) -> None:
-        if text := clean(caption.text):
-            self.outcomes.tried(item, decorate(text, self.job.decoration), caption)
+        form = self.job.target.caption_form
+        if text := form.clean(caption.text, caption.facts):
+            self.outcomes.tried(item, form.decorate(text, self.job.decoration), caption)
         else:
             self.outcomes.failed(item, "the model returned an empty caption")
 

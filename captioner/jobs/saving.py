@@ -1,11 +1,13 @@
 """Writes the captions of a job, and keeps those that could not be written until the job is resumed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from captioner.captions.files import NotWritten
 from captioner.captions.provenance import Made, finish
 from captioner.captions.store import CaptionStore
 from captioner.captions.unwritten import FileStamp, Unwritten
+from captioner.dataset.token_limit import TokenLimit
 from captioner.errors import CaptionError
 from captioner.formatting import plural
 from captioner.jobs.job import Job
@@ -30,6 +32,7 @@ class CaptionWriter:
     def __init__(self, job: Job, operation: int | None, store: CaptionStore, outcomes: Outcomes) -> None:
         self._job, self._operation, self._store, self._outcomes = job, operation, store, outcomes
         self._num_in_a_row, self._reason, self._noted = 0, "", False
+        self._limit = TokenLimit(job.target, job.tokenizer)
         store.take_refused()  # by earlier jobs and edits
 
     @property
@@ -47,7 +50,8 @@ class CaptionWriter:
             self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
             return
         try:
-            made = finish(item, caption, self._operation, self._job.decoration)
+            made = finish(item, caption, self._operation, self._job.decoration, self._job.target.caption_form)
+            made = replace(made, flaw=made.flaw or self._limit.flaw(made.caption.text))
         except CaptionError as error:
             self._outcomes.failed(item, str(error))
             return

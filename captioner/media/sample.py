@@ -15,7 +15,7 @@ from captioner.media.profile import profile_warning
 from captioner.media.seek import read_frames
 from captioner.media.video import VideoFile
 from captioner.system.pinning import Within
-from captioner.values import Frames, MediaKind, SamplePlan
+from captioner.values import Frames, MediaFacts, MediaKind, SamplePlan
 
 SIZE_STEP = 32  # both sides of a frame are multiples of this, so that a processor has nothing left to resize
 MAX_ROUNDING_S = 0.002  # the longest tick by which the times of a constant frame rate may be off
@@ -93,7 +93,8 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])
-        return Frames(np.stack([shown[tick] for tick in wanted]), times_s, indices, video.fps, video.warning)
+        facts = MediaFacts(video.duration_s, has_sound=video.has_sound)
+        return Frames(np.stack([shown[tick] for tick in wanted]), times_s, indices, video.fps, video.warning, facts)
 
 
 def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:
@@ -105,4 +106,5 @@ def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:
         shown = [read_rgb(image, timeline.first + int(index), width, height) for index in indices]
         warning = "; ".join(filter(None, [timeline.warning, profile_warning(image)]))
     times_s = np.array(starts_ms)[indices] / 1000
-    return Frames(np.stack(shown), times_s, indices, timeline.fps, warning)
+    facts = MediaFacts(timeline.duration_ms / 1000, has_sound=False, is_still=len(starts_ms) == 1)
+    return Frames(np.stack(shown), times_s, indices, timeline.fps, warning, facts)

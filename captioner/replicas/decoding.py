@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from captioner.errors import CaptionerError
 from captioner.formatting import first_line
 from captioner.media.sample import sample
-from captioner.values import CaptionRequest, Frames, GenerationOptions
+from captioner.values import UNKNOWN_FACTS, CaptionRequest, Frames, GenerationOptions, MediaFacts
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Decoded(Generic[P]):
     prepared: P | None = None
     times_s: tuple[float, ...] = ()  # of the frames, from the start of the clip
     warning: str = ""
+    facts: MediaFacts = UNKNOWN_FACTS
     error: str = ""
 
 
@@ -141,7 +142,7 @@ class DecodePool(Generic[P]):
         try:
             frames = sample(request.path, request.plan, request.kind, request.within)
             prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
-            return Decoded(request.id, prepared, tuple(frames.times_s.tolist()), frames.warning)
+            return Decoded(request.id, prepared, tuple(frames.times_s.tolist()), frames.warning, frames.facts)
         except CaptionerError as error:
             return Decoded(request.id, error=str(error))
         except MemoryError:

@@ -33,7 +33,7 @@ from captioner.replicas.protocol import (
 from captioner.replicas.server import ModelServer, Reply
 from captioner.replicas.server_errors import Refused, ServerError, Unusable, delay_s
 from captioner.replicas.tries import Tries
-from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
+from captioner.values import UNKNOWN_FACTS, CapabilityReport, Caption, CaptionRequest, MediaFacts, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class _Flight:
     started_s: float  # monotonic
     message: ClipMessage | None = None
     times_s: tuple[float, ...] = ()  # of its frames
+    facts: MediaFacts = UNKNOWN_FACTS
     warning: str = ""
     num_tokens: int = 0
 
@@ -175,6 +176,7 @@ class EndpointWorker:
         flight = self._flights.get(decoded.id)
         if flight and decoded.prepared:
             flight.message, flight.times_s, flight.warning = decoded.prepared, decoded.times_s, decoded.warning
+            flight.facts = decoded.facts
             self._waiting.append(flight)
         elif flight:
             self._end(decoded.id, Failed(decoded.id, decoded.error))
@@ -230,6 +232,7 @@ class EndpointWorker:
             warning=flight.warning,
             finish_reason="length" if is_cut else "stop",
             thinking="\n\n".join(filter(None, (reply.thinking.strip(), answer.thinking))),
+            facts=flight.facts,
         )
 
     def _on_away(self, reason: str) -> None:

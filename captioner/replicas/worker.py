@@ -22,7 +22,7 @@ from captioner.errors import CaptionerError, ModelError
 from captioner.marks import Answer
 from captioner.replicas.decoding import Decoded, DecodePool, with_fewer_frames
 from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
-from captioner.values import CapabilityReport, Caption, CaptionRequest, ModelSpec
+from captioner.values import UNKNOWN_FACTS, CapabilityReport, Caption, CaptionRequest, MediaFacts, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class _Flight:
     started_s: float  # monotonic
     in_engine: bool = False  # decoded and submitted
     times_s: tuple[float, ...] = ()  # of its frames
+    facts: MediaFacts = UNKNOWN_FACTS
     num_prompt_tokens: int = 0
     file_warning: str = ""
     memory_warning: str = ""
@@ -179,6 +180,7 @@ class Worker:
             return
         if decoded.prepared:
             flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
+            flight.facts = decoded.facts
             flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
             self._core.submit(decoded.prepared)
         else:
@@ -251,6 +253,7 @@ class Worker:
             finish_reason=finish_reason,
             thinking=answer.thinking,
             adapter=self._spec.adapter,
+            facts=flight.facts,
         )
 
     def _send_progress(self) -> None:

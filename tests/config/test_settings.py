@@ -6,15 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from captioner.config.presets import find_preset
-from captioner.config.prompts import BUILTIN_PROMPTS
+from captioner.config.request_options import generation_options, sampling_plan
 from captioner.config.settings import (
     Settings,
     SettingsStore,
     allowed_values,
-    generation_options,
     problems,
     resolve,
-    sampling_plan,
 )
 from captioner.errors import SettingsError
 from captioner.values import ExistingPolicy, GenerationOptions, SamplePlan
@@ -30,9 +28,10 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (settings.model, settings.dtype, settings.devices, settings.batch_size) == ("auto", "auto", ("auto",), 0)
     assert (settings.fps, settings.max_frames, settings.frame_size, settings.max_new_tokens) == (2.0, 32, 336, 512)
     assert (settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty) == (None,) * 4
-    assert (settings.prompt, settings.prompt_name, settings.existing, settings.seed) == ("", "Detailed", "skip", 0)
+    assert (settings.prompt, settings.prompt_name, settings.existing, settings.seed) == ("", "auto", "skip", 0)
     assert (settings.folder, settings.models_folder, settings.recursive, settings.offline) == (None, None, False, False)
-    assert settings.prompt_name in [prompt.name for prompt in BUILTIN_PROMPTS]
+    assert (settings.target, settings.caption_form, settings.token_limit) == ("none", "auto", None)
+    assert (settings.target_fps, settings.target_frames) == (None, None)
     assert settings.existing in get_args(ExistingPolicy)
 
 

@@ -63,7 +63,8 @@ class TestHandlers:
         assert handlers.save("Ours", was("Ours", "Say more."), "Theirs", "Say more.")[0] == "Theirs"
         assert services.settings.prompt_name == "Theirs"  # a renamed prompt stays in use
         assert services.prompt_text() == "Say more."
-        assert handlers.delete("Theirs")[0] == services.settings.prompt_name == "Detailed"
+        assert handlers.delete("Theirs")[0] == services.prompt_name == "Detailed"
+        assert services.settings.prompt_name == "auto"
 
     def test_built_in_prompts_can_be_copied_but_not_changed(self, handlers, services):
         chosen, before, _, name, text, hint, save, duplicate, use, delete = handlers.choose("Short")

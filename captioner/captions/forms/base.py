@@ -1,4 +1,4 @@
-"""The base of all forms of caption, and the facts about a media file that a caption is checked against."""
+"""The base of all forms of caption."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,26 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from captioner.captions.text import Decoration, clean, decorate, holds_word, is_blank, surround
+from captioner.values import UNKNOWN_FACTS, MediaFacts
 
 Edit = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class MediaFacts:
-    """The facts about a media file. None is unknown: what depends on it is not checked."""
-
-    duration_s: float | None = None
-    cuts_s: tuple[float, ...] | None = None  # measured times at which one shot ends and the next begins
-    has_sound: bool | None = None
-    is_still: bool = False
-
-    @property
-    def is_silent(self) -> bool:
-        """True if there is certainly nothing to hear."""
-        return self.is_still or self.has_sound is False
-
-
-UNKNOWN = MediaFacts()
 
 
 @dataclass(frozen=True)
@@ -58,14 +41,14 @@ class Form:
         """Return the fields as they lie in a file, in their order. Raises CaptionError if they cannot."""
         return fields.get(self.fields[0], "")
 
-    def problems(self, text: str, facts: MediaFacts = UNKNOWN) -> list[Problem]:
+    def problems(self, text: str, facts: MediaFacts = UNKNOWN_FACTS) -> list[Problem]:
         """Return what is wrong with a caption as it lies in a file."""
         found = [Problem("empty", "is empty")] if is_blank(text) else []
         if self.is_one_line and (line_break := re.search(r"[\r\n]", text.strip())):
             found.append(Problem("line-break", "has more than one line", line_break.span()))
         return found
 
-    def clean(self, answer: str, facts: MediaFacts = UNKNOWN) -> str:
+    def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the caption in a model's answer, repaired where that is safe; "" if there is none."""
         return clean(answer)
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from captioner.captions.forms.base import UNKNOWN, Edit, Form, MediaFacts, Problem, decorate_main
+from captioner.captions.forms.base import Edit, Form, Problem, decorate_main
 from captioner.captions.text import Decoration, clean_with, is_blank, one_line, remove_special_tokens
 from captioner.errors import CaptionError
+from captioner.values import UNKNOWN_FACTS, MediaFacts
 
 SUMMARY, STYLE, LAYOUT = FIELDS = ("high_level_description", "style_description", "compositional_deconstruction")
 STYLE_KEYS = ("aesthetics", "lighting", "photo", "medium", "art_style", "color_palette")
@@ -57,7 +58,7 @@ class Boxes(Form):
                 raise CaptionError(f"{name} is not JSON ({error}); correct it") from None
         return _dumped(_ordered(values, FIELDS))
 
-    def problems(self, text: str, facts: MediaFacts = UNKNOWN) -> list[Problem]:
+    def problems(self, text: str, facts: MediaFacts = UNKNOWN_FACTS) -> list[Problem]:
         """Return what Ideogram's own check would find."""
         values = _loaded(text)
         if is_blank(text) or values is None:
@@ -75,7 +76,7 @@ class Boxes(Form):
             found += _style_problems(values[STYLE])
         return [*found, *(_layout_problems(values[LAYOUT]) if values.get(LAYOUT) else ())]
 
-    def clean(self, answer: str, facts: MediaFacts = UNKNOWN) -> str:
+    def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the object of an answer in one line, its keys in order, its colors in capitals, its boxes whole."""
         text = clean_with(answer, remove_special_tokens)
         values = _loaded(text)

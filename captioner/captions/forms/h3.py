@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from captioner.captions.forms.base import UNKNOWN, Edit, Form, MediaFacts, Problem, decorate_main
+from captioner.captions.forms.base import Edit, Form, Problem, decorate_main
 from captioner.captions.forms.h3_checks import field_problems
 from captioner.captions.forms.h3_text import repair_description
 from captioner.captions.text import Decoration, clean_with, keep_lines, remove_quotes, remove_special_tokens
+from captioner.values import UNKNOWN_FACTS, MediaFacts
 
 DESCRIPTION, SOUNDSCAPE, MUSIC = FIELDS = (
     "integrated_multimodal_description",
@@ -77,12 +78,12 @@ class H3(Form):
         """Return the three fields in their order; a missing one is left out."""
         return "\n\n".join(f"{name}: {fields[name]}".strip() for name in FIELDS if name in fields)
 
-    def problems(self, text: str, facts: MediaFacts = UNKNOWN) -> list[Problem]:
+    def problems(self, text: str, facts: MediaFacts = UNKNOWN_FACTS) -> list[Problem]:
         """Return what is wrong with the labels, then with the text of each field."""
         found = find_fields(text)
         return [*_label_problems(text, found), *field_problems(text, found, facts)]
 
-    def clean(self, answer: str, facts: MediaFacts = UNKNOWN) -> str:
+    def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the fields of an answer in order, with exact labels. Without any label, all of it is kept to be asked
         again.
         """
@@ -167,7 +168,7 @@ def _repair_field(name: str, text: str) -> str:
     text = keep_lines(_BOLD.sub(r"\2", text)).replace("\n\n", "\n").strip(" \n*_")
     if name == DESCRIPTION:
         return repair_description(text)
-    return NOTHING if not text or _NOTHING.fullmatch(text) else text
+    return NOTHING if _NOTHING.fullmatch(text) else text
 
 
 def _from_json(text: str) -> dict[str, str]:

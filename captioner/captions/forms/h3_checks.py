@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from captioner.captions.forms.base import MediaFacts, Problem
+from captioner.captions.forms.base import Problem
 from captioner.captions.forms.h3_camera import KNOWN, unknown_movements
 from captioner.captions.forms.h3_text import Shot, clock, find_shots
+from captioner.values import MediaFacts
 
 NEAR_CUT_S = 0.25
 AFTER_END_S = 0.05  # what rounding makes of the end of a clip
@@ -48,43 +49,40 @@ def field_problems(text: str, fields: Sequence[FieldSpan], facts: MediaFacts) ->
 def _shot_problems(text: str, field: FieldSpan, facts: MediaFacts) -> Iterable[Problem]:
     shots = find_shots(text, field.start, field.end)
     exact = {shot.start for shot in shots}
-    for loose in _LOOSE_SHOT.finditer(text, field.start, field.end):
-        if not any(start <= loose.start() < start + len("[Shot 000]") for start in exact):
-            yield Problem("shot-mark", "has a shot that is not written as [Shot 2]", loose.span())
-    if not shots:
+    loose = [mark for mark in _LOOSE_SHOT.finditer(text, field.start, field.end) if mark.start() not in exact]
+    loose = [mark for mark in loose if mark.start() - 1 not in exact]
+    yield from (Problem("shot-mark", "has a shot that is not written as [Shot 2]", mark.span()) for mark in loose)
+    if not shots and not loose:
         yield Problem("shot-missing", "has no [Shot 1]", (field.start, field.start))
     last_s = 0.0
     for i, shot in enumerate(shots, start=1):
-        span = (shot.start, shot.end)
-        if shot.number != i:
-            yield Problem("shot-number", f"has [Shot {shot.number}] where [Shot {i}] belongs", span)
-        if shot.time_s is None:
-            if _AT.match(text, shot.end):
-                yield Problem(
-                    "shot-time", f"has a time of [Shot {shot.number}] that is not written as At 00:03.500,", span
-                )
-            elif i > 1:
-                yield Problem("shot-time", f"does not say when [Shot {shot.number}] begins", span)
-            continue
-        if i == 1:
-            if shot.time_s > 0:
-                yield Problem("shot-time", "lets its first shot begin after the clip does", span)
-            continue
-        yield from _time_problems(shot, last_s, facts, span)
-        last_s = max(last_s, shot.time_s)
+        if shot.number != i and not loose:
+            message = f"has [Shot {shot.number}] where [Shot {i}] belongs"
+            yield Problem("shot-number", message, (shot.start, shot.end))
+        yield from _time_problems(text, shot, i == 1, last_s, facts)
+        last_s = max(last_s, shot.time_s or 0.0)
     if facts.is_still and len(shots) > 1:
         yield Problem("shot-still", "has several shots for a still", (shots[1].start, shots[1].end))
 
 
-def _time_problems(shot: Shot, last_s: float, facts: MediaFacts, span: tuple[int, int]) -> Iterable[Problem]:
-    time_s = shot.time_s or 0.0
+def _time_problems(text: str, shot: Shot, is_first: bool, last_s: float, facts: MediaFacts) -> Iterable[Problem]:
+    name, span, time_s = f"[Shot {shot.number}]", (shot.start, shot.end), shot.time_s
+    if time_s is None and _AT.match(text, shot.end):
+        yield Problem("shot-time", f"has a time of {name} that is not written as At 00:03.500,", span)
+    elif time_s is None and not is_first:
+        yield Problem("shot-time", f"does not say when {name} begins", span)
+    elif is_first and time_s:
+        yield Problem("shot-time", "lets its first shot begin after the clip does", span)
+    if time_s is None or is_first:
+        return
     if time_s <= last_s:
-        yield Problem("shot-order", f"has times of shots that do not rise at [Shot {shot.number}]", span)
+        yield Problem("shot-order", f"has times of shots that do not rise at {name}", span)
+    if facts.is_still:
+        return
     if facts.duration_s is not None and time_s >= facts.duration_s + AFTER_END_S:
-        end = clock(facts.duration_s)
-        yield Problem("shot-outside", f"lets [Shot {shot.number}] begin after the end of the clip at {end}", span)
+        yield Problem("shot-outside", f"lets {name} begin after the end of the clip at {clock(facts.duration_s)}", span)
     elif facts.cuts_s is not None and not any(abs(time_s - cut_s) <= NEAR_CUT_S + 1e-6 for cut_s in facts.cuts_s):
-        yield Problem("shot-cut", f"lets [Shot {shot.number}] begin where the clip has no cut", span)
+        yield Problem("shot-cut", f"lets {name} begin where the clip has no cut", span)
 
 
 def _speech_problems(text: str, field: FieldSpan, facts: MediaFacts) -> Iterable[Problem]:

@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from captioner.captions.forms.base import UNKNOWN, Form, MediaFacts, Problem
+from captioner.captions.forms.base import Form, Problem
 from captioner.captions.text import (
     Decoration,
     clean,
@@ -16,6 +16,7 @@ from captioner.captions.text import (
     remove_special_tokens,
     surround,
 )
+from captioner.values import UNKNOWN_FACTS, MediaFacts
 
 MAX_TAG_WORDS = 8  # a longer one is a sentence
 _BETWEEN = re.compile(r"\s*[,;\n、，]\s*")
@@ -28,14 +29,14 @@ class Tags(Form):
     name: ClassVar[str] = "tags"
     title: ClassVar[str] = "Tags"
 
-    def clean(self, answer: str, facts: MediaFacts = UNKNOWN) -> str:
+    def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the tags once each, also those of a list with one tag a line."""
         lines = clean_with(answer, remove_special_tokens, remove_markdown, remove_chat, remove_quotes, keep_lines)
         tags = (_MARK.sub("", tag).strip(" .#\"'") for tag in _BETWEEN.split(lines))
         once = {tag.casefold(): tag for tag in reversed([*tags]) if tag}
         return clean(", ".join(reversed(once.values())))
 
-    def problems(self, text: str, facts: MediaFacts = UNKNOWN) -> list[Problem]:
+    def problems(self, text: str, facts: MediaFacts = UNKNOWN_FACTS) -> list[Problem]:
         """Return also the tags that are sentences."""
         found, start = super().problems(text), 0
         for part in text.split(","):
@@ -57,7 +58,7 @@ class Free(Form):
     title: ClassVar[str] = "Free text with its lines"
     is_one_line: ClassVar[bool] = False
 
-    def clean(self, answer: str, facts: MediaFacts = UNKNOWN) -> str:
+    def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the text with its lines, lists and headings."""
         return clean_with(answer, remove_special_tokens, remove_chat, remove_quotes, keep_lines)
 

@@ -44,9 +44,10 @@ class CaptionBar:
             names = [prompt.name for prompt in self._services.prompts.list()]
         except CaptionerError as error:
             problem = str(error)
-        if not settings.prompt and settings.prompt_name not in names:
+        chosen = self._services.prompt_name
+        if not settings.prompt and chosen not in names:
             problem = problem or "The library has no prompt of this name. Choose another one."
-        name = OWN_PROMPT if settings.prompt else settings.prompt_name
+        name = OWN_PROMPT if settings.prompt else chosen
         return {"name": sendable(name), "names": [sendable(each) for each in names], "problem": sendable(problem)}
 
     @errors_as_toasts

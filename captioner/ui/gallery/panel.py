@@ -10,7 +10,7 @@ import gradio as gr
 
 from captioner.captions.history import HistoryEntry, different
 from captioner.captions.provenance import Provenance
-from captioner.config.settings import sampling_plan
+from captioner.config.request_options import sampling_plan
 from captioner.config.target_length import target_length
 from captioner.errors import CaptionerError, JobError, MediaError
 from captioner.formatting import sendable

@@ -30,7 +30,7 @@ class PromptHandlers:
     @errors_as_toasts
     def choose(self, chosen: str, search: str = "") -> Sequence[Any]:
         """Fill the editor with a prompt, or with the current one if it does not exist."""
-        prompt = self._find(chosen or self.services.settings.prompt_name) or self.services.prompts.list()[0]
+        prompt = self._find(chosen or self.services.prompt_name) or self.services.prompts.list()[0]
         return self._fill(prompt, search)
 
     @errors_as_toasts
@@ -136,8 +136,9 @@ class PromptHandlers:
         ]
 
     def _current(self) -> str:
-        settings = self.services.settings
-        return "" if settings.prompt else settings.prompt_name  # a text in `prompt` wins over the library
+        return (
+            "" if self.services.settings.prompt else self.services.prompt_name
+        )  # a text in `prompt` wins over the library
 
     def _store(self, chosen: str, before: str, name: str, text: str) -> str:
         """Save the prompt and return its name. Create it again if another browser deleted or renamed it."""

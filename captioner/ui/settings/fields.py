@@ -11,7 +11,8 @@ import annotated_types
 
 from captioner.config.options import FOLDER_SETTINGS, GROUPS
 from captioner.config.recommend import Suited, read_machine, suited
-from captioner.config.settings import Settings
+from captioner.config.settings import AUTO, Settings
+from captioner.dataset.targets import targets
 
 LABELS = {
     "dtype": "Number format",
@@ -28,6 +29,8 @@ LABELS = {
     "top_p": "Top-p",
     "top_k": "Top-k",
     "prompt_name": "Prompt",
+    "target_fps": "Trained frame rate",
+    "target_frames": "Trained frames",
     "prompt": "Prompt text",
     "existing": "Existing captions",
     "offline": "Work offline",
@@ -40,12 +43,23 @@ UNITS = {
     "decode_threads": "threads",
     "max_new_tokens": "tokens",
     "thinking_budget": "tokens",
+    "token_limit": "tokens",
+    "target_fps": "per second",
+    "target_frames": "frames",
 }
 CHOICES: dict[str, dict[str, str]] = {  # few enough for radio buttons
     "quantization": {"none": "None", "8bit": "8-bit", "4bit": "4-bit"},
     "existing": {"skip": "Skip", "overwrite": "Overwrite", "prefix": "Prefix", "append": "Append"},
 }
-BASICS = ("model", "prompt_name", "trigger_word", "max_new_tokens", "fps", "max_frames")  # on top; others are folded
+BASICS = (
+    "model",
+    "target",
+    "prompt_name",
+    "trigger_word",
+    "max_new_tokens",
+    "fps",
+    "max_frames",
+)  # on top; others are folded
 WIDE = ("prompt",)  # the control goes below its text
 OTHER = "other"  # as in tab.js
 ControlKind = Literal["choice", "select", "model", "switch", "number", "text", "lines"]
@@ -115,7 +129,7 @@ def control_kind(name: str) -> ControlKind:
         return "choice"
     if name == "model":
         return "model"
-    if name == "prompt_name" or get_origin(kind) is Literal:
+    if name in ("prompt_name", "target") or get_origin(kind) is Literal:
         return "select"
     if kind is bool:
         return "switch"
@@ -152,8 +166,7 @@ def _draw_control(name: str, devices: Sequence[str]) -> str:
         other = f'<input type="text" hidden aria-labelledby="label-{name}" placeholder="owner/name, or a folder">'
         return f"<select {shared}>{_model_options()}</select>{other}"
     if kind == "select":
-        values = get_args(value_type) if get_origin(value_type) is Literal else ()
-        return f"<select {shared}>{_options((value, value) for value in values)}</select>"
+        return f"<select {shared}>{_options(_choices(name, value_type))}</select>"
     if kind == "switch":
         return f'<input type="checkbox" role="switch" {shared}>'
     if kind == "number":
@@ -163,6 +176,14 @@ def _draw_control(name: str, devices: Sequence[str]) -> str:
     known = f' list="list-{name}"' if name == "devices" else ""
     listed = f'<datalist id="list-{name}">{_options((value, value) for value in devices)}</datalist>' if known else ""
     return f'<input type="text" autocomplete="off" spellcheck="false" {shared}{known}>{listed}'
+
+
+def _choices(name: str, value_type: Any) -> Iterable[tuple[str, str]]:
+    if name == "target":
+        return [(each.name, each.title) for each in targets().values()]
+    if name == "prompt_name":  # tab.js adds those of the library
+        return [(AUTO, "Automatic")]
+    return [(value, value) for value in get_args(value_type)]
 
 
 def _auto(optional: bool) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from captioner.config.settings import problems
+from captioner.config.settings import AUTO, problems
+from captioner.dataset.targets import target
 from captioner.errors import CaptionerError
 from captioner.formatting import sentence
 from captioner.jobs.progress import Progress
@@ -113,11 +114,16 @@ class SettingsForm:
                 self._services.preset(str(changes["model"]))
             except CaptionerError:
                 wrong["model"] = MODEL_HINT
-        if changes.get("prompt_name") and "prompt_name" not in wrong:
+        if changes.get("prompt_name") not in (None, AUTO) and "prompt_name" not in wrong:
             try:
                 self._services.prompts.get(str(changes["prompt_name"]))
             except CaptionerError:
                 wrong["prompt_name"] = "The library has no prompt of this name."
+        if changes.get("target") and "target" not in wrong:
+            try:
+                target(str(changes["target"]))
+            except CaptionerError as error:
+                wrong["target"] = sentence(str(error))
         return wrong
 
 

@@ -88,7 +88,7 @@ def test_settings_and_prompts_have_no_severe_fault(web):
         page.locator("#set-fps input").fill("500")
         page.locator("#save-settings").click()
         expect(page.locator("#field-fps .wrong")).to_be_visible()
-        states.check("wrong setting, with a toast")
+        states.check("wrong setting")
         page.locator("#reset-settings .ask").click()
         states.check("question")
         page.locator("#reset-settings .no").click()

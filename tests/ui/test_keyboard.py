@@ -154,6 +154,8 @@ def review(page, expect, keys, services) -> None:
     keys.opens(".grid-selecting [data-act=delete-media]", "#trash-question [popover]")
     keys.to(".grid-view", back=True)
     keys.press("a")
+    expect(page.locator(".grid-said")).to_have_text("Approved 2 captions")
+    expect(page.locator(".toast-body")).to_have_count(0)
     expect(page.locator(".grid-tile.approved")).to_have_count(2)
     keys.press("ArrowLeft", "Enter", "Enter")
     expect(page.locator(".panel-title h3")).to_have_text("clip 01.mp4")

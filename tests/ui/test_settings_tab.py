@@ -223,6 +223,8 @@ def test_a_wrong_value_is_said_beside_its_field_and_the_others_keep_their_text(s
         expect(page.locator("#settings-bar .state")).to_have_text("3 unsaved changes")
         page.locator("#save-settings").click()
         expect(page.locator("#field-fps .wrong")).to_have_text("Give a number from 0.01 to 120.")
+        expect(page.locator("#settings-bar .state")).to_have_text("Not saved. Correct the marked fields.")
+        expect(page.locator(".toast-body")).to_have_count(0)  # the page says it already
         expect(page.locator(".field.invalid")).to_have_count(1)
         expect(page.locator("#set-fps input")).to_have_attribute("aria-invalid", "true")
         expect(page.locator("#set-max-frames input")).to_have_value("16")

@@ -4,7 +4,7 @@ import { cursor, list } from './files.js';
 import * as listing from './listing.js';
 import { filter, open, select, sort } from './listing.js';
 import { closePanel, editCaption } from './panel.js';
-import { startSaying } from './say.js';
+import { say, startSaying } from './say.js';
 import { startSelection } from './selection.js';
 import { indexOf, playVideo, stopVideo, tileAt } from './tile.js';
 import { numColumns, numRowsOnScreen } from './tiles.js';
@@ -29,6 +29,7 @@ export function start(gradio) {
   });
   fillScreen();
   gradio.watch(SENT, listing.sync);
+  gradio.watch('said', () => say(gradio.props.said.text));
   // For benchmarks, which act on the grid as a person would but faster.
   element.dataset.grid = '';
   element.grid = { select, filter, sort, open, step: listing.step, columns: listing.setColumns };

@@ -24,13 +24,23 @@ def media_grid() -> gr.HTML:
     """Return the component.
 
     Value: the selection as JSON text {"scan": "...", "selected": "0-4,7", "total": 6}.
-    Properties: those of `grid_changes`, and `busy` and `existing`, which decide what Caption would do.
+    Properties: those of `grid_changes`, `busy` and `existing`, which decide what Caption would do, and `said`, the
+    result of `approve`.
     Events: `open` with the `id`, folder and name of a file, `change` of the selection, `approve` with `files` (a
     selection like the value) and `on`, and `mark` with `files` and `mark`.
 
     This is not a subclass of gr.HTML, because Gradio writes a .pyi file beside every module with one.
     """
-    empty = {"scan": "", "revision": 0, "base": -1, "changes": [], "running": {}, "busy": False, "existing": "skip"}
+    empty: dict[str, Any] = {
+        "scan": "",
+        "revision": 0,
+        "base": -1,
+        "changes": [],
+        "running": {},
+        "busy": False,
+        "existing": "skip",
+    }
+    empty["said"] = {"number": 0, "text": ""}
     return scripts.component("gallery/grid", "grid", ("open", "approve", "mark"), empty)
 
 

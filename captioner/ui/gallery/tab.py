@@ -1,5 +1,6 @@
 """The Gallery tab: the toolbar, the grid of the files of a folder, and the panel of the opened one."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class Gallery:
     def __init__(self, services: Services, samples: Samples | None = None, allow_delete: bool = False) -> None:
         """samples: writes sample clips into a new folder, for those who have none."""
         self._services, self.has_samples = services, samples is not None
+        self._numbers = itertools.count(1)
         self.panel = Panel(services)
         self.bar = FolderBar(services, self.panel, samples)
         self.trash = TrashHandlers(services) if allow_delete else None
@@ -36,10 +38,12 @@ class Gallery:
         self.estimator = Estimator(services, self.caption.names)
 
     @errors_as_toasts
-    def approve(self, event: gr.EventData) -> None:
+    def approve(self, event: gr.EventData) -> dict[str, Any]:
+        """Approve the captions of a selection, or unapprove them. Return what the grid says about it."""
         names = selected_names(self._services.library, event.files)
         count = self._services.library.edits.approve(names, bool(event.on))
-        gr.Info(f"{'Approved' if event.on else 'Unapproved'} {plural(count, 'caption')}.", duration=3)
+        text = f"{'Approved' if event.on else 'Unapproved'} {plural(count, 'caption')}"
+        return gr.update(said={"number": next(self._numbers), "text": text})
 
     @errors_as_toasts
     def mark(self, event: gr.EventData) -> None:
@@ -117,7 +121,7 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         on_action(caption.start, gallery.caption.start, None, [asked, caption], mode=KEEP_EVERY_EVENT),
         on_action(caption.choose, gallery.caption.choose, mode=KEEP_EVERY_EVENT),
         on_action(asked.answer, gallery.caption.start_with_answer, None, caption),
-        on_action(grid.approve, gallery.approve, mode=KEEP_EVERY_EVENT),
+        on_action(grid.approve, gallery.approve, None, grid, mode=KEEP_EVERY_EVENT),
         on_action(grid.mark, gallery.mark, mode=KEEP_EVERY_EVENT),
         change(side.save, gallery.panel.save, KEEP_EVERY_EVENT),
         change(side.restore, gallery.panel.restore, KEEP_EVERY_EVENT),

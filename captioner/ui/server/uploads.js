@@ -1,9 +1,10 @@
 // Uploads of files that a person drops or chooses. Python sends `types` and `max_bytes`, what is taken, and `result`;
 // see captioner/ui/server/uploads.py.
 import { onButton } from '../gallery/buttons.js';
-import { make, plural } from '../common.js';
+import { make, number, plural } from '../common.js';
 
-let element, props, trigger, request = null, refused = []; // refused: [name, reason], before anything was sent
+let element, props, trigger, request = null;
+let batch = null, refused = []; // batch: the files that are being sent; refused: [name, reason] of those that were not
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
@@ -13,8 +14,12 @@ export function start(gradio) {
   $('.upload-zone button').addEventListener('click', choose);
   document.querySelector('[data-act=upload]').hidden = false;
   onButton('upload', choose);
-  input.addEventListener('change', () => { upload([...input.files]); input.value = ''; });
-  $('.upload-box button').addEventListener('click', () => { request?.abort(); $('.upload-box').hidden = true; });
+  input.addEventListener('change', () => { upload([...input.files].map(asFound)); input.value = ''; });
+  $('.upload-box button').addEventListener('click', () => {
+    batch?.splice(0);
+    request?.abort();
+    $('.upload-box').hidden = true;
+  });
   listenToDrops($('.upload-drop'));
   gradio.watch('result', showResult);
 }
@@ -33,39 +38,54 @@ function listenToDrops(zone) {
   });
 }
 
+// name: with the folders that were dropped with the file.
+const asFound = file => ({ file, name: file.webkitRelativePath || file.name });
+
 // The files of a dropped file or folder.
 async function filesOf(entry) {
-  if (entry instanceof File) return [entry];
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader(), found = [];
-  for (;;) { // it gives at most a hundred at a time
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
-    found.push(...some);
+  if (entry instanceof File) return [asFound(entry)];
+  const name = entry.fullPath.slice(1);
+  try {
+    if (entry.isFile) return [{ name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) }];
+    const reader = entry.createReader(), found = [];
+    for (;;) { // it gives at most a hundred at a time
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
+      found.push(...some);
+    }
+  } catch {
+    return [{ name, file: null }];
   }
 }
 
-function whyNot({ name, size }) {
-  if (!props.types.some(type => name.toLowerCase().endsWith(type))) return 'not a video, an image or a caption';
-  return size > props.max_bytes ? 'too large' : '';
+function whyNot(file) {
+  if (!file) return 'this browser cannot read it';
+  if (!props.types.some(type => file.name.toLowerCase().endsWith(type))) return 'not a video, an image or a caption';
+  return file.size > props.max_bytes ? 'too large' : '';
 }
 
-async function upload(dropped) {
-  const files = dropped.filter(({ name }) => !name.startsWith('.')); // what macOS puts beside every file
-  if (request || !files.length) return;
-  refused = files.map(file => [file.name, whyNot(file)]).filter(([, reason]) => reason);
-  const taken = files.filter(file => !whyNot(file)), paths = [];
-  const total = taken.reduce((sum, { size }) => sum + size, 0);
+// found: [{file, name}]. What is dropped during an upload joins it.
+async function upload(found) {
+  const files = found.filter(({ file }) => !file?.name.startsWith('.')); // what macOS puts beside every file
+  files.sort((a, b) => a.name.localeCompare(b.name)); // a folder tells its files in any order
+  const isFirst = !batch;
+  if (isFirst) [batch, refused] = [[], []];
+  batch.push(...files.filter(({ file }) => !whyNot(file)));
+  refused.push(...files.map(({ file, name }) => [name, whyNot(file)]).filter(([, reason]) => reason));
+  if (!isFirst) return;
+  const paths = [];
   let sent = 0;
-  $('.upload-box ul').replaceChildren();
-  for (const [i, file] of taken.entries()) {
-    show(`Uploading ${i + 1} of ${plural(taken.length, 'file')}`, sent / total);
-    const { path, reason } = await send(file, loaded => show(null, (sent + loaded) / total));
-    if (path) paths.push(path);
-    else refused.push([file.name, reason]);
+  showRows([]);
+  for (let i = 0; i < batch.length; i++) {
+    const { file, name } = batch[i], total = () => batch.reduce((sum, each) => sum + each.file.size, 0);
+    const share = loaded => (sent + loaded) / Math.max(1, total()); // all of them may be empty
+    show(`Uploading ${number(i + 1)} of ${plural(batch.length, 'file')}`, share(0));
+    const { path, reason } = await send(file, loaded => show(null, share(loaded)));
+    if (path) paths.push([path, name]);
+    else refused.push([name, reason]);
     sent += file.size;
   }
-  request = null;
+  batch = request = null;
   trigger('receive', { files: paths });
   show('Checking the files…', 1);
 }
@@ -95,8 +115,14 @@ function show(title, share) {
 }
 
 function showResult() {
-  const { kept, refused: late } = props.result, all = [...refused, ...late];
-  show([plural(kept, 'file'), 'uploaded', all.length ? `· ${all.length} refused` : ''].join(' '), null);
-  const rows = all.map(([name, reason]) => make('li', {}, make('b', { title: name }, name), make('span', {}, reason)));
-  $('.upload-box ul').replaceChildren(...rows);
+  const { kept, refused: late, renamed } = props.result, all = [...refused, ...late];
+  const counts = [[renamed.length, 'renamed'], [all.length, 'refused']].map(([count, what]) => (count ? `· ${number(count)} ${what}` : ''));
+  show([plural(kept, 'file'), 'uploaded', ...counts].filter(Boolean).join(' '), null);
+  showRows([...all, ...renamed.map(([name, as]) => [name, `its name was taken: uploaded as ${as}`, true])]);
+}
+
+// rows: [name, what happened to it, whether it was uploaded]
+function showRows(rows) {
+  $('.upload-box ul').replaceChildren(...rows.map(([name, text, isKept = false]) =>
+    make('li', { className: isKept ? 'kept' : '' }, make('b', { title: name }, name), make('span', {}, text))));
 }

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import threading
 import time
 import unicodedata
@@ -56,6 +57,7 @@ class Received:
 
     kept: tuple[str, ...]  # the new names
     refused: tuple[tuple[str, str], ...]  # (original name, reason)
+    renamed: tuple[tuple[str, str], ...] = ()  # (original name, new name), because its name was taken
 
 
 class Uploads:
@@ -68,20 +70,28 @@ class Uploads:
         self._parent = parent
         self._lock = threading.Lock()
 
-    def add(self, files: Sequence[Path], caption_extension: str = ".txt") -> Received:
-        """Move files here under clean names, captions to their media. Delete what is neither or exceeds a limit."""
-        kept, refused, bases = [], [], self._caption_bases()
-        for file in sorted(files, key=lambda file: file.suffix.lower() == caption_extension):  # captions last
-            name = clean_name(file.name)
+    def add(self, files: Sequence[Path], caption_extension: str = ".txt", names: Sequence[str] = ()) -> Received:
+        """Move files here under clean names, captions to their media. Delete what is neither or exceeds a limit.
+
+        names: what the sender calls the files, with the folder of each, in which its caption lies, too.
+        """
+        kept, refused, renamed, here = [], [], [], self._caption_bases()
+        bases: dict[tuple[str, str], str] = {}  # as `here`, of these files, by folder
+        sent = list(zip(files, names or [file.name for file in files], strict=True))
+        for file, shown in sorted(sent, key=lambda each: each[0].suffix.lower() == caption_extension):  # captions last
+            name, folder = clean_name(file.name), shown.rpartition("/")[0]
+            stem = Path(name).stem.casefold()
             try:
                 if file.suffix.lower() == caption_extension:
-                    kept.append(self._add_caption(file, bases.get(Path(name).stem.casefold(), "")))
-                else:
-                    kept.append(self._add(file))
-                    bases |= {Path(name).stem.casefold(): Path(kept[-1]).stem, name.casefold(): kept[-1]}
+                    kept.append(self._add_caption(file, bases.get((folder, stem)) or here.get(stem, "")))
+                    continue
+                kept.append(new := self._add(file))
+                bases |= {(folder, stem): Path(new).stem, (folder, name.casefold()): new}
+                if new != name:
+                    renamed.append((shown, new))
             except CaptionerError as error:
-                refused.append((file.name, str(error)))
-        return Received(tuple(kept), tuple(refused))
+                refused.append((shown, str(error)))
+        return Received(tuple(kept), tuple(refused), tuple(renamed))
 
     def _caption_bases(self) -> dict[str, str]:
         """Return what the caption of each file here begins with, by the stem that an uploaded caption may have."""
@@ -223,12 +233,27 @@ class UploadHandlers:
     @errors_as_toasts
     def receive(self, event: gr.EventData) -> dict[str, Any]:
         """Add the files that the browser has sent, and open the folder of uploads. Return what became of them."""
-        arrived = [path for each in event.files if (path := arrived_file(str(each)))]
-        received = self.uploads.add(arrived, self._services.settings.caption_extension)
+        sent = [(path, str(name)) for each, name in event.files if (path := arrived_file(str(each)))]
+        files, names = one_each([path for path, _ in sent]), [name for _, name in sent]
+        received = self.uploads.add(files, self._services.settings.caption_extension, names)
         if received.kept and self.uploads.folder:
             self._services.open_folder(self.uploads.folder, False)
-        refused = [(sendable(name), sendable(reason)) for name, reason in received.refused]
-        return gr.update(result={"number": next(self._numbers), "kept": len(received.kept), "refused": refused})
+        reports = {"refused": received.refused, "renamed": received.renamed}
+        rows = {what: [(sendable(name), sendable(text)) for name, text in found] for what, found in reports.items()}
+        return gr.update(result={"number": next(self._numbers), "kept": len(received.kept), **rows})
+
+
+def one_each(files: Sequence[Path]) -> list[Path]:
+    """Return the files, a repeated one as a copy: Gradio stores files of the same name and content once."""
+    found: list[Path] = []
+    for number, file in enumerate(files):
+        if file in found:
+            copies = file.parent / str(number)
+            copies.mkdir(exist_ok=True)
+            found.append(Path(shutil.copy(file, copies)))
+        else:
+            found.append(file)
+    return found
 
 
 def arrived_file(path: str) -> Path | None:
@@ -247,7 +272,7 @@ def upload_controls(handlers: UploadHandlers, services: Services) -> list[Depend
         "types": [*(f".{extension}" for extension in KINDS), services.settings.caption_extension],
         "max_bytes": limits.max_file_bytes,
         "limits": sentence(str(limits)),
-        "result": {"number": 0, "kept": 0, "refused": []},
+        "result": {"number": 0, "kept": 0, "refused": [], "renamed": []},
     }
     zone = scripts.component("server/uploads", "uploads", ("receive",), about)
     return [on_action(zone.receive, handlers.receive, None, zone)]

@@ -104,8 +104,8 @@ function takeAnswer() {
   if (number <= numAnswers) return;
   numAnswers = number;
   fill(props.answer);
-  showProblems(wrong);
   describe();
+  showProblems(wrong);
 }
 
 function showModel() {
@@ -208,6 +208,7 @@ function showProblems(problems) {
   for (const name of names()) showProblem(name, problems[name] ?? '');
   const first = names().find(name => name in problems);
   if (!first) return;
+  $('#settings-bar .state').textContent = 'Not saved. Correct the marked fields.';
   search($('[type=search]').value = '');
   if (row(first).closest('details')) row(first).closest('details').open = true;
   row(first).scrollIntoView({ block: 'center', behavior: 'smooth' });

@@ -97,11 +97,8 @@ class SettingsForm:
     def _save(self, event: gr.EventData) -> dict[str, Any]:
         changes = {name: value for name, value in dict(event.changes).items() if name in FIELDS}
         wrong = self._problems(changes)
-        if wrong:
-            gr.Warning("Correct the marked fields, then save again.", title="Not saved", duration=5)
-        elif changes:
+        if changes and not wrong:
             self._services.change_settings(changes)
-            gr.Info("Settings saved. The next job uses them.", duration=3)
         sent = {} if wrong else changes
         return {"number": event.number, "now": self.values(), "sent": sent, "wrong": wrong}
 

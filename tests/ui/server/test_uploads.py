@@ -173,6 +173,21 @@ def test_captions_come_along_with_their_media(uploads, sent, tmp_path):
     assert not list(tmp_path.glob("*.txt"))
 
 
+def test_files_of_one_name_in_two_folders_keep_their_own_captions_and_are_said_by_name(uploads, sent, tmp_path):
+    files, names = [], ["day/a.png", "night/a.png", "day/a.txt", "night/a.txt", "dawn/a.txt"]
+    for number, name in enumerate(names):
+        (sent / f"f{number}").mkdir()
+        file = sent / f"f{number}" / Path(name).name
+        make_picture(file) if name.endswith("png") else file.write_text(f"By {Path(name).parent}.")
+        files.append(file)
+    received = uploads.add(files, names=names)
+    assert received.kept == ("a.png", "a (2).png", "a.txt", "a (2).txt")
+    assert received.renamed == (("night/a.png", "a (2).png"),)
+    assert received.refused == (("dawn/a.txt", "no video or image of this name was uploaded with it or before"),)
+    texts = {path.name: path.read_text() for path in uploads.folder.glob("*.txt")}
+    assert texts == {"a.txt": "By day.", "a (2).txt": "By night."}
+
+
 def test_only_files_that_have_just_arrived_are_taken(services, tmp_path):
     secret = make_picture(tmp_path / "secret.png")
     handlers = UploadHandlers(services, Uploads(tmp_path / "uploads"))
@@ -181,7 +196,7 @@ def test_only_files_that_have_just_arrived_are_taken(services, tmp_path):
     (inside.parent / "link.png").symlink_to(secret)
     make_picture(inside)
     paths = [str(secret), str(inside.parent / "link.png"), f"{inside.parent}/../../{secret.name}", str(inside)]
-    told = handlers.receive(event(files=paths))["result"]
+    told = handlers.receive(event(files=[(path, "a.png") for path in paths]))["result"]
     assert (told["kept"], told["refused"], secret.exists()) == (1, [], True)
 
 
@@ -218,4 +233,52 @@ def test_browser_uploads_and_sees_what_was_refused(services, sent):
         expect(box.locator("li").first).to_contain_text("not a video, an image or a caption")
         expect(page.locator("#more-menu [data-act=upload]")).not_to_have_attribute("hidden", "")
     assert services.library.folder == page_.uploads.folder
+    blocks.close(verbose=False)
+
+
+def drop(page, *paths: Path) -> None:
+    """Drop files and folders of the disk as a person does, with real folder entries."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+
+
+def wait_for(page, held: list, count: int):
+    """Return the last of so many requests once they are there."""
+    while len(held) < count:
+        page.wait_for_timeout(20)
+    return held[count - 1]
+
+
+@pytest.mark.browser
+def test_a_dropped_folder_and_what_follows_it_are_uploaded_and_each_new_name_is_said(services, tmp_path):
+    for name in ("day/a.png", "day/deep/b.png", "night/a.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        make_picture(tmp_path / "set" / name)
+        (tmp_path / "set" / name).with_suffix(".txt").write_text(name)
+    (tmp_path / "set/day/empty.mp4").touch()
+    blocks, page_ = build(services, remote=True)
+    with open_browser(launch(blocks, page_)) as (page, expect):
+        box, bar, held = page.locator(".upload-box"), page.locator("progress"), []
+        expect(page.locator(".upload-zone")).to_be_visible()
+        page.route("**/gradio_api/upload", lambda route: route.continue_() if len(held) > 1 else held.append(route))
+        drop(page, tmp_path / "set")
+        expect(box.locator("header b")).to_have_text("Uploading 1 of 7 files")
+        drop(page, make_picture(tmp_path / "c.png"))  # meanwhile
+        expect(bar).to_have_js_property("value", 0)
+        wait_for(page, held, 1).continue_()
+        expect(box.locator("header b")).to_have_text("Uploading 2 of 8 files")
+        sizes = {path: path.stat().st_size for path in [tmp_path / "c.png", *(tmp_path / "set").rglob("*.*")]}
+        first = sizes[tmp_path / "set/day/a.png"]
+        assert bar.evaluate("bar => bar.value") == pytest.approx(first / sum(sizes.values()))
+        wait_for(page, held, 2).continue_()
+        expect(box.locator("header b")).to_have_text("7 files uploaded · 1 renamed · 1 refused")
+        expect(bar).to_be_hidden()
+        rows = dict(row.split("\n") for row in box.locator("li").all_inner_texts())
+        taken = {"set/night/a.png": "its name was taken: uploaded as a (2).png"}
+        assert rows == taken | {"set/day/empty.mp4": "file is empty"}
+    assert {path.name: path.read_text() for path in page_.uploads.folder.glob("*.txt")} == {
+        "a.txt": "day/a.png", "a (2).txt": "night/a.png", "b.txt": "day/deep/b.png"
+    }  # fmt: skip
     blocks.close(verbose=False)

@@ -36,6 +36,20 @@ def flaw_of_failure(reason: str) -> str:
     return EMPTY if ALL_THINKING in reason or NO_TEXT in reason else ""
 
 
+def is_of_length(flaw: str) -> bool:
+    """Return whether a flaw is one that the setting retry_cut tries to mend."""
+    return not flaw.startswith((BREAKS_FORM, TOO_LONG))
+
+
+def of_several(flaw: str) -> str:
+    """Return a flaw as one of several captions: "were cut off at 512 tokens", "exceed the 512 tokens of Wan 2.2"."""
+    first, _, rest = flaw.partition(" ")
+    if flaw == REPEATS:
+        return "repeat themselves"
+    verb = "were" if first == "was" else first.removesuffix("s")
+    return f"{verb} {rest}".replace("its form: it", "their form: the first")
+
+
 def loops(text: str) -> bool:
     """Return whether a text repeats a phrase over and over at its end, or many times anywhere.
 

@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from captioner.captions.flaws import REPEATS
+from captioner.captions.flaws import is_of_length, of_several
 from captioner.cli.bar import Bar, new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
@@ -150,9 +150,9 @@ def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
     """Print which captions were cut off or repeat themselves."""
     for flaw, names in flaws.items():
         more = f" and {len(names) - FLAWED_SHOWN:,} more" if len(names) > FLAWED_SHOWN else ""
-        words = flaw if len(names) == 1 else flaw.replace("was", "were").replace(REPEATS, "repeat themselves")
+        words = flaw if len(names) == 1 else of_several(flaw)
         say(f"{plural(len(names), 'caption')} {words}: {', '.join(names[:FLAWED_SHOWN])}{more}", is_note=True)
-    if flaws and not is_retried:
+    if any(map(is_of_length, flaws)) and not is_retried:
         say("--retry-cut tries such captions once more: cut off ones with twice the length", is_note=True)
 
 

@@ -2,6 +2,7 @@
 // `answer`, the result of an action; see captioner/ui/gallery/panel.py.
 import * as edits from './edit.js';
 import { edit, isDirty, keepDraft, keyOf, unsavedEdit } from './edit.js';
+import { focusText, hasFields, startFields, toggleWhole } from './fields.js';
 import { enlarge } from './lightbox.js';
 import { close as closeInGrid, focusGrid, openedFile, step } from './listing.js';
 import * as view from './panel_view.js';
@@ -32,6 +33,7 @@ function build() {
   element.append($('template').content.cloneNode(true));
   box = $('textarea');
   edits.startEdit(box);
+  startFields($('.panel-editor'));
   view.startView(element);
   box.addEventListener('input', () => { reverted = null; changed(); });
 }
@@ -46,7 +48,7 @@ function opened() {
   view.showFile(true);
   [CONFIRM, CONSENT, GUESS].forEach(question => view.showQuestion(question, false));
   follow(entry);
-  if (document.activeElement === box || isEditing) editCaption();
+  if ($('.panel-editor').contains(document.activeElement?.closest('textarea')) || isEditing) editCaption();
 }
 
 // Save the file before. A guess is saved only when asked for. An edit that is on its way already is not written twice.
@@ -118,7 +120,7 @@ function fire(name, data) {
 function write(text) {
   box.focus();
   box.select();
-  if (!document.execCommand('insertText', false, text)) box.value = text;
+  if (hasFields() || !document.execCommand('insertText', false, text)) box.value = text;
   changed();
 }
 
@@ -144,9 +146,7 @@ export function closePanel() {
 
 export function editCaption() {
   isEditing = !edit.file.id;
-  if (isEditing) return;
-  box.focus();
-  box.setSelectionRange(box.value.length, box.value.length);
+  if (!isEditing) focusText();
 }
 
 function escape(event) {
@@ -226,7 +226,8 @@ const actions = {
     fire('remove', {}); // the draft stays until the answer says that it is in the history
   },
   theirs() { settle(); write(edit.base); },
-  mine() { settle(); changed(); box.focus(); },
+  mine() { settle(); changed(); focusText(); },
+  whole: toggleWhole,
 };
 
 function click(event) {

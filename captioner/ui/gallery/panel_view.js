@@ -1,5 +1,6 @@
 // What the caption panel shows of the opened file and of the edit, and the width of the panel, which a person can drag.
 import { edit, isDirty } from './edit.js';
+import { showFields } from './fields.js';
 import { showEnlarged } from './lightbox.js';
 import { canGoBack, canGoForth } from './trail.js';
 import { address, dateTime, make, number, plural, showText } from '../common.js';
@@ -125,6 +126,7 @@ function showSheet() {
 // Show what depends on the text in the editor. canRedo: an edit that was taken back can come again.
 export function showEdit(canRedo = false) {
   const text = $('textarea').value, conflict = $('.panel-conflict');
+  showFields();
   showCount(text);
   if (isDirty() || !flashing) showState(isDirty() ? 'Not saved' : '');
   showButtons(text, canRedo);

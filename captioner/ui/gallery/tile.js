@@ -8,7 +8,7 @@ const TEMPLATE = make('template', {
     '<b dir="auto"></b><p></p></div>',
 }); // few nodes, since there are many tiles; marks are drawn by the style sheet, and the rest is added where it is needed
 const NAME_END = /^(.*?)(\P{M}\p{M}*.{0,9})$/su; // the last ten characters; marks stay with the letter before them
-const FLAWS = { was: 'Cut off', repeats: 'Repeats itself', is: 'Empty' }; // by the first word of what Python says
+const FLAWS = { was: 'Cut off', repeats: 'Repeats itself', is: 'Empty', breaks: 'Wrong form', exceeds: 'Too long' }; // by the first word of what Python says
 
 export const tileId = index => `tile-${index}`;
 export const tileAt = event => event.target.closest?.('.grid-tile');

@@ -81,7 +81,7 @@ class H3(Form):
     def problems(self, text: str, facts: MediaFacts = UNKNOWN_FACTS) -> list[Problem]:
         """Return what is wrong with the labels, then with the text of each field."""
         found = find_fields(text)
-        return [*_label_problems(text, found), *field_problems(text, found, facts)]
+        return super().problems(text) or [*_label_problems(text, found), *field_problems(text, found, facts)]
 
     def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the fields of an answer in order, with exact labels. Without any label, all of it is kept to be asked

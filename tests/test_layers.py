@@ -43,6 +43,7 @@ UI_LAYERS = {
     "runs": 4,
     "settings": 4,
     "prompts": 4,
+    "dataset": 4,
     "page": 5,
     "launch": 6,
 }

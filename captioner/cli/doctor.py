@@ -57,9 +57,8 @@ def examine_folder(args: argparse.Namespace) -> int:
 def _look(services: Services, args: argparse.Namespace) -> Scene:
     folder, settings = services.roots.resolve(args.folder), services.settings
     facts = FactsCache(services.database, services.sandbox.probe)
-    target, extension = args.target or "none", settings.caption_extension
     with new_bar(args.json) as bar:
-        return look_at(folder, args.trainer, target, services.captions, facts, args.recursive, extension, bar.show)
+        return look_at(folder, args.trainer, settings, services.captions, facts, args.recursive, bar.show)
 
 
 def _repair(scene: Scene, found: Sequence[Finding], services: Services) -> None:

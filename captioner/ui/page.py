@@ -1,4 +1,4 @@
-"""The page: header, three tabs, and the one handler that keeps all of it up to date."""
+"""The page: header, four tabs, and the one handler that keeps all of it up to date."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,7 @@ from captioner.errors import CaptionerError
 from captioner.services import Services
 from captioner.system.devices import cuda_missing
 from captioner.ui import scripts
+from captioner.ui.dataset.tab import DatasetHandlers, dataset_tab
 from captioner.ui.format import notices
 from captioner.ui.gallery.folders import Samples
 from captioner.ui.gallery.tab import Gallery, gallery_tab
@@ -52,7 +53,7 @@ class Page:
         )
         self.run = RunButtons(services, self.gallery.bar.enter)
         self.history, self.bulk = History(services, self.gallery.bar.enter), Bulk(services)
-        self.prompts = PromptHandlers(services)
+        self.prompts, self.dataset = PromptHandlers(services), DatasetHandlers(services)
         self.uploads: Uploads | None = None
         if remote:
             uploads = services.folder / "uploads"
@@ -71,6 +72,7 @@ class Page:
             self.notices(),
             *self.gallery.render(snapshot, seen, opened),
             *self.form.render(snapshot),
+            *self.dataset.render(),
             self.prompts.list_prompts(prompt, search),  # not the editor: it may hold unsaved text
         ]
 
@@ -114,12 +116,14 @@ def build(
                 settings = settings_tab(page.form)
             with gr.Tab("Prompts") as tab:
                 prompts = prompts_tab(page.prompts, tab, blocks.load)
+            with gr.Tab("Dataset"):
+                dataset = dataset_tab(page.dataset)
         page.pulse = keep_up_to_date(
             [blocks.load],
-            [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *uploads],
+            [*run.refreshing, *gallery.refreshing, *operations, *settings.refreshing, *dataset.refreshing, *uploads],
             page.render,
             [run.dismissed, *gallery.inputs, prompts.chosen, prompts.search],
-            [run.html, warnings, *gallery.outputs, *settings.outputs, prompts.listing],
+            [run.html, warnings, *gallery.outputs, *settings.outputs, *dataset.outputs, prompts.listing],
             gr.Timer(PULSE_S).tick,
         )
         in_background([blocks.load, gr.Timer(machine.READ_EVERY_S).tick], page.resources, None, chip)

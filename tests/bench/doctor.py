@@ -7,6 +7,7 @@ from pathlib import Path
 from captioner.captions.store import CaptionStore
 from captioner.cli.bench.encoded_clips import ClipRecipe, make_clip
 from captioner.cli.bench.report import Report
+from captioner.config.settings import Settings
 from captioner.dataset.doctor.examine import examine, look_at
 from captioner.dataset.trainers import trainers
 from captioner.media.facts import FactsCache
@@ -44,7 +45,7 @@ def bench_doctor(num_files: int = 50_000, as_json: bool = False) -> None:
 def _measure(root: Path, trainer: str, target: str, store: CaptionStore, info: MediaInfo, report: Report) -> None:
     facts = FactsCache(store.database, lambda path: info)  # probed once; from then on in the database
     started_s = time.perf_counter()
-    scene = look_at(root, trainer, target, store, facts)
+    scene = look_at(root, trainer, Settings(target=target), store, facts)
     read_s = time.perf_counter() - started_s
     found = examine(scene)
     check_s = time.perf_counter() - started_s - read_s

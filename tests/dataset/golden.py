@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.captions.store import CaptionStore
+from captioner.config.settings import Settings
 from captioner.dataset.doctor.examine import examine, look_at
 from captioner.dataset.doctor.finding import Finding
 from captioner.media.facts import FactsCache
@@ -160,7 +161,7 @@ def doctor(folder: Path, key: str, tmp_path: Path, recursive: bool = True) -> li
     store = CaptionStore(database, tmp_path / "scratch")
     try:
         facts = FactsCache(database, probe)
-        return examine(look_at(folder, setting.trainer, setting.target, store, facts, recursive))
+        return examine(look_at(folder, setting.trainer, Settings(target=setting.target), store, facts, recursive))
     finally:
         database.close()
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from captioner.captions.encoding import HOW_TO_BE_CERTAIN
 from captioner.captions.text import is_blank
 from captioner.dataset.doctor.finding import Hit
-from captioner.dataset.doctor.length import estimated_tokens
 from captioner.dataset.doctor.scene import Item, Scene, stem_of
 from captioner.dataset.forms import MediaFacts, form
 from captioner.formatting import plural
@@ -108,9 +107,9 @@ def find_long(scene: Scene) -> Iterator[Hit]:
     if not limit:
         return
     for item in scene.items:
-        text = item.text
-        if len(text) > limit and (num_tokens := estimated_tokens(text)) > limit:
-            yield Hit(item.name, f"its caption has about {num_tokens:,} tokens, over the limit of {limit:,}")
+        if len(item.text) > limit and (found := scene.limit.count(item.text)).number > limit:
+            about = "" if found.is_exact else "about "
+            yield Hit(item.name, f"its caption has {about}{found.number:,} tokens, over the limit of {limit:,}")
 
 
 def find_commas(scene: Scene) -> Iterator[Hit]:

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from captioner.captions.store import CaptionStore
+from captioner.config.settings import Settings
 from captioner.dataset.doctor import checks_captions, checks_folder, checks_media
 from captioner.dataset.doctor.contents import read_contents
 from captioner.dataset.doctor.finding import Finding, Hit, finding
 from captioner.dataset.doctor.scene import Scene
-from captioner.dataset.targets import target as target_named
+from captioner.dataset.targets import chosen_target
+from captioner.dataset.token_limit import TokenLimit
 from captioner.dataset.trainers import SEVERITIES
 from captioner.dataset.trainers import trainer as trainer_named
+from captioner.engine.tokenizers_here import find_tokenizer
 from captioner.media.facts import FactsCache, Progress
 
 CHECKS: dict[str, Callable[[Scene], Iterable[Hit]]] = {
@@ -62,21 +65,23 @@ CHECKS: dict[str, Callable[[Scene], Iterable[Hit]]] = {
 def look_at(
     folder: Path,
     trainer: str,
-    target: str,
+    settings: Settings,
     captions: CaptionStore,
     media: FactsCache,
     recursive: bool = False,
-    extension: str = ".txt",
     progress: Progress = lambda what, done, total: None,
 ) -> Scene:
-    """Read a folder for `examine`. extension: of the caption files, for trainers that let one choose it.
+    """Read a folder for `examine`. settings: for the target, and the extension of the caption files if the trainer lets
+    one choose it.
 
     Raise CaptionerError for an unknown trainer or target, FolderError and StateError.
     """
-    rules, chosen = trainer_named(trainer, target), target_named(target)
-    extension = extension if rules.extension else ".txt"
+    target = chosen_target(settings)
+    rules = trainer_named(trainer, target.name)
+    extension = settings.caption_extension if rules.extension else ".txt"
     contents = read_contents(folder, rules, recursive, extension, captions.files, media, progress)
-    return Scene(contents, rules, chosen, extension, captions.encoding)
+    tokenizer = find_tokenizer(target.tokenizer, settings.models_folder) if target.token_limit else None
+    return Scene(contents, rules, TokenLimit(target, tokenizer), extension, captions.encoding)
 
 
 def examine(scene: Scene) -> list[Finding]:

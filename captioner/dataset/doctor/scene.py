@@ -12,6 +12,7 @@ from captioner.captions.text import is_blank
 from captioner.dataset.doctor.contents import Contents, FolderFile, is_hidden
 from captioner.dataset.doctor.lists import Entry, MediaList, has_columns, read_captions_json, read_list
 from captioner.dataset.targets import Target
+from captioner.dataset.token_limit import TokenLimit
 from captioner.dataset.trainers import Trainer
 from captioner.media.kinds import KINDS
 from captioner.values import MediaInfo, MediaKind
@@ -39,9 +40,14 @@ class Scene:
 
     contents: Contents
     trainer: Trainer
-    target: Target
+    limit: TokenLimit  # of the target
     extension: str = ".txt"
     encoding: str = AUTO  # of captions that are not UTF-8, if the user has said so
+
+    @property
+    def target(self) -> Target:
+        """The model to train."""
+        return self.limit.target
 
     @cached_property
     def names(self) -> dict[str, FolderFile]:

@@ -13,7 +13,9 @@ export const list = {
   shown: new Int32Array(0), // indices in the order of the screen
   place: new Int32Array(0), // index -> position in `shown`, or -1
 };
-export const view = { query: '', state: 'all', kind: 'all', key: 'name', descending: false, found: null };
+export const view = { query: '', state: 'all', kind: 'all', key: 'name', descending: false, found: null,
+  only: null, // {label, marks}: the files of a finding of the Dataset tab, marked by index
+};
 // Indices of the file in the panel, of the one with the keyboard focus and of the one where a range begins, or -1;
 // and the place where the opened file stood last.
 export const cursor = { opened: -1, active: -1, anchor: -1, lastPlace: 0 };
@@ -26,7 +28,7 @@ export function setListing(data) {
   if (isNew) {
     list.selected = new Uint8Array(count);
     list.numSelected = 0;
-    view.found = null;
+    view.found = view.only = null;
   }
   list.rows.clear();
   Object.assign(list, {
@@ -62,8 +64,9 @@ export const words = query => query.toLowerCase().split(' ').filter(Boolean);
 
 // Work out which files are shown, and in which order.
 export function arrange() {
-  const wanted = words(view.query), hits = [], { names, kinds, count } = list, { state, kind, found } = view;
+  const wanted = words(view.query), hits = [], { names, kinds, count } = list, { state, kind, found, only } = view;
   for (let i = 0; i < count; i++) {
+    if (only && !only.marks[i]) continue;
     if (state !== 'all' && !inState(i, state)) continue;
     if (kind !== 'all' && kinds[i] !== Number(kind === 'video')) continue;
     if (wanted.length && !found?.[i]) {

@@ -72,7 +72,7 @@ function listenToTiles(canvas) {
 }
 
 function help(why) {
-  if (why === 'match') filter({ query: '', state: 'all', kind: 'all' });
+  if (why === 'match') filter({ query: '', state: 'all', kind: 'all', only: null });
   else if (why === 'broken') listing.load();
   else document.querySelector('#folder-bar [data-act=menu]')?.click();
 }

@@ -156,6 +156,11 @@ export function filter(changes) {
   refresh();
 }
 
+// Show these files alone, given as ranges of indices, until the filter is removed. label: what they have in common.
+export function showOnly(label, ranges) {
+  filter({ query: '', state: 'all', kind: 'all', only: { label, marks: fromRanges(ranges) } });
+}
+
 // Add the files whose captions contain the words. `arrange` has compared the names.
 async function search() {
   const number = ++numSearches, scan = list.scan;

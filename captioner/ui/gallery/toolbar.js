@@ -13,7 +13,7 @@ export function start(gradio) {
   listenToButtons(element);
   onButton('fill', button => button.setAttribute('aria-pressed', toggleFill()));
   onButton('direction', () => sort(view.key, !view.descending));
-  onButton('unfilter', () => filter({ state: 'all', kind: 'all' }));
+  onButton('unfilter', () => filter({ state: 'all', kind: 'all', only: null }));
   onButton('select', ({ dataset }) => select(dataset.which));
   element.addEventListener('click', event => {
     const { state, kind } = event.target.closest('button')?.dataset ?? {};
@@ -80,6 +80,7 @@ function showChoices(name, counts, chosen) {
 function showFilter() {
   const chosen = [['state', view.state], ['kind', view.kind]].filter(([, value]) => value !== 'all');
   const names = chosen.map(([name, value]) => $(`[data-${name}=${value}]`).firstChild.textContent.trim());
+  if (view.only) names.unshift(view.only.label);
   $('.bar-filter span').textContent = names.join(', ') || 'All files';
   $('.bar-filter').classList.toggle('on', names.length > 0);
   $('.bar-clear').hidden = !names.length;

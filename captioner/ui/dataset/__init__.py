@@ -1,0 +1,1 @@
+"""The Dataset tab: what a trainer will do with the open folder."""

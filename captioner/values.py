@@ -11,6 +11,7 @@ MediaKind = Literal["video", "image"]
 KindFilter = Literal["all", "video", "image"]
 ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
 Quantization = Literal["none", "8bit", "4bit"]
+SpanMode = Literal["none", "target", "head", "middle", "whole", "chunks"]
 
 # Bytes of one weight in a quantized layer. 4-bit is nf4 with double quantization: 4.127 bits (QLoRA paper, section 3).
 QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
@@ -63,10 +64,11 @@ class MediaInfo:
 class MediaFacts:
     """The facts about a media file. None is unknown: what depends on it is not checked."""
 
-    duration_s: float | None = None
+    duration_s: float | None = None  # of the part that was sampled
     cuts_s: tuple[float, ...] | None = None  # measured times at which one shot ends and the next begins
     has_sound: bool | None = None
     is_still: bool = False
+    span_s: tuple[float, float] | None = None  # start and end of that part in the clip; None: the whole clip
 
     @property
     def is_silent(self) -> bool:
@@ -79,12 +81,16 @@ UNKNOWN_FACTS = MediaFacts()
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """A rule for the frames to show the model: an even number, spread evenly over the clip."""
+    """A rule for the frames to show the model: an even number, spread evenly over the clip, or a part of it."""
 
     max_frames: int = 32
     fps: float = 2.0
     min_frames: int = 8  # for short clips, if they have as many
     frame_size: int = 336  # longest side in pixels; both sides become multiples of 32
+    span: SpanMode = "none"  # the part that a trainer takes, see media/spans
+    span_frames: int = 0  # that it trains, at span_fps
+    span_fps: float = 0.0
+    window_s: tuple[float, float] | None = None  # the part to take instead, from start to end
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +98,17 @@ class Frames:
     """Sampled frames in display order. A still has one frame."""
 
     pixels: np.ndarray  # uint8 (T, H, W, 3) RGB, H and W multiples of 32
-    times_s: np.ndarray  # float64 (T,), seconds since the clip's first frame
-    indices: np.ndarray  # int64 (T,), indices of the frames in the source
+    times_s: np.ndarray  # float64 (T,), seconds since the first frame of the part that was sampled
+    indices: np.ndarray  # int64 (T,), indices of the frames in that part
     fps: float  # mean frame rate of the source; 0 for a still
     warning: str = ""  # one line if the file is damaged but usable
     facts: MediaFacts = UNKNOWN_FACTS
+    start_s: float = 0.0  # time of that first frame in the clip
+
+    @property
+    def clip_times_s(self) -> np.ndarray:
+        """The times of the frames in the clip, float64 (T,)."""
+        return self.times_s + self.start_s
 
     @property
     def clock(self) -> tuple[float, list[int]]:

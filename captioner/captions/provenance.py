@@ -74,7 +74,7 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
     """
     values = {**vars(made.caption)}  # every other field is a column of the same name
     options, frame_times_s = {**vars(values.pop("options"))}, values.pop("frame_times_s")
-    del values["facts"]
+    span_s = values.pop("facts").span_s
     values |= {
         "flaw": made.flaw,
         "media_path": path_text(made.item.path),
@@ -84,6 +84,7 @@ def insert_made(connection: Connection, made: Made, outcome: Outcome | Literal["
         "outcome": outcome,
         "seed": options.pop("seed"),
         "options_json": json.dumps(options),
+        "span_json": json.dumps(span_s),
         "frame_times_json": json.dumps([round(float(time_s), 4) for time_s in frame_times_s]),
         "created_at_s": time.time(),
         "job": "" if made.operation is None else str(made.operation),
@@ -108,6 +109,8 @@ def provenance(row: Row) -> Provenance:
     values = {field.name: columns[field.name] for field in fields(Caption) if field.name in columns}
     values["options"] = GenerationOptions(**json.loads(row["options_json"]), seed=row["seed"])
     values["frame_times_s"] = tuple(json.loads(row["frame_times_json"]))
+    span_s = json.loads(row["span_json"])
+    values["facts"] = MediaFacts(span_s=span_s and tuple(span_s))
     media_path, caption_path = text_path(row["media_path"]), text_path(row["caption_path"])
     about = {name: row[name] for name in ("outcome", "created_at_s", "job", "flaw")}
     about["media"] = row["captioned_bytes"], row["captioned_modified_s"]

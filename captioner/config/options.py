@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
-from captioner.values import ExistingPolicy, KindFilter, Quantization
+from captioner.values import ExistingPolicy, KindFilter, Quantization, SpanMode
 
 Auto = Literal["auto"] | None
 
@@ -14,7 +14,7 @@ GROUPS = {
         "ray_gpus", "ray_cpus", "batch_size", "attention", "sage_attention", "compile",
     ),
     "Target": ("target", "caption_form", "token_limit", "target_fps", "target_frames"),
-    "Frames": ("fps", "max_frames", "frame_size", "decode_threads"),
+    "Frames": ("span", "fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
         "prompt_name", "prompt", "max_new_tokens", "thinking_budget", "retry_cut", "temperature", "top_p", "top_k",
         "repetition_penalty", "seed",
@@ -56,6 +56,7 @@ class SettingsOptions(TypedDict, total=False):
     target_fps: float | Auto
     target_frames: int | Auto
 
+    span: SpanMode | None
     fps: float | None
     max_frames: int | None
     frame_size: int | None

@@ -35,7 +35,7 @@ from captioner.config.json_file import read_json
 from captioner.errors import SettingsError
 from captioner.system.files import write_private
 from captioner.system.paths import lacks_home, plain_path
-from captioner.values import ExistingPolicy, KindFilter, Quantization
+from captioner.values import ExistingPolicy, KindFilter, Quantization, SpanMode
 
 AUTO = "auto"  # the prompt_name of whoever chose none
 ENVIRONMENT_PREFIX = "CAPTIONER_"
@@ -107,6 +107,11 @@ class Settings(BaseModel):
         None, ge=1, le=10_000, description="Frames of a clip in the training; auto: the target's usual number."
     )
 
+    span: SpanMode = Field(
+        "none",
+        description="Part of a clip to caption: what is trained (target: head), head, middle, whole or chunks; "
+        "none: all of it.",
+    )
     fps: float = Field(2.0, ge=0.01, le=120, description="Frames per second to sample from long clips.")
     max_frames: int = Field(32, ge=2, le=1024, description="Maximum number of frames of a clip.")
     frame_size: int = Field(336, ge=32, le=2048, description="Longest side of a frame in pixels.")

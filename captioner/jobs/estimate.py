@@ -16,6 +16,7 @@ from captioner.formatting import duration, plural
 from captioner.jobs.throughput import Throughput
 from captioner.media.probe import probe
 from captioner.media.sample import SIZE_STEP, fit_size, frame_count
+from captioner.media.spans import part_of
 from captioner.values import GenerationOptions, MediaInfo, MediaItem, MediaKind, SamplePlan
 
 Examine = Callable[[Path, MediaKind], MediaInfo]
@@ -159,7 +160,9 @@ def _sample_files(
 
 def file_tokens(info: MediaInfo, plan: SamplePlan) -> FileTokens:
     """Return the tokens of a file as `media.sample` samples it: one frame is an image, more are pairs of a clip."""
-    count = frame_count(info.num_frames, info.duration_s, plan)
+    start_s, end_s = part_of(info.duration_s, plan)
+    share = (end_s - start_s) / info.duration_s if info.duration_s else 1.0
+    count = frame_count(max(1, round(info.num_frames * share)), end_s - start_s, plan)
     width, height = fit_size(info.width, info.height, plan.frame_size)
     if count == 1:
         return FileTokens(_num_tiles(width, height, 1, IMAGE_PIXELS), 2)

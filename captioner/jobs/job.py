@@ -16,6 +16,7 @@ from captioner.config.prompts import expand
 from captioner.config.request_options import generation_options, sampling_plan
 from captioner.config.servers import uses_this_machine
 from captioner.config.settings import Settings
+from captioner.dataset.spans import with_span
 from captioner.dataset.targets import NO_TARGET, Target, chosen_target, targets
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
@@ -99,7 +100,7 @@ class Job:
 def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, prompt: str) -> Job:
     """Return a job over these items. Raise what `build_model` raises."""
     model = build_model(settings, preset, prompt)
-    plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
+    plan, options = job_plan(settings, preset), generation_options(settings, preset)
     decoration = Decoration(settings.trigger_word, settings.caption_prefix, settings.caption_suffix)
     chosen = chosen_target(settings)
     tokenizer = find_tokenizer(chosen.tokenizer, settings.models_folder) if chosen.token_limit else None
@@ -115,6 +116,11 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
         tokenizer,
         retry_cut=settings.retry_cut,
     )
+
+
+def job_plan(settings: Settings, preset: Preset) -> SamplePlan:
+    """Return which frames a job takes. Raise SettingsError for a span without a target that trains clips."""
+    return with_span(sampling_plan(settings, preset), settings.span, chosen_target(settings))
 
 
 def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,7 +25,7 @@ def make_sheet(item: MediaItem, plan: SamplePlan, within: Within = None) -> byte
     within: the folders that the file has to be in once links are followed; None: any.
     """
     side = min(plan.frame_size, int((MAX_PIXELS / plan.max_frames) ** 0.5))
-    smaller = SamplePlan(plan.max_frames, plan.fps, plan.min_frames, max(32, side))
+    smaller = replace(plan, frame_size=max(32, side))
     buffer = io.BytesIO()
     contact_sheet(sample(item.path, smaller, item.kind, within)).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
@@ -38,7 +39,7 @@ def contact_sheet(frames: Frames, columns: int | None = None) -> Image.Image:
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(10, min(16, height // 10)))
-    for number, (pixels, time_s) in enumerate(zip(frames.pixels, frames.times_s, strict=True)):
+    for number, (pixels, time_s) in enumerate(zip(frames.pixels, frames.clip_times_s, strict=True)):
         row, column = divmod(number, columns)
         left, top = GAP + column * (width + GAP), GAP + row * (height + GAP)
         sheet.paste(Image.fromarray(pixels), (left, top))

@@ -13,6 +13,7 @@ from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.profile import profile_warning
 from captioner.media.seek import read_frames
+from captioner.media.spans import Span, frames_in, part_of
 from captioner.media.video import VideoFile
 from captioner.system.pinning import Within
 from captioner.values import Frames, MediaFacts, MediaKind, SamplePlan
@@ -84,27 +85,46 @@ def fit_size(width: int, height: int, frame_size: int) -> tuple[int, int]:
 def _sample_video(path: Path, plan: SamplePlan) -> Frames:
     with VideoFile(path) as video:
         rounding = 1 if video.time_base <= MAX_ROUNDING_S else 0  # a coarse tick may be as long as a frame
-        indices = choose_frames(video.times, frame_count(len(video.times), video.duration_s, plan), rounding)
-        wanted = [video.times[index] for index in indices]
+        part = _Part(video.times, float(video.time_base), video.duration_s, plan)
+        indices = choose_frames(part.ticks, frame_count(len(part.ticks), part.duration_s, plan), rounding)
+        wanted = [part.ticks[index] for index in indices]
         width, height = fit_size(*video.size, plan.frame_size)
         try:
             scaler = FrameScaler(video.geometry, width, height, SCALING, video.stated_tags)
             shown = read_frames(video, sorted(set(wanted)), scaler)
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
-        times_s = np.array([float((tick - video.times[0]) * video.time_base) for tick in wanted])
-        facts = MediaFacts(video.duration_s, has_sound=video.has_sound)
-        return Frames(np.stack([shown[tick] for tick in wanted]), times_s, indices, video.fps, video.warning, facts)
+        times_s = np.array([float((tick - part.ticks[0]) * video.time_base) for tick in wanted])
+        facts = MediaFacts(part.duration_s, has_sound=video.has_sound, span_s=part.span_s)
+        pixels = np.stack([shown[tick] for tick in wanted])
+        return Frames(pixels, times_s, indices, video.fps, video.warning, facts, part.start_s)
 
 
 def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:
     with open_picture(path, extension) as image:
         width, height = fit_size(*display_size(image), plan.frame_size)
         timeline = read_timeline(image)
-        starts_ms = timeline.starts_ms
-        indices = choose_frames(starts_ms, frame_count(len(starts_ms), timeline.duration_ms / 1000, plan))
-        shown = [read_rgb(image, timeline.first + int(index), width, height) for index in indices]
+        part = _Part(timeline.starts_ms, 0.001, timeline.duration_ms / 1000, plan)
+        indices = choose_frames(part.ticks, frame_count(len(part.ticks), part.duration_s, plan))
+        first = timeline.first + part.first
+        shown = [read_rgb(image, first + int(index), width, height) for index in indices]
         warning = "; ".join(filter(None, [timeline.warning, profile_warning(image)]))
-    times_s = np.array(starts_ms)[indices] / 1000
-    facts = MediaFacts(timeline.duration_ms / 1000, has_sound=False, is_still=len(starts_ms) == 1)
-    return Frames(np.stack(shown), times_s, indices, timeline.fps, warning, facts)
+    times_s = (np.array(part.ticks)[indices] - part.ticks[0]) / 1000
+    is_still = len(timeline.starts_ms) == 1
+    facts = MediaFacts(part.duration_s, has_sound=False, is_still=is_still, span_s=part.span_s)
+    return Frames(np.stack(shown), times_s, indices, timeline.fps, warning, facts, part.start_s)
+
+
+class _Part:
+    """The frames of a clip that the plan may take, all of them unless it has a span or a window."""
+
+    def __init__(self, ticks: Sequence[int], tick_s: float, duration_s: float, plan: SamplePlan) -> None:
+        """ticks: the times of all frames, each `tick_s` long."""
+        self.ticks, self.first, self.start_s, self.duration_s = ticks, 0, 0.0, duration_s
+        self.span_s: Span | None = None
+        if (plan.span == "none" and not plan.window_s) or len(ticks) < 2:
+            return
+        self.span_s = part_of(duration_s, plan)
+        chosen = frames_in([(tick - ticks[0]) * tick_s for tick in ticks], self.span_s)
+        self.ticks, self.first = ticks[chosen.start : chosen.stop], chosen.start
+        self.start_s, self.duration_s = (self.ticks[0] - ticks[0]) * tick_s, self.span_s[1] - self.span_s[0]

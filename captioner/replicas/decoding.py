@@ -142,7 +142,8 @@ class DecodePool(Generic[P]):
         try:
             frames = sample(request.path, request.plan, request.kind, request.within)
             prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
-            return Decoded(request.id, prepared, tuple(frames.times_s.tolist()), frames.warning, frames.facts)
+            times_s = tuple(frames.clip_times_s.tolist())
+            return Decoded(request.id, prepared, times_s, frames.warning, frames.facts)
         except CaptionerError as error:
             return Decoded(request.id, error=str(error))
         except MemoryError:

@@ -173,6 +173,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (folder, name)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE captions_made ADD COLUMN span_json TEXT NOT NULL DEFAULT 'null';
+    """,
 )
 
 

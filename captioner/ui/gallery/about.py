@@ -56,7 +56,7 @@ def about(made: Provenance, text: str) -> str:
         + (f" on {escape(caption.device)}" if caption.device else ""),
         "Created": f"{_time(made.created_at_s)}, in {caption.seconds:.1f} s",
         "Tokens": f"{caption.num_tokens:,} generated{rate}, {caption.num_prompt_tokens:,} in the request",
-        "Frames": escape(_frames(caption.frame_times_s)),
+        "Frames": escape(_frames(caption.frame_times_s, caption.facts.span_s)),
         "Options": f"{sampling}, at most {plural(options.max_new_tokens, 'token')}, seed {options.seed}",
         "Prompt": f"<details><summary>{escape(caption.prompt)}</summary><p>{escape(caption.prompt)}</p></details>",
     }
@@ -74,10 +74,11 @@ def about(made: Provenance, text: str) -> str:
     return f"<h4>How it was made</h4><dl>{cells}</dl>"
 
 
-def _frames(times_s: Sequence[float]) -> str:
+def _frames(times_s: Sequence[float], span_s: tuple[float, float] | None) -> str:
     if len(times_s) < 2:
         return plural(max(1, len(times_s)), "frame")
-    return f"{len(times_s)}, at {', '.join(clock_text(time_s) for time_s in times_s)}"
+    part = f" of the part from {clock_text(span_s[0])} to {clock_text(span_s[1])}" if span_s else ""
+    return f"{len(times_s)}{part}, at {', '.join(clock_text(time_s) for time_s in times_s)}"
 
 
 def _time(posix_s: float) -> str:

@@ -10,10 +10,10 @@ import gradio as gr
 
 from captioner.captions.history import HistoryEntry, different
 from captioner.captions.provenance import Provenance
-from captioner.config.request_options import sampling_plan
 from captioner.config.target_length import target_length
 from captioner.errors import CaptionerError, JobError, MediaError
 from captioner.formatting import sendable
+from captioner.jobs.job import job_plan
 from captioner.library.lookup import Entry
 from captioner.media.content import check_file
 from captioner.services import Services
@@ -103,7 +103,7 @@ class Panel:
         except CaptionerError as error:
             problem = problem or str(error)
         num_frames, kind = num_seen(entry.item, made), shown_kind(entry.item, self._services.roots.within)
-        plan = sheet_plan(self._services, num_frames)
+        plan = sheet_plan(self._services, entry.item, made)
         return {
             "id": entry_id(library, entry.item),
             "folder": sendable(str(library.folder)),
@@ -125,7 +125,8 @@ class Panel:
             "max_tokens": self._services.settings.max_new_tokens,
             "about": about(made[0], entry.text) if made else "",
             "saw": num_frames > 0,
-            "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}",
+            "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}-{plan.span}-{plan.window_s}",
+            "span": made[0].caption.facts.span_s if num_frames else None,
         }
 
     def _target(self, made: Sequence[Provenance]) -> tuple[int, int] | None:
@@ -201,8 +202,8 @@ def compared(entry: Entry, changes: Sequence[HistoryEntry]) -> dict[str, Any] | 
 def current_plan(services: Services) -> SamplePlan:
     """Return the sampling plan that a job started now would use."""
     try:
-        return sampling_plan(services.settings, services.preset())
-    except CaptionerError:  # an unknown model; the Settings tab shows the error
+        return job_plan(services.settings, services.preset())
+    except CaptionerError:  # an unknown model, or no target for the span; the Settings tab shows the error
         return SamplePlan()
 
 
@@ -211,7 +212,10 @@ def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
     return len(made[0].caption.frame_times_s) if made and made[0].is_of(item) else 0
 
 
-def sheet_plan(services: Services, num_frames: int) -> SamplePlan:
-    """Return a plan that samples `num_frames` frames; 0: as `current_plan`. The number alone decides which frames."""
-    plan = current_plan(services)
-    return replace(plan, max_frames=num_frames, min_frames=num_frames) if num_frames else plan
+def sheet_plan(services: Services, item: MediaItem, made: Sequence[Provenance]) -> SamplePlan:
+    """Return a plan that samples the frames that the model saw for its latest caption, or else `current_plan`."""
+    plan, num_frames = current_plan(services), num_seen(item, made)
+    if not num_frames:
+        return plan
+    span_s = made[0].caption.facts.span_s
+    return replace(plan, max_frames=num_frames, min_frames=num_frames, span="none", window_s=span_s)

@@ -47,8 +47,21 @@ export function showMedia() {
     const text = make('p', {}, 'This browser cannot play the file. The model may still be able to read it.');
     stage.replaceChildren(image(poster), text);
   });
+  video.addEventListener('loadedmetadata', showSpan);
   stage.replaceChildren(video);
   showPlaying();
+}
+
+// The part of the clip that the model saw, if that is not all of it.
+function showSpan() {
+  const { span } = edit.file, bar = $('.panel-span'), length = $('.panel-media video')?.duration;
+  bar.hidden = !span || !(length > 0);
+  if (bar.hidden) return;
+  const [from, to] = span.map(time => Math.min(time, length));
+  bar.style.setProperty('--from', `${100 * from / length}%`);
+  bar.style.setProperty('--to', `${100 * to / length}%`);
+  bar.title = `The caption is about ${from.toFixed(1)} s to ${to.toFixed(1)} s`;
+  bar.setAttribute('aria-label', bar.title);
 }
 
 // Clips play by themselves unless a person has stopped that, or has asked the system for less motion.
@@ -82,6 +95,7 @@ export function showTexts() {
   if (!file.changed_outside) $('.panel-consent').hidden = true;
   stage.classList.toggle('running', file.tokens !== null);
   stage.dataset.run = file.tokens ? `Captioning: ${plural(file.tokens, 'token')}` : 'Reading frames';
+  showSpan();
   showHtml($('.panel-about'), file.about);
   showHtml($('.panel-history'), file.history);
   showComparison();

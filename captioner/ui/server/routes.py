@@ -36,7 +36,7 @@ from captioner.media.thumbnail_cache import THUMBNAIL_WORKERS, ThumbnailCache
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
-from captioner.ui.gallery.panel import num_seen, sheet_plan
+from captioner.ui.gallery.panel import sheet_plan
 from captioner.ui.server.login import require_login
 from captioner.ui.server.pulses import SharedPulse
 from captioner.ui.server.routing import (
@@ -194,7 +194,7 @@ class _Handlers:
     def _sheet(self, request: Request, entry_id: str) -> Response:
         entry = self._entry(entry_id)
         history = self._services.captions.provenance(entry.item.caption_path)
-        plan = sheet_plan(self._services, num_seen(entry.item, history))
+        plan = sheet_plan(self._services, entry.item, history)
         identity = repr((entry.item.path, entry.item.size_bytes, entry.item.modified_s, plan))
         etag = f'"{hashlib.sha1(identity.encode("utf-8", "replace")).hexdigest()}"'
         headers = {"ETag": etag, "Cache-Control": REVALIDATE}

@@ -23,6 +23,7 @@ LABELS = {
     "ray_gpus": "GPUs of such a worker",
     "ray_cpus": "CPUs of such a worker",
     "sage_attention": "SageAttention",
+    "span": "Captioned part",
     "fps": "Frame rate",
     "max_frames": "Frames per clip",
     "max_new_tokens": "Caption length",

@@ -1,0 +1,46 @@
+"""The part of a clip that a trainer takes, and the frames in it."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from captioner.values import SamplePlan, SpanMode
+
+ROUNDING_S = 1e-6  # by which a time may be off
+Span = tuple[float, float]  # start and end in seconds from the first frame; the end is excluded
+
+
+def spans(duration_s: float, num_frames: int, fps: float, mode: SpanMode) -> list[Span]:
+    """Return the parts of a clip that a trainer takes which trains `num_frames` frames at `fps`.
+
+    head and middle last from the first of these frames to the last one; chunks follow each other without a gap, and the
+    rest is dropped. A clip that is not longer is taken whole, as with "none" and "whole".
+    """
+    length_s = max(1, num_frames - 1) / fps if num_frames and fps else 0.0
+    if mode in ("none", "whole") or not 0 < length_s < duration_s:
+        return [(0.0, duration_s)]
+    if mode == "middle":
+        start_s = (duration_s - length_s) / 2
+        return [(start_s, start_s + length_s)]
+    if mode == "chunks":
+        chunk_s = num_frames / fps
+        count = max(1, int(duration_s / chunk_s + 1e-9))
+        return [(number * chunk_s, min(duration_s, (number + 1) * chunk_s)) for number in range(count)]
+    return [(0.0, length_s)]
+
+
+def part_of(duration_s: float, plan: SamplePlan) -> Span:
+    """Return the part of a clip that the plan samples: its window, or from the first span to the last."""
+    if plan.window_s:
+        start_s, end_s = plan.window_s
+        return (start_s, min(end_s, duration_s)) if start_s < duration_s else (0.0, duration_s)
+    found = spans(duration_s, plan.span_frames, plan.span_fps, plan.span)
+    return found[0][0], found[-1][1]
+
+
+def frames_in(times_s: Sequence[float], part: Span) -> range:
+    """Return the indices of the frames in a part: all of its own, or else the one that is shown then.
+
+    times_s: of all frames from the first one, ascending.
+    """
+    first, stop = (bisect_left(times_s, time_s - ROUNDING_S) for time_s in part)
+    return range(first, stop) if first < stop else range(max(0, first - 1), max(1, first))

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tqdm import tqdm
-
+from captioner.cli.bar import Bar
 from captioner.cli.command import Commands, add_command, add_folder, given_path, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.cli.streams import say
@@ -17,6 +16,7 @@ from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.styles import styles
 from captioner.dataset.imports.matching import MediaFinder, match_rows
 from captioner.dataset.imports.rows import READERS, read_rows
+from captioner.dataset.targets import chosen_target
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.imports import import_captions
@@ -39,7 +39,8 @@ def add_lists(commands: Commands) -> None:
     add("--format", required=True, choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("--to", required=True, type=given_path, metavar="PATH", help="file or folder to write")
     add("--trainer", default="none", choices=[*styles()], metavar="NAME", help=f"one of {', '.join(styles())}")
-    add("--target", default="none", metavar="NAME", help="model of the configuration; see `captioner targets`")
+    text = "model of the configuration; see `captioner targets` (default: that of the settings)"
+    add("--target", metavar="NAME", help=text)
     add("--overwrite", action="store_true", help="replace a list that exists")
     _add_reading(parser, "print the result and each file that is left out as JSON, one per line")
 
@@ -64,8 +65,8 @@ def export_captions(args: argparse.Namespace) -> int:
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         library = _open(services, args)
         entries = read_entries(services.captions, library.items)
-        extension = services.settings.caption_extension
-        asked = Request(args.format, absolute_path(args.to), args.trainer, args.target, args.overwrite, extension)
+        target, extension = chosen_target(services.settings), services.settings.caption_extension
+        asked = Request(args.format, absolute_path(args.to), args.trainer, target, args.overwrite, extension)
         done = export(asked, library.items, _with_bar(entries, len(library.items), args.json))
     _print_left_out(done.left_out, "left out", args.json)
     _print_exported(done, args.json)
@@ -83,7 +84,7 @@ def _open(services: Services, args: argparse.Namespace) -> Library:
 
 def _with_bar(entries: Iterable[Each], total: int, as_json: bool) -> Iterator[Each]:
     """Yield the entries while a bar on a terminal shows how many are done."""
-    yield from tqdm(entries, total=total, unit="file", disable=as_json or None, dynamic_ncols=True)
+    yield from Bar(entries, total=total, unit="file", disable=as_json or None, dynamic_ncols=True)
 
 
 def _print_left_out(left_out: list[LeftOut], verb: str, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from captioner.dataset.exports.entries import read_entries
 from captioner.dataset.exports.export import export as run
 from captioner.dataset.exports.request import Exported, Request
+from captioner.dataset.targets import target
 from captioner.services import Services
 
 CAPTIONS = {
@@ -40,6 +41,7 @@ def export(services: Services, folder: Path, file_format: str, to: Path, **optio
     """Export a folder with its subfolders."""
     library = services.open_folder(folder, recursive=True)
     entries = read_entries(services.captions, library.items)
+    options["target"] = target(options.get("target", "none"))
     options["caption_extension"] = services.settings.caption_extension
     return run(Request(file_format, to, **options), library.items, entries)
 

@@ -11,7 +11,6 @@ from captioner.dataset.exports.manifests import encode_rows
 from captioner.dataset.exports.placement import check_target, write_file
 from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.styles import style_of
-from captioner.dataset.targets import target
 from captioner.dataset.trainers import trainer as trainer_of
 from captioner.errors import CaptionerError
 from captioner.system.paths import real_path
@@ -31,7 +30,7 @@ class ConfigExport:
             raise CaptionerError(f"name the trainer with --trainer; choose one of {', '.join(BUILDERS)}")
         self._request, self._media_folders, self._result = request, media_folders, result
         self._special, self._source = special_of(request.trainer, request.target)
-        self._target, self._trainer = target(request.target), request.trainer
+        self._target, self._trainer = request.target, request.trainer
         self._extension = ".txt" if self._trainer in NEED_TXT else request.caption_extension
         self._to = real_path(request.to)
 

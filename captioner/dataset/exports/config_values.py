@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from captioner.dataset.targets import Target, target
+from captioner.dataset.targets import NO_TARGET, Target
 from captioner.errors import CaptionerError
 from captioner.values import MediaKind
 
@@ -29,8 +29,8 @@ class ConfigValues:
     @property
     def num_frames(self) -> int:
         """The frames of a clip that are trained; 1 for an image model."""
-        frames = self.special.get("frames") or (self.target.frames.default if self.target.frames else 1)
-        return int(frames)
+        frames = self.target.frames.default if self.target.frames else 1
+        return max(1, frames - frames % self.special.get("step", 1))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,15 +49,15 @@ class ConfigValues:
         return str(self.to / name)
 
 
-def special_of(trainer: str, target_name: str) -> tuple[Mapping[str, Any], str]:
+def special_of(trainer: str, target: Target) -> tuple[Mapping[str, Any], str]:
     """Return the row of models.toml and its source. Raise CaptionerError if the trainer does not train the target."""
     table = _models()[trainer]
-    chosen = target(target_name).name
-    if chosen not in table["targets"]:
+    if target.name not in table["targets"]:
         names = ", ".join(table["targets"])
-        problem = "name the model with --target" if chosen == "none" else f"{trainer} does not train {chosen}"
+        is_none = target.name == NO_TARGET.name
+        problem = "name the model with --target" if is_none else f"{trainer} does not train {target.name}"
         raise CaptionerError(f"{problem}; choose one of {names}")
-    return table["targets"][chosen], table["source"]
+    return table["targets"][target.name], table["source"]
 
 
 @functools.cache

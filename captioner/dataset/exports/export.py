@@ -12,7 +12,7 @@ from captioner.dataset.exports.placement import check_target, write_file
 from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.shards import write_shards
 from captioner.dataset.exports.styles import Style, style_of
-from captioner.dataset.targets import target
+from captioner.dataset.targets import NO_TARGET
 from captioner.errors import CaptionerError
 from captioner.system.paths import real_path
 from captioner.values import MediaItem
@@ -37,7 +37,7 @@ def export(request: Request, items: Sequence[MediaItem], entries: Iterable[Entry
 
 def _write_lists(request: Request, entries: Iterable[Entry | LeftOut], folders: set[Path], result: Exported) -> None:
     style, file_format = _style(request)
-    path, of_video_target = _list_path(request), request.target != "none" and target(request.target).kind == "video"
+    path, of_video_target = _list_path(request), request.target != NO_TARGET and request.target.kind == "video"
     check_target(path, folders, request.overwrite)
     rows = ListRows(style, real_path(path.parent), of_video_target, result.left_out)
     for entry in entries:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.dataset.exports.entries import LeftOut
+from captioner.dataset.targets import NO_TARGET, Target
 
 
 @dataclass
@@ -23,6 +24,6 @@ class Request:
     file_format: str
     to: Path
     trainer: str = "none"
-    target: str = "none"
+    target: Target = NO_TARGET
     overwrite: bool = False
     caption_extension: str = ".txt"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from captioner.captions.flaws import BREAKS_FORM, NO_TEXT, flaw_of
 from captioner.captions.forms.base import Form
-from captioner.captions.forms.known import PARAGRAPH
+from captioner.captions.forms.known import PARAGRAPH, form_of
 from captioner.captions.text import Decoration
 from captioner.errors import CaptionError
 from captioner.system.database import path_text, text_path
@@ -46,6 +46,12 @@ class Made:
     caption: Caption
     operation: int | None
     flaw: str = ""  # see captions/flaws
+    form: Form = PARAGRAPH  # in which it is joined with an older text
+
+    def joined(self, old: str, is_first: bool) -> str:
+        """Return the caption before or after an older text, field by field if one of them has fields."""
+        texts = (self.caption.text, old) if is_first else (old, self.caption.text)
+        return (form_of(old) or self.form).merge(*texts)
 
 
 def finish(
@@ -56,7 +62,7 @@ def finish(
     if not text:
         raise CaptionError(f"{item.name}: {NO_TEXT}")
     flaw = flaw_of(caption) or form_flaw(form, text, caption.facts)
-    return Made(item, replace(caption, text=form.decorate(text, decoration)), operation, flaw)
+    return Made(item, replace(caption, text=form.decorate(text, decoration)), operation, flaw, form)
 
 
 def form_flaw(form: Form, text: str, facts: MediaFacts) -> str:

@@ -9,7 +9,6 @@ from captioner.captions.batches import change_many, replacement
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
 from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
 from captioner.captions.file_marks import FileMarks
-from captioner.captions.forms.known import merge
 from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
@@ -119,8 +118,7 @@ class CaptionStore:
                 self._log.record_kept(made)
                 return Written(existing.body, "kept", reason)
             if existing.body and policy in ("prefix", "append"):
-                new, is_first = text, policy == "prefix"
-                text = on_core(existing.text, lambda core: merge(new, core) if is_first else merge(core, new))
+                text = on_core(existing.text, lambda old: made.joined(old, policy == "prefix"))
             self._put(Change(path, old, encode(text, existing.text), "job", made.operation, made))
         return Written(text.strip(), "written", flaw=made.flaw)
 

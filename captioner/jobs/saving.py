@@ -82,7 +82,8 @@ class CaptionWriter:
             if now is None:
                 self._outcomes.failed(item, "no such file; it was moved or deleted")
             else:
-                self._write(kept.made_for(item, self._operation, self._store.files), "")
+                made = kept.made_for(item, self._operation, self._store.files)
+                self._write(replace(made, form=self._job.target.caption_form), "")
         except NotWritten as error:
             is_settled = False
             self._not_written(item, str(error))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from captioner.captions.edit import BulkEdit
-from captioner.captions.forms.known import FORMS, form, form_of, merge
+from captioner.captions.forms.known import FORMS, form, form_of
 from captioner.captions.text import Decoration
 from captioner.errors import CaptionerError, CaptionError
 from tests.captions.test_h3 import DESCRIPTION, GOOD, MUSIC, SOUND
@@ -84,6 +84,8 @@ def test_fault_of_json_is_found_and_no_other(text, code):
         LINE.replace("[10,20,300,400]", "[10.0,20.2,299.9,400.0]"),
         json.dumps({name: BOXES[name] for name in reversed(BOXES)}),
         LINE.replace("A red pot on", "A red pot\\n on"),
+        LINE.replace("TEA", "</s>TEA<pad>"),
+        f"<think>a {{ b</think>{LINE}<|im_end|>\nuser",
     ],
 )
 def test_safe_faults_of_json_are_repaired(answer):
@@ -157,9 +159,11 @@ class TestEdits:
         assert form("h3").decorate(held, Decoration("OHWX")) == held
 
     def test_merging(self):
-        both = form("h3").parse(merge(GOOD, GOOD.replace(SOUND, "N/A")))
+        both = form("h3").parse(form("h3").merge(GOOD, GOOD.replace(SOUND, "N/A")))
         assert both["overall_soundscape"] == SOUND
         assert both["non_diegetic_music"] == f"{MUSIC} {MUSIC}"
-        assert len(json.loads(merge(LINE, LINE))["compositional_deconstruction"]["elements"]) == 2
-        assert json.loads(merge("Old.", LINE))["high_level_description"] == "Old. A red pot on a wall."
-        assert merge("a", "b") == "a b"
+        assert len(json.loads(JSON.merge(LINE, LINE))["compositional_deconstruction"]["elements"]) == 2
+        assert json.loads(JSON.merge("Old.", LINE))["high_level_description"] == "Old. A red pot on a wall."
+        assert form("paragraph").merge("a", "b") == "a b"
+        assert form("tags").merge("solo, 1girl", "blue eyes") == "solo, 1girl, blue eyes"
+        assert form("free").merge("a\nb", "c") == "a\nb\n\nc"

@@ -109,3 +109,11 @@ def test_caption_over_the_limit_is_marked(runner, library):
     events, _ = run(jobs, job(library, "cpu", target=target("wan2.2")))
     marked = {name: flaw for name, flaw in flaws(events).items() if flaw}
     assert marked == {"0.mp4": "exceeds the 512 tokens of Wan 2.2 (14B) by estimate"}
+
+
+def test_tags_are_appended_behind_a_comma(runner, library):
+    (library / "0.txt").write_text("solo, 1girl")
+    jobs, _, _ = runner(cpu=write(dict.fromkeys(range(8), "blue eyes")))
+    run(jobs, job(library, "cpu", target=target("sdxl"), existing="append", consent=True))
+    assert (library / "0.txt").read_text() == "solo, 1girl, blue eyes"
+    assert (library / "1.txt").read_text() == "blue eyes"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from captioner.captions.forms.base import Edit, Form, Problem, decorate_main
-from captioner.captions.text import Decoration, clean_with, is_blank, one_line, remove_special_tokens
+from captioner.captions.text import Decoration, clean_with, is_blank, one_line, remove_special_tokens, remove_thinking
 from captioner.errors import CaptionError
 from captioner.values import UNKNOWN_FACTS, MediaFacts
 
@@ -78,9 +78,10 @@ class Boxes(Form):
 
     def clean(self, answer: str, facts: MediaFacts = UNKNOWN_FACTS) -> str:
         """Return the object of an answer in one line, its keys in order, its colors in capitals, its boxes whole."""
-        text = clean_with(answer, remove_special_tokens)
-        values = _loaded(text)
-        return one_line(text) if values is None else _dumped(_repaired(values))
+        values = _loaded(remove_thinking(answer))  # a text in it may hold the mark of a turn's end
+        if values is None:
+            return clean_with(answer, remove_special_tokens, one_line)
+        return _dumped(_repaired(values))
 
     def edit(self, text: str, edit: Edit) -> str:
         """Apply an edit to every text of the object, but not to keys, types and colors."""
@@ -134,7 +135,7 @@ def _ordered(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]
 def _repaired(value: Any) -> Any:
     """Return the values with keys in order, texts in one line, colors in capitals and whole numbers in boxes."""
     if isinstance(value, str):
-        text = one_line(value)
+        text = one_line(remove_special_tokens(value))
         return text.upper() if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else text
     if isinstance(value, list):
         return [_repaired(each) for each in value]

@@ -20,9 +20,3 @@ def form(name: str) -> Form:
 def form_of(text: str) -> Form | None:
     """Return the form with fields that a text in a file certainly has, or None."""
     return next((form for form in FORMS.values() if form.recognizes(text)), None)
-
-
-def merge(first: str, second: str) -> str:
-    """Return two captions as one, field by field if one of them has fields, else with a space between them."""
-    form = form_of(first) or form_of(second)
-    return form.merge(first, second) if form else f"{first} {second}"

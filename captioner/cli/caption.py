@@ -13,6 +13,7 @@ from captioner.cli.bar import Bar, new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.cli.streams import say
+from captioner.dataset.targets import chosen_target
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, printable, size
 from captioner.jobs import events
@@ -89,6 +90,9 @@ def _start(services: Services, folder: Path, consent: bool) -> int | None:
     found = services.open_folder(folder, services.settings.recursive)
     for warning in found.scan.warnings:
         say(f"note: {warning}", is_note=True)
+    if (chosen := chosen_target(services.settings)).name != "none":
+        prompt = "prompt of the settings" if services.settings.prompt else f"prompt {services.prompt_name}"
+        say(f"note: for {chosen.title}: {chosen.summary}, {prompt}", is_note=True)
     if not found.items:
         say(f"no clips or images in {folder}", is_note=True)
         return None

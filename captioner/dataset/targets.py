@@ -65,6 +65,15 @@ class Target:
         """The form of its captions."""
         return form(self.form)
 
+    @property
+    def summary(self) -> str:
+        """One line of what follows from the target: "16 fps, 4n+1 frames, one paragraph, 512 tokens"."""
+        frames = f"{self.frames.step}n+{self.frames.remainder} frames" if self.frames else ""
+        tokens = f"{self.token_limit:,} tokens" if self.token_limit else ""
+        form = self.caption_form.title
+        parts = (f"{self.fps:g} fps" if self.fps else "", frames, f"{form[0].lower()}{form[1:]}", tokens)
+        return ", ".join(filter(None, parts))
+
     def facts(self) -> list[tuple[str, str]]:
         """Return what follows from the target as (label, text), for people."""
         form, unit = self.caption_form, "frames per second"

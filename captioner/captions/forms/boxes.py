@@ -27,7 +27,7 @@ class Boxes(Form):
     """A JSON object; its fields are the values of the object, as JSON where they are no text."""
 
     name: ClassVar[str] = "json"
-    title: ClassVar[str] = "Ideogram JSON with boxes"
+    title: ClassVar[str] = "A JSON object with boxes"
     fields: ClassVar[tuple[str, ...]] = FIELDS
     reminder: ClassVar[str] = (
         "Answer with one JSON object and nothing else, in this shape:\n"

@@ -51,7 +51,7 @@ class H3(Form):
     """Three fields: what is seen, shot by shot, with the speech; what else is heard; the music over it."""
 
     name: ClassVar[str] = "h3"
-    title: ClassVar[str] = "MiniMax-H3, three fields"
+    title: ClassVar[str] = "Three fields"
     fields: ClassVar[tuple[str, ...]] = FIELDS
     is_one_line: ClassVar[bool] = False
     reminder: ClassVar[str] = (

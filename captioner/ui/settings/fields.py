@@ -181,7 +181,8 @@ def _draw_control(name: str, devices: Sequence[str]) -> str:
 
 def _choices(name: str, value_type: Any) -> Iterable[tuple[str, str]]:
     if name == "target":
-        return [(each.name, each.title) for each in targets().values()]
+        titles = ((each.name, each.title, each.summary) for each in targets().values())
+        return [(name, label if name == "none" else f"{label} · {text}") for name, label, text in titles]
     if name == "prompt_name":  # tab.js adds those of the library
         return [(AUTO, "Automatic")]
     return [(value, value) for value in get_args(value_type)]

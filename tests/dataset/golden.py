@@ -156,7 +156,10 @@ def effects(loaded: Loaded, folder: Folder) -> set[tuple[str, str]]:
 
 
 def doctor(folder: Path, key: str, tmp_path: Path, recursive: bool = True) -> list[Finding]:
-    setting = SETTINGS[key]
+    return doctor_of(folder, SETTINGS[key], tmp_path, recursive)
+
+
+def doctor_of(folder: Path, setting: Setting, tmp_path: Path, recursive: bool = True) -> list[Finding]:
     database = Database(tmp_path / "captioner.sqlite")
     store = CaptionStore(database, tmp_path / "scratch")
     try:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.dataset.golden import SETTINGS, Folder, assert_fits, doctor, effects
+from tests.dataset.golden import H3_TEXT, SETTINGS, Folder, assert_fits, doctor, doctor_of, effects
+from tests.dataset.loaders import H3
 from tests.support.media_maker import make_animation
 
 Plant = Callable[[Folder], object]
@@ -150,6 +152,7 @@ CASES: list[tuple[str, str, Plant, str]] = [
     ("musubi-h3", "caption-form", caption_of(b"a red ball"), "one.mp4"),
     ("musubi-h3", "audio-twice", lambda f: beside("one.wav")(f) and beside("one.mp3")(f), "one.mp4"),
     ("aitk", "clip-squeezed", clip_of(240), "three.mp4"),
+    ("aitk-h3", "caption-long", caption_of(H3_TEXT.format("ball rolls " * 400).encode()), "one.mp4"),
     ("onetrainer", "clip-cut", clip_of(260), "three.mp4"),
     ("simpletuner", "clip-short", clip_of(73), "three.mp4"),
     ("simpletuner", "clip-rate", clip_of(121, 30), "three.mp4"),
@@ -178,3 +181,34 @@ def test_one_defect_is_the_one_finding(key, code, plant, file, media, tmp_path):
     assert found[0].fix
     assert found[0].source
     assert_fits(found[0], folder)
+
+
+@pytest.mark.parametrize("key", ["onetrainer", "simpletuner"])
+def test_fields_on_several_lines_are_split_by_trainers_that_split_lines(key, media, tmp_path):
+    setting = replace(SETTINGS[key], target="minimax-h3", form=H3_TEXT, rules=H3)
+    folder = Folder(tmp_path / "set", setting, media)
+    found = doctor_of(folder.path, setting, tmp_path)
+    assert [(each.file, each.code, each.severity) for each in found] == [
+        ("one.mp4", "caption-lines", "error"),
+        ("two.mp4", "caption-lines", "error"),
+    ]
+
+
+@pytest.mark.parametrize("key", BESIDE)
+def test_a_folder_without_media_is_an_error(key, tmp_path):
+    (tmp_path / "set").mkdir()
+    assert [(each.file, each.code) for each in doctor(tmp_path / "set", key, tmp_path)] == [(".", "media-none")]
+
+
+def test_masks_and_control_pictures_are_no_items_of_their_trainers(media, tmp_path):
+    folder = Folder(tmp_path / "set", SETTINGS["onetrainer"], media)
+    folder.image("one-masklabel.png")
+    assert doctor(folder.path, "onetrainer", tmp_path) == []
+    assert [each.file for each in doctor(folder.path, "musubi", tmp_path) if "caption" in each.code] == [
+        "one-masklabel.png"
+    ]
+    (folder.path / "one-masklabel.png").unlink()
+    folder.image("_controls/one.png")
+    assert [
+        each for each in doctor(folder.path, "aitk", tmp_path) if "caption" in each.code and "comma" not in each.code
+    ] == []

@@ -11,6 +11,12 @@ from captioner.dataset.doctor.scene import Scene, stem_of
 SHOWN_PROBLEMS = 20
 
 
+def find_no_media(scene: Scene) -> Iterator[Hit]:
+    """Find a folder without images and clips."""
+    if not scene.media:
+        yield Hit(".", "there are no images and clips in the folder")
+
+
 def find_unread_kind(scene: Scene) -> Iterator[Hit]:
     """Find media of kinds that the trainer does not read."""
     listed = [name for name, _ in scene.entries]

@@ -40,6 +40,7 @@ CHECKS: dict[str, Callable[[Scene], Iterable[Hit]]] = {
     "manifest-media": checks_folder.find_missing_media,
     "manifest-orphan": checks_folder.find_unused_entry,
     "manifest-unlisted": checks_folder.find_unlisted,
+    "media-none": checks_folder.find_no_media,
     "media-kind": checks_folder.find_unread_kind,
     "media-like": checks_folder.find_taken_for_media,
     "media-subfolder": checks_folder.find_subfolder,

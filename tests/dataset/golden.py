@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captioner.captions.store import CaptionStore
 from captioner.config.settings import Settings
@@ -159,12 +160,14 @@ def doctor(folder: Path, key: str, tmp_path: Path, recursive: bool = True) -> li
     return doctor_of(folder, SETTINGS[key], tmp_path, recursive)
 
 
-def doctor_of(folder: Path, setting: Setting, tmp_path: Path, recursive: bool = True) -> list[Finding]:
+def doctor_of(folder: Path, setting: Setting, tmp_path: Path, recursive: bool = True, **settings: Any) -> list[Finding]:
     database = Database(tmp_path / "captioner.sqlite")
     store = CaptionStore(database, tmp_path / "scratch")
     try:
         facts = FactsCache(database, probe)
-        return examine(look_at(folder, setting.trainer, Settings(target=setting.target), store, facts, recursive))
+        return examine(
+            look_at(folder, setting.trainer, Settings(target=setting.target, **settings), store, facts, recursive)
+        )
     finally:
         database.close()
 

@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_endpoint,
         _add_dispatch,
         _add_doctor,
+        _add_exports,
     ):
         add_json(add(benches))
     _add_model(benches)
@@ -48,6 +49,20 @@ def _add_doctor(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = add_command(benches, "doctor", _run_doctor)
     parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
     return parser
+
+
+def _add_exports(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "exports", _run_exports)
+    parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
+    return parser
+
+
+def _run_exports(args: argparse.Namespace) -> int:
+    """Exporting a large folder in every format, and reading it back."""
+    from tests.bench.exports import bench_exports
+
+    bench_exports(args.files, as_json=args.json)
+    return 0
 
 
 def _run_doctor(args: argparse.Namespace) -> int:

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
+from captioner.dataset.exports.export import FORMATS
 from tests.bench.__main__ import main
 from tests.bench.discovery import bench_discovery
+from tests.bench.exports import bench_exports
 from tests.bench.folder import bench_folder
 
 
@@ -28,6 +32,14 @@ def test_folder_prints_scan_probe_and_thumbnails(capsys):
     ]
     assert all(row["ms"] > 0 and row["files_per_s"] > 0 for row in report["rows"])
     assert (report["num_files"], report["num_captions"]) == (12, 6)
+
+
+def test_exports_are_measured_in_every_format(capsys):
+    pytest.importorskip("pyarrow")
+    bench_exports(num_files=12, as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert [row["format"] for row in report["rows"]] == list(FORMATS)
+    assert report["num_files"] == 12
 
 
 def test_command_line_runs_a_benchmark_by_its_name(capsys):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from captioner.captions.flaws import flaw_of, loops
+from captioner.captions.flaws import flaw_of, is_of_length, loops, of_several
 from captioner.values import GenerationOptions
 from tests.support.captions import CAPTION
 
@@ -81,3 +81,17 @@ def test_flaw_says_where_a_caption_was_cut_off_and_a_loop_outweighs_it() -> None
         flaw_of(replace(cut, text="a red, " * 20)) == flaw_of(replace(CAPTION, text="a red, " * 20)) == "repeats itself"
     )
     assert flaw_of(CAPTION) == ""
+
+
+@pytest.mark.parametrize(
+    ("flaw", "several"),
+    [
+        ("repeats itself", "repeat themselves"),
+        ("was cut off at 512 tokens", "were cut off at 512 tokens"),
+        ("exceeds the 512 tokens of Wan 2.1", "exceed the 512 tokens of Wan 2.1"),
+        ("breaks its form: it has no [Shot 1]", "break their form: the first has no [Shot 1]"),
+    ],
+)
+def test_a_flaw_of_several_captions_is_told_in_the_plural(flaw, several):
+    assert of_several(flaw) == several
+    assert is_of_length(flaw) == (flaw[0] in "rw")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from captioner.captions.forms.known import form
 from captioner.captions.text import Decoration
 from captioner.dataset.targets import target
 from captioner.jobs.events import ItemDone
+from captioner.jobs.job import rebuild_job, request_for
 from captioner.replicas.protocol import Finished
 from captioner.values import Caption, MediaFacts
 from tests.captions.test_h3 import GOOD, REPAIRED, TALKING
@@ -117,3 +119,14 @@ def test_tags_are_appended_behind_a_comma(runner, library):
     run(jobs, job(library, "cpu", target=target("sdxl"), existing="append", consent=True))
     assert (library / "0.txt").read_text() == "solo, 1girl, blue eyes"
     assert (library / "1.txt").read_text() == "blue eyes"
+
+
+def test_target_of_a_job_is_kept_for_the_job_that_resumes_it(library, tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    chosen = replace(H3, token_limit=77)
+    the_job = job(library, "cpu", target=chosen, tokenizer=tmp_path / "tokenizer.json")
+    kept = json.loads(json.dumps(request_for(the_job, library, False, None, (0, 0))))
+    rebuilt = rebuild_job(kept, the_job.items, lambda source: lambda on_bytes: tmp_path)
+    assert (rebuilt.target, rebuilt.tokenizer) == (chosen, tmp_path / "tokenizer.json")
+    del kept["target"]  # of an earlier version
+    assert rebuild_job(kept, the_job.items, lambda source: lambda on_bytes: tmp_path).target == target("none")

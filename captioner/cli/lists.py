@@ -4,6 +4,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from captioner.cli.bar import Bar
@@ -37,7 +38,7 @@ def add_lists(commands: Commands) -> None:
     add_folder(parser)
     add = parser.add_argument
     add("--format", required=True, choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
-    add("--to", required=True, type=given_path, metavar="PATH", help="file or folder to write")
+    add("--to", required=True, type=_target_path, metavar="PATH", help="file or folder to write")
     add("--trainer", default="none", choices=[*styles()], metavar="NAME", help=f"one of {', '.join(styles())}")
     text = "model of the configuration; see `captioner targets` (default: that of the settings)"
     add("--target", metavar="NAME", help=text)
@@ -53,6 +54,12 @@ def add_lists(commands: Commands) -> None:
     _add_reading(importing, "print the result and each row that is refused as JSON, one per line")
 
 
+def _target_path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give a path")
+    return absolute_path(given_path(text))
+
+
 def _add_reading(parser: argparse.ArgumentParser, json_text: str) -> None:
     parser.add_argument("--recursive", action="store_true", help="include subfolders")
     parser.add_argument("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
@@ -66,7 +73,7 @@ def export_captions(args: argparse.Namespace) -> int:
         library = _open(services, args)
         entries = read_entries(services.captions, library.items)
         target, extension = chosen_target(services.settings), services.settings.caption_extension
-        asked = Request(args.format, absolute_path(args.to), args.trainer, target, args.overwrite, extension)
+        asked = Request(args.format, args.to, args.trainer, target, args.overwrite, extension)
         done = export(asked, library.items, _with_bar(entries, len(library.items), args.json))
     _print_left_out(done.left_out, "left out", args.json)
     _print_exported(done, args.json)

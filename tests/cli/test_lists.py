@@ -73,6 +73,12 @@ def test_errors_are_one_line(folder, capsys, options):
     assert err.count("\n") == 1
 
 
+def test_empty_path_is_refused(folder, capsys):
+    with pytest.raises(SystemExit):
+        command("export", folder, "--format", "csv", "--to", " ")
+    assert capsys.readouterr().err == "error: argument --to: give a path; see captioner export --help\n"
+
+
 def test_empty_folder_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert command("export", tmp_path / "empty", "--format", "csv", "--to", tmp_path / "x.csv") == 2

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captioner.dataset.exports.export import LISTS
+from captioner.dataset.exports.export import export as run
+from captioner.dataset.exports.request import Request
 from captioner.dataset.exports.styles import NO_TRAINER, styles
 from captioner.dataset.trainers import trainers
 from captioner.errors import CaptionerError
@@ -158,6 +160,13 @@ def test_nothing_is_written_among_the_media_that_a_trainer_takes_for_media(servi
     assert sorted(os.listdir(folder)) == before
     export(services, folder, "captions.json", folder)
     assert sorted(os.listdir(folder)) == sorted([*before, "captions.json"])
+    (folder / "deep").mkdir()
+    request = Request("jsonl", folder / "deep" / "x.jsonl")
+    items = services.open_folder(folder, recursive=False).items
+    run(request, items, [])  # a folder without media
+    (folder / "deep" / "y.MP4").touch()
+    with pytest.raises(CaptionerError, match="among the media"):
+        run(request, items, [])
 
 
 def test_list_is_replaced_only_if_told_and_whole(services, tmp_path, monkeypatch):

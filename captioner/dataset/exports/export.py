@@ -8,7 +8,7 @@ from captioner.dataset.exports.entries import Entry, LeftOut
 from captioner.dataset.exports.hub_folder import write_hub_folder
 from captioner.dataset.exports.list_rows import ListRows
 from captioner.dataset.exports.manifests import READ_AS_MISSING, encode_rows
-from captioner.dataset.exports.placement import check_target, write_file
+from captioner.dataset.exports.placement import check_target, media_folders, write_file
 from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.shards import write_shards
 from captioner.dataset.exports.styles import Style, style_of
@@ -24,7 +24,7 @@ FORMATS = (*LISTS, "captions.json", *FOLDERS, "config")
 
 def export(request: Request, items: Sequence[MediaItem], entries: Iterable[Entry | LeftOut]) -> Exported:
     """Write the export. entries: of `items`, read while it is consumed. Raise CaptionerError."""
-    result, folders = Exported(), {item.folder for item in items}
+    result, folders = Exported(), media_folders(items)
     if request.file_format == "config":
         ConfigExport(request, folders, result).write(entries)
     elif writer := FOLDERS.get(request.file_format):

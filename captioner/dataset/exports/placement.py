@@ -4,20 +4,34 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from captioner.errors import CaptionerError
+from captioner.media.kinds import KINDS
 from captioner.system.paths import real_path
 from captioner.system.replacing import write_atomic
+from captioner.values import MediaItem
 
 # diffusion-pipe takes every other file beside the media for media (its utils/dataset.py, line 650).
 SAFE_BESIDE_MEDIA = (".txt", ".npz", ".json", ".parquet", ".bak", ".db")
 
 
-def check_target(path: Path, media_folders: Iterable[Path], overwrite: bool) -> None:
+def media_folders(items: Sequence[MediaItem]) -> set[Path]:
+    """Return the folders of these files, and those below the scanned folder that hold other media, without links."""
+    if not items:
+        return set()
+    folders = {item.folder for item in items}
+    root = items[0].path.parents[items[0].name.count("/")]
+    for folder, _, names in os.walk(root):
+        if Path(folder) not in folders and any(name.rpartition(".")[2].lower() in KINDS for name in names):
+            folders.add(Path(folder))
+    return {real_path(folder) for folder in folders}
+
+
+def check_target(path: Path, media_folders: Collection[Path], overwrite: bool) -> None:
     """Raise CaptionerError if a file may not be written there: one exists, or a trainer would take it for media."""
-    if path.suffix not in SAFE_BESIDE_MEDIA and real_path(path.parent) in {real_path(each) for each in media_folders}:
+    if path.suffix not in SAFE_BESIDE_MEDIA and real_path(path.parent) in media_folders:
         advice = f"choose a path outside {path.parent}, or --format json"
         raise CaptionerError(f"diffusion-pipe would take {path.name} among the media for a clip; {advice}")
     if path.is_dir():
@@ -36,12 +50,12 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, media_folders: Iterable[Path]) -> Iterator[Path]:
+def new_folder(path: Path, media_folders: Collection[Path]) -> Iterator[Path]:
     """Yield a folder to write into, which becomes `path` at the end; nothing is left there after an error.
 
     Raises CaptionerError if `path` is not empty, or if it is a folder of the media.
     """
-    if real_path(path) in {real_path(each) for each in media_folders}:
+    if real_path(path) in media_folders:
         raise CaptionerError(f"{path} holds the media; choose another folder")
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise CaptionerError(f"{path} exists; choose a new or an empty folder")

@@ -3,6 +3,7 @@ export const STATES = ['pending', 'done', 'failed', 'edited'];
 export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
 // Bits. outside: changed by another program; flawed: cut off, repeated or empty; star, reject: marked by a person.
 export const FLAGS = { approved: 1, outside: 2, flawed: 4, star: 8, reject: 16 };
+const orders = new Map(); // key of the order -> all indices in it, both ways; sorting takes longer than all the rest
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
   scan: '', revision: -1, folder: '', count: 0, hasFolders: false, // whether some files lie in subfolders
@@ -31,6 +32,7 @@ export function setListing(data) {
     view.found = view.only = null;
   }
   list.rows.clear();
+  orders.clear();
   Object.assign(list, {
     scan, revision, folder, count, names, hasFolders: names.some(name => name.includes('/')), lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
@@ -44,6 +46,8 @@ export function applyRow({ index, state, flags, duration, length, preview, probl
   if (index >= list.count) return;
   list.states[index] = state;
   list.flags[index] = flags;
+  if (list.durations[index] !== duration) orders.delete('duration');
+  if (list.lengths[index] !== length) orders.delete('length');
   list.durations[index] = duration;
   list.lengths[index] = length;
   list.rows.delete(index);
@@ -51,37 +55,48 @@ export function applyRow({ index, state, flags, duration, length, preview, probl
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 
-export function inState(i, wanted) {
-  if (wanted in FLAGS) return Boolean(list.flags[i] & FLAGS[wanted]);
-  const state = list.states[i];
-  if (wanted === 'done') return state === DONE || state === EDITED;
-  return wanted === 'all' || state === STATES.indexOf(wanted);
+// A function that says whether the file of an index is in a state or has a flag.
+function test(wanted) {
+  const { states, flags } = list, bit = FLAGS[wanted], state = STATES.indexOf(wanted);
+  if (bit) return i => Boolean(flags[i] & bit);
+  if (wanted === 'done') return i => states[i] === DONE || states[i] === EDITED;
+  return wanted === 'all' ? () => true : i => states[i] === state;
 }
+
+export const inState = (i, wanted) => test(wanted)(i);
 
 export const markOf = i => ['star', 'reject'].find(mark => inState(i, mark)) ?? '';
 
 export const words = query => query.toLowerCase().split(' ').filter(Boolean);
 
+// All indices in the order that is chosen, or null for that of the names, in which the list comes.
+function ordered() {
+  const { key, descending } = view, sign = descending ? -1 : 1;
+  const column = { date: list.times, size: list.sizes, duration: list.durations, length: list.lengths }[key];
+  if (!column) return null;
+  if (!orders.has(key)) orders.set(key, {});
+  const both = orders.get(key), everything = () => Int32Array.from(column.keys());
+  return both[sign] ??= everything().sort((a, b) => sign * (column[a] - column[b]) || a - b);
+}
+
 // Work out which files are shown, and in which order.
 export function arrange() {
-  const wanted = words(view.query), hits = [], { names, kinds, count } = list, { state, kind, found, only } = view;
-  for (let i = 0; i < count; i++) {
-    if (only && !only.marks[i]) continue;
-    if (state !== 'all' && !inState(i, state)) continue;
-    if (kind !== 'all' && kinds[i] !== Number(kind === 'video')) continue;
+  const wanted = words(view.query), { names, kinds, count } = list, { kind, found, only } = view;
+  const order = ordered(), hits = new Int32Array(count), isWanted = test(view.state), onlyKind = Number(kind === 'video');
+  let num = 0;
+  for (let at = 0; at < count; at++) {
+    const i = order ? order[at] : at;
+    if (only && !only.marks[i] || !isWanted(i) || kind !== 'all' && kinds[i] !== onlyKind) continue;
     if (wanted.length && !found?.[i]) {
       const name = names[i].toLowerCase();
       if (!wanted.every(word => name.includes(word))) continue;
     }
-    hits.push(i);
+    hits[num++] = i;
   }
-  const column = { date: list.times, size: list.sizes, duration: list.durations, length: list.lengths }[view.key];
-  const sign = view.descending ? -1 : 1;
-  if (column) hits.sort((a, b) => sign * (column[a] - column[b]) || a - b);
-  else if (view.descending) hits.reverse(); // the list comes in order of the names
-  list.shown = Int32Array.from(hits);
-  list.place = new Int32Array(list.count).fill(-1);
-  hits.forEach((index, position) => { list.place[index] = position; });
+  list.shown = hits.slice(0, num);
+  if (!order && view.descending) list.shown.reverse();
+  list.place = new Int32Array(count).fill(-1);
+  for (let at = 0; at < num; at++) list.place[list.shown[at]] = at;
 }
 
 export function setSelected(index, on) {
@@ -94,7 +109,8 @@ export function setSelected(index, on) {
 export function selectWhere(which) {
   list.selected.fill(0);
   list.numSelected = 0;
-  if (which !== 'none') for (const i of list.shown) if (inState(i, which)) setSelected(i, true);
+  const isWanted = which !== 'none' && test(which);
+  if (isWanted) for (const i of list.shown) if (isWanted(i)) setSelected(i, true);
 }
 
 export function selectRange(from, to) {

@@ -102,8 +102,7 @@ function take(rows) {
 // Draw everything again: which files are shown, where, and how they look.
 function refresh() {
   arrange();
-  tiles.layout();
-  showChanges();
+  showChanges(tiles.layout());
   showReason();
 }
 
@@ -113,8 +112,9 @@ function showReason() {
 }
 
 // Draw again what may have changed of the shown files, send the selection to Python, and tell the viewers.
-function showChanges() {
-  tiles.repaint();
+// fresh: the tiles that need it not.
+function showChanges(fresh = null) {
+  tiles.repaint(fresh);
   const value = selection();
   if (props.value !== value) {
     const isFirst = !props.value;

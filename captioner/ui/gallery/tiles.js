@@ -27,7 +27,8 @@ export const scrollToTop = () => { port.scrollTop = 0; };
 export const numColumns = () => columns;
 export const tileWidth = () => chosenWidth;
 export const numRowsOnScreen = () => Math.max(1, Math.floor(port.clientHeight / (geometry?.rowHeight || 1)));
-export const repaint = () => { for (const [i, tile] of live) paint(tile, i, geometry); };
+// except: the indices of tiles that were painted just now.
+export const repaint = except => { for (const [i, tile] of live) if (!except?.has(i)) paint(tile, i, geometry); };
 export const shownNow = () => [...live.keys()];
 
 export function setColumns(count) {
@@ -54,8 +55,9 @@ function geometryOf(count) {
   return { lines, fits, height, rowHeight: height + GAP, columns: count };
 }
 
+// Return the indices of the tiles that are new on the screen.
 export function layout() {
-  if (!port.clientWidth) return; // in a tab that is not shown
+  if (!port.clientWidth) return null; // in a tab that is not shown
   const before = geometry, top = port.scrollTop, held = before && fileToHold(before, top);
   measure();
   const { lines, height, rowHeight } = geometry;
@@ -71,7 +73,7 @@ export function layout() {
   if (held && list.place[held.i] > 0) port.scrollTop = Math.floor(list.place[held.i] / columns) * rowHeight - held.offset;
   if (held && held.i === cursor.active) reveal(held.i);
   if (before?.columns !== columns || before.fits !== geometry.fits) repaint();
-  draw();
+  return draw();
 }
 
 // The file that stays where it is when the width or the number of columns changes: the one with the focus, if it is on
@@ -90,16 +92,20 @@ function newRow(number) {
   return row;
 }
 
-function showTile(i) {
-  const tile = live.get(i) ?? pool.pop() ?? newTile();
-  if (!live.has(i)) paint(tile, i, geometry);
+function showTile(i, fresh) {
+  if (live.has(i)) return live.get(i);
+  const tile = pool.pop() ?? newTile();
+  paint(tile, i, geometry);
   live.set(i, tile);
+  fresh.add(i);
   return tile;
 }
 
+// Return the indices of the tiles that are new on the screen.
 export function draw() {
   frame = 0;
-  if (!geometry) return;
+  const fresh = new Set();
+  if (!geometry) return fresh;
   const { rowHeight } = geometry, first = Math.max(0, Math.floor(port.scrollTop / rowHeight) - OVERSCAN_ROWS);
   const end = Math.min(numRows(), Math.ceil((port.scrollTop + port.clientHeight) / rowHeight) + OVERSCAN_ROWS);
   for (const [i, tile] of live) {
@@ -112,13 +118,14 @@ export function draw() {
   for (const [number, row] of rows) if (number < first || number >= end) { rows.delete(number); row.remove(); }
   for (let number = first; number < end; number++) {
     const row = rows.get(number) ?? newRow(number), there = canvas.children[number - first];
-    const tiles = Array.from(list.shown.subarray(number * columns, (number + 1) * columns), showTile);
+    const tiles = Array.from(list.shown.subarray(number * columns, (number + 1) * columns), i => showTile(i, fresh));
     if (tiles.length !== row.children.length || tiles.some((tile, at) => tile !== row.children[at])) {
       row.replaceChildren(...tiles);
     }
     if (there !== row) canvas.insertBefore(row, there ?? null); // in order, as screen readers read them
   }
   settling ||= setTimeout(settle, SETTLE_MS);
+  return fresh;
 }
 
 // Fetch pictures and captions for the tiles on the screen. This waits until scrolling has come to rest.

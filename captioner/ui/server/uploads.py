@@ -233,7 +233,8 @@ class UploadHandlers:
     @errors_as_toasts
     def receive(self, event: gr.EventData) -> dict[str, Any]:
         """Add the files that the browser has sent, and open the folder of uploads. Return what became of them."""
-        sent = [(path, str(name)) for each, name in event.files if (path := arrived_file(str(each)))]
+        pairs = [each for each in event.files if isinstance(each, list | tuple) and len(each) == 2]
+        sent = [(path, str(name)) for file, name in pairs if (path := arrived_file(str(file)))]
         files, names = one_each([path for path, _ in sent]), [name for _, name in sent]
         received = self.uploads.add(files, self._services.settings.caption_extension, names)
         if received.kept and self.uploads.folder:

@@ -48,7 +48,7 @@ def test_an_upload_names_no_file_of_this_machine(web, user):
         event = {"data": [], "fn_index": number, "session_hash": "x", "event_data": {"files": files}}
         return user.post("/gradio_api/run/predict", json=event)
 
-    answer = send(*files, None, 1)
+    answer = send(*([file, "x.mp4"] for file in files), *files, None, 1, [], ["x"])
     assert answer.status_code == 200, answer.text
     result = answer.json()["data"][0]["props"]["result"]
     assert (result["kept"], result["refused"]) == (0, [])

@@ -27,7 +27,7 @@ WORDS = {  # of the doctor for what a loader does
     "lost": ("out", "skips", "drops", "does not", "reads only", "reads the top", "finds no", "only with"),
     "empty": ("empty",),
     "changed": ("character", "line", "same", "takes", "becomes"),
-    "taken": ("takes the file for media",),
+    "taken": ("takes the file for media", "takes it for media"),
     "cut": ("takes", "first", "longest bucket"),
     "speed": ("as it is", "spreads"),
     "collides": ("same .pt file",),

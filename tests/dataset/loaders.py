@@ -178,7 +178,7 @@ def sd_scripts(folder: Path, rules: Rules) -> Loaded:
 def simpletuner(folder: Path, rules: Rules) -> Loaded:
     """See prompts.py:405-430: all subfolders; each line is a caption of its own; no file, no training."""
     loaded = Loaded()
-    for name in _walked(folder, SIMPLETUNER):
+    for name in _walked(folder, SIMPLETUNER, hidden=True):
         num_frames, fps = read_clip(folder / name) if name.endswith(VIDEOS) else (0, 1.0)
 
         def texts(name: str = name) -> list[str]:
@@ -270,12 +270,12 @@ def _globbed(folder: Path, extensions: list[str]) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix in both)
 
 
-def _walked(folder: Path, extensions: tuple[str, ...]) -> list[str]:
+def _walked(folder: Path, extensions: tuple[str, ...], hidden: bool = False) -> list[str]:
     return sorted(
         (Path(root) / name).relative_to(folder).as_posix()
         for root, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(extensions) and not name.startswith(".")
+        if name.lower().endswith(extensions) and (hidden or not name.startswith("."))
     )
 
 

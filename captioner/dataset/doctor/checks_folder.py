@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from captioner.dataset.doctor.checks_captions import misnamed_caption
+from captioner.dataset.doctor.contents import is_hidden
 from captioner.dataset.doctor.finding import Hit
 from captioner.dataset.doctor.lists import BLANK, BROKEN, COLUMN, VALUE
 from captioner.dataset.doctor.scene import Scene, stem_of
@@ -26,14 +27,16 @@ def find_unread_kind(scene: Scene) -> Iterator[Hit]:
 
 
 def find_taken_for_media(scene: Scene) -> Iterator[Hit]:
-    """Find files that the trainer takes for media, since it takes everything else for media."""
+    """Find files that the trainer takes for media: hidden ones, or all but those of a few extensions."""
     misnamed = {misnamed_caption(scene, item) for item in scene.items if not item.source}
-    media = set(scene.media)
+    known = {*scene.media, *misnamed}
     for file in scene.contents.files:
-        extension = file.name.rpartition(".")[2] if "." in file.name.lstrip(".") else ""
-        if "/" in file.name or file.name in media or file.name in misnamed:
+        if file.name in known:
             continue
-        if extension not in scene.trainer.ignores and not scene.trainer.kind_of(file.name):
+        extension = file.name.rpartition(".")[2] if "." in file.name.lstrip(".") else ""
+        if scene.trainer.hidden and is_hidden(file.name) and scene.trainer.kind_of(file.name):
+            yield Hit(file.name, "it is hidden, as what macOS leaves on other disks, but named as media")
+        elif scene.trainer.ignores and "/" not in file.name and extension not in scene.trainer.ignores:
             yield Hit(file.name, f"{extension and '.'}{extension or 'a name without extension'} is not left out")
 
 

@@ -167,3 +167,26 @@ class TestEdits:
         assert form("paragraph").merge("a", "b") == "a b"
         assert form("tags").merge("solo, 1girl", "blue eyes") == "solo, 1girl, blue eyes"
         assert form("free").merge("a\nb", "c") == "a\nb\n\nc"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_answer_of_one_repeated_mark_ends_in_a_caption_or_nothing(name):
+    units = (
+        "-",
+        "*",
+        "**a ",
+        "[Shot ",
+        "<d>",
+        "{",
+        '{"a":"',
+        "overall_soundscape: ",
+        "the camera slowly ",
+        "_*#> ",
+        "n/a ",
+    )
+    answers = [unit * 4000 for unit in units] + ['{"high_level_description":' + "[" * 4000 + "}"]
+    for answer in answers:
+        text = form(name).clean(answer)
+        assert len(text) <= len(answer) + 4000
+        form(name).problems(text)
+        assert form(name).edit(text, lambda part: part) == text

@@ -7,6 +7,7 @@ import pytest
 from tests.captions.test_h3 import GOOD, SOUND
 from tests.support.chromium import open_browser
 from tests.support.gallery_page import make_folder, served
+from tests.support.tab_page import draw_settings, serve_tab
 
 BOXES = (
     '{"high_level_description":"A \\"red\\" pot.","compositional_deconstruction":{"background":"a wall",'
@@ -61,3 +62,16 @@ def test_fields_are_edited_apart_and_the_file_keeps_its_form(services, tmp_path)
         tiles.nth(2).click()
         expect(box).to_be_visible()
         expect(page.locator(".panel-fields")).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_settings_say_what_follows_from_the_target_and_it_can_be_saved(services):
+    with serve_tab(services, "Settings", draw_settings(services)) as address, open_browser(address) as (page, expect):
+        page.get_by_role("tab", name="Settings").click()
+        target, follows = page.locator("#input-target"), page.locator("#follows")
+        expect(follows).to_have_text("One paragraph.")
+        target.select_option(label="MiniMax-H3")
+        expect(follows).to_have_text("24 fps, 17n+5 frames, three fields, 512 tokens. Prompt MiniMax-H3.")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#settings-bar .state")).to_have_text("Everything is saved")
+        assert (services.settings.target, services.prompt_name) == ("minimax-h3", "MiniMax-H3")

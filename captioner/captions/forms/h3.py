@@ -25,7 +25,7 @@ _SPACED = [name.replace("_", r"[\s_-]{1,2}") for name in FIELDS]
 _EXACT = re.compile(rf"\b({'|'.join(FIELDS)})[ \t]*:[ \t]*")
 # As models write labels: "**Overall Soundscape:**", "### overall_soundscape", "2. Non-diegetic music -".
 _LOOSE = re.compile(
-    rf"^[ \t]*(?:[#>*_\-•]+[ \t]*)*(?:\d[.)][ \t]*)?[*_`\"'\[]*({'|'.join(_SPACED)})[*_`\"'\]]*[ \t]*"
+    rf"^[ \t#>*_\-•]{{0,20}}(?:\d[.)][ \t]*)?[*_`\"'\[]{{0,4}}({'|'.join(_SPACED)})[*_`\"'\]]*[ \t]*"
     rf"(?:[:：=][ \t]*[*_`]*|[-–—]+[ \t]|(?=\r?\n))[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -175,7 +175,7 @@ def _from_json(text: str) -> dict[str, str]:
     """Return the fields if the answer is a JSON object of them."""
     try:
         values = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {name: value for name in FIELDS if isinstance(value := values.get(name), str)}
 

@@ -12,7 +12,8 @@ import annotated_types
 from captioner.config.options import FOLDER_SETTINGS, GROUPS
 from captioner.config.recommend import Suited, read_machine, suited
 from captioner.config.settings import AUTO, Settings
-from captioner.dataset.targets import targets
+from captioner.dataset.targets import Target, targets
+from captioner.formatting import sentence
 
 LABELS = {
     "dtype": "Number format",
@@ -143,6 +144,9 @@ def draw_field(name: str, devices: Sequence[str] = ()) -> str:
     """Return a field as HTML; tab.js fills in its value. devices: the names to choose from; users can type others."""
     label, text = html.escape(title(name)), html.escape(Settings.model_fields[name].description or "")
     default = html.escape(json.dumps(default_of(name)))
+    if name == "target":  # tab.js shows what follows from the chosen one
+        follows = {each.name: f"{sentence(each.summary)} {_prompt_of(each)}" for each in targets().values()}
+        text += f'</p><p class="help" id="follows" data-all="{html.escape(json.dumps(follows))}">'
     kept = f'data-name="{name}" data-kind="{control_kind(name)}" data-default="{default}"'
     return (
         f'<div class="field{" wide" if name in WIDE else ""}" id="field-{name}" {kept}><div class="about">'
@@ -179,10 +183,13 @@ def _draw_control(name: str, devices: Sequence[str]) -> str:
     return f'<input type="text" autocomplete="off" spellcheck="false" {shared}{known}>{listed}'
 
 
+def _prompt_of(chosen: Target) -> str:
+    return f"Prompt {chosen.prompt}." if chosen.prompt else ""
+
+
 def _choices(name: str, value_type: Any) -> Iterable[tuple[str, str]]:
     if name == "target":
-        titles = ((each.name, each.title, each.summary) for each in targets().values())
-        return [(name, label if name == "none" else f"{label} · {text}") for name, label, text in titles]
+        return [(each.name, each.title) for each in targets().values()]
     if name == "prompt_name":  # tab.js adds those of the library
         return [(AUTO, "Automatic")]
     return [(value, value) for value in get_args(value_type)]

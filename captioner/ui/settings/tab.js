@@ -190,6 +190,7 @@ function showChanges() {
   $('#settings-bar .state').textContent = numUnsaved() ? plural(numUnsaved(), 'unsaved change') : 'Everything is saved';
   $('#settings-advanced summary i').textContent = numOwn ? `${numOwn} changed` : '';
   $('#label-prompt_name').closest('.field').classList.toggle('unused', Boolean(read('prompt')));
+  $('#follows').textContent = JSON.parse($('#follows').dataset.all)[read('target')] ?? '';
 }
 
 // reason: what is wrong with the value, or "".

@@ -196,7 +196,12 @@ def test_shards_hold_every_file_and_caption(services, tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "clips", {**CAPTIONS, "sub/x.y/z.mp4": "deep"})
     done = export(services, folder, "webdataset", tmp_path / "shards")
     shards = sorted((tmp_path / "shards").iterdir())
-    assert [shard.name for shard in shards] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert [shard.name for shard in shards] == [
+        "jpg-00000.tar",
+        "mp4-00000.tar",
+        "mp4-00001.tar",
+        "png-00000.tar",
+    ]
     found = {}
     for shard in shards:
         with tarfile.open(shard) as tar:
@@ -216,13 +221,29 @@ def test_shards_hold_every_file_and_caption(services, tmp_path, monkeypatch):
 MEDIA = ("mp4", "jpg", "png")
 
 
-@pytest.mark.filterwarnings("ignore")  # it leaves the shard open
+@pytest.mark.filterwarnings("ignore")  # it leaves the shards open
 def test_library_webdataset_reads_the_shards(services, tmp_path):
     webdataset = pytest.importorskip("webdataset")
     folder = make_folder(tmp_path / "clips")
     export(services, folder, "webdataset", tmp_path / "shards")
-    samples = webdataset.WebDataset(str(tmp_path / "shards" / "00000.tar"), shardshuffle=False)
+    shards = [str(path) for path in sorted((tmp_path / "shards").iterdir())]
+    samples = webdataset.WebDataset(shards, shardshuffle=False)
     found = {json.loads(sample["json"])["file_name"]: sample["txt"].decode() for sample in samples}
+    assert found == CAPTIONS
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_library_datasets_reads_the_shards_of_each_extension(services, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder = make_folder(tmp_path / "clips")
+    export(services, folder, "webdataset", tmp_path / "shards")
+    found = {}
+    for ending in MEDIA:
+        files = str(tmp_path / "shards" / f"{ending}-*.tar")
+        rows = datasets.load_dataset("webdataset", data_files=files, streaming=True)["train"].select_columns(
+            ["txt", "json"]
+        )
+        found |= {row["json"]["file_name"]: row["txt"] for row in rows}
     assert found == CAPTIONS
 
 

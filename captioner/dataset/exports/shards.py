@@ -21,11 +21,12 @@ def write_shards(
     """Write the folder of shards and return the number of samples. Raise CaptionerError.
 
     A sample is <key>.mp4, <key>.txt with the caption, and <key>.json with the name of the file and the caption. Its
-    key is a number, since readers cut a name at its first dot (webdataset issue 237).
+    key is a number, since readers cut a name at its first dot (webdataset issue 237). The media of a shard have one
+    extension, since the library `datasets` reads no others.
     """
     count = 0
+    shards: dict[str, _Shard] = {}
     with new_folder(to, media_folders) as folder:
-        shard = _Shard(folder / "00000.tar")
         try:
             for entry in entries:
                 if isinstance(entry, Entry) and (problem := unreadable(entry.item.path)):
@@ -33,19 +34,26 @@ def write_shards(
                 if isinstance(entry, LeftOut):
                     left_out.append(entry)
                     continue
-                if shard.is_full:
-                    shard.close()
-                    shard = _Shard(shard.path.with_stem(f"{int(shard.path.stem) + 1:05}"))
+                ending = entry.item.filename.rpartition(".")[2].lower()
+                shard = shards.get(ending)
+                if shard is None or shard.is_full:
+                    shard = shards[ending] = _Shard(folder, ending, shard)
                 shard.add(f"{count:08}", entry)
                 count += 1
         finally:
-            shard.close()
+            for shard in shards.values():
+                shard.close()
     return count
 
 
 class _Shard:
-    def __init__(self, path: Path) -> None:
-        self.path, self._num_files = path, 0
+    def __init__(self, folder: Path, ending: str, before: "_Shard | None") -> None:
+        """before: the full shard of the same media, which is closed."""
+        if before:
+            before.close()
+        self._number = before._number + 1 if before else 0
+        self._ending, self._num_files = ending, 0
+        path = folder / f"{ending}-{self._number:05}.tar"
         self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
 
     @property
@@ -57,7 +65,7 @@ class _Shard:
         """Add a sample. Raise OSError."""
         item = entry.item
         with open(item.path, "rb") as file:
-            self._add(f"{key}.{item.filename.rpartition('.')[2].lower()}", item, file, os.fstat(file.fileno()).st_size)
+            self._add(f"{key}.{self._ending}", item, file, os.fstat(file.fileno()).st_size)
         about = json.dumps({"file_name": item.name, "text": entry.caption})
         for ending, text in {"txt": entry.caption, "json": about}.items():
             data = text.encode()

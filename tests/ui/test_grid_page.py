@@ -107,19 +107,39 @@ def test_answers_that_need_a_look_have_a_badge_of_their_own_and_one_filter(servi
         expect(badges).to_have_text(["Repeats itself", "Empty"])
 
 
+COUNT_POLLS_JS = """() => {
+  const {fetch, setInterval} = window, first = '.grid-tile p';
+  Object.assign(window, {polls: 0, delays: [], seenAfter: null});
+  window.setInterval = (act, ms) => { window.delays.push(ms); return setInterval(act, ms); };
+  window.fetch = (what, ...rest) => {
+    window.polls += String(what).includes('outside.json');
+    return fetch(what, ...rest);
+  };
+  new MutationObserver(() => {
+    if (document.querySelector(first)?.textContent === 'Theirs.') window.seenAfter ??= window.polls;
+  }).observe(document, {subtree: true, childList: true, characterData: true});
+}"""
+
+
 @pytest.mark.browser
 def test_captions_that_another_program_writes_appear_by_themselves(services, folder):
     services.open_folder(folder, False)
-    with served(services) as address, open_browser(address) as (page, expect):
+    with served(services) as address, open_browser("about:blank") as (page, expect):
+        page.add_init_script(f"({COUNT_POLLS_JS})()")
+        page.goto(address)
         texts = page.locator(".grid-tile p")
         expect(texts).to_have_text(["A zebra at noon.", "A horse at night.", "No caption yet", "No caption yet"])
         page.locator(".grid-tile").first.click()
         expect(page.locator("#caption textarea")).to_have_value("A zebra at noon.")
+        page.evaluate("window.polls = 0")
         (folder / "a.txt").write_text("Theirs.")
         (folder / "b.txt").unlink()
         (folder / "c.txt").write_text("New.")
         expect(texts).to_have_text(["Theirs.", "No caption yet", "New.", "No caption yet"])
         expect(page.locator("#caption textarea")).to_have_value("Theirs.")
+        # Within 5 s by the page's own clock: one poll may have been on its way, the next one shows it.
+        assert page.evaluate("window.seenAfter") <= 2
+        assert 3000 in page.evaluate("window.delays")  # between two polls
 
 
 @pytest.mark.browser

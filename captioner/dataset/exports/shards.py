@@ -41,8 +41,8 @@ def write_shards(
                 shard.add(f"{count:08}", entry)
                 count += 1
         finally:
-            for shard in shards.values():
-                shard.close()
+            for each in shards.values():
+                each.close()
     return count
 
 
@@ -51,7 +51,7 @@ class _Shard:
         """before: the full shard of the same media, which is closed."""
         if before:
             before.close()
-        self._number = before._number + 1 if before else 0
+        self._number: int = before._number + 1 if before else 0
         self._ending, self._num_files = ending, 0
         path = folder / f"{ending}-{self._number:05}.tar"
         self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115

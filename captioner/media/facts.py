@@ -15,7 +15,7 @@ from captioner.values import MediaInfo
 
 Facts = MediaInfo | str  # a text: why the file cannot be read
 Progress = Callable[[str, int, int], None]  # called with (what is read, files done, files in all)
-WRITTEN_AT_ONCE = 500
+WRITTEN_AT_ONCE = 100
 
 
 class SizedFile(Protocol):

@@ -1,43 +1,43 @@
-"""Sampling says what a caption is checked against: the duration, and whether there is anything to hear."""
+"""Facts of media are kept: a file is probed once, and again when it has changed."""
 
-from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
-import av
-import numpy as np
-import pytest
+from captioner.errors import MediaError
+from captioner.media.facts import FactsCache
+from captioner.system.database import Database
+from captioner.values import MediaInfo
 
-from captioner.media.sample import sample
-from captioner.values import MediaFacts, SamplePlan
-from tests.support.media_maker import make_animation, make_picture, make_video, numbered_picture
-
-
-def make_talkie(path: Path) -> Path:
-    """A clip of one second with a track of sound."""
-    with av.open(path, "w") as container:
-        stream, sound = container.add_stream("mpeg4", rate=25), container.add_stream("aac", rate=44100, layout="mono")
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for number in range(25):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        for number in range(40):
-            heard = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            heard.sample_rate, heard.pts = 44100, number * 1024
-            container.mux(sound.encode(heard))
-        for each in (stream, sound):
-            container.mux(each.encode(None))
-    return path
+INFO = MediaInfo(64, 48, 5.0625, 16.0, 81, 0, "h264", has_sound=True)
 
 
-@pytest.mark.parametrize(
-    ("make", "name", "facts"),
-    [
-        (make_talkie, "a.mp4", MediaFacts(1.0, has_sound=True)),
-        (lambda path: make_video(path, 50), "b.mp4", MediaFacts(2.0, has_sound=False)),
-        (make_picture, "c.png", MediaFacts(0.0, has_sound=False, is_still=True)),
-        (lambda path: make_animation(path, [500, 500]), "d.gif", MediaFacts(1.0, has_sound=False)),
-    ],
-)
-def test_facts_of_a_file(tmp_path, make, name, facts):
-    assert sample(make(tmp_path / name), SamplePlan()).facts == facts
+class Sized(NamedTuple):
+    name: str
+    size_bytes: int = 10
+    modified_s: float = 1.5
+
+
+def test_only_new_changed_and_broken_files_are_probed(tmp_path: Path) -> None:
+    probed: list[str] = []
+
+    def probe(path: Path) -> MediaInfo:
+        probed.append(path.name)
+        if path.name == "broken.mp4":
+            raise MediaError("file is empty")
+        return INFO
+
+    database, shown = Database(tmp_path / "db"), []
+    files = [Sized("a.mp4"), Sized("more/b \udce9.mp4"), Sized("broken.mp4")]
+    expected = {"a.mp4": INFO, "more/b \udce9.mp4": INFO, "broken.mp4": "file is empty"}
+    assert FactsCache(database, probe).read(tmp_path, files, lambda *step: shown.append(step)) == expected
+    assert (probed, shown) == (["a.mp4", "b \udce9.mp4", "broken.mp4"], [("media", 0, 3), ("media", 3, 3)])
+
+    probed.clear()
+    assert FactsCache(database, probe).read(tmp_path, files) == expected
+    assert probed == ["broken.mp4"]
+
+    probed.clear()
+    FactsCache(database, probe).read(tmp_path, [Sized("a.mp4", size_bytes=11), files[1]])
+    FactsCache(database, probe).read(tmp_path / "elsewhere", [files[0]])
+    assert probed == ["a.mp4", "a.mp4"]
+    database.close()

@@ -1,4 +1,4 @@
-"""Miniature loaders of the trainers, after design/DATASETS.md and their sources: what they take from a folder.
+"""Miniature loaders of the trainers, after their documents and sources: what they take from a folder.
 
 They know nothing of the doctor's tables. A loader returns the captions that each file may be trained with and the
 seconds of it that are trained; a file that it skips is missing, and what stops it is in `stops`.

@@ -73,7 +73,9 @@ def test_musubi_trains_h3_on_clips_alone(services, folder):
     assert "source_fps" not in (to / "dataset.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "buckets"), [("wan2.1", [1, 81]), ("ltx2", [1, 121]), ("minimax-h3", [1, 119])])
+@pytest.mark.parametrize(
+    ("name", "buckets"), [("wan2.1", [1, 33, 81]), ("ltx2", [1, 33, 121]), ("minimax-h3", [1, 119])]
+)
 def test_diffusion_pipe(services, folder, name, buckets):
     make_folder(folder, {"deep/f.mp4": "four"})
     to, done = config(services, folder, "diffusion-pipe", name)
@@ -230,3 +232,8 @@ def test_existing_configuration_stays_unless_told(services, folder):
     assert (to / "dataset.toml").read_text() == "mine"
     with pytest.raises(CaptionerError, match="among the media"):
         export(services, folder, "config", folder, trainer="musubi", target="wan2.2")
+
+
+def test_a_configuration_needs_a_folder(services, folder, tmp_path):
+    with pytest.raises(CaptionerError, match=r"dataset\.toml looks like a file: name the folder"):
+        export(services, folder, "config", tmp_path / "dataset.toml", trainer="musubi", target="wan2.2")

@@ -75,7 +75,7 @@ def test_clip_is_shrunk_to_the_processors_limit_of_pixels(preparer, count, heigh
 
 
 def test_token_counts_match_the_published_table():
-    """ENGINE.md, section 1: 16 and 32 frames at 336 px."""
+    """16 and 32 frames at 336 px, as the processor of transformers counts them."""
     sixteen, more = replace(PLAN, max_frames=16), PLAN
     assert file_tokens(info(1920, 1080, 1000), sixteen).visual == 480
     assert file_tokens(info(1920, 1080, 1000), more) == FileTokens(960, 160)

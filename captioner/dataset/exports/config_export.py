@@ -25,13 +25,15 @@ class ConfigExport:
     """One export of a configuration."""
 
     def __init__(self, request: Request, media_folders: set[Path], result: Exported) -> None:
-        """Raise CaptionerError if the trainer does not train the target."""
+        """Raise CaptionerError if the trainer does not train the target, or `to` is no folder."""
         if request.trainer not in BUILDERS:
             raise CaptionerError(f"name the trainer with --trainer; choose one of {', '.join(BUILDERS)}")
         self._request, self._media_folders, self._result = request, media_folders, result
         self._special, self._source = special_of(request.trainer, request.target)
         self._target, self._trainer = request.target, request.trainer
         self._extension = ".txt" if self._trainer in NEED_TXT else request.caption_extension
+        if request.to.suffix.lower() in (".toml", ".yaml", ".yml", ".json") and not request.to.is_dir():
+            raise CaptionerError(f"{request.to} looks like a file: name the folder for the configuration with --to")
         self._to = real_path(request.to)
 
     def write(self, entries: Iterable[Entry | LeftOut]) -> None:

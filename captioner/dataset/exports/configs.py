@@ -18,6 +18,7 @@ from captioner.values import MediaKind
 
 KINDS: tuple[MediaKind, ...] = ("video", "image")
 Files = dict[str, str]
+SHORT_CLIP = 33  # frames: the smaller bucket of clips in diffusion-pipe's own example
 AI_TOOLKIT_TRAINING = {
     "batch_size": 1,
     "steps": 3000,
@@ -54,14 +55,17 @@ def musubi(values: ConfigValues) -> Files:
 
 def diffusion_pipe(values: ConfigValues) -> Files:
     """Return the dataset of diffusion-pipe, which reads the top level of each folder."""
-    buckets = [1, values.num_frames] if "video" in values.folders else [1]
+    rule, buckets = values.target.frames, {1}
+    if "video" in values.folders:
+        allowed = rule is None or SHORT_CLIP % rule.step == rule.remainder
+        buckets |= {values.num_frames, SHORT_CLIP if allowed else values.num_frames}
     config: dict[str, Any] = {
         "resolutions": [512 if "video" in values.folders else 1024],
         "enable_ar_bucket": True,
         "min_ar": 0.5,
         "max_ar": 2.0,
         "num_ar_buckets": 9,
-        "frame_buckets": buckets,
+        "frame_buckets": sorted(buckets),
         "directory": [{"path": str(folder), "num_repeats": 1} for folder in values.all_folders],
     }
     return {"dataset.toml": _toml(values, config, "Name it as `dataset` in the configuration of the training.")}

@@ -318,14 +318,17 @@ def test_a_job_turns_its_tiles_done_and_one_file_is_recaptioned(services, tmp_pa
     write_samples(folder, num_clips=3, num_stills=1)
     (folder / "broken.mp4").write_bytes(b"no video")
     services.open_folder(folder, False)
+    gate = threading.Event()
     with served(services) as address, open_browser(address) as (page, expect):
         tile = {name: page.locator(f".grid-tile[aria-label^='{name}']") for name in ("broken", "clip 01", "still 01")}
         expect(tile["broken"].locator("p.bad")).not_to_be_empty()
         expect(tile["clip 01"].locator(".grid-time")).to_have_text("0:04")
         tile["clip 01"].locator(".grid-picture").hover()
         page.wait_for_function("document.querySelector('.grid-tile video')?.currentTime > 0")
+        services.jobs._work.put(gate.wait)  # the job waits meanwhile
         page.locator("#start").click()
         expect(page.locator("#start")).to_have_text("Queue…")
+        gate.set()
         expect(page.locator(".grid-tile[data-state=done]")).to_have_count(4, timeout=MODEL_TIMEOUT_MS)
         expect(tile["broken"]).to_have_attribute("data-state", "failed")
         expect(page.locator("#counts")).to_have_text("5 files · 4 done · 0 pending · 1 failed")

@@ -72,8 +72,8 @@ class Keyboard:
         self.press(key)
         self._expect(self._page.locator(dialog)).to_be_visible()
         inside = f"document.querySelector({dialog!r}).contains(document.activeElement)"
-        if not self._page.evaluate(inside):
-            self.press(*([] if is_read else ["Tab"]))
+        if not is_read and not self._page.evaluate(inside):
+            self.press("Tab")
         assert is_read or self._page.evaluate(inside), f"{dialog}: {self._page.evaluate(FOCUSED_JS)}"
         self.press("Escape")
         self._expect(self._page.locator(dialog)).to_be_hidden()
@@ -211,6 +211,7 @@ def prompt(page, expect, keys, services) -> None:
     keys.press("Tab", "Enter")
     keys.to("#prompt-list .new")
     keys.press("Enter")
+    expect(page.locator("#prompt-text textarea")).to_have_value("")
     keys.to("#prompt-name input")
     keys.type("By keyboard")
     keys.to("#prompt-text textarea")

@@ -73,6 +73,11 @@ function listenToMenu() {
   menu.addEventListener('toggle', event => {
     $('[data-act=menu]').setAttribute('aria-expanded', event.newState === 'open');
   });
+  $('[data-act=menu]').addEventListener('keydown', event => {
+    if (event.key !== 'Tab' || event.shiftKey || !menu.matches(':popover-open')) return;
+    recursive.focus(); // Chromium passes the menu over while its rows are drawn
+    event.preventDefault();
+  });
   menu.addEventListener('keydown', event => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!by) return;

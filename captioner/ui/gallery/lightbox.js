@@ -76,7 +76,7 @@ function press(event, step) {
   const by = { ArrowLeft: -1, ',': -1, ArrowRight: 1, '.': 1 }[event.key];
   if (by && event.altKey) step(by);
   else if (by && video) stepFrame(by);
-  else if (event.key === ' ' && video && event.target.tagName !== 'BUTTON') video.paused ? video.play() : video.pause();
+  else if (event.key === ' ' && video && event.target.tagName !== 'BUTTON') video.paused ? video.play().catch(() => {}) : video.pause();
   else return;
   event.preventDefault();
   event.stopPropagation();

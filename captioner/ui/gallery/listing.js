@@ -33,25 +33,29 @@ export function startListing(gradio) {
 // ---- the list and its changes ----
 export async function load() {
   loading = true;
+  const answer = await fetchJson('list.json').catch(() => null);
+  broken = !answer;
   try {
-    const openedName = list.names[cursor.opened], { folder, scan } = list;
-    setListing(await fetchJson('list.json'));
-    if (scan !== list.scan) { // otherwise every file has the index that it had
-      const isSameFolder = folder === list.folder && openedName !== undefined;
-      cursor.opened = cursor.active = cursor.anchor = isSameFolder ? list.names.indexOf(openedName) : -1;
-    }
-    broken = false;
-    refresh();
-    showAgain();
-    tiles.settle();
-    if (view.query) search();
-  } catch {
-    broken = true;
-    showReason();
+    if (broken) showReason();
+    else show(answer);
+  } finally {
+    loading = false;
+    element.dataset.ready = list.count;
   }
-  loading = false;
-  element.dataset.ready = list.count;
   if (missed) { missed = false; sync(); }
+}
+
+function show(answer) {
+  const openedName = list.names[cursor.opened], { folder, scan } = list;
+  setListing(answer);
+  if (scan !== list.scan) { // otherwise every file has the index that it had
+    const isSameFolder = folder === list.folder && openedName !== undefined;
+    cursor.opened = cursor.active = cursor.anchor = isSameFolder ? list.names.indexOf(openedName) : -1;
+  }
+  refresh();
+  showAgain();
+  tiles.settle();
+  if (view.query) search();
 }
 
 // Show what other programs have changed in the captions of the files on the screen.

@@ -16,9 +16,9 @@ OWN = {
 }
 ENDPOINTS = "get_caption list models open_folder set_caption start status stop"
 EVENTS = """
-    act_and_update apply approve browse choose delete describe dismiss drop duplicate export import_file
+    act_and_update apply approve browse check choose delete describe dismiss drop duplicate export files import_file
     js_fn list_others list_prompts load mark open open_samples pick picture preview pulse receive redo refresh reload
-    remove reset resources restore resume retry save show_estimate start start_with_answer stop try_it undo
+    remove repair reset resources restore resume retry rows save show_estimate start start_with_answer stop try_it undo
     unload use watch
 """
 

@@ -218,7 +218,9 @@ def test_clips_play_muted_in_a_loop_and_are_stepped_through_frame_by_frame(servi
         frame = page.locator(".lightbox-bar span")
         expect(frame).to_have_text(re.compile(r"Frame \d+ of \d+ · 0:0\d\.\d\d"))
         page.keyboard.press(".")
-        page.wait_for_function("document.querySelector('.lightbox video').paused")
+        page.wait_for_function("(video => video.paused && !video.seeking)(document.querySelector('.lightbox video'))")
+        time_s = page.locator(".lightbox video").evaluate("video => video.currentTime")
+        expect(frame).to_contain_text(f"0:0{int(time_s)}.{int(time_s * 100) % 100:02}")
         before = int(re.search(r"Frame (\d+)", frame.inner_text())[1])
         for key, to in ((",", before - 1), ("ArrowLeft", before - 2), (".", before - 1)):
             page.keyboard.press(key)

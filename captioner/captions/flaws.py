@@ -1,6 +1,7 @@
 """The flaws of a caption as a model wrote it: it was cut off, it repeats itself, or its target cannot take it."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,11 +16,16 @@ MAX_PERIOD = 40  # words of the longest unit that is looked for; characters in s
 MAX_CHARACTERS = 40_000  # only the end of a longer text is searched
 MIN_CHARACTERS = 12  # that a loop in a script without spaces covers
 MIN_REPEATED = 24  # words that a loop in the middle covers
+MIN_TIMES = 6  # that a unit in the middle stands in a row
+MIN_MARKS = 16  # the same one in a row
 MIN_SIMILAR = 5  # sentences in a row that differ in almost nothing
 LONG_WORD = 24  # longer ones are taken apart: Thai and other scripts have no spaces, and "hahaha" is a loop, too
 
 _WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]|[^\W\d_]+|\d+")
-_MARKS = re.compile(r"([^\w\s])(?:\s*\1){15,}\s*$")  # such as the "!!!!" of a model whose numbers overflow
+_ASCII_WORD = re.compile(r"[a-z]+|[0-9]+")  # finds the same in such a text, in half the time
+_MARKS = re.compile(
+    rf"([^\w\s])(?:\s*\1){{{MIN_MARKS - 1},}}\s*$"
+)  # such as the "!!!!" of a model whose numbers overflow
 _SENTENCE = re.compile(r"[.!?。！？\n]+\s*")
 _SPACED = re.compile(r"[a-z\u00c0-\u024f\u0370-\u052f]")  # scripts that put spaces between words
 
@@ -57,21 +63,32 @@ def loops(text: str) -> bool:
     are lists, alliterations and a row of numbers.
     """
     text = text[-MAX_CHARACTERS:].casefold().rstrip()
-    raw = [part for word in _WORD.findall(text) for part in (word if len(word) > LONG_WORD else (word,))]
-    words = ["0" if word.isdecimal() else word for word in raw]
+    raw = _words(text)
+    words = ["0" if word.isdecimal() else word for word in raw] if any(map(str.isdecimal, raw)) else raw
+    counts = Counter(zip(words, words[1:], words[2:], strict=False))
+    has_repeats = len(words) - 2 - len(counts) >= 2  # which each loop of words has, as below
     is_open = not _SENTENCE.fullmatch(text[-1:])
     return (
-        bool(_MARKS.search(text))
-        or _loops_at_end(words, raw, is_open)
-        or (is_open and _loops_at_end(words[:-1], raw[:-1], is_open))  # the last word may be cut off, too
-        or _loops_anywhere(words)
+        (text.count(text[-1:]) >= MIN_MARKS and bool(_MARKS.search(text)))
+        or (has_repeats and _loops_at_end(words, raw, is_open))
+        or (has_repeats and is_open and _loops_at_end(words[:-1], raw[:-1], is_open))  # the last may be cut off, too
+        or (has_repeats and max(counts.values()) >= MIN_TIMES and _loops_anywhere(words))
         or _has_similar_sentences(text)
     )
+
+
+def _words(text: str) -> list[str]:
+    found = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+    if max(map(len, found), default=0) <= LONG_WORD:
+        return found
+    return [part for word in found for part in (word if len(word) > LONG_WORD else (word,))]
 
 
 def _loops_at_end(words: Sequence[str], raw: Sequence[str], is_open: bool) -> bool:
     """Return whether the last words are a unit, once more the same, and so on. is_open: no full stop follows."""
     for period in range(1, min(2 * MAX_PERIOD, len(words) // 2) + 1):
+        if words[-1] != words[-1 - period]:
+            continue
         run = 0  # of words at the end that equal the one a period before
         while run < len(words) - period and words[-1 - run] == words[-1 - run - period]:
             run += 1
@@ -90,12 +107,10 @@ def _loops_at_end(words: Sequence[str], raw: Sequence[str], is_open: bool) -> bo
 
 
 def _loops_anywhere(words: Sequence[str]) -> bool:
-    """Return whether a unit stands at least 6 times in a row, and makes up at least MIN_REPEATED words."""
-    shortest = MIN_REPEATED * 5 // 6  # words that equal the one a period before
-    if len(words) - 2 - len(set(zip(words, words[1:], words[2:], strict=False))) < shortest - 2:
-        return False  # nearly all texts: their groups of three words differ
-    for period in range(1, min(MAX_PERIOD, len(words) // 6) + 1):
-        run, wanted = 0, max(shortest, 5 * period)
+    """Return whether a unit stands at least MIN_TIMES in a row, and makes up at least MIN_REPEATED words."""
+    shortest = MIN_REPEATED * (MIN_TIMES - 1) // MIN_TIMES  # words that equal the one a period before
+    for period in range(1, min(MAX_PERIOD, len(words) // MIN_TIMES) + 1):
+        run, wanted = 0, max(shortest, (MIN_TIMES - 1) * period)
         for before, word in zip(words, words[period:], strict=False):
             run = run + 1 if before == word != "0" else 0
             if run >= wanted:
@@ -105,7 +120,7 @@ def _loops_anywhere(words: Sequence[str]) -> bool:
 
 def _has_similar_sentences(text: str) -> bool:
     """Return whether the text ends with long sentences that differ in hardly a word."""
-    sentences = [set(sentence.split()) for sentence in _SENTENCE.split(text) if sentence][-MIN_SIMILAR:]
+    sentences = [set(sentence.split()) for sentence in list(filter(None, _SENTENCE.split(text)))[-MIN_SIMILAR:]]
     return len(sentences) == MIN_SIMILAR and all(
         min(len(before), len(after)) > 9 and len(before & after) > 0.85 * max(len(before), len(after))
         for before, after in pairwise(sentences)

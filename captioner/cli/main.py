@@ -53,6 +53,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.caption import add_captioning  # these import the media libraries
         from captioner.cli.doctor import add_doctor
         from captioner.cli.edit import add_editing
+        from captioner.cli.lint import add_lint
         from captioner.cli.lists import add_lists
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
@@ -61,6 +62,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         add_captioning(commands)
         add_editing(commands)
         add_doctor(commands)
+        add_lint(commands)
         add_lists(commands)
         add_showing(commands)
         add_targets(commands)

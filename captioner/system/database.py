@@ -176,6 +176,13 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE captions_made ADD COLUMN span_json TEXT NOT NULL DEFAULT 'null';
     """,
+    """
+    CREATE TABLE lint_found (
+        folder TEXT NOT NULL, name TEXT NOT NULL,
+        stamp TEXT NOT NULL, text TEXT NOT NULL, hits_json TEXT NOT NULL,
+        PRIMARY KEY (folder, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

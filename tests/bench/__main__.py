@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_dispatch,
         _add_doctor,
         _add_exports,
+        _add_lint,
     ):
         add_json(add(benches))
     _add_model(benches)
@@ -55,6 +56,20 @@ def _add_exports(benches: argparse._SubParsersAction) -> argparse.ArgumentParser
     parser = add_command(benches, "exports", _run_exports)
     parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
     return parser
+
+
+def _add_lint(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "lint", _run_lint)
+    parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
+    return parser
+
+
+def _run_lint(args: argparse.Namespace) -> int:
+    """Linting a large folder, for the first time and again."""
+    from tests.bench.lint import bench_lint
+
+    bench_lint(args.files, as_json=args.json)
+    return 0
 
 
 def _run_exports(args: argparse.Namespace) -> int:

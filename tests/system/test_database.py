@@ -31,6 +31,7 @@ def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
         "captions_made",
         "captions_unwritten",
         "file_marks",
+        "lint_found",
         "media_facts",
         "job_items",
         "job_lists",

@@ -53,7 +53,7 @@ def read_contents(
     """Read a folder, with its subfolders if wanted or if the trainer reads them. Raise FolderError and StateError."""
     recursive = recursive or trainer.recursive == "yes"
     try:
-        found = tuple(_listed(folder, recursive, captions.escapes))
+        found = tuple(list_files(folder, recursive, captions.escapes))
     except OSError as error:
         raise folder_error(folder, error) from None
     texts, unreadable = _read_texts(folder, found, extension, captions, progress)
@@ -106,7 +106,7 @@ def _read_list(path: Path, within: Within) -> bytes:
     return data
 
 
-def _listed(folder: Path, recursive: bool, escapes: Callable[[Path], bool]) -> Iterator[FolderFile]:
+def list_files(folder: Path, recursive: bool, escapes: Callable[[Path], bool]) -> Iterator[FolderFile]:
     """Yield the regular files, hidden ones too, but those of hidden folders; links that escape are left out."""
     pending = [(folder, "")]
     while pending:
@@ -133,7 +133,7 @@ def _listed(folder: Path, recursive: bool, escapes: Callable[[Path], bool]) -> I
 def _times(folder: Path) -> Sequence[tuple[str, float]]:
     """Return (name without extension, time of change) of the files of a folder of caches."""
     try:
-        found = list(_listed(folder, recursive=True, escapes=lambda path: True))
+        found = list(list_files(folder, recursive=True, escapes=lambda path: True))
     except OSError:
         return []
     return [(file.name.rpartition(".")[0], file.modified_s) for file in found]

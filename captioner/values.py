@@ -69,6 +69,7 @@ class MediaFacts:
     has_sound: bool | None = None
     is_still: bool = False
     span_s: tuple[float, float] | None = None  # start and end of that part in the clip; None: the whole clip
+    windows_s: tuple[tuple[float, float], ...] = ()  # all windows of the clip, if the plan asked for them
 
     @property
     def is_silent(self) -> bool:
@@ -91,6 +92,7 @@ class SamplePlan:
     span_frames: int = 0  # that it trains, at span_fps
     span_fps: float = 0.0
     window_s: tuple[float, float] | None = None  # the part to take instead, from start to end
+    windows: str = "none"  # take the first window of a clip, and find all: "scenes", or the seconds of each
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ METAVARS = {  # the unit, where the kind of value does not say it
     "thinking_budget": "TOKENS", "top_k": "TOKENS", "endpoint_key": "VARIABLE", "ray": "ADDRESS",
     "ray_workers": "WORKERS", "ray_gpus": "GPUS", "ray_cpus": "CPUS", "caption_extension": "EXTENSION",
     "caption_encoding": "NAME", "target": "TARGET", "token_limit": "TOKENS", "target_fps": "FPS",
-    "target_frames": "FRAMES",
+    "target_frames": "FRAMES", "windows": "scenes|SECONDS",
 }  # fmt: skip
 REPEATABLE = {"exclude": "PATTERN", "endpoint": "URL[#N]"}
 CAPTIONS_TO_TEXT = "folder that holds the captions, in the same subfolders (default: that of the settings)"

@@ -11,6 +11,7 @@ _WORDS = {
     "endpoint": "addresses such as http://localhost:8000 or http://host:8000#4, without user, password and query",
     "endpoint_key": "the name of an environment variable in capitals, such as MY_SERVER_KEY, not the key itself",
     "ray": "auto, local, or the address of the head node such as gpu-lab:6379",
+    "windows": "none, scenes, or the seconds of a window from 1 to 3600, such as 10",
     "exclude": "patterns as in .gitignore, such as drafts/ or *.gif",
     "caption_extension": "an extension such as .txt or .caption, but not one of media",
     "caption_encoding": "auto, or an encoding such as cp1252, gb18030 or shift_jis",

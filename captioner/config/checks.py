@@ -57,6 +57,16 @@ def check_variable(name: str) -> str:
     return name.strip()
 
 
+def check_windows(value: Any) -> str:
+    """Return "none", "scenes" or a number of seconds from 1 to 3600. Raises ValueError for anything else."""
+    text = str(value).strip().lower()
+    if text in ("none", "scenes"):
+        return text
+    if not 1 <= float(text) <= 3600:
+        raise ValueError("not a length")
+    return f"{float(text):g}"
+
+
 def auto_to_none(value: Any) -> Any:
     """Return None for "auto" in any case, else the value."""
     return None if isinstance(value, str) and value.strip().lower() == "auto" else value

@@ -14,7 +14,7 @@ GROUPS = {
         "ray_gpus", "ray_cpus", "batch_size", "attention", "sage_attention", "compile",
     ),
     "Target": ("target", "caption_form", "token_limit", "target_fps", "target_frames"),
-    "Frames": ("span", "fps", "max_frames", "frame_size", "decode_threads"),
+    "Frames": ("span", "windows", "windows_beside", "fps", "max_frames", "frame_size", "decode_threads"),
     "Generation": (
         "prompt_name", "prompt", "max_new_tokens", "thinking_budget", "retry_cut", "temperature", "top_p", "top_k",
         "repetition_penalty", "seed",
@@ -57,6 +57,8 @@ class SettingsOptions(TypedDict, total=False):
     target_frames: int | Auto
 
     span: SpanMode | None
+    windows: str | None
+    windows_beside: bool | None
     fps: float | None
     max_frames: int | None
     frame_size: int | None

@@ -28,6 +28,7 @@ from captioner.config.checks import (
     check_extension,
     check_patterns,
     check_variable,
+    check_windows,
     empty_to_none,
     split_list,
 )
@@ -111,6 +112,12 @@ class Settings(BaseModel):
         "none",
         description="Part of a clip to caption: what is trained (target: head), head, middle, whole or chunks; "
         "none: all of it.",
+    )
+    windows: Annotated[str, BeforeValidator(check_windows)] = Field(
+        "none", description="Caption long clips window by window: scenes, or the seconds of each; none: as a whole."
+    )
+    windows_beside: bool = Field(
+        False, description="Write the subtitles of windows beside the clips, not into the state folder."
     )
     fps: float = Field(2.0, ge=0.01, le=120, description="Frames per second to sample from long clips.")
     max_frames: int = Field(32, ge=2, le=1024, description="Maximum number of frames of a clip.")

@@ -16,7 +16,7 @@ from captioner.formatting import duration, plural
 from captioner.jobs.throughput import Throughput
 from captioner.media.probe import probe
 from captioner.media.sample import SIZE_STEP, fit_size, frame_count
-from captioner.media.spans import part_of
+from captioner.media.spans import part_of, plans_of, windows
 from captioner.values import GenerationOptions, MediaInfo, MediaItem, MediaKind, SamplePlan
 
 Examine = Callable[[Path, MediaKind], MediaInfo]
@@ -35,6 +35,7 @@ TIME_TOKENS = 10  # "<12.5 seconds>" and the marks around a pair of frames
 MAX_TIME_TOKENS = 12  # after the first quarter of an hour
 CHARACTERS_PER_TOKEN = 4  # of a prompt in English
 CHAT_TOKENS = 12  # the roles and marks around a prompt
+SCENE_S = 5.0  # usual length
 MAX_CHAT_TOKENS = 64  # the same, with whatever a chat template adds
 
 
@@ -44,6 +45,7 @@ class FileTokens:
 
     visual: int
     times: int  # the text between the frames
+    num_requests: int = 1  # one for each window, and one for the whole
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def estimate_run(
     share = num_readable / len(found) if found else 0
     visual = [tokens.visual for tokens in found]
     text = math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + CHAT_TOKENS
-    read = sum(visual) + sum(tokens.times + text for tokens in found)
+    read = sum(visual) + sum(tokens.times + tokens.num_requests * text for tokens in found)
+    requests = sum(tokens.num_requests for tokens in found) * share
     new = min(throughput.new_tokens_per_caption, options.max_new_tokens) if throughput else 0
     num_clips = sum(item.kind == "video" for item in items)
     return RunEstimate(
@@ -133,7 +136,7 @@ def estimate_run(
         num_prompt_tokens=round(read * share),
         max_tokens=longest_request(plan, prompt, options),
         throughput=throughput,
-        num_new_tokens=round(new * num_readable),
+        num_new_tokens=round(new * requests),
     )
 
 
@@ -159,7 +162,15 @@ def _sample_files(
 
 
 def file_tokens(info: MediaInfo, plan: SamplePlan) -> FileTokens:
-    """Return the tokens of a file as `media.sample` samples it: one frame is an image, more are pairs of a clip."""
+    """Return the tokens of a file as `media.sample` samples it: one frame is an image, more are pairs of a clip.
+
+    Scenes are not searched but assumed to be as long as most.
+    """
+    if plan.windows != "none" and info.duration_s:
+        length_s = SCENE_S if plan.windows == "scenes" else float(plan.windows)
+        plans = plans_of(plan, windows(info.duration_s, length_s))
+        each = [file_tokens(info, part) for part in plans]
+        return FileTokens(sum(part.visual for part in each), sum(part.times for part in each), len(each))
     start_s, end_s = part_of(info.duration_s, plan)
     share = (end_s - start_s) / info.duration_s if info.duration_s else 1.0
     count = frame_count(max(1, round(info.num_frames * share)), end_s - start_s, plan)

@@ -18,6 +18,7 @@ from captioner.config.servers import uses_this_machine
 from captioner.config.settings import Settings
 from captioner.dataset.spans import with_span
 from captioner.dataset.targets import NO_TARGET, Target, chosen_target, targets
+from captioner.dataset.windows import with_windows
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
 from captioner.engine.special_tokens import find_special, stored_special_tokens
@@ -25,6 +26,7 @@ from captioner.engine.tokenizers_here import find_tokenizer
 from captioner.errors import ModelError, PromptError
 from captioner.jobs.estimate import longest_request
 from captioner.jobs.second_tries import longest_note, longest_options
+from captioner.jobs.window_notes import longest_windows_note
 from captioner.replicas.ray_cluster import RAY_MISSING
 from captioner.system.clusters import PREFIX, is_cluster
 from captioner.system.devices import check_quantization, expand_devices
@@ -67,6 +69,7 @@ class Job:
     tokenizer: Path | None = None  # the file that counts them exactly
     save: bool = True  # False: captions are only emitted as events
     retry_cut: bool = False  # see jobs/second_tries
+    windows_beside: bool = False  # see jobs/windows
     consent: bool = False  # the user chose these very files: replace also captions that were changed outside
 
     def check_prompt(self, folder: Path) -> None:
@@ -76,11 +79,11 @@ class Job:
             raise PromptError(f"the prompt contains {token}, which is a special token of the model; remove it")
 
     def request(
-        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions, note: str = ""
+        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions, *notes: str
     ) -> CaptionRequest:
         """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`.
 
-        note: what the model is told behind the prompt.
+        notes: what the model is told behind the prompt.
         """
         prompt = expand(
             self.prompt,
@@ -89,7 +92,7 @@ class Job:
             trigger=self.decoration.trigger,
             existing=lambda: read_caption(item.caption_path),
         )
-        prompt = f"{prompt}\n\n{note}" if note else prompt
+        prompt = "\n\n".join([prompt, *filter(None, notes)])
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)
         return CaptionRequest(
@@ -115,12 +118,15 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
         chosen,
         tokenizer,
         retry_cut=settings.retry_cut,
+        windows_beside=settings.windows_beside,
     )
 
 
 def job_plan(settings: Settings, preset: Preset) -> SamplePlan:
-    """Return which frames a job takes. Raise SettingsError for a span without a target that trains clips."""
-    return with_span(sampling_plan(settings, preset), settings.span, chosen_target(settings))
+    """Return which frames a job takes. Raise SettingsError for a span or windows that cannot be had."""
+    target = chosen_target(settings)
+    plan = with_span(sampling_plan(settings, preset), settings.span, target)
+    return with_windows(plan, settings.windows, settings.windows_beside, target)
 
 
 def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
@@ -136,7 +142,7 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
     if adapter and settings.endpoint:
         raise ModelError("a model server merges no adapter of this machine; leave out --adapter or --endpoint")
     check_adapter(adapter, preset.source, settings.quantization)
-    plan, options = sampling_plan(settings, preset), generation_options(settings, preset)
+    plan, options = job_plan(settings, preset), generation_options(settings, preset)
     spec = ModelSpec(
         source=preset.source,
         dtype=settings.dtype,
@@ -149,7 +155,7 @@ def build_model(settings: Settings, preset: Preset, prompt: str) -> Model:
         decode_threads=settings.decode_threads,
         max_tokens=longest_request(
             plan,
-            prompt + longest_note(chosen_target(settings).caption_form),
+            prompt + longest_note(chosen_target(settings).caption_form) + longest_windows_note(plan),
             longest_options(options, settings.retry_cut),
         ),
     )
@@ -204,6 +210,7 @@ class JobRequest(TypedDict):
     existing: ExistingPolicy
     decoration: list[str]
     retry_cut: NotRequired[bool]
+    windows_beside: NotRequired[bool]
     target: NotRequired[dict[str, Any]]  # its name, form and token_limit, and the file of its tokenizer
     consent: bool
     newest_change: int  # ids in the tables of caption changes and of made captions when the job began
@@ -224,6 +231,7 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
         "existing": job.existing,
         "decoration": list(job.decoration),
         "retry_cut": job.retry_cut,
+        "windows_beside": job.windows_beside,
         "target": {
             "name": job.target.name,
             "form": job.target.form,
@@ -242,6 +250,7 @@ def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Cal
     model = Model(request["model"]["name"], find_for(specs, find_model(specs[0].source)), specs)
     plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
     rest = {"retry_cut": request.get("retry_cut", False), "consent": request["consent"]}
+    rest["windows_beside"] = request.get("windows_beside", False)
     decoration = Decoration(*request["decoration"])
     target, tokenizer = _rebuild_target(request.get("target", {}))
     existing = request["existing"]

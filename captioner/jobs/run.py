@@ -18,9 +18,11 @@ from captioner.jobs.flights import Flight, Flights
 from captioner.jobs.job import Job
 from captioner.jobs.last_items import Held, LastItems
 from captioner.jobs.outcomes import Outcomes
+from captioner.jobs.reports import Reports
 from captioner.jobs.saving import CaptionWriter, stamp_of
 from captioner.jobs.second_tries import SecondTries
 from captioner.jobs.throughput import Meter
+from captioner.jobs.windows import Windows
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
 from captioner.values import Caption, MediaItem
@@ -28,8 +30,6 @@ from captioner.values import Caption, MediaItem
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
-LOAD_INTERVAL_S = 0.9  # between two ReplicaLoad events of one replica; it reports its load twice a second
-REPORTS_PER_S = 400  # of all replicas together, of each kind: hundreds of replicas send more than anyone can see
 MOVE_INTERVAL_S = 0.1  # between two looks for last items to move
 
 
@@ -61,11 +61,12 @@ class Run:
     unwritable: dict[Path, str] = field(default_factory=dict)  # folder -> why it takes no captions
     last_items: LastItems = field(default_factory=LastItems)
     last_move_s: float = -math.inf  # monotonic; see _move_last_items
-    last_report_s: dict[tuple[str, type], float] = field(default_factory=dict)  # (replica, report) -> monotonic time
+    reports: Reports = field(default_factory=Reports)
 
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
         self.second_tries = SecondTries(self.job.retry_cut, self.job.target.caption_form)
+        self.windows = Windows(self.job, self.store, self.outcomes)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
@@ -174,8 +175,9 @@ class Run:
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
             options = self.second_tries.options(item.name, self.job.options)
-            request = self.job.request(item, self.store.read_certain, options, self.second_tries.note(item.name))
-            request = replace(request, within=self.store.roots.within)
+            notes = (self.windows.note(item.name), self.second_tries.note(item.name))
+            request = self.job.request(item, self.store.read_certain, options, *notes)
+            request = replace(request, plan=self.windows.plan(item.name), within=self.store.roots.within)
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
@@ -191,11 +193,11 @@ class Run:
                     rows = event.report.rows
                     self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=rows))
                     self.flights.may_have_room([replica.name])
-                case Load() if self._is_due(replica.name, Load, LOAD_INTERVAL_S):
+                case Load() if self.reports.is_due(replica.name, Load, len(self.pool.ready)):
                     self._emit_load(replica.name, event)
                 case Lost():
                     self._on_lost(replica, event)
-                case TokensSoFar() if self._is_due(replica.name, TokensSoFar, 0.0):
+                case TokensSoFar() if self.reports.is_due(replica.name, TokensSoFar, len(self.pool.ready)):
                     for request_id, tokens in event.tokens.items():
                         if flight := self.flights.get(request_id):
                             self.outcomes.progress(flight.item, tokens)
@@ -203,14 +205,6 @@ class Run:
                     flight = self.flights.pop(event.id)
                     if flight is not None and not self.broken:
                         self._on_answer(flight, event)
-
-    def _is_due(self, replica: str, report: type, interval_s: float) -> bool:
-        """Return whether a report of a replica is shown, which not each one is if they come too often."""
-        now_s, interval_s = time.monotonic(), max(interval_s, len(self.pool.ready) / REPORTS_PER_S)
-        if now_s - self.last_report_s.get((replica, report), -math.inf) < interval_s:
-            return False
-        self.last_report_s[replica, report] = now_s
-        return True
 
     def _emit_load(self, replica: str, load: Load) -> None:
         slots, running, waiting, decoding = load.slots, load.running, load.waiting, load.decoding
@@ -240,14 +234,26 @@ class Run:
             self._submit(item, flight.replica, flight.alone)
             return
         self.meter.add(caption, is_second=self.second_tries.first_of(item.name) is not None)
-        self.writer.write(item, self.second_tries.better(item.name, caption), flight.replica.name, flight.stamp)
+        self._take(flight, self.second_tries.better(item.name, caption), flight.replica.name)
+
+    def _take(self, flight: Flight, caption: Caption, replica: str) -> None:
+        """Write a caption, or wait for the other windows of its clip."""
+        item = flight.item
+        if self.windows.wants(item, caption, flight.stamp):
+            self.backlog.put_back([item])
+            if self.ending or self.stop.is_set():  # nothing asks about it again
+                self.outcomes.given_back(item, self.backlog.losses[item.name])
+        else:
+            self.writer.write(item, caption, replica, self.windows.finish(item, flight.stamp))
 
     def _fail(self, flight: Flight, reason: str) -> None:
-        """Record a failure, or write the caption of the first try if only the second one failed."""
-        if first := self.second_tries.first_of(flight.item.name):
-            self.writer.write(flight.item, self.second_tries.better(flight.item.name, first), "", flight.stamp)
+        """Record a failure, or take the caption of the first try if only the second one failed."""
+        name = flight.item.name
+        if first := self.second_tries.first_of(name):
+            self._take(flight, self.second_tries.better(name, first), "")
         else:
-            self.outcomes.failed(flight.item, reason)
+            self.outcomes.failed(flight.item, f"{self.windows.where(name)}{reason}")
+            self.windows.forget(name)
 
     def _on_trial(self, item: MediaItem, caption: Caption) -> None:
         form = self.job.target.caption_form

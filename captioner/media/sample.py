@@ -1,6 +1,7 @@
 """Sampling: the frames of a media file that the model is shown, small and upright, with their times."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,8 +13,9 @@ from captioner.media.content import checked_file
 from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.profile import profile_warning
+from captioner.media.scenes import find_scenes
 from captioner.media.seek import read_frames
-from captioner.media.spans import Span, frames_in, part_of
+from captioner.media.spans import Span, frames_in, part_of, windows
 from captioner.media.video import VideoFile
 from captioner.system.pinning import Within
 from captioner.values import Frames, MediaFacts, MediaKind, SamplePlan
@@ -85,6 +87,9 @@ def fit_size(width: int, height: int, frame_size: int) -> tuple[int, int]:
 def _sample_video(path: Path, plan: SamplePlan) -> Frames:
     with VideoFile(path) as video:
         rounding = 1 if video.time_base <= MAX_ROUNDING_S else 0  # a coarse tick may be as long as a frame
+        windows_s = _windows(path, video.duration_s, plan)
+        if len(windows_s) > 1:
+            plan = replace(plan, window_s=windows_s[0])
         part = _Part(video.times, float(video.time_base), video.duration_s, plan)
         indices = choose_frames(part.ticks, frame_count(len(part.ticks), part.duration_s, plan), rounding)
         wanted = [part.ticks[index] for index in indices]
@@ -95,9 +100,16 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - part.ticks[0]) * video.time_base) for tick in wanted])
-        facts = MediaFacts(part.duration_s, has_sound=video.has_sound, span_s=part.span_s)
+        facts = MediaFacts(part.duration_s, has_sound=video.has_sound, span_s=part.span_s, windows_s=windows_s)
         pixels = np.stack([shown[tick] for tick in wanted])
         return Frames(pixels, times_s, indices, video.fps, video.warning, facts, part.start_s)
+
+
+def _windows(path: Path, duration_s: float, plan: SamplePlan) -> tuple[Span, ...]:
+    """Return the windows of a clip; none if the plan does not ask for them."""
+    if plan.windows == "none":
+        return ()
+    return find_scenes(path) if plan.windows == "scenes" else windows(duration_s, float(plan.windows))
 
 
 def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:

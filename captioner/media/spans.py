@@ -1,11 +1,16 @@
 """The part of a clip that a trainer takes, and the frames in it."""
 
+import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 from captioner.values import SamplePlan, SpanMode
 
 ROUNDING_S = 1e-6  # by which a time may be off
+SUMMARY_FRAMES = 8  # of a whole clip, beside the captions of its windows
+SHORTEST_S = 0.5  # a shorter rest belongs to the window before
 Span = tuple[float, float]  # start and end in seconds from the first frame; the end is excluded
 
 
@@ -26,6 +31,21 @@ def spans(duration_s: float, num_frames: int, fps: float, mode: SpanMode) -> lis
         count = max(1, int(duration_s / chunk_s + 1e-9))
         return [(number * chunk_s, min(duration_s, (number + 1) * chunk_s)) for number in range(count)]
     return [(0.0, length_s)]
+
+
+def windows(duration_s: float, length_s: float) -> tuple[Span, ...]:
+    """Return the windows of a clip, each `length_s` long but for the last one, which has the rest."""
+    count = max(1, math.ceil((duration_s - SHORTEST_S) / length_s))
+    edges = [number * length_s for number in range(count)]
+    return tuple(itertools.pairwise([*edges, duration_s]))
+
+
+def plans_of(plan: SamplePlan, parts: Sequence[Span]) -> list[SamplePlan]:
+    """Return the frames to take of each window of a clip, and last a few of all of it if there are several."""
+    whole = replace(plan, windows="none")
+    count = min(plan.max_frames, SUMMARY_FRAMES)
+    summary = replace(whole, max_frames=count, min_frames=min(plan.min_frames, count))
+    return [*(replace(whole, window_s=part) for part in parts), summary] if len(parts) > 1 else [whole]
 
 
 def part_of(duration_s: float, plan: SamplePlan) -> Span:

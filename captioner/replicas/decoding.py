@@ -18,6 +18,7 @@ from captioner.values import UNKNOWN_FACTS, CaptionRequest, Frames, GenerationOp
 log = logging.getLogger(__name__)
 
 MIN_FRAMES = 2  # of a clip
+SCENES_TIMEOUTS = 30  # as long as usual may take what decodes all of a clip to find its scenes
 P = TypeVar("P", covariant=True)
 
 
@@ -62,7 +63,7 @@ class DecodePool(Generic[P]):
         self.queued: deque[CaptionRequest] = deque()  # not yet being decoded
         self._cancelled: set[int] = set()  # ids of requests that are decoded or about to be
         self._to_decode: queue.SimpleQueue[CaptionRequest | None] = queue.SimpleQueue()
-        self._begun: dict[int, float] = {}  # id -> monotonic time; the thread that removes an id delivers it
+        self._begun: dict[int, tuple[float, float]] = {}  # id -> (monotonic time, limit in s)
         self._closed = False
         self.stuck: set[int] = set()  # ids that were given up and whose threads have not returned
         for _ in range(num_threads):
@@ -102,15 +103,15 @@ class DecodePool(Generic[P]):
     def give_up_overdue(self) -> None:
         """Deliver an error for each request whose decoding takes too long."""
         now_s = time.monotonic()
-        for request_id, begun_s in self._begun.copy().items():
-            if now_s - begun_s < self._timeout_s:
+        for request_id, (begun_s, timeout_s) in self._begun.copy().items():
+            if now_s - begun_s < timeout_s:
                 continue
             self.stuck.add(request_id)
             if self._begun.pop(request_id, None) is None:  # it returned just now
                 self.stuck.discard(request_id)
                 continue
             self._start_thread()
-            reason = f"decoding took longer than {self._timeout_s:.0f} s; the file may be damaged"
+            reason = f"decoding took longer than {timeout_s:.0f} s; the file may be damaged"
             self._deliver(Decoded(request_id, error=reason))
 
     def close(self) -> None:
@@ -129,10 +130,11 @@ class DecodePool(Generic[P]):
 
     def _handle(self, request: CaptionRequest) -> bool:
         """Decode a request and deliver it. Return False if it was given up meanwhile and this thread was replaced."""
-        self._begun[request.id] = time.monotonic()
+        times = SCENES_TIMEOUTS if request.plan.windows == "scenes" else 1
+        self._begun[request.id] = time.monotonic(), self._timeout_s * times
         cancelled = request.id in self._cancelled
         decoded = Decoded(request.id, error="cancelled") if cancelled else self._decode(request)
-        if self._begun.pop(request.id, None) is None:
+        if self._begun.pop(request.id, None) is None:  # the thread that removes it delivers it
             self.stuck.discard(request.id)
             return False
         self._deliver(decoded)

@@ -6,7 +6,7 @@ import time
 from captioner.jobs.events import ItemProgress, ReplicaLoad
 from captioner.jobs.job import Job
 from captioner.jobs.progress import Progress
-from captioner.jobs.run import REPORTS_PER_S
+from captioner.jobs.reports import REPORTS_PER_S
 from tests.bench.dispatch import ITEM_S, make_items, open_virtual
 from tests.support.virtual_workers import VirtualTime
 

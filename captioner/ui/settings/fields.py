@@ -25,6 +25,7 @@ LABELS = {
     "ray_cpus": "CPUs of such a worker",
     "sage_attention": "SageAttention",
     "span": "Captioned part",
+    "windows_beside": "Subtitles beside clips",
     "fps": "Frame rate",
     "max_frames": "Frames per clip",
     "max_new_tokens": "Caption length",

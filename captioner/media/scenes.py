@@ -1,0 +1,49 @@
+"""The scenes of a clip, found by PySceneDetect, which is an optional package."""
+
+import itertools
+from pathlib import Path
+
+from av.video.reformatter import Interpolation
+
+from captioner.errors import MediaError, SettingsError
+from captioner.media.geometry import FrameScaler
+from captioner.media.spans import SHORTEST_S, Span
+from captioner.media.video import VideoFile
+
+LONGEST_SIDE = 256  # pixels of the frames that are compared
+CHANGE = 5.0  # of a pixel from 0 to 255, on average; a keyframe of x264 alone makes up to 3.4, motion in the demo 1.4
+MISSING = "windows scenes needs PySceneDetect: pip install scenedetect-headless, or give seconds such as --windows 10"
+
+
+def check_installed() -> None:
+    """Raise SettingsError that says how to install PySceneDetect if it cannot be used."""
+    try:
+        import scenedetect  # noqa: F401
+    except ImportError:  # also without OpenCV
+        raise SettingsError(MISSING) from None
+
+
+def find_scenes(path: Path) -> tuple[Span, ...]:
+    """Return the scenes of a clip in seconds from its first frame, without gaps. Raise MediaError.
+
+    Decodes all of it. Times are those of the frames, not counted from a frame rate, which may vary.
+    """
+    try:
+        from scenedetect import AdaptiveDetector, FrameTimecode
+    except ImportError:
+        raise MediaError(MISSING) from None
+    detector = AdaptiveDetector(min_scene_len=round(1000 * SHORTEST_S), min_content_val=CHANGE)
+    cuts_s: list[float] = []
+    with VideoFile(path) as video:
+        width, height = video.size
+        scale = min(1.0, LONGEST_SIDE / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        scaler = FrameScaler(video.geometry, *size, Interpolation.AREA, video.stated_tags)
+        first = video.times[0]
+        for tick, frame in video.frames():
+            time_ms = max(0, round(float((tick - first) * video.time_base) * 1000))
+            pixels = scaler(frame)[..., ::-1].copy()  # BGR
+            cuts_s += [cut.seconds for cut in detector.process_frame(FrameTimecode(time_ms, 1000.0), pixels)]
+        duration_s = video.duration_s
+    edges = [0.0, *(cut_s for cut_s in cuts_s if SHORTEST_S <= cut_s <= duration_s - SHORTEST_S), duration_s]
+    return tuple(itertools.pairwise(edges))

@@ -11,7 +11,6 @@ from captioner.media.spans import SHORTEST_S, Span
 from captioner.media.video import VideoFile
 
 LONGEST_SIDE = 256  # pixels of the frames that are compared
-CHANGE = 5.0  # of a pixel from 0 to 255, on average; a keyframe of x264 alone makes up to 3.4, motion in the demo 1.4
 MISSING = "windows scenes needs PySceneDetect: pip install scenedetect-headless, or give seconds such as --windows 10"
 
 
@@ -26,13 +25,14 @@ def check_installed() -> None:
 def find_scenes(path: Path) -> tuple[Span, ...]:
     """Return the scenes of a clip in seconds from its first frame, without gaps. Raise MediaError.
 
-    Decodes all of it. Times are those of the frames, not counted from a frame rate, which may vary.
+    Decodes all of it. Times are those of the frames, not counted from a frame rate, which may vary. The detector keeps
+    the thresholds of PySceneDetect: lower ones take the keyframes of surveillance clips for cuts.
     """
     try:
         from scenedetect import AdaptiveDetector, FrameTimecode
     except ImportError:
         raise MediaError(MISSING) from None
-    detector = AdaptiveDetector(min_scene_len=round(1000 * SHORTEST_S), min_content_val=CHANGE)
+    detector = AdaptiveDetector(min_scene_len=round(1000 * SHORTEST_S))  # frames are numbered in ms
     cuts_s: list[float] = []
     with VideoFile(path) as video:
         width, height = video.size

@@ -19,8 +19,8 @@ def write_scenes(path, parts, fps):
     """Write a clip of (color, length in seconds), each a circle of that color."""
 
     def frames():
-        for color, length_s in parts:
-            scene = Scene(color, "circle", "still", "black", 0.5, 0.5, 0.22, 0.4, 0.3)
+        for (color, length_s), background in zip(parts, itertools.cycle(("black", "striped")), strict=False):
+            scene = Scene(color, "circle", "still", background, 0.5, 0.5, 0.22, 0.4, 0.3)
             picture = av.VideoFrame.from_ndarray(draw(scene, 0.5, SIDE), "rgb24")
             for _ in range(round(length_s * fps)):
                 picture.pts = None
@@ -41,7 +41,21 @@ def check(found, truth):
 
 
 def caption(folder, state, *options):
-    return cli.main(["--state", str(state), "caption", str(folder), "--model", "demo", "--devices", "cpu", *options])
+    return cli.main(
+        [
+            "--state",
+            str(state),
+            "caption",
+            str(folder),
+            "--model",
+            "demo",
+            "--devices",
+            "cpu",
+            "--max-frames",
+            "8",
+            *options,
+        ]
+    )
 
 
 def subtitles(state, stem):

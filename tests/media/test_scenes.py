@@ -51,6 +51,22 @@ def test_windows_of_a_clip():
     assert windows(3, 10) == ((0, 3),)
 
 
+CUTS = {  # seen by eye
+    "bunny-vfr.mp4": [1.83, 5.7],
+    "nasa-two-streams.mp4": [5.08, 8.08],
+    "hills-10bit-vp9.webm": [1.75],
+    "corridor-139s.mp4": [],  # its keyframes differ from the frames before by up to 13 of 255
+    "chaplin-one-keyframe.mp4": [],
+    "phone-upside-down-vfr.mp4": [],  # shaken, at up to 44 of 255
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_cuts_of_real_clips(shared_media, name):
+    pytest.importorskip("scenedetect")
+    assert [start for start, _ in find_scenes(shared_media / name)][1:] == pytest.approx(CUTS[name], abs=0.01)
+
+
 @pytest.mark.parametrize(("name", "first_s"), [("even.mp4", 0.0), ("late.mkv", 7.0)])
 def test_scenes_of_a_clip_whose_frame_rate_varies_have_the_times_of_its_frames(tmp_path, name, first_s):
     pytest.importorskip("scenedetect")

@@ -199,8 +199,14 @@
     showNotice(detail[0].toUpperCase() + detail.slice(1));
   }
 
+  // Gradio asks for its style sheet late, and not again if this is its very address.
+  function fetchTheme({ root, theme_hash: hash }) {
+    document.head.append(make('link', { rel: 'stylesheet', href: `${root}/theme.css?v=${hash}` }));
+  }
+
   // Gradio's server takes this address from headers that a proxy may leave out or change; the browser knows it.
   if (window.gradio_config) window.gradio_config.root = new URL('.', document.baseURI).href.replace(/\/$/, '');
+  if (window.gradio_config && !gradio_config.auth_required) fetchTheme(gradio_config);
   showBackground();
   addEventListener('DOMContentLoaded', () => {
     startTheme();

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from captioner import __version__
 from captioner.errors import CaptionerError
 from captioner.ui.page import Page
-from captioner.ui.scripts import add_head, preload_links
+from captioner.ui.scripts import add_head, early_start, preload_links
 from captioner.ui.server import assets
 from captioner.ui.server.api import check_mcp
 from captioner.ui.server.failures import HANDLERS, replace_gradio_failures
@@ -28,7 +28,8 @@ from captioner.ui.theme import CSS, THEME
 
 PROMPTS_BYTES = 1_000_000  # the limit for an imported file of prompts
 # The list of files and our scripts are fetched while the page is still being built from some seventy scripts.
-PRELOAD = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>' + preload_links()
+LIST = f'<link rel="preload" href="{PREFIX.lstrip("/")}/list.json" as="fetch" crossorigin>'
+PRELOAD = early_start() + LIST + preload_links()
 FORM_BYTES = 100_000  # the size of an upload form besides its files
 
 

@@ -21,6 +21,9 @@ ROUTE = "/scripts/{version}/{path:path}"
 HEAD = FOLDER / "head.js"  # not a module, but part of the page
 LOGIN = "config.get('auth_required')"  # in Gradio's template: the page is the login form
 BELOW_PAGE = "gradio_api/vcs/scripts"  # without a leading slash: below a root path it begins with that
+# What the first files on the screen are drawn with.
+_EARLY = ("early", "listing", "files", "tiles", "tile", "empty", "say")
+FIRST = (*(f"gallery/{name}.js" for name in _EARLY), "common.js")
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 # Clicks and inputs that arrive before the module are kept and dispatched again. A click on anything but a plain button
@@ -86,7 +89,15 @@ def call(module: str, function: str, *arguments: Any) -> str:
 
 def preload_links() -> str:
     """Return HTML for the head: the browser fetches all modules while Gradio's own scripts still load."""
-    return "".join(f'<link rel="modulepreload" href="{address(module)}">' for module in modules())
+    later = [name for name in modules() if name not in FIRST]
+    links = [f'<link rel="modulepreload" href="{address(name)}">' for name in FIRST]
+    links += [f'<link rel="modulepreload" href="{address(name)}" fetchpriority="low">' for name in later]
+    return "".join(links)
+
+
+def early_start() -> str:
+    """Return HTML for the head: the first files are drawn while Gradio's own scripts still load."""
+    return f'<script type="module">import {{ start }} from "./{address(FIRST[0])}"; start();</script>'
 
 
 def add_head(preloads: str) -> None:

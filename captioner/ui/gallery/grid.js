@@ -1,5 +1,6 @@
 // The grid of all files: its mouse and keyboard. Python sends what changed as properties; see grid.py.
 import { onButton } from './buttons.js';
+import * as early from './early.js';
 import { cursor, list } from './files.js';
 import * as listing from './listing.js';
 import { filter, open, select, sort } from './listing.js';
@@ -16,8 +17,8 @@ const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
   element = gradio.element;
+  listing.startListing(gradio, early.moveTo(element));
   port = $('.grid-view');
-  listing.startListing(gradio);
   startSelection(element);
   onButton('help', () => help($('.grid-empty').dataset.why));
   listenToTiles($('.grid-canvas'));
@@ -33,7 +34,7 @@ export function start(gradio) {
   // For benchmarks, which act on the grid as a person would but faster.
   element.dataset.grid = '';
   element.grid = { select, filter, sort, open, step: listing.step, columns: listing.setColumns };
-  listing.load();
+  early.repeatClicks();
 }
 
 // The panes reach from where they begin, whatever is above them, down to the end of the screen.

@@ -14,34 +14,50 @@ const SEARCH_MS = 80, MAX_QUERY = 500, OUTSIDE_MS = 3000;
 const STORED = 'vcs-grid';
 let element, port, props, trigger;
 const viewers = []; // functions that show what changed
-let loading = false, missed = false, broken = false; // missed: a change arrived while the list was loading
+let loading = null, missed = false, broken = false; // missed: a change arrived while the list was loading
 let kept = null; // what was shown before the page was loaded again, until it is shown again
 let searching = 0, numSearches = 0; // the timer of a search, or 1 while its answer is awaited
 
-export function startListing(gradio) {
-  ({ element, props, trigger } = gradio);
-  port = element.querySelector('.grid-view');
+// Show the files in a view, from `load` on; early.js does before there is a grid.
+export function startView(given) {
+  port = given;
   const { width = 0, fill = false, key = 'name', descending = false } = JSON.parse(localStorage.getItem(STORED) || '{}');
   kept = keepOverReload('gallery', whatIsShown);
   Object.assign(view, { key, descending }, kept?.filters);
-  missed = Boolean(props.scan); // Python may have sent changes before this module was here
-  tiles.startScroller(element, width, take);
+  tiles.startScroller(port, width, take);
   port.classList.toggle('fill', fill);
+}
+
+// isDrawn: the view of the element was started before.
+export async function startListing(gradio, isDrawn) {
+  ({ element, props, trigger } = gradio);
+  if (!isDrawn) startView(element.querySelector('.grid-view'));
+  missed = Boolean(props.scan); // Python may have sent changes before this module was here
   setInterval(findOutsideChanges, OUTSIDE_MS);
+  await loading;
+  if (!list.scan) return load();
+  refresh();
+  showAgain();
+  finishLoading();
 }
 
 // ---- the list and its changes ----
-export async function load() {
-  loading = true;
+export const load = () => loading = fetchList();
+
+async function fetchList() {
   const answer = await fetchJson('list.json').catch(() => null);
   broken = !answer;
   try {
     if (broken) showReason();
     else show(answer);
   } finally {
-    loading = false;
-    element.dataset.ready = list.count;
+    loading = null;
+    if (trigger) finishLoading();
   }
+}
+
+function finishLoading() {
+  element.dataset.ready = list.count;
   if (missed) { missed = false; sync(); }
 }
 
@@ -53,7 +69,7 @@ function show(answer) {
     cursor.opened = cursor.active = cursor.anchor = isSameFolder ? list.names.indexOf(openedName) : -1;
   }
   refresh();
-  showAgain();
+  if (trigger) showAgain();
   tiles.settle();
   if (view.query) search();
 }
@@ -111,6 +127,7 @@ function refresh() {
 }
 
 function showReason() {
+  if (!trigger) return; // the grid is not here yet
   const missing = !list.folder ? 'folder' : !list.count ? 'media' : list.shown.length || searching ? '' : 'match';
   showEmpty(element, broken ? 'broken' : missing);
 }
@@ -119,6 +136,7 @@ function showReason() {
 // fresh: the tiles that need it not.
 function showChanges(fresh = null) {
   tiles.repaint(fresh);
+  if (!trigger) return;
   const value = selection();
   if (props.value !== value) {
     const isFirst = !props.value;
@@ -129,7 +147,7 @@ function showChanges(fresh = null) {
 }
 
 function tellViewers(those) {
-  if (!element) return; // the grid is not here yet
+  if (!trigger) return;
   const { existing, busy } = props, counts = countFiles(), selected = asRanges(list.selected);
   for (const show of those) show({ counts, selected, existing, busy, columns: tiles.numColumns() });
 }
@@ -274,13 +292,3 @@ export function mark(i, mark) {
 }
 
 export const toggleApproved = i => approve(!inState(i, 'approved'), String(i));
-
-// The files that a bulk edit is about, as a value of the grid, and a line about them.
-export function bulkEditScope() {
-  const { numSelected, shown, count, scan } = list, total = numSelected || shown.length, chosen = new Uint8Array(count);
-  for (const i of shown) chosen[i] = 1;
-  const selected = asRanges(numSelected ? list.selected : chosen);
-  const which = numSelected ? 'selected ' : shown.length < count ? 'shown ' : 'all ';
-  const line = which === 'all ' ? `In all ${plural(total, 'file')}` : `In ${plural(total, `${which}file`)}`;
-  return [JSON.stringify({ scan, selected, total }), line];
-}

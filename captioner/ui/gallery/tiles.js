@@ -12,12 +12,13 @@ const MAX_HEIGHT = 16_000_000; // px; browsers scroll no farther
 const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
 const rows = new Map(); // number -> row on the screen
 let port, canvas, onRows, geometry = null, columns = 0, chosenWidth = 0, frame = 0, settling = 0;
+let mostPictures = Infinity; // that are fetched at once
 
-// port: the element that scrolls; width: of a tile as a person chose it, or 0; whenRows(rows): takes what was fetched
+// given: the element that scrolls; width: of a tile as a person chose it, or 0; whenRows(rows): takes what was fetched
 // of the files on the screen.
-export function startScroller(element, width, whenRows) {
-  port = element.querySelector('.grid-view');
-  canvas = element.querySelector('.grid-canvas');
+export function startScroller(given, width, whenRows) {
+  port = given;
+  canvas = port.querySelector('.grid-canvas');
   [chosenWidth, onRows] = [width, whenRows];
   port.addEventListener('scroll', () => { frame ||= requestAnimationFrame(draw); }, { passive: true });
   new ResizeObserver(layout).observe(port);
@@ -128,14 +129,26 @@ export function draw() {
   return fresh;
 }
 
+// count: how many pictures may be fetched at once.
+export function allowPictures(count) {
+  mostPictures = count;
+  fetchPictures();
+}
+
+export function fetchPictures() {
+  const isLoading = ({ parts: { img } }) => img.hasAttribute('src') && !img.complete;
+  let numLoading = mostPictures < Infinity ? [...live.values()].filter(isLoading).length : 0;
+  for (const [i, tile] of live) {
+    const source = address(`thumb/${list.scan}-${i}.jpg?v=${list.times[i]}`), { img } = tile.parts;
+    if (img.getAttribute('src') !== source && numLoading++ < mostPictures) img.src = source;
+  }
+}
+
 // Fetch pictures and captions for the tiles on the screen. This waits until scrolling has come to rest.
 export async function settle() {
   clearTimeout(settling);
   settling = 0;
-  for (const [i, tile] of live) {
-    const source = address(`thumb/${list.scan}-${i}.jpg?v=${list.times[i]}`), { img } = tile.parts;
-    if (img.getAttribute('src') !== source) img.src = source;
-  }
+  fetchPictures();
   const scan = list.scan, wanted = [...live.keys()].filter(i => !list.rows.has(i)).slice(0, MAX_ROWS);
   if (!wanted.length) return;
   const answer = await fetchJson(`rows.json?scan=${scan}&ids=${idsOf(wanted)}`).catch(() => null); // the next change asks again

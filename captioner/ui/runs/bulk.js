@@ -3,7 +3,7 @@
 import { showMessage } from './history.js';
 import { make, number, plural } from '../common.js';
 import { onButton } from '../gallery/buttons.js';
-import { bulkEditScope } from '../gallery/listing.js';
+import { asRanges, list } from '../gallery/files.js';
 
 const TYPING_MS = 180;
 const HINTS = {
@@ -46,7 +46,7 @@ const actions = {
 
 function open() {
   if (!dialog) build();
-  [files, $('.bulk-scope').textContent] = bulkEditScope();
+  [files, $('.bulk-scope').textContent] = scope();
   isBusy = false;
   form.elements.delete.checked = false;
   changed();
@@ -137,4 +137,14 @@ function showButtons(count) {
   undo.hidden = !operation;
   undo.disabled = isBusy;
   undo.textContent = isUndone ? 'Redo' : 'Undo';
+}
+
+// The files that an edit is about, as a value of the grid, and a line about them.
+function scope() {
+  const { numSelected, shown, count, scan } = list, total = numSelected || shown.length, chosen = new Uint8Array(count);
+  for (const i of shown) chosen[i] = 1;
+  const selected = asRanges(numSelected ? list.selected : chosen);
+  const which = numSelected ? 'selected ' : shown.length < count ? 'shown ' : 'all ';
+  const line = which === 'all ' ? `In all ${plural(total, 'file')}` : `In ${plural(total, `${which}file`)}`;
+  return [JSON.stringify({ scan, selected, total }), line];
 }

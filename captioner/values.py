@@ -92,6 +92,7 @@ class SamplePlan:
     span_frames: int = 0  # that it trains, at span_fps
     span_fps: float = 0.0
     window_s: tuple[float, float] | None = None  # the part to take instead, from start to end
+    find_cuts: bool = False  # measure where its shots change
     windows: str = "none"  # take the first window of a clip, and find all: "scenes", or the seconds of each
 
 

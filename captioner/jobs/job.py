@@ -16,6 +16,7 @@ from captioner.config.prompts import expand
 from captioner.config.request_options import generation_options, sampling_plan
 from captioner.config.servers import uses_this_machine
 from captioner.config.settings import Settings
+from captioner.dataset.cuts import with_cuts
 from captioner.dataset.spans import with_span
 from captioner.dataset.targets import NO_TARGET, Target, chosen_target, targets
 from captioner.dataset.windows import with_windows
@@ -125,7 +126,7 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
 def job_plan(settings: Settings, preset: Preset) -> SamplePlan:
     """Return which frames a job takes. Raise SettingsError for a span or windows that cannot be had."""
     target = chosen_target(settings)
-    plan = with_span(sampling_plan(settings, preset), settings.span, target)
+    plan = with_cuts(with_span(sampling_plan(settings, preset), settings.span, target), target)
     return with_windows(plan, settings.windows, settings.windows_beside, target)
 
 

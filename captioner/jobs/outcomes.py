@@ -84,8 +84,9 @@ class Outcomes:
         self.not_reached(item, f"{reason}; the caption is kept")
 
     def note(self, text: str) -> None:
-        """Emit a line about the whole job."""
-        self._log.append(events.JobNote(job=self._job, text=text))
+        """Emit a line about the whole job; nothing for ""."""
+        if text:
+            self._log.append(events.JobNote(job=self._job, text=text))
 
     def given_back(self, item: MediaItem, losses: int) -> None:
         """Record that the item waits again. losses: how many replicas were lost while they worked on it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from captioner.captions.places import check_writable, obstacle, unwritable_folders
 from captioner.captions.store import CaptionStore
+from captioner.dataset.cuts import missing_note
 from captioner.errors import CaptionError, ModelError, StateError
 from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
@@ -87,6 +88,7 @@ class Run:
             return
         folder = self.job.model.find(self._on_bytes)
         self.job.check_prompt(folder)
+        self.outcomes.note(missing_note(self.job.target))
         self._on_bytes(0, 0)
         started, ended = self.pool.ensure(self.job.model.specs, folder)
         for name in ended:

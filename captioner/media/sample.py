@@ -13,7 +13,7 @@ from captioner.media.content import checked_file
 from captioner.media.geometry import FrameScaler
 from captioner.media.picture import display_size, open_picture, read_rgb
 from captioner.media.profile import profile_warning
-from captioner.media.scenes import find_scenes
+from captioner.media.scenes import find_cuts, find_scenes
 from captioner.media.seek import read_frames
 from captioner.media.spans import Span, frames_in, part_of, windows
 from captioner.media.video import VideoFile
@@ -100,7 +100,8 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
         except (av.error.FFmpegError, ValueError) as error:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - part.ticks[0]) * video.time_base) for tick in wanted])
-        facts = MediaFacts(part.duration_s, has_sound=video.has_sound, span_s=part.span_s, windows_s=windows_s)
+        cuts_s = _cuts(path, part) if plan.find_cuts else None
+        facts = MediaFacts(part.duration_s, cuts_s, video.has_sound, span_s=part.span_s, windows_s=windows_s)
         pixels = np.stack([shown[tick] for tick in wanted])
         return Frames(pixels, times_s, indices, video.fps, video.warning, facts, part.start_s)
 
@@ -110,6 +111,14 @@ def _windows(path: Path, duration_s: float, plan: SamplePlan) -> tuple[Span, ...
     if plan.windows == "none":
         return ()
     return find_scenes(path) if plan.windows == "scenes" else windows(duration_s, float(plan.windows))
+
+
+def _cuts(path: Path, part: "_Part") -> tuple[float, ...] | None:
+    """Return the cuts in a part of a clip, in seconds from its first frame; None if they cannot be measured."""
+    cuts_s = find_cuts(path)
+    if cuts_s is None:
+        return None
+    return tuple(cut_s - part.start_s for cut_s in cuts_s if 0 < cut_s - part.start_s < part.duration_s)
 
 
 def _sample_picture(path: Path, extension: str, plan: SamplePlan) -> Frames:

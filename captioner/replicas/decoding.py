@@ -130,7 +130,7 @@ class DecodePool(Generic[P]):
 
     def _handle(self, request: CaptionRequest) -> bool:
         """Decode a request and deliver it. Return False if it was given up meanwhile and this thread was replaced."""
-        times = SCENES_TIMEOUTS if request.plan.windows == "scenes" else 1
+        times = SCENES_TIMEOUTS if request.plan.windows == "scenes" or request.plan.find_cuts else 1
         self._begun[request.id] = time.monotonic(), self._timeout_s * times
         cancelled = request.id in self._cancelled
         decoded = Decoded(request.id, error="cancelled") if cancelled else self._decode(request)

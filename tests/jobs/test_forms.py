@@ -9,8 +9,9 @@ import pytest
 from captioner.captions.forms.known import form
 from captioner.captions.text import Decoration
 from captioner.dataset.targets import target
-from captioner.jobs.events import ItemDone
-from captioner.jobs.job import rebuild_job, request_for
+from captioner.jobs.events import ItemDone, JobNote
+from captioner.jobs.job import job_plan, rebuild_job, request_for
+from captioner.media.scenes import is_installed
 from captioner.replicas.protocol import Finished
 from captioner.values import Caption, MediaFacts
 from tests.captions.test_h3 import GOOD, REPAIRED, TALKING
@@ -54,6 +55,32 @@ def test_job_writes_three_field_files_with_one_repaired_and_one_asked_again(runn
     assert "it has a <d> without its </d>" in prompts[1]
     assert "overall_soundscape: ..." in prompts[1]
     assert len(started[0].requests) == 8 + 2
+
+
+def test_shot_times_are_compared_with_the_measured_cuts_and_the_model_is_told_them(runner, library):
+    pytest.importorskip("scenedetect")
+    off = GOOD.replace("00:03.500", "00:03.900")
+    jobs, _, started = runner(cpu=write({3: [off, GOOD]}))
+    events, _ = run(jobs, job(library, "cpu", target=H3))
+    second = [request.prompt for request in started[0].requests if request.path.stem == "3"][1]
+    assert "it lets [Shot 2] begin where the clip has no cut (measured: 00:03.400, 00:06.000)" in second
+    assert (library / "3.txt").read_text() == GOOD
+    assert not any(isinstance(event, JobNote) for event in events)
+
+
+def test_missing_scene_finder_is_said_once(runner, library, services, monkeypatch):
+    settings = services.settings.model_copy(update={"target": "minimax-h3"})
+    assert job_plan(settings, services.preset()).find_cuts == is_installed()
+    assert not job_plan(services.settings, services.preset()).find_cuts
+    monkeypatch.setattr("captioner.dataset.cuts.is_installed", lambda: False)
+    assert not job_plan(settings, services.preset()).find_cuts
+    jobs, _, _ = runner(cpu=write({}))
+    events, ended = run(jobs, job(library, "cpu", target=H3))
+    notes = [event.text for event in events if isinstance(event, JobNote)]
+    assert ended.done == 8
+    assert notes == [
+        "times of shots are not compared with the cuts of clips; for that, pip install scenedetect-headless"
+    ]
 
 
 def test_worse_second_answer_is_not_taken(runner, library):

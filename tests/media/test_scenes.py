@@ -86,6 +86,24 @@ def test_scenes_of_a_clip_whose_frame_rate_varies_have_the_times_of_its_frames(t
     assert (abs(frames.pixels[:, 32, 32].astype(int) - COLORS[0]) < 12).all()
 
 
+def test_cuts_are_measured_once_and_count_from_the_part_that_is_sampled(tmp_path, monkeypatch):
+    pytest.importorskip("scenedetect")
+    scenes = [(COLORS[i], [start + number / 25 for number in range(50)]) for i, start in enumerate((0, 2, 4))]
+    path = write_clip(tmp_path / "a.mp4", scenes)
+    assert sample(path, SamplePlan()).facts.cuts_s is None
+    assert sample(path, SamplePlan(find_cuts=True)).facts.cuts_s == pytest.approx((2, 4))
+    decoded = find_scenes(path)
+    monkeypatch.setattr("captioner.media.scenes.FrameScaler", None)  # decoding it again would fail
+    windowed = SamplePlan(find_cuts=True, windows="scenes")
+    assert sample(path, windowed).facts.windows_s == decoded
+    for window_s, cuts_s in {(1.0, 5.0): (1, 3), (2.5, 3.5): (), (0.0, 3.0): (2,)}.items():
+        plan = SamplePlan(find_cuts=True, window_s=window_s)
+        assert sample(path, plan).facts.cuts_s == pytest.approx(cuts_s, abs=0.04)
+    write_clip(path, scenes[:2])
+    with pytest.raises(TypeError):  # another file of the name is measured anew
+        find_scenes(path)
+
+
 def test_clip_of_one_scene_or_shorter_than_a_window_is_one_window(tmp_path):
     path = write_clip(tmp_path / "one.mp4", [(COLORS[0], [number / 10 for number in range(20)])])
     pytest.importorskip("scenedetect")
@@ -112,5 +130,7 @@ def test_missing_package_is_one_line_with_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SettingsError, match="pip install scenedetect-headless, or give seconds such as --windows 10"):
         check_installed()
+    path = write_clip(tmp_path / "a.mp4", [(COLORS[0], [number / 10 for number in range(20)])])
     with pytest.raises(MediaError, match="pip install scenedetect-headless"):
-        find_scenes(tmp_path / "a.mp4")
+        find_scenes(path)
+    assert sample(path, SamplePlan(find_cuts=True)).facts.cuts_s is None

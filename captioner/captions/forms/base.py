@@ -27,6 +27,7 @@ class Form:
     title: ClassVar[str] = "One paragraph"
     fields: ClassVar[tuple[str, ...]] = ("caption",)  # in the order in which they stand in the file
     is_one_line: ClassVar[bool] = True
+    has_shots: ClassVar[bool] = False  # with the times at which they begin
     reminder: ClassVar[str] = ""  # what the model is told when it is asked a second time; "": it is not
 
     def recognizes(self, text: str) -> bool:

@@ -54,6 +54,7 @@ class H3(Form):
     title: ClassVar[str] = "Three fields"
     fields: ClassVar[tuple[str, ...]] = FIELDS
     is_one_line: ClassVar[bool] = False
+    has_shots: ClassVar[bool] = True
     reminder: ClassVar[str] = (
         "Answer with exactly these three fields, in this order, each label at the start of a line, and nothing else:\n"
         f"{DESCRIPTION}: [Shot 1] ... [Shot 2] At MM:SS.mmm, the camera cuts to ...\n\n"

@@ -11,6 +11,7 @@ from captioner.values import MediaFacts
 
 NEAR_CUT_S = 0.25
 AFTER_END_S = 0.05  # what rounding makes of the end of a clip
+SHOWN_CUTS = 8  # of a clip, in a message
 NOTHING = "N/A"
 _SPEECH = re.compile(r"</?d>")
 _LANGUAGE = re.compile(r"\s*\[[^\W\d][\w ()'-]*\]\s*(?=[^\s<])")
@@ -82,7 +83,8 @@ def _time_problems(text: str, shot: Shot, is_first: bool, last_s: float, facts: 
     if facts.duration_s is not None and time_s >= facts.duration_s + AFTER_END_S:
         yield Problem("shot-outside", f"lets {name} begin after the end of the clip at {clock(facts.duration_s)}", span)
     elif facts.cuts_s is not None and not any(abs(time_s - cut_s) <= NEAR_CUT_S + 1e-6 for cut_s in facts.cuts_s):
-        yield Problem("shot-cut", f"lets {name} begin where the clip has no cut", span)
+        cuts = ", ".join(map(clock, facts.cuts_s[:SHOWN_CUTS])) or "none"
+        yield Problem("shot-cut", f"lets {name} begin where the clip has no cut (measured: {cuts})", span)
 
 
 def _speech_problems(text: str, field: FieldSpan, facts: MediaFacts) -> Iterable[Problem]:

@@ -18,6 +18,7 @@ from captioner.captions.store import CaptionStore, Undone
 from captioner.config.prompts import PromptLibrary
 from captioner.config.servers import Preset, choose_model
 from captioner.config.settings import Settings, SettingsStore, resolve
+from captioner.dataset.lint.by_settings import options_by
 from captioner.dataset.targets import chosen_target, prompt_name
 from captioner.errors import CaptionError, FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
@@ -71,7 +72,7 @@ class Services:
         self._claiming = threading.Lock()
         self._claimed: BaseFileLock | None = None
         self.roots = roots
-        self.library = Library(self.events, self.captions, roots)
+        self.library = Library(self.events, self.captions, roots, lambda: options_by(self._settings, self.prompts))
 
     def __enter__(self) -> "Services":
         return self
@@ -128,13 +129,13 @@ class Services:
         return changed
 
     def _use(self, settings: Settings) -> None:
-        before = self._settings
-        places = [(each.caption_extension, each.captions_to, each.exclude) for each in (settings, before)]
+        places = [(each.caption_extension, each.captions_to, each.exclude) for each in (settings, self._settings)]
         self._settings, self.captions.encoding = settings, settings.caption_encoding
         scan = self.library.scan
         if places[0] != places[1] and scan.folder:
             with contextlib.suppress(FolderError):  # it is gone, or its disk is
                 self.open_folder(scan.folder, scan.recursive, scan.kinds)
+        self.library.check_again()
 
     def _check_paths(self, changes: Mapping[str, Any]) -> None:
         for name in ("models_folder", "adapter", "captions_to"):

@@ -4,19 +4,18 @@ import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from captioner.cli.bar import new_bar
 from captioner.cli.command import Commands, add_command, add_folder, given_path, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
 from captioner.cli.streams import say
+from captioner.dataset.lint.by_settings import options_by
 from captioner.dataset.lint.finding import Finding, LintOptions, chosen_rules, rules, tuned_values
 from captioner.dataset.lint.folder import FolderLint, lint_items
 from captioner.dataset.lint.listing import captioned_files
 from captioner.dataset.lint.scripts import RANGES
 from captioner.dataset.lint.waivers import not_waived, read_waivers
-from captioner.dataset.targets import chosen_target
-from captioner.dataset.token_limit import TokenLimit
-from captioner.engine.tokenizers_here import find_tokenizer
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.media.facts import FactsCache
@@ -71,13 +70,9 @@ def lint_folder(args: argparse.Namespace) -> int:
 
 
 def _options(services: Services, chosen: frozenset[str], values: dict[str, float], script: str | None) -> LintOptions:
-    settings, target = services.settings, chosen_target(services.settings)
     if script and script not in RANGES:
         raise CaptionerError(f"there is no script {script!r}; there are {', '.join(RANGES)}")
-    prompts = {prompt.text for prompt in services.prompts.list()} | {settings.prompt or ""}
-    tokenizer = find_tokenizer(target.tokenizer, settings.models_folder) if target.token_limit else None
-    trigger = settings.trigger_word.strip()
-    return LintOptions(TokenLimit(target, tokenizer), trigger, tuple(sorted(prompts)), script or "", chosen, values)
+    return replace(options_by(services.settings, services.prompts), script=script or "", chosen=chosen, values=values)
 
 
 def _print(found: Sequence[Finding], done: FolderLint) -> None:

@@ -3,15 +3,17 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from captioner.captions.file_marks import MARKS, Mark
 from captioner.captions.flaws import flaw_of_failure
 from captioner.captions.store import CHANGED_OUTSIDE, CaptionStore
+from captioner.dataset.lint.finding import LintOptions
 from captioner.errors import CaptionError, StateError
 from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemSkipped, ItemStarted
+from captioner.library.counts import Counts, count
+from captioner.library.faults import Fault, fault_in, fault_of
 from captioner.library.recorded import failures_of, marks_of
 from captioner.system.database import path_text
 from captioner.values import MediaItem
@@ -26,19 +28,6 @@ MARK_FLAGS: dict[Mark, int] = dict(zip(MARKS, (8, 16), strict=True))
 PREVIEW_LENGTH = 600  # what the largest tile shows
 
 
-@dataclass(frozen=True)
-class Counts:
-    """The number of files in each state, and of approved captions and captions changed outside."""
-
-    total: int = 0
-    done: int = 0  # captioned, edited ones too
-    pending: int = 0
-    failed: int = 0
-    edited: int = 0
-    approved: int = 0
-    changed_outside: int = 0  # as far as the captions were read
-
-
 class FileStates:
     """Not thread-safe: call it under the lock of OpenFolder."""
 
@@ -49,11 +38,13 @@ class FileStates:
         captions: CaptionStore,
         touch: Callable[[int], None],
         scanned: Path | None = None,
+        lint: LintOptions | None = None,
     ) -> None:
         """folder: where the captions are. touch: called with the position of each file that viewers have to see again.
 
-        scanned: the folder of the files, if their marks and earlier failures are to be shown.
+        scanned: the folder of the files, if their marks and earlier failures are to be shown. lint: see `check`.
         """
+        self.lint = lint
         self._folder, self._captions, self._touch = folder, captions, touch
         self.running: dict[int, int] = {}  # position -> tokens so far
         self.failures: dict[int, str] = {}
@@ -66,6 +57,7 @@ class FileStates:
         self.edited: set[int] = set()
         self.approved: set[int] = set()
         self.flaws: dict[int, str] = {}  # of captions as a model wrote them, see captions/flaws
+        self.found: dict[int, Fault] = {}  # by the linter, in captions that were read
         self.marks: dict[int, Mark] = {}  # given by a person
         self.find_captions(items)
         if scanned:
@@ -78,6 +70,7 @@ class FileStates:
         """
         self._items = items
         self.texts.clear()
+        self.found.clear()
         self.doubts.clear()
         self.changed_outside.clear()
         self.captioned = {i for i, item in enumerate(items) if item.has_caption and _size(item)}
@@ -128,15 +121,23 @@ class FileStates:
         """Return the sum of the flags that apply."""
         mark, is_captioned = self.marks.get(position), position in self.captioned
         approved, outside = (is_captioned and position in marked for marked in (self.approved, self.changed_outside))
-        is_flawed = bool(self.flaw(position)) and not (approved or outside)
+        is_flawed = self.fault(position) is not None and not (approved or outside)
         flags = APPROVED_FLAG * approved + CHANGED_OUTSIDE_FLAG * outside + FLAWED_FLAG * is_flawed
         return flags + (MARK_FLAGS[mark] if mark else 0)
 
-    def flaw(self, position: int) -> str:
-        """Return what is wrong with a model's last answer, see captions/flaws; "" if nothing is known."""
+    def fault(self, position: int) -> Fault | None:
+        """Return what is wrong with a model's last answer or with the caption; None if nothing is known."""
         if position in self.failures:
-            return flaw_of_failure(self.failures[position])
-        return self.flaws.get(position, "") if position in self.captioned else ""
+            return fault_of(flaw_of_failure(self.failures[position]))
+        known = fault_of(self.flaws.get(position, "")) or self.found.get(position)
+        return known if position in self.captioned else None
+
+    def check(self, position: int) -> None:
+        """Lint a caption that was read, by itself, unless `lint` is None."""
+        text = self.texts.get(position)
+        self.found.pop(position, None)
+        if text and self.lint and (fault := fault_in(self._items[position], text, self.lint)):
+            self.found[position] = fault
 
     def problem(self, position: int) -> str:
         return self.failures.get(position) or self.problems.get(position, "")
@@ -160,11 +161,12 @@ class FileStates:
             return
         text, doubt = decoded.body, decoded.doubt
         self.texts[position] = text
+        self.check(position)
         if not text:
             self.captioned.discard(position)
         if doubt and text:
             self.doubts[position] = doubt
-        if not text or doubt or changed_outside != (position in self.changed_outside):
+        if not text or doubt or position in self.found or changed_outside != (position in self.changed_outside):
             self._touch(position)
         (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
 
@@ -188,7 +190,7 @@ class FileStates:
 
     def row(self, position: int) -> dict:
         """Return one file as a row: its position as "index", the same values, and short texts."""
-        text = self.text(position)
+        text, fault = self.text(position), self.fault(position)
         return {
             "index": position,
             "state": STATES.index(self.state(position)),
@@ -198,16 +200,13 @@ class FileStates:
             "preview": text[:PREVIEW_LENGTH],
             "problem": self.problem(position),
             "doubt": self.doubts.get(position, ""),
-            "flaw": self.flaw(position),
+            "flaw": fault.text if fault else "",
+            "badge": fault.badge if fault else "",
         }
 
     def counts(self) -> Counts:
-        """Count the files in each state; takes milliseconds for 50,000 files."""
-        total, failed = len(self._items), len(self.failures)
-        done = len(self.captioned - self.failures.keys())
-        edited = len((self.edited & self.captioned) - self.failures.keys())
-        approved, changed_outside = (len(marked & self.captioned) for marked in (self.approved, self.changed_outside))
-        return Counts(total, done, total - done - failed, failed, edited, approved, changed_outside)
+        """Count the files in each state."""
+        return count(len(self._items), self.captioned, self.failures, self.edited, self.approved, self.changed_outside)
 
     def apply(self, position: int, event: ItemEvent) -> None:
         """Apply an event of a job to a file."""
@@ -249,6 +248,7 @@ class FileStates:
     def set_text(self, position: int, text: str, edited: bool) -> None:
         """Set a text that this program has just written."""
         self.texts[position] = text
+        self.check(position)
         for marks in (self.failures, self.doubts, self.flaws):
             marks.pop(position, None)
         self.changed_outside.discard(position)

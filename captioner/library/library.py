@@ -2,15 +2,19 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from captioner.captions.places import foreign_captions
 from captioner.captions.store import CaptionStore
+from captioner.dataset.lint.finding import LintOptions
+from captioner.dataset.lint.lint import Linted, lint_set
 from captioner.formatting import plural
 from captioner.jobs.event_log import EventLog
+from captioner.library.counts import Counts
 from captioner.library.edits import READ_AT_ONCE, CaptionEdits
-from captioner.library.file_states import Counts
+from captioner.library.faults import as_fault
 from captioner.library.lookup import FileLookup
 from captioner.library.open_folder import OpenFolder, Scan
 from captioner.library.outside import OutsideChanges
@@ -38,7 +42,15 @@ class Library:
     `outside` finds what other programs changed.
     """
 
-    def __init__(self, events: EventLog, captions: CaptionStore, roots: Roots = EVERYWHERE) -> None:
+    def __init__(
+        self,
+        events: EventLog,
+        captions: CaptionStore,
+        roots: Roots = EVERYWHERE,
+        lint_options: Callable[[], LintOptions | None] = lambda: None,
+    ) -> None:
+        """lint_options: returns what captions are checked for; None checks nothing."""
+        self._lint_options = lint_options
         self._roots, self._open = roots, OpenFolder(events, captions)
         self.captions, self.lookup, self.edits = captions, FileLookup(self._open), CaptionEdits(self._open)
         self.outside = OutsideChanges(self._open)
@@ -66,12 +78,13 @@ class Library:
         folder, shown = self._roots.resolve(folder), self._open
         with shown.current():
             cursor, revision = shown.cursor, shown.revision
-        found = discover(folder, options, self._roots.escapes)
+        found, lint = discover(folder, options, self._roots.escapes), self._lint_options()
         items, warnings = tuple(item for item in found.items if kinds in ("all", item.kind)), found.warnings
         if options.captions_to and (foreign := foreign_captions(self.captions.ownership, items)):
             other = next(iter(foreign.values()))
             warnings += (f"{plural(len(foreign), 'file')} would share a caption with other media, such as {other}",)
         with shown.current():
+            shown.lint = lint
             before = shown.files if folder == shown.scan.folder else None
             changed = [shown.scan.items[position].caption_path for position in shown.changed_since(revision)]
             captions_in = caption_root(folder, options.captions_to) or folder
@@ -139,6 +152,44 @@ class Library:
                     if position in files.captioned and position not in files.texts:
                         files.read(position, digests.get(position))
             time.sleep(time.monotonic() - began_s)
+        self._check_set(scan)
+
+    def check_again(self) -> None:
+        """Check the captions again in the background if the settings have changed what they are checked for."""
+        options = self._lint_options()
         with self._open.lock:
-            if scan is self._open.scan and files.texts:  # the lengths are known now
-                self._open.forget_changes()
+            before, scan = self._open.lint, self._open.scan
+            if options and before and options.key == before.key:
+                return
+            self._open.lint = self._open.files.lint = options
+            if not self._open.files.texts:
+                return  # they are checked when they are read
+        threading.Thread(target=self._check_texts, args=(scan, options), name="lint", daemon=True).start()
+
+    def _check_texts(self, scan: Scan, options: LintOptions | None) -> None:
+        files = self._open.files
+        for start in range(0, len(scan.items), READ_AT_ONCE):
+            began_s = time.monotonic()
+            with self._open.lock:
+                if scan is not self._open.scan or files.lint is not options:
+                    return
+                for position in range(start, min(start + READ_AT_ONCE, len(scan.items))):
+                    files.check(position)
+            time.sleep(time.monotonic() - began_s)
+        self._check_set(scan)
+
+    def _check_set(self, scan: Scan) -> None:
+        """Find what only shows in the whole set, such as near-duplicates, once all captions were read."""
+        files = self._open.files
+        with self._open.lock:
+            options, texts = files.lint, {i: text for i, text in sorted(files.texts.items()) if text}
+        captions = [Linted(scan.items[i].name, text, ()) for i, text in texts.items()]
+        found = lint_set(captions, options) if options and scan is self._open.scan else []
+        with self._open.lock:
+            if scan is not self._open.scan or not files.texts:
+                return
+            for each in found:
+                position = scan.positions[each.file]
+                if files.texts.get(position) == texts[position] and (fault := as_fault([each])):
+                    files.found.setdefault(position, fault)
+            self._open.forget_changes()  # the lengths are known now, too

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from captioner.formatting import sendable
-from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, State
+from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG, State
 from captioner.library.open_folder import OpenFolder
 from captioner.values import MediaItem
 
@@ -21,6 +21,7 @@ class Entry:
     approved: bool = False  # no job touches its caption
     changed_outside: bool = False  # its caption holds something else than we last wrote there
     doubt: str = ""  # if its text is a guess, see `Decoded.doubt`
+    fault: str = ""  # the rest of "This caption ...", if a person should look at it
     duration_s: float = 0.0  # 0 for a still, and while it is not known
 
 
@@ -45,7 +46,7 @@ class FileLookup:
             if position is None:
                 return None
             text = files.text(position)  # first, since reading it may change the state
-            flags = files.flags(position)
+            flags, fault = files.flags(position), files.fault(position)
             return Entry(
                 item=self._open.scan.items[position],
                 state=files.state(position),
@@ -55,6 +56,7 @@ class FileLookup:
                 approved=bool(flags & APPROVED_FLAG),
                 changed_outside=bool(flags & CHANGED_OUTSIDE_FLAG),
                 doubt=files.doubts.get(position, ""),
+                fault=fault.text if fault and flags & FLAWED_FLAG else "",
                 duration_s=files.durations.get(position, 0.0),
             )
 

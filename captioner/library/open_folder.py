@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from captioner.captions.store import CaptionStore
+from captioner.dataset.lint.finding import LintOptions
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemEvent, JobEnded, JobStarted
 from captioner.library.file_states import FileStates
@@ -53,6 +54,7 @@ class OpenFolder:
     def __init__(self, events: EventLog, captions: CaptionStore) -> None:
         self.lock = threading.RLock()
         self.captions = captions
+        self.lint: LintOptions | None = None  # what the captions are checked for
         self.cursor = self.revision = 0
         self._events = events
         self._job, self._trying = 0, False  # the running job, and whether it only tries a prompt
@@ -73,7 +75,7 @@ class OpenFolder:
         self._set_scan(scan)
         self.oldest = self.revision  # the first revision from which all changes are known
         captions_in = scan.captions_in or scan.folder
-        self.files = FileStates(captions_in, scan.items, self.captions, self.touch, scan.folder)
+        self.files = FileStates(captions_in, scan.items, self.captions, self.touch, scan.folder, self.lint)
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of the files of these names; unknown names are left out."""

@@ -87,6 +87,7 @@ def test_many_equal_captions_are_told_from_the_first():
 
 def test_texts_without_words_are_no_duplicates():
     assert list(near_duplicates(["", "...", "", "!"], 0.7)) == []
+    assert lint_set([], LintOptions()) == []
 
 
 def test_captions_that_moved_on_by_one():

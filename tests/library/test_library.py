@@ -10,7 +10,8 @@ from captioner.captions.operations import begin_operation
 from captioner.errors import FolderError, JobError
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemProgress, ItemSkipped, ItemStarted, ItemTried, JobStarted
-from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, STATES, Counts
+from captioner.library.counts import Counts
+from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, STATES
 from captioner.library.library import Library
 from captioner.library.open_folder import KEPT_CHANGES
 from captioner.media.discover import ListingOptions, discover

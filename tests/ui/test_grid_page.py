@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from captioner.captions.operations import begin_operation
+from captioner.jobs.events import ItemDone
 from captioner.jobs.outcomes import upsert_item
 from captioner.marks import ALL_THINKING
 from tests.support.captions import CAPTION
@@ -105,6 +106,25 @@ def test_answers_that_need_a_look_have_a_badge_of_their_own_and_one_filter(servi
         page.keyboard.press("Control+Enter")  # who approves a caption has looked
         expect(page.locator(".panel-title h3")).to_have_text("b.png")
         expect(badges).to_have_text(["Repeats itself", "Empty"])
+
+
+@pytest.mark.browser
+def test_findings_of_the_linter_have_a_badge_while_a_job_runs_and_a_reason_in_the_panel(services, folder):
+    services.open_folder(folder, False)
+    with served(services) as address, open_browser(address) as (page, expect):
+        expect(page.locator(".grid-tile")).to_have_count(4)
+        badges = page.locator(".grid-outside")
+        expect(badges).to_have_count(0)
+        item = services.library.items[2]
+        about = {"job": 1, "item": item.name, "path": item.path, "tokens": 9, "seconds": 1.0, "replica": "cpu"}
+        item.caption_path.write_text("I'm sorry, but I can't help with that.")
+        services.events.append(ItemDone(**about, caption="I'm sorry, but I can't help with that."))
+        expect(badges).to_have_text(["Refusal"])
+        page.locator("[popovertarget=filter-menu]").click()
+        page.get_by_role("button", name="Needs a look 1").click()
+        expect(page.locator(".grid-tile b")).to_have_text(["c.png"])
+        page.locator(".grid-tile").click()
+        expect(page.locator(".panel-fault")).to_contain_text("the model refuses or answers the user")
 
 
 COUNT_POLLS_JS = """() => {

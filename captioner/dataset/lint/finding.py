@@ -20,6 +20,7 @@ class Rule:
     """One row of rules.toml."""
 
     title: str
+    badge: str
     fix: str
     value: float | None = None  # what can be tuned
     unit: str = ""

@@ -57,7 +57,7 @@ def _word_groups(texts: Sequence[str]) -> list[np.ndarray]:
     words_ = np.frombuffer(flat, np.uint32) if flat else np.empty(0, np.uint32)
     mixed = words_[2:] * _FACTORS[0] + words_[1:-1] * _FACTORS[1] + words_[:-2] * _FACTORS[2]
     mixed ^= mixed >> np.uint32(15)
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][:-1]
     return [
         mixed[start : end - WORDS + 1] if end - start >= WORDS else words_[start:end]
         for start, end in zip(starts, ends, strict=True)

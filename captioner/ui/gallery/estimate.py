@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from captioner.errors import CaptionerError, PromptError
-from captioner.library.file_states import Counts
+from captioner.library.counts import Counts
 from captioner.services import Services
 
 BUDGET_S = 1.0

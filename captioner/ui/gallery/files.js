@@ -1,7 +1,7 @@
 // The files of the open folder as columns, and which of them are shown and selected. No DOM here.
 export const STATES = ['pending', 'done', 'failed', 'edited'];
 export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
-// Bits. outside: changed by another program; flawed: cut off, repeated or empty; star, reject: marked by a person.
+// Bits. outside: changed by another program; flawed: a job or the linter found a fault; star, reject: marked by a person.
 export const FLAGS = { approved: 1, outside: 2, flawed: 4, star: 8, reject: 16 };
 const orders = new Map(); // key of the order -> all indices in it, both ways; sorting takes longer than all the rest
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
@@ -42,7 +42,7 @@ export function setListing(data) {
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-export function applyRow({ index, state, flags, duration, length, preview, problem, doubt, flaw }) {
+export function applyRow({ index, state, flags, duration, length, preview, problem, doubt, flaw, badge }) {
   if (index >= list.count) return;
   list.states[index] = state;
   list.flags[index] = flags;
@@ -51,7 +51,7 @@ export function applyRow({ index, state, flags, duration, length, preview, probl
   list.durations[index] = duration;
   list.lengths[index] = length;
   list.rows.delete(index);
-  list.rows.set(index, { preview, problem, doubt, flaw });
+  list.rows.set(index, { preview, problem, doubt, flaw, badge });
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
 }
 

@@ -13,7 +13,7 @@ import gradio as gr
 
 from captioner.errors import CaptionerError, FolderError
 from captioner.formatting import plural, sendable, sentence
-from captioner.library.file_states import Counts
+from captioner.library.counts import Counts
 from captioner.library.recent import RecentFolders
 from captioner.services import Services
 from captioner.system.paths import expand_user

@@ -116,6 +116,7 @@ class Panel:
             "approved": entry.approved,
             "changed_outside": entry.changed_outside,
             "doubt": entry.doubt,
+            "fault": sendable(entry.fault),
             "facts": facts(entry, kind),
             "undo": changes[0].id if changes else 0,
             "versions": [change.id for change in different(changes, entry.text)],

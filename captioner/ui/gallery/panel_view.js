@@ -91,6 +91,7 @@ export function showTexts() {
   showProblem(file.problem);
   $('.panel-outside').hidden = !file.changed_outside;
   showText($('.panel-doubt'), file.doubt ? `This caption is ${file.doubt}. Check its characters before you save it.` : '');
+  showText($('.panel-fault'), file.fault ? `This caption ${file.fault}.` : '');
   if (!file.doubt) $('.panel-guess').hidden = true;
   if (!file.changed_outside) $('.panel-consent').hidden = true;
   stage.classList.toggle('running', file.tokens !== null);

@@ -11,7 +11,7 @@ from gradio.events import Dependency
 from captioner.captions.file_marks import MARKS
 from captioner.formatting import plural
 from captioner.jobs.progress import Progress
-from captioner.library.file_states import Counts
+from captioner.library.counts import Counts
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.dialogs import question

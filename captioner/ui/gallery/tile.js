@@ -8,7 +8,6 @@ const TEMPLATE = make('template', {
     '<b dir="auto"></b><p></p></div>',
 }); // few nodes, since there are many tiles; marks are drawn by the style sheet, and the rest is added where it is needed
 const NAME_END = /^(.*?)(\P{M}\p{M}*.{0,9})$/su; // the last ten characters; marks stay with the letter before them
-const FLAWS = { was: 'Cut off', repeats: 'Repeats itself', is: 'Empty', breaks: 'Wrong form', exceeds: 'Too long' }; // by the first word of what Python says
 
 export const tileId = index => `tile-${index}`;
 export const tileAt = event => event.target.closest?.('.grid-tile');
@@ -25,7 +24,7 @@ export function paint(tile, i, { columns, fits }) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
   const approved = inState(i, 'approved'), flaw = inState(i, 'flawed') && row?.flaw, mark = markOf(i);
   const outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters'
-    : flaw ? FLAWS[flaw.split(' ')[0]] : '';
+    : flaw ? row.badge : '';
   if (tile.dataset.id !== `${list.scan}-${i}`) reuse(tile, i);
   showName(tile, i, fits);
   tile.dataset.state = state;

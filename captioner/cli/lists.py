@@ -1,6 +1,7 @@
 """The commands `export` and `import`: lists of captions for trainers and other programs."""
 
 import argparse
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.imports import import_captions
 from captioner.library.library import Library
+from captioner.media.facts import FactsCache
 from captioner.services import Services
 from captioner.system.paths import absolute_path
 
@@ -73,7 +75,9 @@ def export_captions(args: argparse.Namespace) -> int:
         library = _open(services, args)
         entries = read_entries(services.captions, library.items)
         target, extension = chosen_target(services.settings), services.settings.caption_extension
-        asked = Request(args.format, args.to, args.trainer, target, args.overwrite, extension)
+        facts = FactsCache(services.database, services.sandbox.probe)
+        rates = functools.partial(facts.rates, library.scan.folder or args.folder)
+        asked = Request(args.format, args.to, args.trainer, target, args.overwrite, extension, rates)
         done = export(asked, library.items, _with_bar(entries, len(library.items), args.json))
     _print_left_out(done.left_out, "left out", args.json)
     _print_exported(done, args.json)

@@ -56,6 +56,10 @@ class FactsCache:
             progress("media", len(facts), len(files))
         return facts
 
+    def rates(self, folder: Path, files: Sequence[SizedFile]) -> dict[str, float]:
+        """Return the frames per second of each clip that can be read. Raise StateError."""
+        return {name: facts.fps for name, facts in self.read(folder, files).items() if isinstance(facts, MediaInfo)}
+
     def _known(self, folder: Path) -> dict[str, tuple[int, float, str]]:
         sql = "SELECT name, size_bytes, modified_s, info_json FROM media_facts WHERE folder = ?"
         return {row[0]: (row[1], row[2], row[3]) for row in self._database.rows(sql, (path_text(folder),))}

@@ -3,6 +3,7 @@
 import json
 import shlex
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from captioner.dataset.targets import target, targets
 from captioner.dataset.trainers import trainers
 from captioner.errors import CaptionerError
 from tests.support.lists import export, make_folder
+from tests.support.media_maker import make_video
 
 # The keys of musubi's and sd-scripts' voluptuous schemas, which refuse any other, and their types.
 MUSUBI_GENERAL = {"resolution": list, "batch_size": int, "enable_bucket": bool, "bucket_no_upscale": bool}
-MUSUBI_DATASET = {"cache_directory": str, "target_frames": list, "frame_extraction": str}
+MUSUBI_DATASET = {"cache_directory": str, "target_frames": list, "frame_extraction": str, "source_fps": float}
 SD_GENERAL = {"caption_extension": str, "shuffle_caption": bool}
 SD_DATASET = {"resolution": list, "batch_size": int, "enable_bucket": bool, "bucket_no_upscale": bool, "subsets": list}
 # Read without a default by diffusion-pipe's utils/dataset.py.
@@ -63,6 +65,32 @@ def test_musubi(services, folder):
         folder / name: text for name, text in FILES.items()
     }
     assert done.count == 3
+
+
+def test_musubi_has_a_list_with_source_fps_for_the_clips_of_each_rate(services, tmp_path, capsys):
+    folder, to = tmp_path / "clips", tmp_path / "to"
+    folder.mkdir()
+    rates = {"a.mp4": 30, "b.mp4": 60, "c.mp4": 16, "d.mp4": 12, "e.mp4": 30, "f.mp4": Fraction(30000, 1001)}
+    for name, rate in rates.items():
+        make_video(folder / name, num_frames=20, fps=rate)
+        (folder / name).with_suffix(".txt").write_text(f"caption of {name}")
+    (folder / "broken.mp4").write_bytes(b"no clip")
+    (folder / "broken.txt").write_text("caption of broken.mp4")
+    options = ["--format", "config", "--trainer", "musubi", "--target", "wan2.2", "--to", str(to)]
+    assert main(["--state", str(tmp_path / "own"), "export", str(folder), *options]) == 0
+    content = tomllib.loads((to / "dataset.toml").read_text(encoding="utf-8"))
+    listed = {
+        dataset.get("source_fps"): [Path(row["video_path"]).name for row in rows(Path(dataset["video_jsonl_file"]))]
+        for dataset in content["datasets"]
+    }
+    assert listed == {
+        None: ["broken.mp4", "c.mp4", "d.mp4"],
+        29.97: ["f.mp4"],
+        30.0: ["a.mp4", "e.mp4"],
+        60.0: ["b.mp4"],
+    }
+    assert len({dataset["cache_directory"] for dataset in content["datasets"]}) == 4
+    assert all(has_types(dataset, MUSUBI_DATASET | {"video_jsonl_file": str}) for dataset in content["datasets"])
 
 
 def test_musubi_trains_h3_on_clips_alone(services, folder):

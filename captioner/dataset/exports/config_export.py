@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from captioner.dataset.exports.config_values import ConfigValues, special_of
+from captioner.dataset.exports.config_values import ConfigValues, list_name, special_of
 from captioner.dataset.exports.configs import BUILDERS, KINDS
 from captioner.dataset.exports.entries import Entry, LeftOut
 from captioner.dataset.exports.list_rows import ListRows
-from captioner.dataset.exports.manifests import encode_rows
+from captioner.dataset.exports.manifests import Row, encode_rows
 from captioner.dataset.exports.placement import check_target, write_file
 from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.styles import style_of
@@ -16,8 +16,9 @@ from captioner.errors import CaptionerError
 from captioner.system.paths import real_path
 from captioner.values import MediaItem
 
+SAME_RATE = 1.01  # a clip of 16.1 frames per second is taken as one of 16
 # The others read the caption files; these need .txt.
-LISTS = {"musubi": "{}s.jsonl", "ltx-trainer": "dataset.jsonl", "diffsynth": "metadata.jsonl"}
+LISTS = {"musubi": "", "ltx-trainer": "dataset.jsonl", "diffsynth": "metadata.jsonl"}
 NEED_TXT = ("diffusion-pipe", "onetrainer", "simpletuner")
 
 
@@ -48,12 +49,11 @@ class ConfigExport:
         if not used:
             reason = self._result.left_out[0].reason if self._result.left_out else "it is empty"
             raise CaptionerError(f"no file of the folder can be trained: {reason}")
-        files = {name: text.encode() for name, text in BUILDERS[self._trainer](self._values(used)).items()}
-        if self._trainer in LISTS:
-            for kind, kind_rows in rows.kinds.items():
-                if kind_rows:
-                    name = LISTS[self._trainer].format(kind)
-                    files[name] = files.get(name, b"") + encode_rows(kind_rows, "jsonl", style_of(self._trainer))
+        rates = self._rates(used)
+        values = self._values(used, tuple(sorted(set(rates.values()))) or (0.0,))
+        files = {name: text.encode() for name, text in BUILDERS[self._trainer](values).items()}
+        for name, some in self._lists(used, rows, rates).items():
+            files[name] = encode_rows(some, "jsonl", style_of(self._trainer))
         for name in files:
             check_target(self._to / name, self._media_folders, self._request.overwrite)
         for name, data in files.items():
@@ -62,12 +62,36 @@ class ConfigExport:
         self._result.count = len(used)
         self._note_lines(used)
 
-    def _values(self, used: list[Entry]) -> ConfigValues:
+    def _rates(self, used: list[Entry]) -> dict[str, float]:
+        """Return the rate of each clip that has more frames per second than the model; 0 for the others.
+
+        musubi-tuner drops frames by the rate that its configuration names, and takes each frame if it names none. For
+        MiniMax-H3 it reads the times of the frames instead.
+        """
+        clips = [entry.item for entry in used if entry.item.kind == "video"]
+        target = self._target
+        if self._trainer != "musubi" or target.form == "h3" or target.kind != "video" or not target.fps:
+            return {item.name: 0.0 for item in clips}
+        found = self._request.read_rates(clips)
+        rates = {item.name: round(found.get(item.name, 0.0), 2) for item in clips}
+        return {name: rate if rate > target.fps * SAME_RATE else 0.0 for name, rate in rates.items()}
+
+    def _lists(self, used: list[Entry], rows: ListRows, rates: dict[str, float]) -> dict[str, list[Row]]:
+        """Return the rows of each list by the name of its file, those of clips first."""
+        lists: dict[str, list[Row]] = {}
+        for kind in KINDS if self._trainer in LISTS else ():
+            items = (entry.item for entry in used if entry.item.kind == kind)
+            for item, row in zip(items, rows.kinds[kind], strict=True):
+                name = LISTS[self._trainer] or f"{list_name(kind, rates.get(item.name, 0.0))}.jsonl"
+                lists.setdefault(name, []).append(row)
+        return lists
+
+    def _values(self, used: list[Entry], rates: tuple[float, ...]) -> ConfigValues:
         folders = {
             kind: tuple(dict.fromkeys(real_path(e.item.folder) for e in used if e.item.kind == kind)) for kind in KINDS
         }
         present = {kind: found for kind, found in folders.items() if found}
-        return ConfigValues(self._target, self._to, present, self._extension, self._special, self._source)
+        return ConfigValues(self._target, self._to, present, self._extension, self._special, self._source, rates)
 
     def _checked(self, entries: Iterable[Entry | LeftOut]) -> Iterator[Entry | LeftOut]:
         for entry in entries:

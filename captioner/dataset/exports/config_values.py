@@ -25,6 +25,7 @@ class ConfigValues:
     caption_extension: str
     special: Mapping[str, Any]  # the row of models.toml
     source: str
+    rates: tuple[float, ...] = (0.0,)  # of the lists of clips; 0: as the model has it, or unknown
 
     @property
     def num_frames(self) -> int:
@@ -47,6 +48,11 @@ class ConfigValues:
     def path(self, name: str) -> str:
         """Return the absolute path of a file or folder beside the configuration."""
         return str(self.to / name)
+
+
+def list_name(kind: MediaKind, rate: float = 0.0) -> str:
+    """Return the name of a list without extension: "videos", or "videos-29.97" for clips of such a rate."""
+    return f"{kind}s-{rate:g}" if rate else f"{kind}s"
 
 
 def special_of(trainer: str, target: Target) -> tuple[Mapping[str, Any], str]:

@@ -12,7 +12,7 @@ from typing import Any
 import tomli_w
 import yaml
 
-from captioner.dataset.exports.config_values import ConfigValues
+from captioner.dataset.exports.config_values import ConfigValues, list_name
 from captioner.formatting import printable
 from captioner.values import MediaKind
 
@@ -35,21 +35,23 @@ AI_TOOLKIT_TRAINING = {
 
 
 def musubi(values: ConfigValues) -> Files:
-    """Return the dataset of musubi-tuner, with a list for the clips and one for the images."""
+    """Return the dataset of musubi-tuner, with a list for the images, and one for the clips of each rate.
+
+    A list has one `source_fps`, from which frames are dropped to have the rate of the model.
+    """
     datasets = []
-    for kind in values.folders:
+    rates: dict[MediaKind, tuple[float, ...]] = {"video": values.rates, "image": (0.0,)}
+    for kind, rate in ((each, rate) for each in values.folders for rate in rates[each]):
+        name = list_name(kind, rate)
         about: dict[str, Any] = {
-            f"{kind}_jsonl_file": values.path(f"{kind}s.jsonl"),
-            "cache_directory": values.path(f"cache-{kind}s"),
+            f"{kind}_jsonl_file": values.path(f"{name}.jsonl"),
+            "cache_directory": values.path(f"cache-{name}"),
         }
         if kind == "video":
             about |= {"target_frames": [values.num_frames], "frame_extraction": "head"}
-        datasets.append(about)
+        datasets.append(about | ({"source_fps": rate} if rate else {}))
     general = {"resolution": [*values.size], "batch_size": 1, "enable_bucket": True, "bucket_no_upscale": False}
     notes = ["Use it with --dataset_config. Start musubi-tuner in this folder: older versions resolve the lists there."]
-    if "video" in values.folders and values.target.form != "h3":
-        rate = values.target.fps or 24
-        notes.append(f"If your clips have another rate than {rate:g}, add source_fps = 30.0 (theirs, with the point).")
     return {"dataset.toml": _toml(values, {"general": general, "datasets": datasets}, *notes)}
 
 

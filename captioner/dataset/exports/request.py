@@ -1,10 +1,19 @@
 """The request for an export, and its result."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.dataset.exports.entries import LeftOut
 from captioner.dataset.targets import NO_TARGET, Target
+from captioner.values import MediaItem
+
+ReadRates = Callable[[Sequence[MediaItem]], Mapping[str, float]]  # names of clips -> frames per second
+
+
+def no_rates(clips: Sequence[MediaItem]) -> Mapping[str, float]:
+    """Return no rates: none is known."""
+    return {}
 
 
 @dataclass
@@ -27,3 +36,4 @@ class Request:
     target: Target = NO_TARGET
     overwrite: bool = False
     caption_extension: str = ".txt"
+    read_rates: ReadRates = no_rates  # only called for a configuration that names the rates of clips

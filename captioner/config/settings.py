@@ -88,7 +88,9 @@ class Settings(BaseModel):
     sage_attention: bool = Field(
         False, description="Experimental int8 attention for very long prompts, on NVIDIA GPUs."
     )
-    compile: bool = Field(False, description="Compile the model: slower to start, faster on long jobs.")
+    compile: bool = Field(
+        False, description="Compile the model: slower to start, faster on long jobs. Needs a C++ compiler."
+    )
     offline: bool = Field(False, description="Never use the network; models must already be on this machine.")
     models_folder: OptionalPath = Field(None, description="Folder for downloaded models; empty for the default one.")
 

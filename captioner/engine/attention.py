@@ -63,9 +63,9 @@ class TextAttentionLayer(Protocol):
 
 
 @torch.compiler.disable  # a kernel of its own, and different for each layer
-def attend(module: TextAttentionLayer, step: TextStep, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def attend(step: TextStep, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Write keys and values (N, G, D) into the slots, and attend from queries (N, H, D) -> (N, H, D)."""
-    keys, values = step.cache.keys[module.layer_idx], step.cache.values[module.layer_idx]
+    keys, values = step.cache.keys[layer], step.cache.values[layer]
     keys.flatten(0, 1).index_copy_(0, step.write, k)
     values.flatten(0, 1).index_copy_(0, step.write, v)
     if not step.pieces:
@@ -92,7 +92,7 @@ def text_attention(
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attend for a module of transformers: query (1, H, N, D), key, value (1, G, N, D) -> (1, N, H, D)."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return attend(module, text_step, q, k, v, scaling)[None], None
+    return attend(text_step, module.layer_idx, q, k, v, scaling)[None], None
 
 
 def vision_attention(

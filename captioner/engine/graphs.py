@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], object]
 
+COMPILED = "decode steps"  # in the report
 STEPS_UNTIL_RETRY = 500  # of a capture for which there was no memory
 
 
@@ -82,31 +83,41 @@ class DecodeSteps:
         on_cuda = model.device.type == "cuda"
         self.why_no_graphs = "" if graphs and on_cuda else "needs an NVIDIA GPU" if graphs else "switched off"
         self.compiling = "off"
-        if compile_step and self.why_no_graphs:
-            self.compiling = "not active: needs an NVIDIA GPU and CUDA graphs"
+        if compile_step and on_cuda and self.why_no_graphs:
+            self.compiling = "not active: on a GPU it needs CUDA graphs"
         elif compile_step:
-            self.compiling = "decode steps"
+            self.compiling = COMPILED
             model.compile_layers()
 
     def run(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
         """Run one decode step and return logits (B, V); the arguments are those of PackedModel.decode()."""
-        if not self.why_no_graphs:
+        if self._may_fail:
+            run = self._run if self.why_no_graphs else self._run_fixed
             try:
-                return self._run_fixed(rows, num_slots, longest)
+                return run(rows, num_slots, longest)
             except Exception as error:  # capture and compilation fail in many ways
                 if not is_out_of_memory(error):
                     self._give_up(error)
-        return self._model.decode(rows, self._cache, num_slots, longest)
+        return self._run(rows, num_slots, longest)
 
     def warm_up(self) -> None:
         """Capture the smallest step while all slots are idle, to see if graphs work. Raises for lack of memory."""
-        if not self.why_no_graphs:
+        if self._may_fail:
+            run = self._run if self.why_no_graphs else self._run_fixed
             try:
-                self._run_fixed(torch.zeros(5, 1, dtype=torch.int64, device=self._model.device), 1, longest=1)
+                run(torch.zeros(5, 1, dtype=torch.int64, device=self._model.device), 1, longest=1)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
                 self._give_up(error)
+
+    @property
+    def _may_fail(self) -> bool:
+        """True if graphs or compiled layers are in use, without which a step can do."""
+        return not self.why_no_graphs or self.compiling == COMPILED
+
+    def _run(self, rows: Tensor, num_slots: int, longest: int) -> Tensor:
+        return self._model.decode(rows, self._cache, num_slots, longest)
 
     def _fill(self, rows: Tensor, num_slots: int, longest: int) -> tuple[_Fixed, tuple[int, int]]:
         size = bucket(num_slots, self._cache.num_slots)
@@ -126,7 +137,7 @@ class DecodeSteps:
             self._logits = torch.empty(shape, dtype=self._model.dtype, device=self._model.device)
         if fixed.steps_until_retry:
             fixed.steps_until_retry -= 1
-            return self._model.decode(rows, self._cache, num_slots, longest)
+            return self._run(rows, num_slots, longest)
         if fixed.replay is None:
             self._capture(fixed, key, self._logits[: key[0]])
         assert fixed.replay is not None
@@ -148,7 +159,7 @@ class DecodeSteps:
     def _give_up(self, error: Exception) -> None:
         reason = first_line(error, 160)
         self._fixed.clear()
-        if self.compiling == "decode steps":
+        if self.compiling == COMPILED:
             log.warning("the compiled decode step failed; continuing without compilation: %s", reason)
             self.compiling = f"not active: {reason}"
             self._model.stop_compiling()

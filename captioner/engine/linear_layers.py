@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from captioner.engine import onednn
+from captioner.engine import onednn, operators
 from captioner.engine.experts import Experts
 from captioner.engine.weights import is_plain
 
@@ -28,18 +28,22 @@ class Product(nn.Module):
         super().__init__()
         self._layers = () if keep else tuple(layers)  # not as submodules
         self.sizes = [layer.out_features for layer in layers]
+        self.num_outputs = sum(self.sizes)
         weights = [layer.weight.data for layer in layers]
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [layer.bias.data for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self.is_arranged = onednn.pays(weight, PROBED_ROWS)
         self._weight = onednn.arrange(weight) if self.is_arranged else weight
+        self._number = operators.number_of(self)
         self._outputs: list[Tensor] = []  # of the last input, until the last part has taken its own
         for layer, part in zip(self._layers, weight.split(self.sizes), strict=not keep):
             layer.weight.data = weight.new_empty(0) if self.is_arranged else part  # no weight lies in memory twice
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.is_arranged:
+            if torch.compiler.is_compiling():
+                return operators.product(inputs, self._number, self.num_outputs)
             return onednn.product(inputs, self._weight, self.bias)
         return linear(inputs, self._weight, self.bias)
 

@@ -5,6 +5,7 @@ Only this module and `families` depend on the structure of the models in transfo
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, Piece, TextStep, VisionStep
+from captioner.engine.attention import TEXT_ATTENTION, VISION_ATTENTION, Piece, TextStep, VisionStep, attend
 from captioner.engine.attention_backends import Segments, pick_backend
 from captioner.engine.cache import SlotCache
 from captioner.engine.compiling import CompiledLayers, eagerly
@@ -21,11 +22,12 @@ from captioner.engine.fused import FusedParts
 from captioner.engine.linear_attention import PackedLinear, commit
 from captioner.engine.linear_kernels import Kernels
 from captioner.engine.linear_layers import LinearLayers
+from captioner.engine.operators import attending
 from captioner.engine.prepare import PIXELS
 from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
-from captioner.engine.text_layers import Rotation
+from captioner.engine.text_layers import Rotation, run_layers
 
 ROTATIONS_BY_LENGTH = ("dynamic", "longrope")  # types whose frequencies depend on the longest position
 GRIDS = ("image_grid_thw", "video_grid_thw")
@@ -75,7 +77,8 @@ class PackedModel:
 
     def compile_layers(self) -> None:
         """Compile the layers for decode(), each part when it first runs. torch raises anything if that fails."""
-        self._compiled = CompiledLayers(self._core.language_model.layers, self._linear)
+        layers = self._core.language_model.layers
+        self._compiled = CompiledLayers(layers, self._linear, as_one=self.device.type == "cpu")
 
     def stop_compiling(self) -> None:
         """Run the layers as they are again."""
@@ -182,15 +185,13 @@ class PackedModel:
         self, hidden: Tensor, rotation: Rotation, step: TextStep,
         visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Run the text tower: embeddings (1, N, hidden) -> (N, hidden).
-
-        visual int64 (V,): the places of the visual tokens, to which DeepStack adds its embeddings (V, hidden) by layer.
-        """
+        """Run the text tower: embeddings (1, N, hidden) -> (N, hidden); the other arguments as in run_layers()."""
         tower = self._core.language_model
-        for number, layer in enumerate(tower.layers):
-            hidden = layer(hidden, position_embeddings=rotation, attention_mask=None, text_step=step)
-            if visual is not None and number < len(deepstack):
-                hidden[0].index_add_(0, visual, deepstack[number].to(hidden.dtype))
+        with attending(partial(attend, step)):
+            if self._compiled and not step.pieces:
+                hidden = self._compiled.run(tower.layers, hidden, rotation, step)
+            else:
+                hidden = run_layers(tower.layers, hidden, rotation, step, visual, deepstack)
         commit(step)
         return tower.norm(hidden)[0]
 

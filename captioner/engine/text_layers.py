@@ -3,11 +3,13 @@
 Queries and keys are normed and rotated together, and layers of the same input are one product (see linear_layers).
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from captioner.engine import operators
 from captioner.engine.attention import TextStep, attend
 from captioner.engine.linear_layers import Part
 from captioner.engine.norms import unit
@@ -31,7 +33,23 @@ def head_weights(module: Any) -> dict[str, Any]:
         "num_heads": (num_queries, num_keys),
         "head_weight": torch.stack(weights).repeat_interleave(counts, 0),
         "head_epsilon": epsilon,
+        "layer_number": torch.tensor(module.layer_idx),
     }
+
+
+def run_layers(
+    layers: Iterable[Any], hidden: Tensor, rotation: Rotation, step: TextStep,
+    visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
+) -> Tensor:  # fmt: skip
+    """Run the layers of a text tower: hidden (1, N, hidden) -> the same shape.
+
+    visual int64 (V,): the places of the visual tokens, to which DeepStack adds its embeddings (V, hidden) by layer.
+    """
+    for number, layer in enumerate(layers):
+        hidden = layer(hidden, position_embeddings=rotation, attention_mask=None, text_step=step)
+        if visual is not None and number < len(deepstack):
+            hidden[0].index_add_(0, visual, deepstack[number].to(hidden.dtype))
+    return hidden
 
 
 def attention(
@@ -68,7 +86,9 @@ def _attend(module: Any, both: Tensor, values: Tensor, rotation: Rotation, step:
     weight = module.head_weight
     normed = (unit(both.to(weight.dtype), module.head_epsilon) * weight).to(both.dtype)
     queries, keys = rotate(normed, *rotation).split(module.num_heads, 1)
-    return attend(module, step, queries, keys, values, module.scaling)
+    if torch.compiler.is_compiling():
+        return operators.attend(queries, keys, values, module.layer_number, module.scaling)
+    return attend(step, module.layer_idx, queries, keys, values, module.scaling)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -193,6 +193,7 @@ def _add_vllm(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="the model folder that it serves")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="default %(default)s")
     parser.add_argument("--slots", type=numbers, default=(1, 8, 16), metavar="N,N,...", help="default 1,8,16")
+    parser.add_argument("--compile", action="store_true", help="compile the decode step, as vLLM does")
     parser.add_argument("--core", type=int, help="the core of this process, not the server's; default any")
     parser.add_argument("--repeats", type=at_least_1, default=3, help="default %(default)s")
     add_clips(parser)
@@ -207,7 +208,7 @@ def _run_vllm(args: argparse.Namespace) -> int:
 
     settings = EngineSettings(
         args.model, dtype=args.dtype, num_clips=args.clips, frames=args.frames, sizes=args.size,
-        new_tokens=args.new_tokens, slots=args.slots, repeats=args.repeats, seed=args.seed,
+        new_tokens=args.new_tokens, slots=args.slots, compile=args.compile, repeats=args.repeats, seed=args.seed,
     )  # fmt: skip
     bench_vllm(args.url, settings, args.core, args.json)
     return 0

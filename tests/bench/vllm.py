@@ -12,8 +12,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from captioner.cli.bench.rendered_clips import draw_lengths, render_clips
 from captioner.cli.bench.report import Report
 from captioner.cli.bench.variants import PROMPT, EngineSettings, run_core
 from captioner.engine.choose import choose_core
+from captioner.engine.core import Core
 from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError
 from captioner.values import Frames, GenerationOptions, ModelSpec
@@ -35,6 +36,7 @@ from captioner.values import Frames, GenerationOptions, ModelSpec
 Tokens = dict[int, tuple[int, ...]]
 COLUMNS = ("in_flight", "vllm_clips_per_cpu_s", "ours_clips_per_cpu_s", "ratio", "tokens_equal")
 WARM_UP_TOKENS = 4
+SLOT_TOKENS = 2304
 TIMEOUT_S = 1800.0
 
 
@@ -102,25 +104,33 @@ class Server:
 
 
 class Engine:
-    """This engine on one core of the CPU."""
+    """This engine on one core of the CPU. Like the server it stays as it is from turn to turn."""
 
-    def __init__(self, folder: str, dtype: str) -> None:
+    def __init__(self, folder: str, dtype: str, compiled: bool = False) -> None:
         torch.set_num_threads(1)
-        self._folder, self._dtype = folder, dtype
+        self._spec = ModelSpec(folder, "cpu", dtype, compile=compiled)
+        self._core: Core | None = None
         self._model, self._processor = open_model(folder, False, torch.device("cpu"), getattr(torch, dtype))
 
     def run(self, clips: Sequence[Clip], in_flight: int) -> Turn:
         """Caption the clips with `in_flight` slots. Raises ModelError."""
-        longest = max(clip.num_tokens for clip in clips) + 2048
-        spec = ModelSpec(self._folder, "cpu", self._dtype, batch_size=in_flight, max_tokens=longest)
-        with closing(choose_core(self._model, spec)) as core:
-            preparer = Preparer(self._processor, core.layout)
-            before_s = time.process_time()
-            options = [GenerationOptions(max_new_tokens=clip.num_tokens) for clip in clips]
-            prepared = [preparer.prepare(i, clips[i].frames, PROMPT, options[i]) for i in range(len(clips))]
-            outcome = run_core(core, prepared, in_flight)
-            cpu_s = time.process_time() - before_s
+        core = self._open(in_flight)
+        preparer = Preparer(self._processor, core.layout)
+        before_s = time.process_time()
+        options = [GenerationOptions(max_new_tokens=clip.num_tokens) for clip in clips]
+        prepared = [preparer.prepare(i, clips[i].frames, PROMPT, options[i]) for i in range(len(clips))]
+        outcome = run_core(core, prepared, in_flight)
+        cpu_s = time.process_time() - before_s
         return Turn(outcome.tokens, cpu_s, sum(each.num_prompt_tokens for each in prepared))
+
+    def _open(self, num_slots: int) -> Core:
+        """Return the core of so many slots, a new one if that of the last turn has others."""
+        if self._core is None or self._spec.batch_size != num_slots:
+            if self._core:
+                self._core.close()
+            self._spec = replace(self._spec, batch_size=num_slots, max_tokens=SLOT_TOKENS)
+            self._core = choose_core(self._model, self._spec)
+        return self._core
 
 
 def bench_vllm(url: str, settings: EngineSettings, core: int | None = None, as_json: bool = False) -> None:
@@ -128,7 +138,7 @@ def bench_vllm(url: str, settings: EngineSettings, core: int | None = None, as_j
 
     core: the core of this process; None: the system's choice.
     """
-    server, engine = Server(url), Engine(settings.model, settings.dtype)
+    server, engine = Server(url), Engine(settings.model, settings.dtype, settings.compile)
     clips = make_clips(settings)
     if core is not None:
         os.sched_setaffinity(0, {core})

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from captioner.jobs.events import Event, JobStarted
 from captioner.jobs.progress import Progress, ProgressTracker
@@ -44,7 +43,7 @@ class EventLog:
         with self._changed:
             if isinstance(event, JobStarted):
                 self._offset_s = time.time() - time.monotonic()
-            event = replace(event, number=self._tracker.cursor + 1, time_s=self.now_s(), **_redacted(event))
+            event = event.numbered(self._tracker.cursor + 1, self.now_s(), _redacted(event))
             self._events.append(event)
             self._tracker.add(event)
             self._changed.notify_all()

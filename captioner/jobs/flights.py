@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from captioner.captions.unwritten import FileStamp
 from captioner.replicas.protocol import Replica
@@ -14,6 +15,7 @@ class Flight:
     """An item that a replica works on."""
 
     item: MediaItem
+    path: Path  # of the item
     replica: Replica
     alone: bool  # the replica gets nothing else meanwhile
     stamp: FileStamp | None  # of the file when it was submitted

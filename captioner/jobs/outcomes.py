@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from captioner.errors import StateError
@@ -38,9 +38,9 @@ class Outcomes:
         self._write(item, "running", started_at_s=time.time(), replica=replica)
         self._log.append(events.ItemStarted(self._job, item.name, item.path, replica=replica))
 
-    def progress(self, item: MediaItem, num_tokens: int) -> None:
-        """Emit how many tokens the item's caption has so far."""
-        self._log.append(events.ItemProgress(self._job, item.name, item.path, tokens=num_tokens))
+    def progress(self, item: MediaItem, path: Path, num_tokens: int) -> None:
+        """Emit how many tokens the item's caption has so far. path: that of the item, not to be joined so often."""
+        self._log.append(events.ItemProgress(self._job, item.name, path, tokens=num_tokens))
 
     def done(self, item: MediaItem, text: str, caption: Caption, replica: str, flaw: str = "") -> None:
         """Record that the item's caption file holds `text`. flaw: see captions/flaws."""
@@ -48,10 +48,11 @@ class Outcomes:
         self.num_done += 1
         num, seconds = caption.num_tokens, round(caption.seconds, 3)
         warning = "; ".join(filter(None, (caption.warning, f"the caption {flaw}" if flaw else "")))
+        about = (self._job, item.name, item.path)
         event = events.ItemDone(
-            self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning
+            *about, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning, flaw=flaw
         )
-        self._log.append(replace(event, flaw=flaw))
+        self._log.append(event)
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""

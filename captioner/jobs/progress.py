@@ -219,8 +219,8 @@ class ProgressTracker:
                 now = ReplicaProgress(event.replica, event.state, event.detail, report, model=model)
                 self._replicas[event.replica] = now
             case events.ReplicaLoad() if event.replica in self._replicas:
-                replica = replace(self._replicas[event.replica], slots=event.slots, running=event.running)
-                self._replicas[replica.name] = replace(replica, waiting=event.waiting, decoding=event.decoding)
+                load = {name: getattr(event, name) for name in ("slots", "running", "waiting", "decoding")}
+                self._replicas[event.replica] = replace(self._replicas[event.replica], **load)
             case events.ItemEvent():
                 state.add(event)
             case events.JobNote():

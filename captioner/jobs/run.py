@@ -183,7 +183,8 @@ class Run:
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        self.flights.add(request.id, Flight(item, replica, alone, stamp_of(item.path), time.monotonic()))
+        path = item.path
+        self.flights.add(request.id, Flight(item, path, replica, alone, stamp_of(path), time.monotonic()))
         self.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)
@@ -202,7 +203,7 @@ class Run:
                 case TokensSoFar() if self.reports.is_due(replica.name, TokensSoFar, len(self.pool.ready)):
                     for request_id, tokens in event.tokens.items():
                         if flight := self.flights.get(request_id):
-                            self.outcomes.progress(flight.item, tokens)
+                            self.outcomes.progress(flight.item, flight.path, tokens)
                 case Answer():
                     flight = self.flights.pop(event.id)
                     if flight is not None and not self.broken:
@@ -232,7 +233,7 @@ class Run:
         may_try_again = not (self.ending or self.stop.is_set())
         if may_try_again and self.second_tries.wants(item.name, caption):
             self.meter.add(caption)
-            self.outcomes.progress(item, caption.num_tokens)
+            self.outcomes.progress(item, flight.path, caption.num_tokens)
             self._submit(item, flight.replica, flight.alone)
             return
         self.meter.add(caption, is_second=self.second_tries.first_of(item.name) is not None)

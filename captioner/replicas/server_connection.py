@@ -112,17 +112,17 @@ def _add(read: Read, chunk: Any) -> bool:
     """Add a chunk to what was read; return whether it brought a token."""
     usage = getattr(chunk, "usage", None)
     if usage:
-        prompt, new = usage.prompt_tokens, usage.completion_tokens
+        prompt, new = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
         read.num_prompt_tokens = prompt if isinstance(prompt, int) and prompt > 0 else None
         read.num_tokens = new if isinstance(new, int) and new > 0 else read.num_tokens
-    if not chunk.choices:
+    choices = getattr(chunk, "choices", None)  # not every server sends all fields
+    if not choices:
         return False
-    choice = chunk.choices[0]
-    delta = choice.delta
-    text = delta.content or ""
+    choice, delta = choices[0], getattr(choices[0], "delta", None)
+    text = "" if delta is None else delta.content or ""
     thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
     read.text, read.thinking = read.text + text, read.thinking + thinking
-    read.finish_reason = str(choice.finish_reason or read.finish_reason)
+    read.finish_reason = str(getattr(choice, "finish_reason", None) or read.finish_reason)
     if not (text or thinking):
         return False
     read.num_tokens += not usage

@@ -64,7 +64,7 @@ def explain(error: Exception) -> ServerError:
         case openai.APIStatusError():
             return _explain_status(error)
         case openai.APIError():  # an error within a stream
-            return Broken(f"the server reports an error: {error.message[:MAX_TEXT]}")
+            return _explain_body(error.body, error.message)
         case ValueError() | TypeError() | AttributeError() | KeyError() | IndexError():
             return Broken("the server's answer is not in the OpenAI format")
         case _:
@@ -72,7 +72,7 @@ def explain(error: Exception) -> ServerError:
 
 
 def _explain_status(error: openai.APIStatusError) -> ServerError:
-    status, words = error.status_code, _words(error)
+    status, words = error.status_code, words_of(error.body, error.response.reason_phrase)
     if 300 <= status < 400:
         place = urlsplit(error.response.headers.get("location", "")[:MAX_TEXT])
         target = f"{place.scheme}://{place.netloc}" if place.netloc else "another address"
@@ -88,15 +88,25 @@ def _explain_status(error: openai.APIStatusError) -> ServerError:
     return Refused(f"the server refused the request (HTTP {status}: {words})", status)
 
 
-def _words(error: openai.APIStatusError) -> str:
+def _explain_body(body: object, message: str) -> ServerError:
+    """Explain an error that came with the status 200, and may name the status that it should have."""
+    words = words_of(body, message)
+    code = str(body.get("code", "")) if isinstance(body, Mapping) else ""
+    if code == "429":
+        return Busy(f"the server is busy ({words})")
+    if code.startswith("4") and len(code) == 3 and code != "408":
+        return Refused(f"the server refused the request ({code}: {words})", int(code))
+    return Broken(f"the server reports an error: {words}")
+
+
+def words_of(body: object, otherwise: str) -> str:
     """Return what the server says about an error, in whatever form it says it."""
-    body = error.body
     for _ in range(3):
         if isinstance(body, Mapping):
             body = next((body[name] for name in ("message", "error", "detail") if body.get(name)), str(dict(body)))
         elif isinstance(body, list) and body:
             body = body[0]
-    text = body if isinstance(body, str) else json.dumps(body) if body else error.response.reason_phrase
+    text = body if isinstance(body, str) else json.dumps(body) if body else otherwise
     return " ".join(str(text).split())[:MAX_TEXT]
 
 

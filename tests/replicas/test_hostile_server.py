@@ -82,7 +82,7 @@ def report_of(ready):
     return dict(ready.report.rows), [text for label, text in ready.report.rows if label == "note"]
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "html", "json", "shape", "half", "stall", "error", "zipped"])
+@pytest.mark.parametrize("fault", ["429", "500", "html", "json", "shape", "half", "stall", "error", "words", "zipped"])
 def test_a_fault_that_passes_costs_nothing_but_time(clip, fault):
     with running(FakeServer()) as url, connected(url) as client:
         client.ask(clip, f"{fault} once")
@@ -99,6 +99,8 @@ FAILURES = {
     "half": "the server's answer ends in the middle, 4 times",
     "stall": "the server stopped in the middle of an answer, 4 times",
     "error": "the server reports an error: the engine died, 4 times",
+    "words": "the server reports an error: Model unloaded., 4 times",
+    "inside": "the server refused the request (400: exceeds the context size)",
     "zipped": "the server's answer is compressed, although it was asked not to, 4 times",
     "long": "the server sent much more text than max_new_tokens allows",
     "line": "the server's answer is larger than 32 MB",
@@ -119,6 +121,14 @@ def test_a_fault_that_stays_fails_its_file_with_one_line_and_no_other(clip, faul
         assert answers[1] == Failed(1, FAILURES[fault])
         assert answers[2].caption.text == CAPTION
     assert KEY not in repr(client.seen)
+
+
+def test_a_stream_that_leaves_out_fields_is_read(clip):
+    server = FakeServer()
+    with running(server) as url, connected(url) as client:
+        client.ask(clip, "nulls always")
+        assert client.wait(Answer).caption.text == CAPTION
+    assert server.tries["nulls always"] == 1
 
 
 def test_retry_after_holds_back_all_requests(clip):

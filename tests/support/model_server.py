@@ -141,9 +141,17 @@ class FakeServer:
             if fault == "reason":
                 yield _chunk(reasoning_content="I see a ball.")
                 yield _chunk(content="A ball.")
+            if fault == "inside":  # as SGLang, llama.cpp and proxies tell that a prompt is too long
+                yield 'data: {"error": {"code": 400, "message": "exceeds the context size"}}\n\n'
+            if fault == "words":  # as LM Studio does
+                yield 'event: error\ndata: {"error": "Model unloaded."}\n\n'
+            if fault == "nulls":  # as Azure, Groq and DeepSeek end a stream
+                yield 'data: {"choices": [{"index": 0, "delta": null, "finish_reason": "stop"}]}\n\n'
+                yield f'data: {{"usage": {{"prompt_tokens": {tokens}}}}}\n\n'
+                yield 'data: {"choices": null}\n\ndata: [DONE]\n\n'
             if fault == "error":
                 yield 'data: {"error": {"message": "the engine died"}}\n\n'
-            if fault in ("half", "error"):
+            if fault in ("half", "error", "inside", "words", "nulls"):
                 return
             if fault == "key":
                 yield _chunk(content=request.headers["authorization"])

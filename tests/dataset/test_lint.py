@@ -46,6 +46,20 @@ def test_last_letter_of_a_caption():
     assert [file for file, _ in found(cut, LintOptions(chosen=frozenset({"cut"})))] == [f"{i}.mp4" for i in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("long hair, " + "white, black, " * 12 + "white,", "loop"),  # bghira/SimpleTuner#283
+        ("1girl, white dress, " + "white star, white bow, " * 7 + "white star", "loop"),  # the same
+        ("1 girl, 1 girl , 1 girl, 1 girl , 1 girl , 1 girl, 1 girl", "loop"),  # jabberjabberjabber/LLMOCR#1
+        ("A woman at a window. She is wearing a long red dress with", "cut"),  # jhc13/taggui#324
+        ("Okay, so I need to describe this image for a LoRA. A cat sleeps.", "thinking"),  # atomantic/PortOS#1238
+    ],
+)
+def test_captions_of_public_reports(text, rule):
+    assert rule in {rule for _, rule in found([text])}
+
+
 def test_script_can_be_chosen():
     assert found(["A cat sleeps.", "Кошка спит."], LintOptions(script="Cyrillic")) == [("0.mp4", "script")]
 

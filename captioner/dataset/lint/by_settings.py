@@ -1,4 +1,4 @@
-"""What captions are checked for by the settings."""
+"""Options of the linter by the settings: the target, the trigger word and the prompts."""
 
 from captioner.config.prompts import PromptLibrary
 from captioner.config.settings import Settings

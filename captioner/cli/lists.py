@@ -3,10 +3,13 @@
 import argparse
 import functools
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+from huggingface_hub.utils import disable_progress_bars
 
 from captioner.cli.bar import Bar
 from captioner.cli.command import Commands, add_command, add_folder, given_path, given_roots
@@ -14,6 +17,7 @@ from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, give
 from captioner.cli.streams import say
 from captioner.dataset.exports.entries import LeftOut, read_entries
 from captioner.dataset.exports.export import FORMATS, export
+from captioner.dataset.exports.push import check_push, push
 from captioner.dataset.exports.request import Exported, Request
 from captioner.dataset.exports.styles import styles
 from captioner.dataset.imports.matching import MediaFinder, match_rows
@@ -45,6 +49,8 @@ def add_lists(commands: Commands) -> None:
     text = "model of the configuration; see `captioner targets` (default: that of the settings)"
     add("--target", metavar="NAME", help=text)
     add("--overwrite", action="store_true", help="replace a list that exists")
+    add("--push", metavar="OWNER/NAME", help="upload the folder to the Hugging Face Hub, as a private data set")
+    add("--public", action="store_true", help="let anyone read what is pushed")
     _add_reading(parser, "print the result and each file that is left out as JSON, one per line")
 
     example = "captioner import clips captions.csv"
@@ -71,6 +77,10 @@ def _add_reading(parser: argparse.ArgumentParser, json_text: str) -> None:
 
 def export_captions(args: argparse.Namespace) -> int:
     """Write the captions of a folder as a list or data set that trainers read."""
+    if args.push is not None:
+        check_push(args.push, args.format)
+    elif args.public:
+        raise CaptionerError("--public is about what is pushed; name it with --push OWNER/NAME")
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         library = _open(services, args)
         entries = read_entries(services.captions, library.items)
@@ -81,7 +91,19 @@ def export_captions(args: argparse.Namespace) -> int:
         done = export(asked, library.items, _with_bar(entries, len(library.items), args.json))
     _print_left_out(done.left_out, "left out", args.json)
     _print_exported(done, args.json)
+    if args.push is not None:
+        _push(args)
     return 1 if done.left_out else 0
+
+
+def _push(args: argparse.Namespace) -> None:
+    if args.json or not sys.stderr.isatty():
+        disable_progress_bars()
+    address = push(args.to, args.push, args.public)
+    if args.json:
+        print(json.dumps({"pushed": address}))
+    else:
+        say(f"pushed to {address}")
 
 
 def _open(services: Services, args: argparse.Namespace) -> Library:

@@ -11,6 +11,7 @@ MediaKind = Literal["video", "image"]
 KindFilter = Literal["all", "video", "image"]
 ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
 Quantization = Literal["none", "8bit", "4bit"]
+Span = tuple[float, float]  # start and end in seconds from the first frame; the end is excluded
 SpanMode = Literal["none", "target", "head", "middle", "whole", "chunks"]
 
 # Bytes of one weight in a quantized layer. 4-bit is nf4 with double quantization: 4.127 bits (QLoRA paper, section 3).
@@ -78,6 +79,19 @@ class MediaFacts:
 
 
 UNKNOWN_FACTS = MediaFacts()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of a clip, made in sampled frames. Times are in seconds from the start of the clip."""
+
+    camera: tuple[str, ...] = ()  # such as ("pan left", "zoom in"), or ("static",); () if it cannot be told
+    cuts_s: tuple[float, ...] = ()  # one shot ends and the next begins
+    freezes_s: tuple[Span, ...] = ()  # in which the picture stands still
+    black_s: tuple[Span, ...] = ()
+    light: str = ""  # "gets brighter" or "gets darker", of a static shot
+    bars: tuple[float, float] = (0.0, 0.0)  # height of the upper black bar, width of the left one, in parts of all
+    sound: str = ""  # "none", "silent" or "sound"; "" if not measured
 
 
 @dataclass(frozen=True)

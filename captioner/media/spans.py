@@ -6,12 +6,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
-from captioner.values import SamplePlan, SpanMode
+from captioner.values import SamplePlan, Span, SpanMode
 
 ROUNDING_S = 1e-6  # by which a time may be off
 SUMMARY_FRAMES = 8  # of a whole clip, beside the captions of its windows
 SHORTEST_S = 0.5  # a shorter rest belongs to the window before
-Span = tuple[float, float]  # start and end in seconds from the first frame; the end is excluded
 
 
 def spans(duration_s: float, num_frames: int, fps: float, mode: SpanMode) -> list[Span]:

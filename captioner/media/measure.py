@@ -1,0 +1,108 @@
+"""Measurements in sampled frames, without a model: the camera, cuts, freezes, black, light and black bars."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from captioner.media.camera import STATIC, camera_moves
+from captioner.media.motion import Steps, brightness, measure_steps
+from captioner.media.shots import find_cuts, find_shots
+from captioner.values import Frames, Measured, Span
+
+BLACK = 20.0  # levels that no cell of a black frame exceeds
+FROZEN = 0.35  # levels by which parts of a frozen picture may change on average, as encoders do
+MOVING = 3.0  # levels by which some part of a clip has to change, else nothing moves in it that could freeze
+PARTS = 8  # such parts in a row and in a column
+MIN_FREEZE_S = 0.45
+LIGHT = 12.0  # levels by which the light of a static shot has to change
+MIN_BAR, MAX_BAR = 0.02, 0.4  # of the height or the width
+
+
+def measure(frames: Frames) -> Measured:
+    """Return what the frames show. Times are those in the clip, as exact as the frames are dense."""
+    gray = brightness(frames.pixels)
+    is_black = gray.max((1, 2)) <= BLACK
+    height, width = gray.shape[1:]
+    top, left = find_bars(gray[~is_black])
+    gray = gray[:, top : height - top, left : width - left]
+    times_s = frames.clip_times_s.tolist()
+    ends_s = [*times_s[1:], frames.start_s + (frames.facts.duration_s or 0.0)]
+    black, bars = _spans(is_black, times_s, ends_s), (round(top / height, 3), round(left / width, 3))
+    if len(gray) < 2:
+        return Measured(black_s=black, bars=bars)
+    steps = measure_steps(gray)
+    cuts = find_cuts(steps, gray, frames.pixels, is_black)
+    frozen = _find_frozen(gray, cuts) & ~is_black[1:]
+    moves: list[str] = []
+    light: list[str] = []
+    for first, last in find_shots(cuts, is_black):
+        shown = first + np.flatnonzero(~frozen[first:last])
+        named = camera_moves(Steps(*(each[shown] for each in steps)), np.diff(times_s)[shown])
+        moves += named
+        light += _change_of_light(gray[first : last + 1]) if named in ((), (STATIC,)) else []
+    freezes = _spans(frozen, times_s[:-1], times_s[1:])
+    return Measured(
+        camera=_summary(moves),
+        cuts_s=tuple(round((times_s[cut] + times_s[cut + 1]) / 2, 3) for cut in cuts),
+        freezes_s=tuple(span for span in freezes if span[1] - span[0] >= MIN_FREEZE_S),
+        black_s=black,
+        light="".join(light) if len(light) == 1 else "",
+        bars=bars,
+    )
+
+
+def find_bars(gray: np.ndarray) -> tuple[int, int]:
+    """Return the cells of black bars: the height of each at the top and the bottom, the width of each at the sides.
+
+    Bars are black in most frames (a subtitle may be in one), equal on both sides, and end in an edge.
+    """
+    found = []
+    for axis in (2, 1):
+        levels = np.median(gray.max(axis), axis=0) if len(gray) else np.zeros(1)
+        lit = np.flatnonzero(levels > BLACK)
+        if not len(lit):
+            return 0, 0
+        sides = int(lit[0]), len(levels) - 1 - int(lit[-1])
+        bar, edge = max(sides), min(levels[lit[0] : lit[0] + 3].max(), levels[lit[-1] - 2 : lit[-1] + 1].max())
+        is_bar = bar - min(sides) <= 1 and MIN_BAR <= min(sides) / len(levels) <= MAX_BAR and edge >= 2 * BLACK
+        found.append(bar if is_bar else 0)
+    return found[0], found[1]
+
+
+def _summary(moves: Iterable[str]) -> tuple[str, ...]:
+    """Return each move once; a camera that moves in one shot is not called static."""
+    names = tuple(dict.fromkeys(moves))
+    return tuple(name for name in names if name != STATIC) or names
+
+
+def _spans(flags: np.ndarray, starts_s: Sequence[float], ends_s: Sequence[float]) -> tuple[Span, ...]:
+    """Return (start, end) of the runs of true flags."""
+    found: list[Span] = []
+    for number in np.flatnonzero(flags).tolist():
+        goes_on = bool(found) and bool(flags[number - 1])
+        start_s = found.pop()[0] if goes_on else round(starts_s[number], 3)
+        found.append((start_s, round(ends_s[number], 3)))
+    return tuple(found)
+
+
+def _find_frozen(gray: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
+    """Return bool (T - 1,): no part of the picture changes from a frame to the next, and elsewhere in the clip it does.
+
+    All are true for a picture that never changes.
+    """
+    change = np.abs(np.diff(gray, axis=0))
+    for axis in (1, 2):
+        starts = np.arange(PARTS) * change.shape[axis] // PARTS
+        sizes = np.diff([*starts, change.shape[axis]])
+        change = np.add.reduceat(change, starts, axis=axis) / (sizes[:, None] if axis == 1 else sizes)
+    most = change.max((1, 2))
+    frozen = most <= FROZEN
+    others = np.delete(most, [*cuts, *np.flatnonzero(frozen)])
+    return frozen if not len(others) or others.max() >= MOVING else np.zeros_like(frozen)
+
+
+def _change_of_light(gray: np.ndarray) -> list[str]:
+    """Return how the light of a static shot changes, if it does."""
+    third = max(1, len(gray) // 3)
+    change = float(np.median(gray[-third:].mean(0) - gray[:third].mean(0)))
+    return ["gets brighter" if change > 0 else "gets darker"] if abs(change) >= LIGHT else []

@@ -1,0 +1,141 @@
+"""What is measured in rendered clips whose camera, cuts, freezes, light and bars are known."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner.media.measure import measure
+from captioner.media.sample import sample
+from captioner.values import Frames, Measured, MediaFacts, SamplePlan
+from tests.support.motion_clips import Clip, Scene, Thing, make, panning, render, shaking, still, zooming
+from tests.support.motion_corpus import corpus
+
+
+def measured(folder: Path, clip: Clip) -> Measured:
+    return measure(sample(make(folder, clip), SamplePlan()))
+
+
+def of_frames(pictures: list[np.ndarray], fps: float = 2.0) -> Measured:
+    """Measure pictures as they are, one after the other."""
+    times_s = np.arange(len(pictures)) / fps
+    facts = MediaFacts(len(pictures) / fps)
+    return measure(Frames(np.stack(pictures), times_s, np.arange(len(pictures)), fps, facts=facts))
+
+
+def frames_of(scene: Scene, seconds: float = 4.0, **more) -> list[np.ndarray]:
+    return render(Clip("frames", [(0.0, scene)], (), seconds, 2, size=(320, 192), **more))
+
+
+def test_camera_cuts_and_freezes_of_sixty_clips_are_told(tmp_path):
+    wrong = []
+    for clip in corpus():
+        found = measured(tmp_path, clip)
+        if clip.name.startswith("things"):
+            assert found.camera in (("static",), ()), f"{clip.name}: things that move are no camera"
+        if found.camera != clip.expected or len(found.cuts_s) != clip.cuts:
+            wrong.append((clip.name, found.camera, found.cuts_s))
+        begins = [begin for begin, _ in clip.scenes[1:]]
+        near = [abs(cut - begin) <= 0.35 for cut, begin in zip(found.cuts_s, begins, strict=False)]
+        assert all(near) or clip.cuts != len(found.cuts_s), f"{clip.name}: cuts at {found.cuts_s}, not {begins}"
+        if clip.frozen:
+            (start, end), *more = found.freezes_s
+            assert not more, clip.name
+            assert abs(start - clip.frozen[0]) < 0.8, clip.name
+            assert abs(end - clip.frozen[1]) < 0.8, clip.name
+    assert len(wrong) <= 3, wrong
+
+
+@pytest.mark.parametrize(
+    ("things", "view", "expected"),
+    [
+        ([Thing(0.02, 0.03, 0.12, 0.1)], panning(0.1), {("pan right",), ()}),  # a logo that stays
+        ([Thing(0.35, 0.25, 0.3, 0.5)], panning(-0.1), {("pan left",)}),  # followed by the camera
+        ([Thing(0.3, 0.3, 0.3, 0.4, (0.1, 0))], shaking(0.005, 3), {("handheld",)}),
+        ([Thing(0.3, 0.3, 0.3, 0.4, (-0.1, 0))], zooming(1.1), {("zoom in",)}),
+        ([], lambda t: (550 + 40 * min(t, 2), 450 - 40 * max(0, t - 2), 1, 0), {("pan right", "tilt up")}),
+        ([], lambda t: (450 + 50 * abs(t - 2), 450, 1, 0), {("pan left", "pan right")}),
+        ([], lambda t: (450 + 40 * t, 450, 1.2 / 1.12**t, 0), {("pan right", "zoom in"), ("zoom in", "pan right")}),
+        ([], lambda t: (550, 450, 1, 6 * t), {("roll",)}),
+    ],
+)
+def test_camera_is_told_beside_things_and_in_combined_moves(things, view, expected):
+    assert of_frames(frames_of(Scene("clouds", 1, view, things), 5.0)).camera in expected
+
+
+@pytest.mark.parametrize("light", [1.0, 0.4])
+def test_light_that_changes_is_no_motion_and_no_cut(light):
+    scene = Scene("shapes", 0, still, light=lambda time_s: 1 + (light - 1) * time_s / 4)
+    found = of_frames(frames_of(scene, noise=1))
+    assert (found.camera, found.cuts_s) == (("static",), ())
+    assert found.light == ("" if light == 1.0 else "gets darker")
+    assert of_frames(frames_of(scene)[::-1]).light == ("" if light == 1.0 else "gets brighter")
+
+
+def test_flash_and_fast_pan_are_no_cuts():
+    frames = frames_of(Scene("shapes", 0, panning(0.05)))
+    frames[3] = np.full_like(frames[3], 250)
+    assert of_frames(frames).cuts_s == ()
+    assert of_frames(frames_of(Scene("grain", 0, panning(1.5)))).cuts_s == ()
+
+
+def test_dissolve_is_one_cut():
+    before, after = (frames_of(Scene("shapes", seed, still)) for seed in (0, 1))
+    weights = np.clip((np.arange(8) - 2) / 3, 0, 1)
+    mixed = [(a * (1 - w) + b * w).astype(np.uint8) for a, b, w in zip(before, after, weights, strict=True)]
+    assert [1.0 <= cut <= 2.5 for cut in of_frames(mixed).cuts_s] == [True]
+
+
+def test_black_is_found_at_both_ends_and_dark_scenes_are_not_black():
+    frames = frames_of(Scene("shapes", 0, panning(0.05)))
+    black = np.zeros_like(frames[0])
+    found = of_frames([black, *frames, black, black])
+    assert found.black_s == ((0.0, 0.5), (4.5, 5.5))
+    assert (found.camera, found.cuts_s) == (("pan right",), ())
+    stars = black.copy()
+    stars[40:48, 100:108] = 255
+    assert of_frames([stars] * 4).black_s == ()
+    assert of_frames([black] * 4) == Measured(black_s=((0.0, 2.0),))
+
+
+def test_bars_are_measured_and_do_not_hold_the_camera_still():
+    frames = frames_of(Scene("shapes", 0, panning(0.08)), bars=0.125)
+    subtitled = frames[2].copy()
+    subtitled[-18:-8, 100:200] = 230
+    found = of_frames([*frames[:2], subtitled, *frames[3:]])
+    assert found.bars == pytest.approx((0.125, 0.0), abs=0.03)
+    assert found.camera == ("pan right",)
+    turned = [np.ascontiguousarray(frame.transpose(1, 0, 2)) for frame in frames]
+    assert of_frames(turned).bars == pytest.approx((0.0, 0.125), abs=0.03)
+    night = [frame.copy() for frame in frames_of(Scene("skyline", 0, still))]
+    for frame in night:
+        frame[:80] = 0  # a black sky, not a bar
+    assert of_frames(night).bars == (0.0, 0.0)
+
+
+def test_freeze_up_to_the_end_and_still_clips():
+    frames = frames_of(Scene("shapes", 0, panning(0.06)))
+    assert of_frames([*frames[:4], *[frames[3]] * 4]).freezes_s == ((1.5, 3.5),)
+    assert of_frames([frames[0]] * 6).freezes_s == ((0.0, 2.5),)
+    assert of_frames(frames_of(Scene("shapes", 0, still), noise=3)).freezes_s == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [(32, 32), (32, 320), (512, 64)])
+def test_few_and_small_frames_are_measured(count, size):
+    noise = np.random.default_rng(0).integers(0, 255, (1, *size, 3), dtype=np.uint8)
+    found = of_frames([*np.repeat(noise, count, axis=0)])
+    assert found.camera == (() if count == 1 else ("static",))
+    assert not found.cuts_s
+    assert all(math.isfinite(time_s) for span in found.freezes_s for time_s in span)
+
+
+def test_times_are_those_in_the_clip():
+    frames = frames_of(Scene("shapes", 0, still))
+    other = frames_of(Scene("clouds", 0, still))
+    pixels = np.stack([*frames[:4], *other[:4]])
+    shown = Frames(pixels, np.arange(8) / 2, np.arange(8), 2.0, facts=MediaFacts(4.0), start_s=10.0)
+    assert measure(shown).cuts_s == (11.75,)
+    assert measure(replace(shown, pixels=np.zeros_like(pixels))).black_s == ((10.0, 14.0),)

@@ -29,13 +29,19 @@ export function keepOverReload(name, read) {
 // A file's name without its folders.
 export const plainName = name => name.slice(name.lastIndexOf('/') + 1);
 
+// Set properties that differ: even the same text would be laid out again.
+export function update(node, properties) {
+  for (const [name, value] of Object.entries(properties)) if (node[name] !== value) node[name] = value;
+}
+
 export function showText(node, text) {
   node.textContent = text;
   node.hidden = !text;
 }
 
 // captioner/formatting.py writes the same texts in Python.
-export const number = count => count.toLocaleString('en');
+const format = new Intl.NumberFormat('en');
+export const number = count => format.format(count);
 export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? '' : 's'}`;
 export const capitalize = text => text[0].toUpperCase() + text.slice(1);
 

@@ -51,6 +51,7 @@ def open_browser(
         page.on("console", lambda message: troubles.append(message.text) if _is_trouble(message) else None)
         page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
         page.goto(address)
+        page.wait_for_selector(".early", state="detached")  # the first files, before the page is there
         yield page, sync_api.expect
         browser.close()
     assert found is not None or troubles == [], troubles

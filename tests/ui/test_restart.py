@@ -42,7 +42,7 @@ def opened(address: str, found: list[str], has_login: bool = False) -> Iterator[
     with open_browser(address, found=found) as (page, expect):
         if has_login:
             log_in(page)
-        expect(page.locator(".grid-tile")).to_have_count(3)
+        expect(page.locator("#grid .grid-tile")).to_have_count(3)
         page.evaluate(f"{STAYED} = true")
         yield page, expect
 
@@ -188,10 +188,10 @@ def test_two_tabs_need_one_login(start):
         page, other = context.new_page(), context.new_page()
         page.goto(address)
         log_in(page)
-        expect(page.locator(".grid-tile")).to_have_count(3)
+        expect(page.locator("#grid .grid-tile")).to_have_count(3)
         page.evaluate(f"{STAYED} = true")
         other.goto(address)
-        expect(other.locator(".grid-tile")).to_have_count(3)
+        expect(other.locator("#grid .grid-tile")).to_have_count(3)
         context.clear_cookies()
         for tab in (page, other):
             tab.bring_to_front()

@@ -5,7 +5,7 @@ import { openTyped } from './folders.js';
 import { onChange, selection } from './listing.js';
 import { MODEL_FIELD, showPlan, startPlan, withSettings } from './plan.js';
 import { showTrash } from './trash.js';
-import { make, number, placeMenus, plural, showTab } from '../common.js';
+import { make, number, placeMenus, plural, showTab, update } from '../common.js';
 
 const AGAIN = { overwrite: 'Replace the caption', prefix: 'Put the new text before it', append: 'Put the new text behind it' };
 let element, props, trigger;
@@ -49,8 +49,8 @@ function showFolder() {
 function show(state) {
   latest = state;
   now = plan(state);
-  $('#start').textContent = now.label;
-  $('.caption-shown').textContent = list.shown.length < list.count ? `${number(list.shown.length)} shown` : '';
+  update($('#start'), { textContent: now.label });
+  update($('.caption-shown'), { textContent: list.shown.length < list.count ? `${number(list.shown.length)} shown` : '' });
   if (!isAwaited || !list.folder) return;
   isAwaited = false;
   $('#start').click();

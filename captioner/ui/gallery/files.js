@@ -4,6 +4,7 @@ export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATE
 // Bits. outside: changed by another program; flawed: a job or the linter found a fault; star, reject: marked by a person.
 export const FLAGS = { approved: 1, outside: 2, flawed: 4, star: 8, reject: 16 };
 const orders = new Map(); // key of the order -> all indices in it, both ways; sorting takes longer than all the rest
+let counted = null; // how many files have each state, flag and kind, until one changes
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
   scan: '', revision: -1, folder: '', count: 0, hasFolders: false, // whether some files lie in subfolders
@@ -33,6 +34,7 @@ export function setListing(data) {
   }
   list.rows.clear();
   orders.clear();
+  counted = null;
   Object.assign(list, {
     scan, revision, folder, count, names, hasFolders: names.some(name => name.includes('/')), lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
@@ -44,6 +46,7 @@ export function setListing(data) {
 
 export function applyRow({ index, state, flags, duration, length, preview, problem, doubt, flaw, badge }) {
   if (index >= list.count) return;
+  if (list.states[index] !== state || list.flags[index] !== flags) counted = null;
   list.states[index] = state;
   list.flags[index] = flags;
   if (list.durations[index] !== duration) orders.delete('duration');
@@ -65,9 +68,13 @@ function test(wanted) {
 
 export const inState = (i, wanted) => test(wanted)(i);
 
-export const markOf = i => ['star', 'reject'].find(mark => inState(i, mark)) ?? '';
-
 export const words = query => query.toLowerCase().split(' ').filter(Boolean);
+
+function everything(count) {
+  const indices = new Int32Array(count);
+  for (let i = 0; i < count; i++) indices[i] = i;
+  return indices;
+}
 
 // All indices in the order that is chosen, or null for that of the names, in which the list comes.
 function ordered() {
@@ -75,14 +82,24 @@ function ordered() {
   const column = { date: list.times, size: list.sizes, duration: list.durations, length: list.lengths }[key];
   if (!column) return null;
   if (!orders.has(key)) orders.set(key, {});
-  const both = orders.get(key), everything = () => Int32Array.from(column.keys());
-  return both[sign] ??= everything().sort((a, b) => sign * (column[a] - column[b]) || a - b);
+  const both = orders.get(key);
+  return both[sign] ??= everything(column.length).sort((a, b) => sign * (column[a] - column[b]) || a - b);
 }
 
 // Work out which files are shown, and in which order.
 export function arrange() {
+  const { count } = list, order = ordered(), place = new Int32Array(count).fill(-1);
+  const shown = isFiltered() ? findWanted(order) : order ? order.slice() : everything(count);
+  if (!order && view.descending) shown.reverse();
+  for (let at = 0; at < shown.length; at++) place[shown[at]] = at;
+  Object.assign(list, { shown, place });
+}
+
+const isFiltered = () => Boolean(view.only) || view.state !== 'all' || view.kind !== 'all' || words(view.query).length > 0;
+
+function findWanted(order) {
   const wanted = words(view.query), { names, kinds, count } = list, { kind, found, only } = view;
-  const order = ordered(), hits = new Int32Array(count), isWanted = test(view.state), onlyKind = Number(kind === 'video');
+  const hits = new Int32Array(count), isWanted = test(view.state), onlyKind = Number(kind === 'video');
   let num = 0;
   for (let at = 0; at < count; at++) {
     const i = order ? order[at] : at;
@@ -93,10 +110,7 @@ export function arrange() {
     }
     hits[num++] = i;
   }
-  list.shown = hits.slice(0, num);
-  if (!order && view.descending) list.shown.reverse();
-  list.place = new Int32Array(count).fill(-1);
-  for (let at = 0; at < num; at++) list.place[list.shown[at]] = at;
+  return hits.slice(0, num);
 }
 
 export function setSelected(index, on) {
@@ -109,8 +123,13 @@ export function setSelected(index, on) {
 export function selectWhere(which) {
   list.selected.fill(0);
   list.numSelected = 0;
-  const isWanted = which !== 'none' && test(which);
-  if (isWanted) for (const i of list.shown) if (isWanted(i)) setSelected(i, true);
+  if (which === 'none') return;
+  const isWanted = test(which), { shown, selected } = list;
+  for (let at = 0; at < shown.length; at++) {
+    if (!isWanted(shown[at])) continue;
+    selected[shown[at]] = 1;
+    list.numSelected++;
+  }
 }
 
 export function selectRange(from, to) {
@@ -149,19 +168,29 @@ export function fromRanges(text) {
 
 // Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
 export function countFiles() {
-  const states = [0, 0, 0, 0], flags = new Array(32).fill(0), { kinds, selected, count } = list;
-  const { states: stateOf, flags: flagsOf } = list;
-  let videos = 0, selectedCaptioned = 0, selectedApproved = 0;
+  return { ...(counted ??= countAll()), ...countSelected() };
+}
+
+function countAll() {
+  const states = [0, 0, 0, 0], flags = new Array(32).fill(0), { states: stateOf, flags: flagsOf, kinds, count } = list;
+  let videos = 0;
   for (let i = 0; i < count; i++) {
-    const state = stateOf[i];
-    states[state]++;
+    states[stateOf[i]]++;
     flags[flagsOf[i]]++;
     videos += kinds[i];
-    if (!selected[i]) continue;
-    if (state === DONE || state === EDITED) selectedCaptioned++;
-    if (flagsOf[i] & FLAGS.approved) selectedApproved++;
   }
   const [approved, outside, flawed, star, reject] = Object.values(FLAGS).map(
     bit => flags.reduce((sum, number, flag) => sum + (flag & bit ? number : 0), 0));
-  return { states, approved, outside, flawed, star, reject, videos, selectedCaptioned, selectedApproved };
+  return { states, approved, outside, flawed, star, reject, videos };
+}
+
+function countSelected() {
+  const { states, flags, selected, numSelected, count } = list;
+  let selectedCaptioned = 0, selectedApproved = 0;
+  for (let i = 0; numSelected && i < count; i++) {
+    if (!selected[i]) continue;
+    if (states[i] === DONE || states[i] === EDITED) selectedCaptioned++;
+    if (flags[i] & FLAGS.approved) selectedApproved++;
+  }
+  return { selectedCaptioned, selectedApproved };
 }

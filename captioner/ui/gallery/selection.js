@@ -2,7 +2,7 @@
 import { listenToButtons, onButton } from './buttons.js';
 import { list } from './files.js';
 import { approve, onChange, select } from './listing.js';
-import { address, number } from '../common.js';
+import { address, number, update } from '../common.js';
 
 const MAX_IDS_LENGTH = 6000; // characters that fit into an address
 let element;
@@ -19,9 +19,9 @@ export function startSelection(given) {
 
 function show({ counts, selected }) {
   const bar = $('.grid-selecting'), { selectedCaptioned: captioned } = counts;
-  bar.hidden = !list.numSelected;
-  $('.grid-selected').textContent = `${number(list.numSelected)} selected`;
+  update(bar, { hidden: !list.numSelected });
   if (bar.hidden) return;
+  update($('.grid-selected'), { textContent: `${number(list.numSelected)} selected` });
   showDownload(selected, captioned);
   showApprove(counts);
   $('[data-act=edit]').hidden = !captioned;

@@ -1,6 +1,6 @@
 // One tile of the grid: a file with its picture, its name and the beginning of its caption.
-import { STATES, cursor, inState, list, markOf } from './files.js';
-import { address, capitalize, clock, make, plural } from '../common.js';
+import { FLAGS, STATES, cursor, list } from './files.js';
+import { address, capitalize, clock, make, plural, update } from '../common.js';
 
 const TEMPLATE = make('template', {
   innerHTML: '<div class="grid-tile" role="gridcell"><div class="grid-picture">' +
@@ -22,27 +22,28 @@ export function newTile() {
 // columns: how many the grid has; fits: how many characters of a name fit into a tile.
 export function paint(tile, i, { columns, fits }) {
   const { parts } = tile, state = STATES[list.states[i]], row = list.rows.get(i), problem = row?.problem || '';
-  const approved = inState(i, 'approved'), flaw = inState(i, 'flawed') && row?.flaw, mark = markOf(i);
-  const outside = inState(i, 'outside') ? 'Changed outside' : row?.doubt ? 'Check characters'
+  const has = flag => Boolean(list.flags[i] & FLAGS[flag]), approved = has('approved'), flaw = has('flawed') && row?.flaw;
+  const mark = ['star', 'reject'].find(has) ?? '';
+  const outside = has('outside') ? 'Changed outside' : row?.doubt ? 'Check characters'
     : flaw ? row.badge : '';
   if (tile.dataset.id !== `${list.scan}-${i}`) reuse(tile, i);
   showName(tile, i, fits);
-  tile.dataset.state = state;
-  tile.dataset.mark = mark;
-  tile.dataset.place = list.place[i];
+  update(tile.dataset, { state, mark, place: String(list.place[i]) });
   tile.classList.toggle('approved', approved);
   tile.classList.toggle('open', i === cursor.opened);
   tile.classList.toggle('active', i === cursor.active);
-  tile.setAttribute('aria-selected', Boolean(list.selected[i]));
-  tile.setAttribute('aria-colindex', list.place[i] % columns + 1);
   const label = [list.names[i], state, approved && 'approved', mark, outside, problem];
-  tile.setAttribute('aria-label', label.filter(Boolean).join(', '));
+  update(tile, {
+    ariaSelected: String(Boolean(list.selected[i])), ariaColIndex: String(list.place[i] % columns + 1),
+    ariaLabel: label.filter(Boolean).join(', '),
+  });
   showChip(parts.picture, outside, Boolean(flaw), row?.doubt ? `is ${row.doubt}` : flaw);
-  parts.picture.title = capitalize([state, approved && 'approved'].filter(Boolean).join(', '));
-  parts.time.textContent = list.durations[i] ? clock(list.durations[i]) : '';
-  parts.text.className = problem ? 'bad' : row?.preview ? '' : row || state === 'pending' ? 'none' : 'wait';
-  parts.text.textContent = problem || row?.preview || (state === 'pending' ? 'No caption yet' : '');
-  parts.text.title = problem;
+  update(parts.picture, { title: capitalize(approved ? `${state}, approved` : state) });
+  update(parts.time, { textContent: list.durations[i] ? clock(list.durations[i]) : '' });
+  update(parts.text, {
+    className: problem ? 'bad' : row?.preview ? '' : row || state === 'pending' ? 'none' : 'wait',
+    textContent: problem || row?.preview || (state === 'pending' ? 'No caption yet' : ''), title: problem,
+  });
   paintRunning(tile, list.running.get(i));
 }
 
@@ -69,17 +70,18 @@ function showName(tile, i, fits) {
 
 // A word about the caption on its picture. what: the rest of "This caption ...".
 function showChip(picture, word, warns, what) {
-  const chip = picture.querySelector('.grid-outside') ?? make('span', { className: 'grid-outside' });
-  chip.textContent = word;
+  const there = picture.querySelector('.grid-outside');
+  if (!word) return there?.remove();
+  const chip = there ?? make('span', { className: 'grid-outside' });
+  update(chip, { textContent: word, title: what ? `This caption ${what}` : word });
   chip.dataset.warn = warns;
-  chip.title = what ? `This caption ${what}` : word;
-  if (!word) chip.remove();
-  else if (!chip.parentElement) picture.append(chip);
+  if (!there) picture.append(chip);
 }
 
 // tokens: how many are written so far; undefined if the file is not being captioned.
 function paintRunning(tile, tokens) {
   const shown = tile.querySelector('.grid-running');
+  tile.classList.toggle('running', tokens !== undefined);
   if (tokens === undefined) return shown?.remove();
   const text = tokens ? plural(tokens, 'token') : 'Reading frames…';
   if (shown) shown.firstChild.textContent = text;

@@ -9,7 +9,7 @@ const ASPECT = 3 / 2, MOST_OF_HEIGHT = 0.6; // of a picture
 const LINE_HEIGHT = 16, NAME_HEIGHT = 28, MARGIN = 12, MAX_LINES = 14;
 const MARGINS_OF_NAME = 40, CHARACTER_WIDTH = 9; // px
 const MAX_HEIGHT = 16_000_000; // px; browsers scroll no farther
-const live = new Map(), pool = []; // index -> tile on the screen; tiles to use again
+const live = new Map(), free = new Set(); // index -> tile on the screen; tiles to use again
 const rows = new Map(); // number -> row on the screen
 let port, canvas, onRows, geometry = null, columns = 0, chosenWidth = 0, frame = 0, settling = 0;
 let mostPictures = Infinity; // that are fetched at once
@@ -93,13 +93,24 @@ function newRow(number) {
   return row;
 }
 
-function showTile(i, fresh) {
+// there: what is at its place now. To use that again saves the browser most of the work.
+function showTile(i, there, fresh) {
   if (live.has(i)) return live.get(i);
-  const tile = pool.pop() ?? newTile();
+  const [any] = free, tile = free.has(there) ? there : any ?? newTile();
+  free.delete(tile);
   paint(tile, i, geometry);
   live.set(i, tile);
   fresh.add(i);
   return tile;
+}
+
+function fillRow(row, number, fresh) {
+  const indices = list.shown.subarray(number * columns, (number + 1) * columns);
+  indices.forEach((i, at) => {
+    const there = row.children[at], tile = showTile(i, there, fresh);
+    if (tile !== there) row.insertBefore(tile, there ?? null);
+  });
+  while (row.children.length > indices.length) row.lastChild.remove();
 }
 
 // Return the indices of the tiles that are new on the screen.
@@ -112,17 +123,13 @@ export function draw() {
   for (const [i, tile] of live) {
     if (list.place[i] >= first * columns && list.place[i] < end * columns) continue;
     live.delete(i);
-    tile.remove();
     tile.dataset.id = '';
-    if (pool.length < MAX_POOL) pool.push(tile);
+    if (free.size < MAX_POOL) free.add(tile);
   }
   for (const [number, row] of rows) if (number < first || number >= end) { rows.delete(number); row.remove(); }
   for (let number = first; number < end; number++) {
     const row = rows.get(number) ?? newRow(number), there = canvas.children[number - first];
-    const tiles = Array.from(list.shown.subarray(number * columns, (number + 1) * columns), i => showTile(i, fresh));
-    if (tiles.length !== row.children.length || tiles.some((tile, at) => tile !== row.children[at])) {
-      row.replaceChildren(...tiles);
-    }
+    fillRow(row, number, fresh);
     if (there !== row) canvas.insertBefore(row, there ?? null); // in order, as screen readers read them
   }
   settling ||= setTimeout(settle, SETTLE_MS);

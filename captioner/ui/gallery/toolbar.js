@@ -2,7 +2,7 @@
 import { listenToButtons, onButton } from './buttons.js';
 import { list, view } from './files.js';
 import { filter, isFilled, onChange, select, setColumns, sort, toggleFill } from './listing.js';
-import { address, number, placeMenus, plural } from '../common.js';
+import { address, number, placeMenus, plural, update } from '../common.js';
 
 let element;
 const $ = selector => element.querySelector(selector);
@@ -58,12 +58,12 @@ function show({ counts, columns }) {
   for (const which of ['pending', 'failed']) {
     const button = $(`[data-which=${which}]`);
     button.hidden = !states[which];
-    button.querySelector('i').textContent = number(states[which]);
+    update(button.querySelector('i'), { textContent: number(states[which]) });
   }
   const box = $('.grid-search input'), slider = $('.grid-columns input');
-  if (box.value !== view.query) box.value = view.query;
-  if (columns && Number(slider.value) !== columns) slider.value = columns;
-  $('.bar-fill').setAttribute('aria-pressed', isFilled());
+  update(box, { value: view.query });
+  if (columns) update(slider, { value: String(columns) });
+  update($('.bar-fill'), { ariaPressed: String(isFilled()) });
   showDownload(done + edited);
 }
 
@@ -71,9 +71,9 @@ function show({ counts, columns }) {
 function showChoices(name, counts, chosen) {
   for (const button of element.querySelectorAll(`[data-${name}][aria-pressed]`)) {
     const value = button.dataset[name], shown = button.querySelector('i');
-    if (shown && value in counts) shown.textContent = number(counts[value]);
-    button.hidden = counts[value] === 0 && value !== chosen && value !== 'all';
-    button.setAttribute('aria-pressed', value === chosen);
+    if (shown && value in counts) update(shown, { textContent: number(counts[value]) });
+    const hidden = counts[value] === 0 && value !== chosen && value !== 'all';
+    update(button, { hidden, ariaPressed: String(value === chosen) });
   }
 }
 
@@ -81,16 +81,15 @@ function showFilter() {
   const chosen = [['state', view.state], ['kind', view.kind]].filter(([, value]) => value !== 'all');
   const names = chosen.map(([name, value]) => $(`[data-${name}=${value}]`).firstChild.textContent.trim());
   if (view.only) names.unshift(view.only.label);
-  $('.bar-filter span').textContent = names.join(', ') || 'All files';
+  update($('.bar-filter span'), { textContent: names.join(', ') || 'All files' });
   $('.bar-filter').classList.toggle('on', names.length > 0);
   $('.bar-clear').hidden = !names.length;
 }
 
 function showSort() {
-  $('.grid-sort select').value = view.key;
-  const button = $('[data-act=direction]');
-  button.setAttribute('aria-pressed', view.descending);
-  button.title = view.descending ? 'Descending' : 'Ascending';
+  update($('.grid-sort select'), { value: view.key });
+  const title = view.descending ? 'Descending' : 'Ascending';
+  update($('[data-act=direction]'), { ariaPressed: String(view.descending), title });
 }
 
 function showDownload(numCaptions) {

@@ -91,7 +91,7 @@ class Measured:
     black_s: tuple[Span, ...] = ()
     light: str = ""  # "gets brighter" or "gets darker", of a static shot
     bars: tuple[float, float] = (0.0, 0.0)  # height of the upper black bar, width of the left one, in parts of all
-    sound: str = ""  # "none", "silent" or "sound"; "" if not measured
+    has_sound: bool | None = None  # there is a sound track, which may be silent
 
 
 @dataclass(frozen=True)

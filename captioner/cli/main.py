@@ -55,6 +55,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.edit import add_editing
         from captioner.cli.lint import add_lint
         from captioner.cli.lists import add_lists
+        from captioner.cli.measure import add_measure
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
         from captioner.cli.targets import add_targets
@@ -64,6 +65,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         add_doctor(commands)
         add_lint(commands)
         add_lists(commands)
+        add_measure(commands)
         add_showing(commands)
         add_targets(commands)
         for command in commands.choices.values():

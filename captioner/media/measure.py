@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from captioner.formatting import plural
 from captioner.media.camera import STATIC, camera_moves
+from captioner.media.contact_sheet import clock_text
 from captioner.media.motion import Steps, brightness, measure_steps
 from captioner.media.shots import find_cuts, find_shots
 from captioner.values import Frames, Measured, Span
@@ -29,7 +31,7 @@ def measure(frames: Frames) -> Measured:
     ends_s = [*times_s[1:], frames.start_s + (frames.facts.duration_s or 0.0)]
     black, bars = _spans(is_black, times_s, ends_s), (round(top / height, 3), round(left / width, 3))
     if len(gray) < 2:
-        return Measured(black_s=black, bars=bars)
+        return Measured(black_s=black, bars=bars, has_sound=frames.facts.has_sound)
     steps = measure_steps(gray)
     cuts = find_cuts(steps, gray, frames.pixels, is_black)
     frozen = _find_frozen(gray, cuts) & ~is_black[1:]
@@ -48,7 +50,24 @@ def measure(frames: Frames) -> Measured:
         black_s=black,
         light="".join(light) if len(light) == 1 else "",
         bars=bars,
+        has_sound=frames.facts.has_sound,
     )
+
+
+def describe(measured: Measured) -> str:
+    """Return one line, such as "camera: pan left, then zoom in; 2 cuts; no sound"."""
+    letterbox, pillarbox = measured.bars
+    parts = [
+        f"camera: {', then '.join(measured.camera)}" if measured.camera else "",
+        plural(len(measured.cuts_s), "cut") if measured.cuts_s else "",
+        *(f"frozen from {clock_text(start_s)} to {clock_text(end_s)}" for start_s, end_s in measured.freezes_s),
+        *(f"black from {clock_text(start_s)} to {clock_text(end_s)}" for start_s, end_s in measured.black_s),
+        measured.light,
+        "bars above and below" if letterbox else "",
+        "bars at the sides" if pillarbox else "",
+        "no sound" if measured.has_sound is False else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def find_bars(gray: np.ndarray) -> tuple[int, int]:

@@ -13,12 +13,14 @@ from typing import Any
 
 from captioner.errors import MediaError
 from captioner.media.contact_sheet import make_sheet
+from captioner.media.measure import measure
 from captioner.media.probe import probe
+from captioner.media.sample import sample
 from captioner.media.thumbnail import Thumbnail, make_thumbnail
 from captioner.system.limited_process import Answer, LimitedProcess, ProcessFailure
 from captioner.system.pinning import Within
 from captioner.system.roots import EVERYWHERE, Roots
-from captioner.values import MediaInfo, MediaItem, MediaKind, SamplePlan
+from captioner.values import Measured, MediaInfo, MediaItem, MediaKind, SamplePlan
 
 WORKERS = 4  # one more than the thumbnails made at the same time
 MEMORY_BYTES = 2_000_000_000  # of one worker: what the largest allowed picture needs
@@ -50,6 +52,11 @@ class Sandbox:
     def sheet(self, item: MediaItem, plan: SamplePlan, limit_s: float = SHEET_S) -> bytes:
         """Make the contact sheet of a file in a worker: a JPEG of the frames that the plan takes."""
         return self._run("sheet", limit_s, item, plan)[1]
+
+    def measure(self, item: MediaItem, plan: SamplePlan, limit_s: float = SHEET_S) -> Measured:
+        """Measure in a worker what the frames show that the plan takes."""
+        info = self._run("measure", limit_s, item, plan)[0]
+        return Measured(**{name: _frozen(value) for name, value in info.items()})
 
     def close(self) -> None:
         """End all workers; what they are reading fails."""
@@ -110,6 +117,10 @@ def _cause(failure: ProcessFailure, limit_s: float) -> str:
     return f"its decoder {how}; the file is damaged or malicious"
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 # In the worker process
 
 
@@ -131,8 +142,13 @@ def _make_thumbnail(item: MediaItem, within: Within) -> Answer:
     return {"duration_s": made.duration_s}, made.data
 
 
+def _measure(item: MediaItem, plan: SamplePlan, within: Within) -> Answer:
+    return asdict(measure(sample(item.path, plan, item.kind, within))), b""
+
+
 TASKS: dict[str, Callable[..., Answer]] = {
     "thumbnail": _make_thumbnail,
     "probe": lambda path, kind, within: (asdict(probe(path, kind, within)), b""),
+    "measure": _measure,
     "sheet": lambda item, plan, within: ({}, make_sheet(item, plan, within)),
 }

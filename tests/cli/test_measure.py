@@ -1,0 +1,42 @@
+"""The command `measure`: one line for each clip, or one object."""
+
+import json
+
+from captioner.cli.main import main
+from captioner.media.measure import describe
+from captioner.values import Measured
+from tests.support.motion_clips import Clip, Scene, encode, make, panning, render, still
+
+
+def test_clips_of_a_folder_are_measured(tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    make(folder, Clip("pan", [(0.0, Scene("shapes", 0, panning(-0.1)))], ()))
+    still_clip = Clip("cut", [(0.0, Scene("shapes", 0, still)), (2.0, Scene("clouds", 1, still))], (), noise=4)
+    encode(folder / "sub \n.mp4", render(still_clip), 8)
+    (folder / "broken.mp4").write_bytes(b"")
+    assert main(["measure", str(folder), "--state", str(tmp_path / "state"), "--json"]) == 1
+    out = capsys.readouterr()
+    rows = {row["file"]: row for row in map(json.loads, out.out.splitlines())}
+    assert set(rows) == {"pan.mp4", "sub \n.mp4"}
+    assert (rows["pan.mp4"]["camera"], rows["pan.mp4"]["has_sound"]) == (["pan left"], False)
+    (cut,) = rows["sub \n.mp4"]["cuts_s"]
+    assert abs(cut - 2.0) < 0.35
+    assert out.err.splitlines() == ["skipped broken.mp4: file is empty"]
+
+    (folder / "broken.mp4").unlink()
+    assert main(["measure", str(folder), "--state", str(tmp_path / "state")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "pan.mp4: camera: pan left; no sound"
+    assert lines[1].startswith("sub \\n.mp4: camera: static; 1 cut")
+
+
+def test_line_names_all_that_was_measured():
+    measured = Measured(
+        ("pan left", "zoom in"), (1.0, 2.0), ((0.5, 1.0),), ((3.0, 4.5),), "gets darker", (0.1, 0.2), False
+    )
+    assert describe(measured) == (
+        "camera: pan left, then zoom in; 2 cuts; frozen from 0:00.50 to 0:01.00; black from 0:03.00 to 0:04.50; "
+        "gets darker; bars above and below; bars at the sides; no sound"
+    )
+    assert describe(Measured()) == ""

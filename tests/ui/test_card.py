@@ -73,6 +73,19 @@ def test_running_job_shows_its_numbers():
     ] * 5
 
 
+def test_workers_of_many_machines_are_counted_and_told_apart():
+    nodes = [
+        replace(REPLICA, name=f"ray:auto #{gpu}", report=(("node", f"gpu-1.example.org · GPU {gpu}"),))
+        for gpu in (1, 2)
+    ]
+    servers = [replace(REPLICA, name=f"http://gpu-attic:8000/v1 #{number}") for number in range(2, 9)]
+    text = card.view(replace(RUNNING, replicas=(*nodes, *servers)), 1300)
+    assert "Workers<span>9</span>" in text
+    assert "<span>gpu-1.example.org</span> · GPU 2</b>" in text  # only what is in the span may be cut
+    assert "<span>gpu-attic:8000</span> #8</b>" in text
+    assert "Workers<span>" not in card.view(RUNNING, 1300)
+
+
 def test_waiting_jobs_are_listed():
     lines = (f"240 files of {HOSTILE[0]}", "loading a model")
     html = card.view(RUNNING, 1300, context=RunContext(queue=tuple(enumerate(lines, start=7))))

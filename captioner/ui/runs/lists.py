@@ -1,5 +1,6 @@
 """The lists on the card of a job: workers, failures and waiting jobs, as HTML. All texts are escaped here."""
 
+import re
 from collections.abc import Sequence
 
 from captioner.formatting import plural
@@ -11,11 +12,14 @@ ITEMS_SHOWN = 3  # files of a worker
 FAILURES_SHOWN = 50
 MIN_NAME_WIDTH, MAX_NAME_WIDTH = 8, 22  # characters of a worker's name
 ROWS = 8  # visible at once; more need scrolling
+LABEL_END = re.compile(r"( · [^·]*| #\d+)?$")  # what tells the workers of one machine apart is never cut
 
 
 def bottom(progress: Progress, queue: Sequence[tuple[int, str]]) -> str:
     """Return all lists, as high as the workers need. queue: (number, description) of each waiting job."""
-    lists = _list("Workers", _replicas(progress), "replicas", _slots(progress))
+    count = len(progress.replicas)
+    title = f"Workers<span>{count:,}</span>" if count > ROWS else "Workers"
+    lists = _list(title, _replicas(progress), "replicas", _slots(progress))
     title = f"Failed<span>{progress.failed:,}</span>" if progress.failed else "Failed"
     lists += _list(title, _failures(progress), "failures")
     if queue:
@@ -63,9 +67,11 @@ def _replica(number: int, replica: ReplicaProgress, tokens: dict[str, int]) -> s
     full = 100 * busy / replica.slots if replica.slots else 0.0
     rate = f"{replica.tokens_per_s:,.0f}/s" if replica.items and replica.tokens_per_s else ""
     slots = f"{busy}/{replica.slots}" if replica.slots else ""
+    end = LABEL_END.search(replica.label)[0]  # type: ignore[index]  # it also finds nothing at the end
     work = escape(replica.detail or _work(replica.items, tokens))
     return (
-        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">{escape(replica.label)}</b>'
+        f'<li class="run-replica" data-state="{state}"><b title="{escape(replica.name)}">'
+        f"<span>{escape(replica.label.removesuffix(end))}</span>{escape(end)}</b>"
         f'<em>{state}</em><span class="run-slots" title="busy slots"><i style="width:{full:.1f}%"></i></span>'
         f'<span class="run-of">{slots}</span><span class="run-rate" title="tokens per second">{rate}</span>'
         f'<span class="run-work" title="{work}">{work}</span>'

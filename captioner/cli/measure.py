@@ -19,7 +19,7 @@ from captioner.values import Measured, MediaItem
 
 def add_measure(commands: Commands) -> None:
     """Add `measure`."""
-    example = "captioner measure clips\ncaptioner measure clips --json > measured.jsonl"
+    example = "captioner measure clips\ncaptioner measure clips --json"
     parser = add_command(commands, "measure", measure_folder, "FOLDER", example)
     add_folder(parser)
     add = parser.add_argument

@@ -183,8 +183,7 @@ class Run:
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        path = item.path
-        self.flights.add(request.id, Flight(item, path, replica, alone, stamp_of(path), time.monotonic()))
+        self.flights.add(request.id, Flight(item, item.path, replica, alone, stamp_of(item.path), time.monotonic()))
         self.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)

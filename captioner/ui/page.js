@@ -17,7 +17,7 @@ export function start({ element }) {
   startKeys(element.querySelector('#page-keys'));
   keepFocus();
   for (const link of document.querySelectorAll('link[rel=modulepreload]')) link.remove(); // they have done their work
-  new MutationObserver(mendToasts).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(mendGradio).observe(document.body, { childList: true, subtree: true });
   return restore();
 }
 
@@ -55,7 +55,9 @@ function keepFocus() {
 }
 
 // Gradio's toasts are buttons, which fold their text, around a button that closes them: no screen reader can tell.
-function mendToasts() {
+// Its lists of choices scroll, so browsers stop there for Tab, but the list is gone by then and the focus with it.
+function mendGradio() {
+  for (const choices of document.querySelectorAll('.option-list:not([tabindex])')) choices.tabIndex = -1;
   for (const header of document.querySelectorAll('.toast-header[role=button]')) {
     header.removeAttribute('role');
     header.removeAttribute('tabindex');

@@ -48,6 +48,7 @@ def test_files_are_drawn_before_gradio_and_do_not_move(services, tmp_path, width
         expect(page.locator(".early .grid-tile")).to_have_count(4)
         expect(page.locator(".early .grid-tile p").first).to_have_text("A zebra at noon.")
         expect(page.locator("#grid")).to_have_count(0)
+        expect(page.locator(".early .grid-tile img[src]")).to_have_count(4)  # one after another
         before = page.evaluate(TILES_JS)
         page.evaluate(KEEP_JS)
         page.locator(".grid-tile").nth(1).click()

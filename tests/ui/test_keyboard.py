@@ -220,7 +220,9 @@ def prompt(page, expect, keys, services) -> None:
     keys.press("Enter")
     expect(page.locator("#prompt-list .list")).to_contain_text("By keyboard")
     assert services.prompts.get("By keyboard").text == "Name the color."
-    keys.to("#try-prompt")
+    keys.to("#try-other input")
+    keys.press("Tab")  # not to its list of choices, which scrolls but is gone by then
+    expect(page.locator("#try-prompt")).to_be_focused()
     keys.press("Enter")
     expect(page.locator("#try-result .trial.done")).to_have_count(1, timeout=MODEL_TIMEOUT_MS)
     expect(page.locator("#try-prompt")).to_be_focused()

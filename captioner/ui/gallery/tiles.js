@@ -147,7 +147,9 @@ export function fetchPictures() {
   let numLoading = mostPictures < Infinity ? [...live.values()].filter(isLoading).length : 0;
   for (const [i, tile] of live) {
     const source = address(`thumb/${list.scan}-${i}.jpg?v=${list.times[i]}`), { img } = tile.parts;
-    if (img.getAttribute('src') !== source && numLoading++ < mostPictures) img.src = source;
+    if (img.getAttribute('src') === source || numLoading++ >= mostPictures) continue;
+    img.loading = mostPictures < Infinity ? 'lazy' : 'eager'; // lazy ones do not hold up the page's load event
+    img.src = source;
   }
 }
 

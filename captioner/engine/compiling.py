@@ -1,10 +1,12 @@
 """Compilation of decode steps, for any number of rows."""
 
 from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from captioner.engine.linear_attention import PackedLinear
 from captioner.engine.text_layers import run_layers
@@ -20,6 +22,7 @@ class CompiledLayers:
     def __init__(self, layers: nn.ModuleList, linear: list[PackedLinear], as_one: bool) -> None:
         """Prepare the layers; each part is compiled when it first runs. as_one: all layers in one part."""
         self._layers: Any = layers
+        tqdm.set_lock(RLock())  # else torch's compiler makes one for several processes, which Python calls leaked
         for each in linear:
             each.keep_from_compiling()
         self.run: Any = run_layers

@@ -16,7 +16,7 @@ export function start({ element }) {
   startTheme(element.querySelector('[data-act=theme]'));
   startKeys(element.querySelector('#page-keys'));
   keepFocus();
-  for (const link of document.querySelectorAll('link[rel=modulepreload]')) link.remove(); // they have done their work
+  for (const link of document.querySelectorAll('link[rel=modulepreload][href*="/vcs/"]')) link.remove(); // they have done their work
   new MutationObserver(mendGradio).observe(document.body, { childList: true, subtree: true });
   return restore();
 }

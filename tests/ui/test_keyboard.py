@@ -66,13 +66,20 @@ class Keyboard:
             self.press("Shift+Tab" if back else "Tab")
         self._expect(self._page.locator(selector).first).to_be_focused()
 
-    def opens(self, button: str, dialog: str, key: str = "Enter", is_read: bool = False) -> None:
-        """The key on the button opens the dialog, and Esc closes it and gives the focus back. is_read: no fields."""
+    def opens(
+        self, button: str, dialog: str, key: str = "Enter", is_read: bool = False, takes_focus: bool = False
+    ) -> None:
+        """The key on the button opens the dialog, and Esc closes it and gives the focus back.
+
+        is_read: no fields. takes_focus: it moves the focus into itself once it is filled.
+        """
         self.to(button)
         self.press(key)
         self._expect(self._page.locator(dialog)).to_be_visible()
         inside = f"document.querySelector({dialog!r}).contains(document.activeElement)"
-        if not is_read and not self._page.evaluate(inside):
+        if takes_focus:
+            self._page.wait_for_function(inside)
+        elif not is_read and not self._page.evaluate(inside):
             self.press("Tab")
         assert is_read or self._page.evaluate(inside), f"{dialog}: {self._page.evaluate(FOCUSED_JS)}"
         self.press("Escape")
@@ -123,7 +130,7 @@ def dialogs(keys) -> None:
     keys.opens("#model-chip", "#model-menu", " ")
     keys.opens("#prompt-chip", "#prompt-menu")
     keys.opens("#start-more", "#caption-menu", is_read=True)
-    keys.opens(".folder-browse", ".folder-menu")
+    keys.opens(".folder-browse", ".folder-menu", takes_focus=True)
     keys.opens("[popovertarget=filter-menu]", "#filter-menu")
     keys.opens(".bar-history", ".history-dialog")
     keys.opens("[popovertarget=more-menu]", "#more-menu")

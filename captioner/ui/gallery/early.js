@@ -12,9 +12,10 @@ let host = null, view = null;
 
 // Not where something else comes first: another tab or the panel, which were shown before the page was loaded again.
 export async function start() {
-  if (keptOf('page').tab > 0 || keptOf('gallery').opened || document.querySelector('#grid')) return;
+  const template = propsOf('grid').html_template;
+  if (!template || keptOf('page').tab > 0 || keptOf('gallery').opened || document.querySelector('#grid')) return;
   host = make('div', { className: 'early' }, make('div', { innerHTML: propsOf('notices').value ?? '' }));
-  host.insertAdjacentHTML('beforeend', propsOf('grid').html_template);
+  host.insertAdjacentHTML('beforeend', template);
   view = host.querySelector('.grid-view');
   Object.assign(view, { className: 'early-view', role: null }); // until it is the grid
   host.lastChild.replaceWith(view);

@@ -16,7 +16,8 @@ from captioner.captions.operations import (
 from captioner.captions.store import CaptionStore, Undone
 from captioner.errors import JobError
 from captioner.media.discover import ListingOptions, discover
-from captioner.system.database import MIGRATIONS, Database
+from captioner.system.database import Database
+from captioner.system.migrations import MIGRATIONS
 from captioner.values import Caption, GenerationOptions, MediaItem
 
 NUM_FILES = 200

@@ -10,7 +10,8 @@ import pytest
 from captioner.captions.ownership import digest
 from captioner.captions.store import CaptionStore
 from captioner.errors import StateError
-from captioner.system.database import MIGRATIONS, Database, path_text, text_path
+from captioner.system.database import Database, path_text, text_path
+from captioner.system.migrations import MIGRATIONS
 
 INSERT = "INSERT INTO caption_state (caption_path, digest, changed_at_s, origin) VALUES (?, ?, ?, ?)"
 COUNT = "SELECT count(*) AS n FROM caption_state"

@@ -24,7 +24,7 @@ from tests.support.chromium import CHROMIUM, LIGHT_WINDOWS
 from tests.support.pulse import pulse_request
 
 APP = Path(__file__).parents[2] / "app.py"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S, CHECK_TIMEOUT_S = 120, 900
 PULSE_S = 1.0
 WATCH_S = 20.0
 GRID = "document.querySelector('#grid [data-grid]').grid"
@@ -33,6 +33,20 @@ COUNT_NODES_JS = """() => { const walker = document.createTreeWalker(document, N
 # Runs one action in the page and waits until the next frame is drawn; ms.
 TIMED_JS = """async () => {{ const grid = {grid}; const start = performance.now(); {action};
   await new Promise(done => requestAnimationFrame(() => setTimeout(done, 0))); return performance.now() - start; }}"""
+# Scrolls a list by a screen at a time and waits for each frame; the median, ms.
+SCROLLED_SCREENS = 40
+SCROLL_JS = """async selector => {
+  const port = document.querySelector(selector), times = [];
+  const frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)));
+  for (let step = 1; step <= 40; step++) {
+    await frame();
+    const start = performance.now();
+    port.scrollTop = step * port.clientHeight;
+    await frame();
+    times.push(performance.now() - start);
+  }
+  port.scrollTop = 0;
+  return times.sort((a, b) => a - b)[20]; }"""
 # Clicks and waits until the page is as expected; ms. It runs in the page, since polling from outside adds a delay.
 CLICKED_JS = """([button, expected]) => new Promise(done => {
   const start = performance.now(), isThere = new Function(`return ${expected}`);
@@ -65,6 +79,7 @@ def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = F
             with _running_app(folder, Path(name) / "state") as (address, app):
                 page = _measure_opening(browser, address, report, start_s)
                 _measure_use(page, report)
+                _measure_dataset(page, report)
                 _measure_viewers(address, app, num_viewers, report)
                 _measure_start(page, report)
             browser.close()
@@ -111,6 +126,38 @@ def _measure_use(page: Any, report: Report) -> None:
     page.wait_for_function("document.querySelector('.caption-shown')?.textContent.startsWith('1 shown')")
     report.add("search captions", round(time.perf_counter() - start, 3), "s", 0.3)
     page.locator(".grid-search input").fill("")
+
+
+def _measure_dataset(page: Any, report: Report) -> None:
+    """Measure the list of findings in the tab Dataset beside the gallery, with some 20,000 files of one finding."""
+    metrics = page.context.new_cdp_session(page)
+    metrics.send("Performance.enable")
+    for what, selector in (("the gallery", ".grid-view"), ("the findings", ".dataset-rows")):
+        if what == "the findings":
+            page.get_by_role("tab", name="Dataset").click()
+            page.get_by_role("button", name="Check folder").click()
+            page.wait_for_selector(".dataset-row [data-row]", timeout=1000 * CHECK_TIMEOUT_S)
+        before = _busy_seconds(metrics)
+        frame_s = page.evaluate(SCROLL_JS, selector) / 1000
+        busy_s = _busy_seconds(metrics) - before
+        report.add(f"scroll {what} a screen", round(frame_s, 4), "s", 0.05)
+        report.add(f"its work on the page's thread, {what}", round(1000 * busy_s / SCROLLED_SCREENS, 2), "ms", "")
+    report.add("DOM nodes with findings", page.evaluate(COUNT_NODES_JS), "", "")
+    times, listed = [], "document.querySelector('.dataset-row [data-row]')"
+    for number in (2, 1, 2, 1, 2, 1):  # of the finding
+        button = f".dataset-groups li:nth-child({number}) button"
+        chosen = f"document.querySelector('{button}').getAttribute('aria-pressed') === 'true'"
+        times.append(page.evaluate(CLICKED_JS, [button, f"{chosen} && {listed}"]))
+    report.add("choose a finding", round(statistics.median(times) / 1000, 3), "s", 0.3)
+    shown = "document.querySelector('.grid-view').offsetParent && document.querySelector('.grid-tile')"
+    shows = page.evaluate(CLICKED_JS, [".dataset-detail [data-act=show]", shown])
+    report.add("findings in the gallery", round(shows / 1000, 3), "s", 0.5)
+    page.evaluate(f"{GRID}.filter({{only: null}})")
+
+
+def _busy_seconds(metrics: Any) -> float:
+    found = {entry["name"]: entry["value"] for entry in metrics.send("Performance.getMetrics")["metrics"]}
+    return found["ScriptDuration"] + found["LayoutDuration"] + found["RecalcStyleDuration"]
 
 
 def _measure_viewers(address: str, app: psutil.Process, num_viewers: int, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 // Relative to this module, so that it is right below a root path and behind a share link, too.
 const ROUTES = new URL('../../', import.meta.url).href;
+const NAME_END = /^(.*?)(\P{M}\p{M}*.{0,9})$/su; // the last ten characters; marks stay with the letter before them
 
 export const address = path => ROUTES + path;
 
@@ -28,6 +29,12 @@ export function keepOverReload(name, read) {
 
 // A file's name without its folders.
 export const plainName = name => name.slice(name.lastIndexOf('/') + 1);
+
+// A name, or two spans of one that is longer than `fits`: the style sheet cuts the first, so that the end is seen.
+export function nameParts(name, fits) {
+  const [, start, end] = (name.length > fits && name.match(NAME_END)) || ['', '', ''];
+  return start ? [make('span', {}, start), make('span', {}, end)] : [name];
+}
 
 // Set properties that differ: even the same text would be laid out again.
 export function update(node, properties) {

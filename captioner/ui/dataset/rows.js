@@ -1,7 +1,8 @@
 // The files of one group as a list of which only the rows on the screen are in the page.
-import { make } from '../common.js';
+import { make, nameParts } from '../common.js';
 
 const HEIGHT = 34, BLOCK = 200, MARGIN = 8; // pixels of a row; rows asked for at once; rows drawn beyond the screen
+const NAME_FITS = 16; // characters, on a phone
 let port, canvas, ask, choose;
 let shown = { key: '', code: '', count: 0 }, rows = new Map(), asked = new Set();
 
@@ -49,7 +50,7 @@ function draw() {
 
 function line(place, row) {
   const [file, detail] = row ?? ['…', ''];
-  const button = make('button', { type: 'button', title: `${file}: ${detail}` }, make('b', {}, file), make('span', {}, detail));
+  const button = make('button', { type: 'button', title: `${file}: ${detail}` }, make('b', {}, ...nameParts(file, NAME_FITS)), make('span', {}, detail));
   if (row) button.dataset.row = file;
   const item = make('div', { className: 'dataset-row' }, button);
   item.setAttribute('role', 'listitem');

@@ -1,13 +1,12 @@
 // One tile of the grid: a file with its picture, its name and the beginning of its caption.
 import { FLAGS, STATES, cursor, list } from './files.js';
-import { address, capitalize, clock, make, plural, update } from '../common.js';
+import { address, capitalize, clock, make, nameParts, plural, update } from '../common.js';
 
 const TEMPLATE = make('template', {
   innerHTML: '<div class="grid-tile" role="gridcell"><div class="grid-picture">' +
     '<img alt="" decoding="async" draggable="false"><i class="grid-check"></i><span class="grid-time"></span></div>' +
     '<b dir="auto"></b><p></p></div>',
 }); // few nodes, since there are many tiles; marks are drawn by the style sheet, and the rest is added where it is needed
-const NAME_END = /^(.*?)(\P{M}\p{M}*.{0,9})$/su; // the last ten characters; marks stay with the letter before them
 
 export const tileId = index => `tile-${index}`;
 export const tileAt = event => event.target.closest?.('.grid-tile');
@@ -60,9 +59,8 @@ function showName(tile, i, fits) {
   if (tile.named === key) return;
   tile.named = key;
   const whole = list.names[i], slash = whole.lastIndexOf('/') + 1, plain = whole.slice(slash);
-  const [, start, end] = (plain.length > fits && plain.match(NAME_END)) || ['', '', ''];
   name.title = whole;
-  name.replaceChildren(...(start ? [make('span', {}, start), make('span', {}, end)] : [plain]));
+  name.replaceChildren(...nameParts(plain, fits));
   tile.querySelector('small')?.remove();
   const folder = whole.slice(0, slash && slash - 1);
   if (folder) text.before(make('small', { title: folder }, folder));

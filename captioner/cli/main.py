@@ -51,6 +51,7 @@ def build_parser(bench_only: bool = False) -> Parser:
     parser, commands = new_parser()
     if not bench_only:
         from captioner.cli.caption import add_captioning  # these import the media libraries
+        from captioner.cli.compare import add_compare
         from captioner.cli.doctor import add_doctor
         from captioner.cli.edit import add_editing
         from captioner.cli.lint import add_lint
@@ -61,6 +62,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.targets import add_targets
 
         add_captioning(commands)
+        add_compare(commands)
         add_editing(commands)
         add_doctor(commands)
         add_lint(commands)

@@ -144,9 +144,8 @@ def _sample_files(
     items: Sequence[MediaItem], plan: SamplePlan, budget_s: float, examine: Examine
 ) -> tuple[list[FileTokens], int]:
     """Return the tokens of the files that could be read, and how many files were tried, at least one."""
-    # Stratified random sample with a fixed seed: one file from each of equal stretches, since names repeat in patterns.
-    count, generator = min(len(items), MAX_PROBES), random.Random(0)
-    numbers = [int((stretch + generator.random()) * len(items) / count) for stretch in range(count)]
+    generator = random.Random(0)
+    numbers = spread(len(items), min(len(items), MAX_PROBES), generator)
     generator.shuffle(numbers)  # so that the files tried within the time are spread as well
     found: list[FileTokens] = []
     tried, deadline = 0, time.monotonic() + budget_s
@@ -159,6 +158,14 @@ def _sample_files(
         except MediaError:
             continue
     return found, tried
+
+
+def spread(total: int, count: int, generator: random.Random) -> list[int]:
+    """Return `count` numbers below `total`, in order: one from each of equal stretches, since names repeat in patterns.
+
+    This is a stratified random sample.
+    """
+    return [int((stretch + generator.random()) * total / count) for stretch in range(count)]
 
 
 def file_tokens(info: MediaInfo, plan: SamplePlan) -> FileTokens:

@@ -21,7 +21,7 @@ FILES = (
     DATABASE,
     *(f"{DATABASE}-{x}" for x in ("wal", "shm")),
 )
-FOLDERS = ("incoming", "uploads", "thumbnails", "demo", "tmp")
+FOLDERS = ("incoming", "uploads", "thumbnails", "demo", "tmp", "comparisons")
 OTHERS = (".gitignore",)
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 

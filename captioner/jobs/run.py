@@ -5,13 +5,14 @@ import math
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.captions.places import check_writable, obstacle, unwritable_folders
 from captioner.captions.store import CaptionStore
 from captioner.dataset.cuts import missing_note
 from captioner.errors import CaptionError, ModelError, StateError
+from captioner.jobs.answers import Answers
 from captioner.jobs.backlog import MAX_LOSSES, Backlog
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ModelLoading, ReplicaChanged, ReplicaLoad
@@ -21,12 +22,9 @@ from captioner.jobs.last_items import Held, LastItems
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.reports import Reports
 from captioner.jobs.saving import CaptionWriter, stamp_of
-from captioner.jobs.second_tries import SecondTries
-from captioner.jobs.throughput import Meter
-from captioner.jobs.windows import Windows
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
-from captioner.values import Caption, MediaItem
+from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,6 @@ class Run:
     lost_reason: str = ""
     broken: bool = False  # the state folder cannot be written, so neither can captions
     ending: bool = False
-    meter: Meter = field(default_factory=Meter)
     unwritable: dict[Path, str] = field(default_factory=dict)  # folder -> why it takes no captions
     last_items: LastItems = field(default_factory=LastItems)
     last_move_s: float = -math.inf  # monotonic; see _move_last_items
@@ -66,8 +63,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
-        self.second_tries = SecondTries(self.job.retry_cut, self.job.target.caption_form)
-        self.windows = Windows(self.job, self.store, self.outcomes)
+        self.answers = Answers(self.job, self.store, self.outcomes, self.writer)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
@@ -176,15 +172,12 @@ class Run:
 
     def _submit(self, item: MediaItem, replica: Replica, alone: bool = False) -> None:
         try:
-            options = self.second_tries.options(item.name, self.job.options)
-            notes = (self.windows.note(item.name), self.second_tries.note(item.name))
-            request = self.job.request(item, self.store.read_certain, options, *notes)
-            request = replace(request, plan=self.windows.plan(item.name), within=self.store.roots.within)
+            request = self.answers.request(item)
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
         self.flights.add(request.id, Flight(item, item.path, replica, alone, stamp_of(item.path), time.monotonic()))
-        self.meter.start()
+        self.answers.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)
 
@@ -221,48 +214,28 @@ class Run:
                 self.outcomes.given_back(flight.item, self.backlog.losses[flight.item.name])
             case Failed():
                 self._fail(flight, answer.reason)
-            case Finished() if self.job.save:
-                self.last_items.answered(flight.replica.name, time.monotonic() - flight.since_s)
-                self._on_caption(flight, answer.caption)
+            case Finished() if not self.job.save:
+                self.answers.show(flight.item, answer.caption)
             case Finished():
-                self._on_trial(flight.item, answer.caption)
+                self.last_items.answered(flight.replica.name, time.monotonic() - flight.since_s)
+                if self.answers.wants_more(flight, answer.caption, may_ask=not self._is_ending):
+                    self._submit(flight.item, flight.replica, flight.alone)
+                else:
+                    self._settle(flight, self.answers.take(flight, answer.caption, flight.replica.name))
 
-    def _on_caption(self, flight: Flight, caption: Caption) -> None:
-        item = flight.item
-        may_try_again = not (self.ending or self.stop.is_set())
-        if may_try_again and self.second_tries.wants(item.name, caption):
-            self.meter.add(caption)
-            self.outcomes.progress(item, flight.path, caption.num_tokens)
-            self._submit(item, flight.replica, flight.alone)
-            return
-        self.meter.add(caption, is_second=self.second_tries.first_of(item.name) is not None)
-        self._take(flight, self.second_tries.better(item.name, caption), flight.replica.name)
+    @property
+    def _is_ending(self) -> bool:
+        return self.ending or self.stop.is_set()
 
-    def _take(self, flight: Flight, caption: Caption, replica: str) -> None:
-        """Write a caption, or wait for the other windows of its clip."""
-        item = flight.item
-        if self.windows.wants(item, caption, flight.stamp):
-            self.backlog.put_back([item])
-            if self.ending or self.stop.is_set():  # nothing asks about it again
-                self.outcomes.given_back(item, self.backlog.losses[item.name])
-        else:
-            self.writer.write(item, caption, replica, self.windows.finish(item, flight.stamp))
+    def _settle(self, flight: Flight, waits: bool) -> None:
+        """Let an item wait for its turn again, if it has to."""
+        if waits:
+            self.backlog.put_back([flight.item])
+            if self._is_ending:  # nothing asks about it again
+                self.outcomes.given_back(flight.item, self.backlog.losses[flight.item.name])
 
     def _fail(self, flight: Flight, reason: str) -> None:
-        """Record a failure, or take the caption of the first try if only the second one failed."""
-        name = flight.item.name
-        if first := self.second_tries.first_of(name):
-            self._take(flight, self.second_tries.better(name, first), "")
-        else:
-            self.outcomes.failed(flight.item, f"{self.windows.where(name)}{reason}")
-            self.windows.forget(name)
-
-    def _on_trial(self, item: MediaItem, caption: Caption) -> None:
-        form = self.job.target.caption_form
-        if text := form.clean(caption.text, caption.facts):
-            self.outcomes.tried(item, form.decorate(text, self.job.decoration), caption)
-        else:
-            self.outcomes.failed(item, "the model returned an empty caption")
+        self._settle(flight, self.answers.fail(flight, reason))
 
     def _on_lost(self, replica: Replica, lost: Lost) -> None:
         self.log.append(ReplicaChanged(replica=replica.name, state="lost", detail=lost.reason))

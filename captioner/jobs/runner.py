@@ -135,7 +135,7 @@ class JobRunner:
         run = Run(job, operation, stop, self._log, self._store, self._pool, outcomes, backlog)
         outcome, reason = self._outcome_of(run)
         if job.save:  # before the event: its readers may estimate the next job
-            self.speeds.record(job.model.specs, job.plan, run.meter)
+            self.speeds.record(job.model.specs, job.plan, run.answers.meter)
         with self._lock:
             del self._stops[number]
         self._end(outcomes, number, outcome, reason)

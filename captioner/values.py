@@ -140,7 +140,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How to generate a caption. temperature 0 is greedy; top_k 0, top_p 1 and repetition_penalty 1 have no effect."""
+    """How to generate a caption. temperature 0 is greedy; top_k 0, top_p 1 and penalties of 1 and 0 have no effect."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -149,6 +149,7 @@ class GenerationOptions:
     repetition_penalty: float = 1.0  # for generated tokens only, not for those of the prompt
     seed: int = 0
     thinking_budget: int | None = None  # tokens; None: no thinking where the model can, else within max_new_tokens
+    presence_penalty: float = 0.0  # taken from the logits of tokens that the caption has
 
     @property
     def thinks(self) -> bool:

@@ -24,19 +24,26 @@ class Sampling(NamedTuple):
     top_p: float
     top_k: int
     repetition_penalty: float
+    presence_penalty: float = 0.0
 
     @classmethod
     def of(cls, options: GenerationOptions) -> "Sampling":
-        return cls(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
+        penalties = options.repetition_penalty, options.presence_penalty
+        return cls(options.temperature, options.top_p, options.top_k, *penalties)
+
+    @property
+    def penalizes(self) -> bool:
+        """True if it matters which tokens were generated."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0
 
 
 def pick_tokens(logits: Tensor, kinds: Sequence[Sampling], draws: Tensor, seen: Tensor | None = None) -> Tensor:
     """Pick the next token of each row: logits (B, V) of any float dtype -> int64 (B,).
 
     draws int64 (2, B): the seed of each row, and how many tokens it has; seen (B, V) bool marks the tokens that each
-    row has generated, without the prompt, so trigger words are never penalized; only a repetition penalty needs it. The
-    order is as in transformers: penalty (Keskar et al. 2019, CTRL), temperature, top-k, top-p; then the Gumbel-max
-    trick draws a token.
+    row has generated, without the prompt, so trigger words are never penalized; only penalties need it. The order is as
+    in transformers: repetition penalty (Keskar et al. 2019, CTRL), presence penalty (as OpenAI and vLLM define it),
+    temperature, top-k, top-p; then the Gumbel-max trick draws a token.
     """
     groups: dict[Sampling, list[int]] = {}
     for row, kind in enumerate(kinds):
@@ -53,9 +60,10 @@ def pick_tokens(logits: Tensor, kinds: Sequence[Sampling], draws: Tensor, seen: 
 
 def _pick_alike(logits: Tensor, draws: Tensor, seen: Tensor | None, kind: Sampling) -> Tensor:
     """Pick tokens for rows (B, V) float32 that share their options."""
-    if kind.repetition_penalty != 1 and seen is not None:
+    if kind.penalizes and seen is not None:
         penalty = kind.repetition_penalty
-        logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+        penalized = torch.where(logits > 0, logits / penalty, logits * penalty) - kind.presence_penalty
+        logits = torch.where(seen, penalized, logits)
     if kind.temperature == 0:
         return logits.argmax(-1)
     num_candidates = min(kind.top_k or logits.shape[1], logits.shape[1])

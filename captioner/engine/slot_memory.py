@@ -32,7 +32,7 @@ class SlotMemory:
     def pick(self, order: list[Running], rows: Tensor, logits: Tensor) -> Tensor:
         """Pick the next token of each request, int64 (B,), given logits (B, V) and rows (5, B)."""
         seen, slots, kinds = None, rows[SLOT], [running.kind for running in order]
-        if any(kind.repetition_penalty != 1 for kind in kinds):
+        if any(kind.penalizes for kind in kinds):
             seen = self._seen_tokens(logits)
             for running in order:
                 if self.table.num_drawn(running.slot) == running.answer.caption_start:

@@ -23,7 +23,10 @@ from captioner.replicas.server_errors import Broken, Refused, ServerError, Unusa
 from captioner.values import Frames, GenerationOptions, ModelSpec
 
 PROBE_PROMPT, PROBE_SIZE = "What is this?", 64
-OPTIONAL = ("top_k", "repetition_penalty", "chat_template_kwargs", "seed", "stream_options", "top_p", "temperature")
+OPTIONAL = (
+    "top_k", "repetition_penalty", "presence_penalty", "chat_template_kwargs", "seed", "stream_options", "top_p",
+    "temperature",
+)  # fmt: skip
 BEYOND_PROTOCOL = ("top_k", "repetition_penalty")  # vLLM and SGLang take them
 NO_FLAG = "start vLLM with --trust-request-mm-kwargs to send the times of the frames as well"
 MAX_LISTED = 8
@@ -181,6 +184,7 @@ class ModelServer:
             "stream_options": {"include_usage": True},
             "top_k": options.top_k or -1,
             "repetition_penalty": options.repetition_penalty,
+            "presence_penalty": options.presence_penalty,
             "chat_template_kwargs": {"enable_thinking": options.thinks},
             **message.extra,
         }

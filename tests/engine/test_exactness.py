@@ -11,7 +11,7 @@ from tests.support.engine_cases import finish, generate_alone, make_cases, prepa
 from tests.support.tiny import make_tiny_model
 
 NUM_CASES = 110
-PENALTY, NUM_PENALIZED = 1.3, 40
+PENALTY, PRESENCE, NUM_PENALIZED = 1.3, 1.5, 40
 SAMPLING = ({"top_k": 30, "top_p": 0.9}, {"top_p": 0.8}, {"top_k": 5, "repetition_penalty": 1.2})
 
 
@@ -85,6 +85,18 @@ def test_requests_with_different_options_share_steps(make_core, preparer, cases,
     plain, penalized = prepare_cases(preparer, some), prepare_cases(preparer, some, repetition_penalty=PENALTY)
     ended = run(make_core(8), [(plain, penalized)[i % 2][i] for i in range(len(some))])
     assert [ended[i].tokens for i in range(len(some))] == [alone[(1.0, PENALTY)[i % 2]][i] for i in range(len(some))]
+
+
+@pytest.mark.parametrize("penalty", [1.0, PENALTY])
+def test_presence_penalty_is_that_of_the_definition(tiny, make_core, preparer, cases, alone, penalty):
+    some, both = cases[:NUM_PENALIZED], {"repetition_penalty": penalty, "presence_penalty": PRESENCE}
+    wanted = [generate_alone(tiny.model, tiny.processor, case, penalty, PRESENCE) for case in some]
+    assert sum(one != other for one, other in zip(wanted, alone[penalty], strict=False)) > 10
+    static = run(StaticCore(tiny.model, 4), prepare_cases(Preparer(tiny.processor), some, **both))
+    assert [static[i].tokens for i in range(len(some))] == wanted
+    penalized, plain = prepare_cases(preparer, some, **both), prepare_cases(preparer, some)
+    ended = run(make_core(8, read_late=True), [(plain, penalized)[i % 2][i] for i in range(len(some))])
+    assert [ended[i].tokens for i in range(len(some))] == [(alone[1.0], wanted)[i % 2][i] for i in range(len(some))]
 
 
 def test_cancelled_requests_end_within_one_step_as_prefixes_and_others_are_unchanged(make_core, preparer, cases, alone):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, RepetitionPenaltyLogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from captioner.engine.continuous import ContinuousCore
 from captioner.engine.core import Core, StepEvent
@@ -71,7 +71,21 @@ class _PenaltyAfterPrompt(RepetitionPenaltyLogitsProcessor):
         return super().__call__(generated, scores) if generated.shape[1] else scores
 
 
-def generate_alone(model, processor, case: Case, penalty: float = 1.0) -> tuple[int, ...]:
+class _PresencePenalty(LogitsProcessor):
+    """The definition: what a token that was generated before loses does not depend on how often it was."""
+
+    def __init__(self, penalty: float, prompt_length: int) -> None:
+        self._penalty, self._prompt_length = penalty, prompt_length
+
+    def __call__(self, input_ids, scores):
+        scores = scores.clone()
+        for row, tokens in enumerate(input_ids[:, self._prompt_length :].tolist()):
+            for token in set(tokens):
+                scores[row, token] -= self._penalty
+        return scores
+
+
+def generate_alone(model, processor, case: Case, penalty: float = 1.0, presence: float = 0.0) -> tuple[int, ...]:
     """Return the tokens of one greedy call of `model.generate`, without the end token."""
     inputs = {k: v.to(model.device) for k, v in processor_inputs(processor, case.frames, case.prompt).items()}
     length, own = inputs["input_ids"].shape[1], model.generation_config
@@ -79,6 +93,7 @@ def generate_alone(model, processor, case: Case, penalty: float = 1.0) -> tuple[
         max_new_tokens=case.num_tokens, do_sample=False, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
     )
     processors = [] if penalty == 1 else [_PenaltyAfterPrompt(penalty, length)]
+    processors += [_PresencePenalty(presence, length)] if presence else []
     with torch.inference_mode():
         ids = model.generate(**inputs, generation_config=config, logits_processor=processors)
     return tuple(token for token in ids[0, length:].tolist() if token != own.eos_token_id)

@@ -3,37 +3,38 @@
 import contextlib
 import logging
 import os
-import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock
-
 from captioner.captions.edit import BulkEdit
-from captioner.captions.files import caption_root_of
-from captioner.captions.places import check_writable, foreign_captions, obstacle_finder, unwritable_folders
+from captioner.captions.places import obstacle_finder, prepare_places
 from captioner.captions.store import CaptionStore, Undone
 from captioner.config.prompts import PromptLibrary
 from captioner.config.servers import Preset, choose_model
 from captioner.config.settings import Settings, SettingsStore, resolve
 from captioner.dataset.lint.by_settings import options_by
+from captioner.dataset.lint.folder import FolderLint
 from captioner.dataset.targets import chosen_target, prompt_name
-from captioner.errors import CaptionError, FolderError, JobError, PromptError
+from captioner.errors import FolderError, JobError, PromptError
 from captioner.jobs.estimate import PROBE_BUDGET_S, RunEstimate, estimate_run
 from captioner.jobs.event_log import EventLog
 from captioner.jobs.job import Job, build_job, build_model, model_finder
 from captioner.jobs.journal import Unfinished
+from captioner.jobs.remedies import longest_options
+from captioner.jobs.repair import Repair, RepairWish, find_repair
 from captioner.jobs.runner import JobRunner
-from captioner.jobs.second_tries import longest_options
 from captioner.library.bulk import BulkDone, bulk_edit
 from captioner.library.library import Library
 from captioner.media.discover import ListingOptions, find_item
+from captioner.media.facts import FactsCache
+from captioner.media.facts import Progress as FactsProgress
 from captioner.media.mirror import caption_root
 from captioner.media.sandbox import Sandbox
+from captioner.system.claim import FolderClaim
 from captioner.system.database import Database
-from captioner.system.files import DATABASE, claim_folder, make_private, state_folder
+from captioner.system.files import DATABASE, make_private, state_folder
 from captioner.system.resources import largest_vram_gb
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import ExistingPolicy, KindFilter, MediaItem
@@ -69,8 +70,7 @@ class Services:
         self.events = EventLog()
         self.sandbox = Sandbox(roots=roots)
         self.jobs = JobRunner(self.events, self.captions, self.database)
-        self._claiming = threading.Lock()
-        self._claimed: BaseFileLock | None = None
+        self._claim = FolderClaim(self.folder, self._settle)
         self.roots = roots
         self.library = Library(self.events, self.captions, roots, lambda: options_by(self._settings, self.prompts))
 
@@ -86,25 +86,18 @@ class Services:
         self.jobs.close()
         self.events.close()
         self.database.close()
-        if self._claimed:
-            self._claimed.release()
+        self._claim.release()
 
     def claim(self) -> None:
         """Become the only process that runs jobs on this state folder, and settle what the last one left unfinished.
 
         Methods that need this call it. Raises StateError while another process uses the folder.
         """
-        with self._claiming:
-            if self._claimed:
-                return
-            claimed = claim_folder(self.folder)
-            try:
-                self.captions.settle()
-                self.jobs.journal.settle()
-            except BaseException:
-                claimed.release()
-                raise
-            self._claimed = claimed
+        self._claim.take()
+
+    def _settle(self) -> None:
+        self.captions.settle()
+        self.jobs.journal.settle()
 
     @property
     def settings(self) -> Settings:
@@ -188,21 +181,31 @@ class Services:
         changed outside, since the user agreed to it. Raises JobError, PromptError, ModelError and StateError.
         """
         job = self._job(self._chosen(names))
-        self._check_places(job.items, existing or job.existing)
-        self.claim()
-        job, scan = replace(job, consent=consent, existing=existing or job.existing), self.library.scan
-        return self.jobs.start(job, scan.folder, scan.recursive)
+        return self._start(replace(job, consent=consent, existing=existing or job.existing))
 
-    def _check_places(self, items: Sequence[MediaItem], existing: ExistingPolicy) -> None:
-        """Make the folder for captions. Raise JobError if other media use it, CaptionError if it is read-only."""
-        if self._settings.captions_to and items:
-            self.captions.files.make_folder(caption_root_of(items[0]))
-            if foreign := foreign_captions(self.captions.ownership, items):
-                name, other = next(iter(foreign.items()))
-                advice = "choose another folder with --captions-to"
-                raise JobError(f"the caption of {name} would be that of {other}, too; {advice}")
-        needed = [item for item in items if not item.has_caption or existing != "skip"]
-        check_writable(needed, unwritable_folders(needed, self.captions.files.within))
+    def _start(self, job: Job) -> int:
+        prepare_places(self.captions, job.items, bool(self._settings.captions_to), job.existing == "skip")
+        self.claim()
+        return self.jobs.start(job, self.library.scan.folder, self.library.scan.recursive)
+
+    def find_repair(
+        self, wish: RepairWish = RepairWish(), progress: FactsProgress = lambda what, done, total: None
+    ) -> tuple[Repair, FolderLint]:
+        """Return what `repair` would repair, and the findings in the open folder. Raise JobError and StateError."""
+        options, media = options_by(self._settings, self.prompts), FactsCache(self.database, self.sandbox.probe)
+        return find_repair(
+            self._chosen(None), self.library.folder or self.folder, wish, options, self.captions, media, progress
+        )
+
+    def repair(self, repair: Repair, consent: bool = False) -> int:
+        """Caption files of the open folder again whose captions are faulty, and return the job's number.
+
+        A caption is only replaced by a better one. Raise what `start` raises.
+        """
+        items = self._chosen(repair.found)
+        if not items:
+            raise JobError("no caption needs a repair")
+        return self._start(replace(self._job(items, repair), consent=consent))
 
     def unfinished(self) -> list[Unfinished]:
         """Return the jobs with files left after a crash, a stop or a failure, in allowed folders, the newest first."""
@@ -267,7 +270,7 @@ class Services:
     def estimate(self, names: Collection[str] | None = None, budget_s: float = PROBE_BUDGET_S) -> RunEstimate:
         """Estimate what `start` would take, by probing some of the files for about `budget_s`. Raise what it raises."""
         job = self._job(self._chosen(names))
-        items = [item for item in job.items if not item.has_caption or self._needs_caption(item, job.existing)]
+        items = [item for item in job.items if not item.has_caption or self.captions.needs(item, job.existing)]
         measured = self.jobs.speeds.throughput(job.model.specs, job.plan)
         num_skipped, probe = len(job.items) - len(items), self.sandbox.probe
         options = longest_options(job.options, job.retry_cut)
@@ -283,12 +286,6 @@ class Services:
             raise JobError("a job is running; stop it before unloading the model")
         self.jobs.unload()
 
-    def _needs_caption(self, item: MediaItem, existing: ExistingPolicy) -> bool:
-        try:
-            return self.captions.skip_reason(item, existing) is None
-        except CaptionError:  # its caption cannot be read, so the job will report it as failed
-            return False
-
     def _chosen(self, names: Collection[str] | None) -> tuple[MediaItem, ...]:
         """Return the items of the open folder with these names, or all. Raises JobError if no folder is open."""
         if self.library.folder is None:
@@ -296,5 +293,5 @@ class Services:
         chosen = None if names is None else set(names)
         return tuple(item for item in self.library.items if chosen is None or item.name in chosen)
 
-    def _job(self, items: tuple[MediaItem, ...]) -> Job:
-        return build_job(items, self._settings, self.preset(), self.prompt_text())
+    def _job(self, items: tuple[MediaItem, ...], repair: Repair | None = None) -> Job:
+        return build_job(items, self._settings, self.preset(), self.prompt_text(), repair)

@@ -13,7 +13,7 @@ from sqlite3 import Connection
 from captioner.captions.files import CaptionFiles, NotWritten
 from captioner.captions.operations import undone_by
 from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
-from captioner.captions.provenance import Made, decide_made, insert_made
+from captioner.captions.provenance import Made, Outcome, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
 from captioner.system.database import Database, path_text, text_path
 from captioner.system.replacing import Refused, temporary_start
@@ -86,11 +86,11 @@ class ChangeLog:
         except StateError as error:
             log.warning("cannot record who wrote %s: %s", change.path, error)
 
-    def record_kept(self, made: Made) -> None:
+    def record_made(self, made: Made, outcome: Outcome) -> None:
         """Record a caption that is not written. A failure is only logged, or the file would be captioned again."""
         try:
             with self._database.transaction() as connection:
-                insert_made(connection, made, "kept")
+                insert_made(connection, made, outcome)
         except StateError as error:
             log.warning("cannot record how %s was captioned: %s", made.item.name, error)
 

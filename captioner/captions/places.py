@@ -9,7 +9,8 @@ from pathlib import Path
 
 from captioner.captions.files import CaptionFiles, caption_root_of
 from captioner.captions.ownership import Ownership
-from captioner.errors import CaptionError
+from captioner.captions.store import CaptionStore
+from captioner.errors import CaptionError, JobError
 from captioner.system.database import path_text, text_path
 from captioner.system.pinning import Within, pinned_folder
 from captioner.system.roots import Roots
@@ -51,6 +52,22 @@ def obstacle(item: MediaItem, unwritable: dict[Path, str]) -> str:
     """Return why the caption of an item cannot be written, or "". A file may be writable in a folder that is not."""
     reason = unwritable.get(item.caption_folder, "")
     return "" if reason and os.access(item.caption_path, os.W_OK) else reason
+
+
+def prepare_places(store: CaptionStore, items: Sequence[MediaItem], captions_to: bool, keeps: bool) -> None:
+    """Make the folder for captions if they have one of their own, and check that captions can be written.
+
+    keeps: files with captions are left alone. Raise JobError if other media use the folder, CaptionError if it is
+    read-only.
+    """
+    if captions_to and items:
+        store.files.make_folder(caption_root_of(items[0]))
+        if foreign := foreign_captions(store.ownership, items):
+            name, other = next(iter(foreign.items()))
+            advice = "choose another folder with --captions-to"
+            raise JobError(f"the caption of {name} would be that of {other}, too; {advice}")
+    needed = [item for item in items if not (keeps and item.has_caption)]
+    check_writable(needed, unwritable_folders(needed, store.files.within))
 
 
 def foreign_captions(ownership: Ownership, items: Sequence[MediaItem]) -> dict[str, Path]:

@@ -12,10 +12,10 @@ from captioner.captions.forms.base import Form
 from captioner.captions.forms.known import PARAGRAPH, form_of
 from captioner.captions.text import Decoration
 from captioner.errors import CaptionError
-from captioner.system.database import path_text, text_path
+from captioner.system.database import Database, path_text, text_path
 from captioner.values import Caption, GenerationOptions, MediaFacts, MediaItem
 
-Outcome = Literal["written", "kept"]
+Outcome = Literal["written", "kept", "tried"]  # tried: a repair has made it, and a better one may have been written
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Made:
     operation: int | None
     flaw: str = ""  # see captions/flaws
     form: Form = PARAGRAPH  # in which it is joined with an older text
+    replaces: str | None = None  # the only text that it may replace; None: any
 
     def joined(self, old: str, is_first: bool) -> str:
         """Return the caption before or after an older text, field by field if one of them has fields."""
@@ -105,8 +106,23 @@ def decide_made(connection: Connection, caption_key: str, was_made: bool) -> str
     sql = "SELECT flaw FROM captions_made WHERE caption_path = ? AND outcome = 'pending'"
     row = connection.execute(sql, (caption_key,)).fetchone()
     action = "UPDATE captions_made SET outcome = 'written'" if was_made else "DELETE FROM captions_made"
+    if was_made and row:  # it may have been tried before; the history lists it once
+        connection.execute(
+            "DELETE FROM captions_made WHERE caption_path = ?1 AND outcome = 'tried' AND (job, seed, text) IN "
+            "(SELECT job, seed, text FROM captions_made WHERE caption_path = ?1 AND outcome = 'pending')",
+            (caption_key,),
+        )
     connection.execute(f"{action} WHERE caption_path = ? AND outcome = 'pending'", (caption_key,))
     return row["flaw"] if row else ""
+
+
+def captions_made(database: Database, caption_path: Path) -> list[Provenance]:
+    """Return every caption that a model made for the file, the latest first; those only tried come last."""
+    sql = (
+        "SELECT * FROM captions_made WHERE caption_path = ? AND outcome NOT IN ('pending', 'unwritten') "
+        "ORDER BY outcome = 'tried', id DESC"
+    )
+    return [provenance(row) for row in database.rows(sql, (path_text(caption_path),))]
 
 
 def provenance(row: Row) -> Provenance:

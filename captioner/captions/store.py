@@ -1,9 +1,7 @@
 """Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
 
 from captioner.captions.batches import change_many, replacement
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
@@ -13,27 +11,15 @@ from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
 from captioner.captions.operations import interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
-from captioner.captions.provenance import Made, Outcome, Provenance, finish, provenance
+from captioner.captions.provenance import Made, Provenance, captions_made, finish
 from captioner.captions.text import Decoration, is_blank
 from captioner.captions.undo import Undone, undo_operation
 from captioner.captions.unwritten import UnwrittenCaptions
+from captioner.captions.written import CHANGED_OUTSIDE, CHANGED_SINCE, SkipReason, Written
 from captioner.errors import CaptionError
 from captioner.system.database import Database, path_text, text_path
 from captioner.system.roots import EVERYWHERE, Roots
 from captioner.values import Caption, ExistingPolicy, MediaItem
-
-SkipReason = Literal["has a caption", "approved", "changed outside"]
-CHANGED_OUTSIDE: Final = "changed outside"
-
-
-@dataclass(frozen=True)
-class Written:
-    """The result of `write`. `text` is what the file holds now; "kept" means that it was left alone for `reason`."""
-
-    text: str
-    outcome: Outcome
-    reason: SkipReason | None = None
-    flaw: str = ""  # of the text that was written; see captions/flaws
 
 
 class CaptionStore:
@@ -52,8 +38,12 @@ class CaptionStore:
         self.database, self.roots, self.files = database, roots, CaptionFiles(roots, scratch)
         self._log = ChangeLog(database, self.files)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database, self.files)
-        self.marks = FileMarks(database)
-        self.encoding, self.take_refused, self.make_changes = AUTO, self._log.take_refused, self._log.make
+        self.marks, self.encoding = FileMarks(database), AUTO
+        self.take_refused, self.make_changes, self.record_made = (
+            self._log.take_refused,
+            self._log.make,
+            self._log.record_made,
+        )
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.
@@ -91,6 +81,13 @@ class CaptionStore:
         """
         return self._skip_reason(item.caption_path, self.files.read(item.caption_path), policy, consent)
 
+    def needs(self, item: MediaItem, policy: ExistingPolicy) -> bool:
+        """Return whether a job would caption the item; one whose caption cannot be read will fail."""
+        try:
+            return self.skip_reason(item, policy) is None
+        except CaptionError:
+            return False
+
     def write(
         self,
         item: MediaItem,
@@ -114,8 +111,9 @@ class CaptionStore:
         with self._log.lock:
             old = self.files.read(path)
             existing = self._decode(old)
-            if reason := self._skip_reason(path, old, policy, consent):
-                self._log.record_kept(made)
+            if reason := self._skip_reason(path, old, policy, consent, made.replaces):
+                if made.replaces is None:
+                    self.record_made(made, "kept")
                 return Written(existing.body, "kept", reason)
             if existing.body and policy in ("prefix", "append"):
                 text = on_core(existing.text, lambda old: made.joined(old, policy == "prefix"))
@@ -177,8 +175,8 @@ class CaptionStore:
 
     def last_changed_s(self, caption_path: Path) -> float:
         """Return when this program last changed the file (POSIX time); 0 if it never did."""
-        sql = "SELECT max(changed_at_s) AS time_s FROM caption_changes WHERE caption_path = ? AND made = 1"
-        return self.database.rows(sql, (path_text(caption_path),))[0]["time_s"] or 0.0
+        sql = "SELECT max(changed_at_s) FROM caption_changes WHERE caption_path = ? AND made = 1"
+        return self.database.rows(sql, (path_text(caption_path),))[0][0] or 0.0
 
     def rewrite(self, paths: Iterable[Path], edit: Callable[[str], str | None], operation: int) -> dict[Path, str]:
         """Edit each file that has a text. `edit` gets the text without the white space around it, and returns the new
@@ -240,15 +238,18 @@ class CaptionStore:
         return earlier_texts(self.database, caption_path, self._decode)
 
     def provenance(self, caption_path: Path) -> list[Provenance]:
-        """Return every caption that a model made for the file, even if it was not written, the latest first."""
-        sql = "SELECT * FROM captions_made WHERE caption_path = ? AND outcome IN ('written', 'kept') ORDER BY id DESC"
-        return [provenance(row) for row in self.database.rows(sql, (path_text(caption_path),))]
+        """Return every caption that a model made for the file, the latest first; those only tried come last."""
+        return captions_made(self.database, caption_path)
 
     def _decode(self, data: bytes | None) -> Decoded:
         return decode(data, self.encoding)
 
-    def _skip_reason(self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool) -> SkipReason | None:
+    def _skip_reason(
+        self, path: Path, data: bytes | None, policy: ExistingPolicy, consent: bool, replaces: str | None = None
+    ) -> SkipReason | None:
         existing = self._decode(data)
+        if replaces not in (None, existing.body):
+            return CHANGED_SINCE
         if not existing.body:
             return None
         if self.ownership.is_approved(path):

@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from captioner.system.processes import CLOSE_TIMEOUT_S, end_now
 FLAWED_SHOWN = 5  # names in the summary
 WORKERS_SHOWN = 4  # beside the bar
 Flaws = dict[str, list[str]]  # what is wrong with captions -> names of their items
+Faulty = dict[str, tuple[str, ...]]  # names of items -> rules that a repair could not satisfy
+RESUME_TEXT = "resume the last unfinished job (of FOLDER, if given) with its original settings"
 CHANGEABLE_ON_RESUME = ("offline", "models_folder")
 
 
@@ -33,8 +36,7 @@ def add_captioning(commands: Commands) -> None:
     caption = add_command(commands, "caption", caption_folder, "[FOLDER]", example)
     add_settings(caption, optional_folder=True)
     add = caption.add_argument_group("this job").add_argument
-    text = "resume the last unfinished job (of FOLDER, if given) with its original settings"
-    add("--resume", action="store_true", help=text)
+    add("--resume", action="store_true", help=RESUME_TEXT)
     text = "with --existing overwrite, prefix or append: also replace captions edited by other programs"
     add("--changed-outside", action="store_true", help=text)
     add("--changed-elsewhere", action="store_true", dest="changed_outside", help=argparse.SUPPRESS)  # its old name
@@ -47,16 +49,23 @@ def add_captioning(commands: Commands) -> None:
 
 def caption_folder(args: argparse.Namespace) -> int:
     """Write a caption beside every clip and image of a folder."""
+    return run_job(args, lambda services: _start(services, args.folder, args.changed_outside))
+
+
+def run_job(args: argparse.Namespace, start: Callable[[Services], int | None]) -> int:
+    """Run the job that `start` starts, or resume one, and return the exit status. start: returns None for no job."""
     if args.folder is None and not args.resume:
         raise CaptionerError("name the folder to caption, or use --resume to resume the last job")
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         services.claim()
         how_to_resume = f"resume with: captioner{_state_option(args)} caption --resume"
-        number = _resume(services, args) if args.resume else _start(services, args.folder, args.changed_outside)
+        number = _resume(services, args) if args.resume else start(services)
         if number is None:
             return 0
+        flaws: Flaws = {}
+        faulty: Faulty = {}
         try:
-            ended, flaws = _follow(services, number, args.json)
+            ended = _follow(services, number, args.json, flaws, faulty)
         except KeyboardInterrupt:
             _end_late(f"stopped; {how_to_resume}")
             services.jobs.close()
@@ -72,12 +81,13 @@ def caption_folder(args: argparse.Namespace) -> int:
         seconds = progress.ended_s - progress.started_s
         print(f"{ended.done} captioned, {ended.skipped} skipped, {ended.failed} failed, in {max(0.0, seconds):.0f} s")
         _print_workers(progress)
-        _print_flaws(flaws, is_retried)
+        _print_flaws({} if faulty else flaws, is_retried)
+        _print_faulty(faulty)
         if ended.unwritten:
             say(f"{ended.reason}: captioner{_state_option(args)} caption --resume", is_note=True)
         elif ended.outcome == "failed":
             say(f"error: {ended.reason}; {plural(left, 'file')} left; {how_to_resume}", is_note=True)
-    return 1 if ended.failed or ended.outcome == "failed" else 0
+    return 1 if ended.failed or ended.faulty or ended.outcome == "failed" else 0
 
 
 def _num_left(services: Services, number: int) -> int:
@@ -87,6 +97,11 @@ def _num_left(services: Services, number: int) -> int:
 
 def _start(services: Services, folder: Path, consent: bool) -> int | None:
     """Start a job and return its number, or None if there is nothing in the folder."""
+    return services.start(consent=consent) if open_for_job(services, folder) else None
+
+
+def open_for_job(services: Services, folder: Path) -> bool:
+    """Open a folder and print what there is to know before a job; return whether there are any files."""
     found = services.open_folder(folder, services.settings.recursive)
     for warning in found.scan.warnings:
         say(f"note: {warning}", is_note=True)
@@ -95,8 +110,7 @@ def _start(services: Services, folder: Path, consent: bool) -> int | None:
         say(f"note: for {chosen.title}: {chosen.summary}, {prompt}", is_note=True)
     if not found.items:
         say(f"no clips or images in {folder}", is_note=True)
-        return None
-    return services.start(consent=consent)
+    return bool(found.items)
 
 
 def _resume(services: Services, args: argparse.Namespace) -> int | None:
@@ -160,9 +174,19 @@ def _print_flaws(flaws: Flaws, is_retried: bool) -> None:
         say("--retry-cut tries such captions once more: cut off ones with twice the length", is_note=True)
 
 
-def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobEnded, Flaws]:
-    """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar."""
-    flaws: Flaws = {}
+def _print_faulty(faulty: Faulty) -> None:
+    """Print which captions a repair has left faulty."""
+    if faulty:
+        say(f"{plural(len(faulty), 'caption')} still faulty:")
+    for name, rules in faulty.items():
+        say(f"  {name}: {', '.join(rules)}")
+
+
+def _follow(services: Services, number: int, as_json: bool, flaws: Flaws, faulty: Faulty) -> events.JobEnded:
+    """Show a job until it ends: as JSON, or on standard error as notes, failures and, on a terminal, a bar.
+
+    What is wrong with captions is added to flaws and faulty.
+    """
     told: set[str] = set()
     with new_bar(as_json) as bar:
         for event in services.jobs.follow(number):
@@ -176,8 +200,10 @@ def _follow(services: Services, number: int, as_json: bool) -> tuple[events.JobE
                 _show_notes(event, bar, told)
             if isinstance(event, events.ItemDone) and event.flaw:
                 flaws.setdefault(event.flaw, []).append(event.item)
+            if isinstance(event, events.ItemDone | events.ItemSkipped) and event.faults:
+                faulty[event.item] = event.faults
             if isinstance(event, events.JobEnded) and event.job == number:
-                return event, flaws
+                return event
     raise JobError("the program is closing")
 
 

@@ -31,6 +31,15 @@ def add_lint(commands: Commands) -> None:
     add("--recursive", action="store_true", help="include subfolders")
     add("--target", metavar="NAME", help="model to train, named as by `captioner targets` (default: the setting)")
     add("--trigger-word", metavar="WORD", help="word that each caption begins with (default: the setting)")
+    add_rules(parser)
+    add("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
+    add("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
+    add("--json", action="store_true", help="print one finding per line as JSON")
+
+
+def add_rules(parser: argparse._ActionsContainer) -> None:
+    """Add the options that choose and tune the rules."""
+    add = parser.add_argument
     add("--script", metavar="NAME", help=f"script of all captions: {', '.join(RANGES)} (default: that of most)")
     names = ", ".join(rules())
     add("--rule", action="append", metavar="NAME", help=f"only this rule; repeatable: {names}")
@@ -41,9 +50,6 @@ def add_lint(commands: Commands) -> None:
     add("--tune", action="append", metavar="RULE=NUMBER", help=f"tune a rule; repeatable (defaults: {tunable})")
     text = 'lines of --json that may stand, each with a reason, such as {..., "reason": "it is a sign"}'
     add("--waivers", type=given_path, metavar="FILE", help=text)
-    add("--caption-extension", metavar="EXTENSION", help=EXTENSION_TEXT)
-    add("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
-    add("--json", action="store_true", help="print one finding per line as JSON")
 
 
 def lint_folder(args: argparse.Namespace) -> int:
@@ -57,22 +63,32 @@ def lint_folder(args: argparse.Namespace) -> int:
         facts = FactsCache(services.database, services.sandbox.probe)
         done = lint_items(folder, items, options, services.captions, facts, bar.show)
     found = not_waived(done.findings, waivers)
-    for name, reason in done.unreadable:
-        say(f"skipped {name}: {reason}", is_note=True)
     for note in notes:
         say(f"note: {note}", is_note=True)
-    if args.json:
-        for each in found:
-            print(json.dumps(each.to_json(), ensure_ascii=False))
-    else:
-        _print(found, done)
+    print_findings(found, done, args.json)
     return int(bool(found or done.unreadable))
 
 
 def _options(services: Services, chosen: frozenset[str], values: dict[str, float], script: str | None) -> LintOptions:
+    options = options_by(services.settings, services.prompts)
+    return replace(options, script=known_script(script), chosen=chosen, values=values)
+
+
+def known_script(script: str | None) -> str:
+    """Return the chosen script, or "". Raise CaptionerError if there is none of this name."""
     if script and script not in RANGES:
         raise CaptionerError(f"there is no script {script!r}; there are {', '.join(RANGES)}")
-    return replace(options_by(services.settings, services.prompts), script=script or "", chosen=chosen, values=values)
+    return script or ""
+
+
+def print_findings(found: Sequence[Finding], done: FolderLint, as_json: bool) -> None:
+    """Print findings, and which captions could not be read."""
+    for name, reason in done.unreadable:
+        say(f"skipped {name}: {reason}", is_note=True)
+    if not as_json:
+        _print(found, done)
+    for each in found if as_json else ():
+        print(json.dumps(each.to_json(), ensure_ascii=False))
 
 
 def _print(found: Sequence[Finding], done: FolderLint) -> None:
@@ -88,4 +104,4 @@ def _print(found: Sequence[Finding], done: FolderLint) -> None:
     counts = Counter(each.rule for each in found)
     parts = [f"{name} {count:,}" for name, count in counts.most_common()]
     num_faulty = len({each.file for each in found})
-    say(f"{num_faulty:,} of {plural(done.num_captions, 'caption')} faulty{': ' if parts else ''}{', '.join(parts)}")
+    say(f"{num_faulty:,} of {plural(len(done.texts), 'caption')} faulty{': ' if parts else ''}{', '.join(parts)}")

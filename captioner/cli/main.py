@@ -57,6 +57,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.lint import add_lint
         from captioner.cli.lists import add_lists
         from captioner.cli.measure import add_measure
+        from captioner.cli.repair import add_repair
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
         from captioner.cli.targets import add_targets
@@ -66,6 +67,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         add_editing(commands)
         add_doctor(commands)
         add_lint(commands)
+        add_repair(commands)
         add_lists(commands)
         add_measure(commands)
         add_showing(commands)

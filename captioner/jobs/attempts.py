@@ -1,79 +1,125 @@
-"""Second tries, one for each item: for captions that were cut off or repeat themselves (the setting retry_cut), and for
-those that are not in the form of the target and cannot be repaired safely.
-"""
+"""Further attempts at captions that turned out faulty: one in an ordinary job, several in a repair."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from captioner.captions.flaws import REPEATS, flaw_of
-from captioner.captions.forms.base import Form, Problem
-from captioner.captions.forms.known import PARAGRAPH
-from captioner.values import Caption, GenerationOptions
-
-REPETITION_PENALTY = 1.15  # more tokens would only repeat more
-SHOWN_PROBLEMS = 5
-NOTE_LENGTH = 800  # characters of what is told about them, at most
+from captioner.captions.forms.base import Form
+from captioner.jobs.remedies import note_against, options_against, plan_against
+from captioner.values import Caption, GenerationOptions, MediaItem, SamplePlan
 
 
-def longest_options(options: GenerationOptions, retry_cut: bool) -> GenerationOptions:
-    """Return the options of the longest caption that a job may ask for."""
-    return replace(options, max_new_tokens=2 * options.max_new_tokens) if retry_cut else options
+class Judged(NamedTuple):
+    """A judgment of a caption. rank: less is better."""
+
+    rank: tuple[float, ...]
+    is_good: bool  # no further attempt is needed
+    faults: tuple[str, ...] = ()  # rules, see jobs/remedies
 
 
-def longest_note(form: Form) -> str:
-    """Return a text as long as what the second question adds to the prompt."""
-    return f"{form.reminder}{'x' * NOTE_LENGTH}" if form.reminder else ""
+class Judge(Protocol):
+    """Decides which captions are good. most: attempts at each file."""
+
+    @property
+    def most(self) -> int: ...
+
+    def judge(self, item: MediaItem, caption: Caption) -> Judged: ...
 
 
-class SecondTries:
-    """The first captions of the items that are captioned a second time. Used by the thread that runs the job."""
+class FlawJudge:
+    """The judge of ordinary jobs.
 
-    def __init__(self, retry_cut: bool, form: Form = PARAGRAPH) -> None:
+    One more attempt is made at captions that were cut off or repeat themselves (the setting retry_cut), and at those
+    that are not in the form of the target and cannot be repaired safely.
+    """
+
+    most = 2
+
+    def __init__(self, retry_cut: bool, form: Form) -> None:
         self._retry_cut, self._form = retry_cut, form
-        self._first: dict[str, Caption] = {}  # by the names of the items
+
+    def judge(self, item: MediaItem, caption: Caption) -> Judged:
+        """Return what is wrong with a caption; see `quality`."""
+        flaw, problems = flaw_of(caption), form_problems(self._form, caption)
+        faults = ["loop" if flaw == REPEATS else "cut"] * bool(flaw) + ["form"] * bool(problems)
+        return Judged(quality(self._form, caption), not (problems or (self._retry_cut and flaw)), tuple(faults))
+
+
+def form_problems(form: Form, caption: Caption) -> list[str]:
+    """Return what is wrong with the form of a caption once it is repaired, in words that follow "it"."""
+    if not form.reminder:
+        return []
+    return [each.message for each in form.problems(form.clean(caption.text, caption.facts), caption.facts)]
+
+
+def quality(form: Form, caption: Caption) -> tuple[float, ...]:
+    """Rank one without a flaw, one that was cut off, a repeating one, and no text; then by faults of the form."""
+    flaw, is_empty = flaw_of(caption), not form.clean(caption.text, caption.facts)
+    return 3 if is_empty else 2 if flaw == REPEATS else 1 if flaw else 0, len(form_problems(form, caption))
+
+
+class Attempt(NamedTuple):
+    """A caption with what the judge thinks of it."""
+
+    judged: Judged
+    caption: Caption
+
+
+@dataclass
+class _File:
+    """A file that was asked about, with what is known of it."""
+
+    faults: dict[str, None] = field(default_factory=dict)  # of all its captions so far, each once
+    problems: list[str] = field(default_factory=list)  # of the form of the last one
+    num_faulty: int = 0  # captions, with the one that is repaired
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class Attempts:
+    """The attempts at the files of one job. Used by the thread that runs the job."""
+
+    def __init__(self, judge: Judge, form: Form, trigger: str, may_be_longer: bool) -> None:
+        """may_be_longer: the job has room for captions of twice the length."""
+        self._judge, self._form, self._trigger, self._may_be_longer = judge, form, trigger, may_be_longer
+        self._files: dict[str, _File] = {}  # by the names of the items
+
+    def begin(self, name: str, faults: tuple[str, ...], problems: list[str]) -> None:
+        """Note what is wrong with the caption that a file has, before it is asked about."""
+        self._files.setdefault(name, _File(dict.fromkeys(faults), problems, 1))
 
     def options(self, name: str, options: GenerationOptions) -> GenerationOptions:
-        """Return the options for an item: twice the tokens if its caption was cut off, a penalty if it repeats."""
-        first = self._first.get(name)
-        if first is None:
-            return options
-        if flaw_of(first) == REPEATS:
-            return replace(options, repetition_penalty=max(options.repetition_penalty, REPETITION_PENALTY))
-        return longest_options(options, self._retry_cut and bool(flaw_of(first)))
+        """Return the options for the next attempt at a file."""
+        file = self._files.get(name)
+        return options_against(file.faults, file.num_faulty, options, self._may_be_longer) if file else options
+
+    def plan(self, name: str, plan: SamplePlan) -> SamplePlan:
+        """Return the frames for the next attempt at a file."""
+        file = self._files.get(name)
+        return plan_against(file.faults, file.num_faulty, plan) if file else plan
 
     def note(self, name: str) -> str:
-        """Return what to tell the model behind the prompt: what was wrong with the form of its answer, or ""."""
-        first = self._first.get(name)
-        problems = self._problems(first) if first else []
-        if not first or not problems:
+        """Return what to tell the model behind the prompt: what was wrong so far, or ""."""
+        file = self._files.get(name)
+        if not file:
             return ""
-        wrong = "; ".join(f"it {problem.message}" for problem in problems[:SHOWN_PROBLEMS])[: NOTE_LENGTH // 2]
-        shorter = " It was too long: be brief." if first.finish_reason == "length" else ""
-        return f"An earlier answer could not be used: {wrong}.{shorter} {self._form.reminder}"
+        return note_against(list(file.faults), file.num_faulty, file.problems, self._form, self._trigger)
 
-    def wants(self, name: str, caption: Caption) -> bool:
-        """Return whether an item should be captioned a second time, and keep its first caption if so."""
-        is_flawed = (self._retry_cut and flaw_of(caption)) or self._problems(caption)
-        if name in self._first or not is_flawed:
-            return False
-        self._first[name] = caption
-        return True
+    def add(self, item: MediaItem, caption: Caption) -> None:
+        """Judge a caption that the model has made."""
+        file, judged = self._files.setdefault(item.name, _File()), self._judge.judge(item, caption)
+        file.attempts.append(Attempt(judged, caption))
+        file.faults |= dict.fromkeys(judged.faults)
+        file.problems, file.num_faulty = form_problems(self._form, caption), file.num_faulty + 1
 
-    def first_of(self, name: str) -> Caption | None:
-        """Return the first caption of an item that is captioned a second time."""
-        return self._first.get(name)
+    def num_of(self, name: str) -> int:
+        """Return how many captions the model has made for a file."""
+        return len(self._files[name].attempts) if name in self._files else 0
 
-    def better(self, name: str, caption: Caption) -> Caption:
-        """Return the better one of an item's captions; the second if they are equally good."""
-        first = self._first.pop(name, None)
-        return max(caption, first, key=self._quality) if first else caption
+    def wants(self, name: str) -> bool:
+        """Return whether another attempt should be made at a file."""
+        attempts = self._files[name].attempts
+        return len(attempts) < self._judge.most and not attempts[-1].judged.is_good
 
-    def _problems(self, caption: Caption) -> list[Problem]:
-        """Return what is wrong with the form of a caption once it is repaired."""
-        if not self._form.reminder:
-            return []
-        return self._form.problems(self._form.clean(caption.text, caption.facts), caption.facts)
-
-    def _quality(self, caption: Caption) -> tuple[int, int]:
-        """Rank no text, a repeating one, one that was cut off, and one without a flaw; then by faults of the form."""
-        flaw, is_empty = flaw_of(caption), not self._form.clean(caption.text, caption.facts)
-        return 0 if is_empty else 1 if flaw == REPEATS else 2 if flaw else 3, -len(self._problems(caption))
+    def pop_best(self, name: str) -> Attempt:
+        """Return the best caption of a file, the last one of equals, and forget the file."""
+        return min(reversed(self._files.pop(name).attempts), key=lambda attempt: attempt.judged.rank)

@@ -118,6 +118,7 @@ class ItemDone(ItemEvent):
     replica: str
     warning: str = ""  # one line, with the flaw
     flaw: str = ""  # "repeats itself", "was cut off at 512 tokens" or ""
+    faults: tuple[str, ...] = ()  # rules of the linter that a repair could not satisfy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +138,10 @@ class ItemGivenBack(ItemEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemSkipped(ItemEvent):
-    """The file was left alone, such as because it has a caption."""
+    """The file was left alone, such as because it has a caption. faults: as of `ItemDone`."""
 
     reason: str = ""
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,3 +162,4 @@ class JobEnded(Event):
     skipped: int = 0
     failed: int = 0
     unwritten: int = 0  # of the failed ones: captions that could not be written; resuming the job writes them
+    faulty: int = 0  # of the captioned and skipped ones: captions that a repair has left faulty

@@ -19,6 +19,7 @@ from captioner.config.settings import Settings
 from captioner.dataset.cuts import with_cuts
 from captioner.dataset.spans import with_span
 from captioner.dataset.targets import NO_TARGET, Target, chosen_target, targets
+from captioner.dataset.token_limit import TokenLimit
 from captioner.dataset.windows import with_windows
 from captioner.engine.adapter_files import check_adapter
 from captioner.engine.download import find_model
@@ -26,7 +27,8 @@ from captioner.engine.special_tokens import find_special, stored_special_tokens
 from captioner.engine.tokenizers_here import find_tokenizer
 from captioner.errors import ModelError, PromptError
 from captioner.jobs.estimate import longest_request
-from captioner.jobs.second_tries import longest_note, longest_options
+from captioner.jobs.remedies import all_notes, longest_note, longest_options
+from captioner.jobs.repair import Repair
 from captioner.jobs.window_notes import longest_windows_note
 from captioner.replicas.ray_cluster import RAY_MISSING
 from captioner.system.clusters import PREFIX, is_cluster
@@ -69,13 +71,15 @@ class Job:
     target: Target = NO_TARGET  # its form, and the limit of its tokens
     tokenizer: Path | None = None  # the file that counts them exactly
     save: bool = True  # False: captions are only emitted as events
-    retry_cut: bool = False  # see jobs/second_tries
+    retry_cut: bool = False  # see jobs/attempts
     windows_beside: bool = False  # see jobs/windows
     consent: bool = False  # the user chose these very files: replace also captions that were changed outside
+    repair: Repair | None = None  # caption only files that failed rules of the linter, until they do not
 
     def check_prompt(self, folder: Path) -> None:
         """Raise PromptError if the prompt contains a special token of the model in this folder."""
         prompt = expand(self.prompt, name="", folder="", trigger=self.decoration.trigger, existing=str)
+        prompt += self.decoration.trigger if self.repair else ""
         if token := find_special(prompt, stored_special_tokens(folder)):
             raise PromptError(f"the prompt contains {token}, which is a special token of the model; remove it")
 
@@ -101,9 +105,16 @@ class Job:
         )
 
 
-def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, prompt: str) -> Job:
-    """Return a job over these items. Raise what `build_model` raises."""
-    model = build_model(settings, preset, prompt)
+def build_job(
+    items: tuple[MediaItem, ...], settings: Settings, preset: Preset, prompt: str, repair: Repair | None = None
+) -> Job:
+    """Return a job over these items. Raise what `build_model` raises.
+
+    A repair may take twice the tokens and tells the model more. It captions long clips as a whole, not by windows.
+    """
+    if repair:
+        settings = settings.model_copy(update={"existing": "overwrite", "retry_cut": True, "windows": "none"})
+    model = build_model(settings, preset, prompt + (all_notes(settings.trigger_word) if repair else ""))
     plan, options = job_plan(settings, preset), generation_options(settings, preset)
     decoration = Decoration(settings.trigger_word, settings.caption_prefix, settings.caption_suffix)
     chosen = chosen_target(settings)
@@ -120,6 +131,7 @@ def build_job(items: tuple[MediaItem, ...], settings: Settings, preset: Preset, 
         tokenizer,
         retry_cut=settings.retry_cut,
         windows_beside=settings.windows_beside,
+        repair=repair,
     )
 
 
@@ -212,6 +224,7 @@ class JobRequest(TypedDict):
     decoration: list[str]
     retry_cut: NotRequired[bool]
     windows_beside: NotRequired[bool]
+    repair: NotRequired[dict[str, Any] | None]
     target: NotRequired[dict[str, Any]]  # its name, form and token_limit, and the file of its tokenizer
     consent: bool
     newest_change: int  # ids in the tables of caption changes and of made captions when the job began
@@ -233,6 +246,7 @@ def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, id
         "decoration": list(job.decoration),
         "retry_cut": job.retry_cut,
         "windows_beside": job.windows_beside,
+        "repair": job.repair.of({item.name for item in job.items}).to_json() if job.repair else None,
         "target": {
             "name": job.target.name,
             "form": job.target.form,
@@ -250,12 +264,24 @@ def rebuild_job(request: JobRequest, items: Sequence[MediaItem], find_model: Cal
     specs = tuple(_build(ModelSpec, spec) for spec in request["model"]["specs"])
     model = Model(request["model"]["name"], find_for(specs, find_model(specs[0].source)), specs)
     plan, options = _build(SamplePlan, request["plan"]), _build(GenerationOptions, request["options"])
-    rest = {"retry_cut": request.get("retry_cut", False), "consent": request["consent"]}
-    rest["windows_beside"] = request.get("windows_beside", False)
     decoration = Decoration(*request["decoration"])
     target, tokenizer = _rebuild_target(request.get("target", {}))
-    existing = request["existing"]
-    return Job(tuple(items), model, request["prompt"], plan, options, existing, decoration, target, tokenizer, **rest)
+    limit, repair = TokenLimit(target, tokenizer), request.get("repair")
+    return Job(
+        tuple(items),
+        model,
+        request["prompt"],
+        plan,
+        options,
+        request["existing"],
+        decoration,
+        target,
+        tokenizer,
+        retry_cut=request.get("retry_cut", False),
+        windows_beside=request.get("windows_beside", False),
+        consent=request["consent"],
+        repair=Repair.from_json(repair, limit, decoration.trigger.strip()) if repair else None,
+    )
 
 
 def _rebuild_target(kept: Mapping[str, Any]) -> tuple[Target, Path | None]:

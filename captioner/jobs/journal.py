@@ -80,8 +80,9 @@ class Journal:
         request = request_for(job, folder, recursive, resumes, unfinished.current_ids(self._database))
         within = self._captions.files.within
         request["within"] = None if within is None else [str(each) for each in within]
-        total, noun = len(job.items), "file" if resumes is None else "remaining file"
-        title = f"Caption {plural(total, noun)} with {escape_surrogates(job.model.name)}"
+        total, verb, noun = len(job.items), *(("Repair", "caption") if job.repair else ("Caption", "file"))
+        noun = noun if resumes is None else f"remaining {noun}"
+        title = f"{verb} {plural(total, noun)} with {escape_surrogates(job.model.name)}"
         listed = unfinished.items_text(job.items)
         with self._database.transaction() as connection:
             if resumes is not None and not operations.close_unfinished(connection, resumes, "resumed"):

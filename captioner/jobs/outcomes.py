@@ -28,7 +28,7 @@ class Outcomes:
 
     def __init__(self, job: int, event_log: EventLog, database: Database | None) -> None:
         """`database` holds the journal; None if the job is not recorded there."""
-        self.num_done = self.num_skipped = self.num_failed = self.num_unwritten = 0
+        self.num_done = self.num_skipped = self.num_failed = self.num_unwritten = self.num_faulty = 0
         self._job, self._log, self._database = job, event_log, database
         self._rows: list[tuple[str, tuple]] = []  # (SQL, parameters)
         self._flushed_s = time.monotonic()
@@ -42,15 +42,24 @@ class Outcomes:
         """Emit how many tokens the item's caption has so far. path: that of the item, not to be joined so often."""
         self._log.append(events.ItemProgress(self._job, item.name, path, tokens=num_tokens))
 
-    def done(self, item: MediaItem, text: str, caption: Caption, replica: str, flaw: str = "") -> None:
-        """Record that the item's caption file holds `text`. flaw: see captions/flaws."""
+    def done(
+        self, item: MediaItem, text: str, caption: Caption, replica: str, flaw: str = "", faults: tuple[str, ...] = ()
+    ) -> None:
+        """Record that the item's caption file holds `text`. flaw: see captions/flaws; faults: see `ItemDone`."""
         self._write(item, "done", reason="", ended_at_s=time.time(), replica=replica)
-        self.num_done += 1
+        self.num_done, self.num_faulty = self.num_done + 1, self.num_faulty + bool(faults)
         num, seconds = caption.num_tokens, round(caption.seconds, 3)
         warning = "; ".join(filter(None, (caption.warning, f"the caption {flaw}" if flaw else "")))
         about = (self._job, item.name, item.path)
         event = events.ItemDone(
-            *about, caption=text, tokens=num, seconds=seconds, replica=replica, warning=warning, flaw=flaw
+            *about,
+            caption=text,
+            tokens=num,
+            seconds=seconds,
+            replica=replica,
+            warning=warning,
+            flaw=flaw,
+            faults=faults,
         )
         self._log.append(event)
 
@@ -63,11 +72,11 @@ class Outcomes:
         )
         self._log.append(event)
 
-    def skipped(self, item: MediaItem, reason: str) -> None:
-        """Record that the item was left alone."""
+    def skipped(self, item: MediaItem, reason: str, faults: tuple[str, ...] = ()) -> None:
+        """Record that the item was left alone. faults: see `ItemDone`."""
         self._write(item, "skipped", reason=reason, ended_at_s=time.time())
-        self.num_skipped += 1
-        self._log.append(events.ItemSkipped(self._job, item.name, item.path, reason=reason))
+        self.num_skipped, self.num_faulty = self.num_skipped + 1, self.num_faulty + bool(faults)
+        self._log.append(events.ItemSkipped(self._job, item.name, item.path, reason=reason, faults=faults))
 
     def failed(self, item: MediaItem, reason: str) -> None:
         """Record that the item cannot be captioned."""
@@ -97,8 +106,8 @@ class Outcomes:
     def end(self, outcome: events.JobOutcome, reason: str) -> events.JobEnded:
         """Return the event that ends the job, with the counts."""
         counts = {"done": self.num_done, "skipped": self.num_skipped, "failed": self.num_failed}
-        unwritten = self.num_unwritten
-        return events.JobEnded(job=self._job, outcome=outcome, reason=reason, unwritten=unwritten, **counts)
+        counts |= {"unwritten": self.num_unwritten, "faulty": self.num_faulty}
+        return events.JobEnded(job=self._job, outcome=outcome, reason=reason, **counts)
 
     def flush(self) -> None:
         """Write the rows of this batch. Raise StateError if that fails; they are kept for the next time."""

@@ -66,6 +66,7 @@ class Progress:
     replicas: tuple[ReplicaProgress, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()  # (item, reason), newest first
     num_flawed: int = 0  # captions that were cut off or repeat themselves
+    num_faulty: int = 0  # captions that a repair has left faulty
     notes: tuple[str, ...] = ()  # about the whole job
     before: "Progress | None" = None  # while a prompt is tried on a file, and after: the latest job that saves captions
 
@@ -126,6 +127,7 @@ class _JobState:
     failed: int = 0
     tokens: int = 0
     num_flawed: int = 0
+    num_faulty: int = 0
     notes: tuple[str, ...] = ()
     download: tuple[int, int] = (0, 0)  # bytes (done, in total)
     captioning_since_s: float = 0.0
@@ -157,8 +159,10 @@ class _JobState:
             case events.ItemDone() | events.ItemTried():
                 self.done += 1
                 self.num_flawed += bool(getattr(event, "flaw", ""))
+                self.num_faulty += bool(getattr(event, "faults", ()))
             case events.ItemSkipped():
                 self.skipped += 1
+                self.num_faulty += bool(event.faults)
             case events.ItemFailed():
                 self.failed += 1
                 self.failures.appendleft((event.item, event.reason))
@@ -270,5 +274,6 @@ class ProgressTracker:
             ),
             failures=tuple(state.failures),
             num_flawed=state.num_flawed,
+            num_faulty=state.num_faulty,
             notes=state.notes,
         )

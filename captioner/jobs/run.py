@@ -63,7 +63,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
-        self.answers = Answers(self.job, self.store, self.outcomes, self.writer)
+        self.answers = Answers(self.job, self.operation, self.store, self.outcomes, self.writer)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
@@ -105,7 +105,7 @@ class Run:
         while waiting and not self.stop.is_set():
             item = waiting[0]
             try:
-                skip = self.store.skip_reason(item, self.job.existing, self.job.consent) if self.job.save else None
+                skip = self.answers.skip_reason(item) if self.job.save else None
                 if skip:
                     self.outcomes.skipped(item, skip)
                 elif self.backlog.is_poison(item):
@@ -221,7 +221,7 @@ class Run:
                 if self.answers.wants_more(flight, answer.caption, may_ask=not self._is_ending):
                     self._submit(flight.item, flight.replica, flight.alone)
                 else:
-                    self._settle(flight, self.answers.take(flight, answer.caption, flight.replica.name))
+                    self._settle(flight, self.answers.take(flight, flight.replica.name))
 
     @property
     def _is_ending(self) -> bool:

@@ -43,22 +43,33 @@ class CaptionWriter:
         kept = f"{plural(num, 'caption')} could not be written and {are} kept"
         return f"{kept} ({self._reason}); resume the job to write {'it' if num == 1 else 'them'}" if num else ""
 
-    def write(self, item: MediaItem, caption: Caption, replica: str, media: FileStamp | None) -> None:
-        """Write a caption and record the outcome. media: the stamp of the media file when it was given to the model."""
+    def write(
+        self,
+        item: MediaItem,
+        caption: Caption,
+        replica: str,
+        media: FileStamp | None,
+        replaces: str | None = None,
+        faults: tuple[str, ...] = (),
+    ) -> None:
+        """Write a caption and record the outcome. media: the stamp of the media file when it was given to the model.
+
+        replaces: the only text that it may replace; None: any. faults: see `ItemDone`.
+        """
         now, is_unplugged = stamp_of(item.path), _is_unplugged(item)
         if media is None or (now != media and not is_unplugged):
             self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
             return
         try:
             made = finish(item, caption, self._operation, self._job.decoration, self._job.target.caption_form)
-            made = replace(made, flaw=made.flaw or self._limit.flaw(made.caption.text))
+            made = replace(made, flaw=made.flaw or self._limit.flaw(made.caption.text), replaces=replaces)
         except CaptionError as error:
             self._outcomes.failed(item, str(error))
             return
         try:
             if is_unplugged:
                 raise NotWritten(f"the files of {item.folder} are gone; plug in the drive again")
-            self._write(made, replica)
+            self._write(made, replica, faults)
         except NotWritten as error:
             self._keep(made, media, str(error))
         except CaptionError as error:
@@ -93,13 +104,13 @@ class CaptionWriter:
             self._store.unwritten.forget(self._operation, item)
         return True
 
-    def _write(self, made: Made, replica: str) -> None:
+    def _write(self, made: Made, replica: str, faults: tuple[str, ...] = ()) -> None:
         written = self._store.write_made(made, self._job.existing, self._job.consent)
         self._num_in_a_row = 0
         if written.reason:
             self._outcomes.skipped(made.item, written.reason)
         else:
-            self._outcomes.done(made.item, written.text, made.caption, replica, written.flaw)
+            self._outcomes.done(made.item, written.text, made.caption, replica, written.flaw, faults)
         if not self._noted and (refused := self._store.take_refused()):
             self._noted = True
             weaker = ", ".join(WEAKER[what] for what in refused)

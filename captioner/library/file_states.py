@@ -8,7 +8,8 @@ from typing import Literal
 
 from captioner.captions.file_marks import MARKS, Mark
 from captioner.captions.flaws import flaw_of_failure
-from captioner.captions.store import CHANGED_OUTSIDE, CaptionStore
+from captioner.captions.store import CaptionStore
+from captioner.captions.written import CHANGED_OUTSIDE
 from captioner.dataset.lint.finding import LintOptions
 from captioner.errors import CaptionError, StateError
 from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemSkipped, ItemStarted
@@ -159,14 +160,13 @@ class FileStates:
             self.problems[position] = str(error)
             self.texts[position] = ""
             return
-        text, doubt = decoded.body, decoded.doubt
-        self.texts[position] = text
+        text = self.texts[position] = decoded.body
         self.check(position)
         if not text:
             self.captioned.discard(position)
-        if doubt and text:
-            self.doubts[position] = doubt
-        if not text or doubt or position in self.found or changed_outside != (position in self.changed_outside):
+        if decoded.doubt and text:
+            self.doubts[position] = decoded.doubt
+        if not text or decoded.doubt or position in self.found or changed_outside != (position in self.changed_outside):
             self._touch(position)
         (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
 
@@ -233,14 +233,14 @@ class FileStates:
 
     def reread(self, position: int) -> bool:
         """Read the caption again after another program may have changed it; return whether anything is different."""
-        before, marks = self.row(position), (self.texts.get(position), self.doubts.get(position))
+        before, old = self.row(position), self.texts.get(position)
         self.captioned.add(position)
-        self.texts.pop(position, None)
-        self.doubts.pop(position, None)
+        for known in (self.texts, self.doubts):
+            known.pop(position, None)
         text = self.text(position)
-        if text != marks[0] and text:
+        if text != old and text:
             self.failures.pop(position, None)  # somebody has written what the model could not
-        if self.row(position) == before and text == marks[0]:
+        if self.row(position) == before and text == old:
             return False
         self._touch(position)
         return True

@@ -135,6 +135,7 @@ def test_event_as_json_names_its_type():
         "item": "a.mp4",
         "path": "/x/a.mp4",
         "reason": "",
+        "faults": (),
     }
 
 

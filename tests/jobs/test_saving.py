@@ -165,7 +165,7 @@ def test_retry_doubles_the_budget_once(runner, library, tokens, flaw):
 
 def test_loop_is_tried_again_with_a_penalty_and_the_better_caption_is_kept(runner, library):
     def loop(replica, request):
-        text = "a red, " * 30 if request.options.repetition_penalty == 1 else f"{request.path.stem} is red"
+        text = "a red, " * 30 if request.options.presence_penalty == 0 else f"{request.path.stem} is red"
         return Finished(request.id, Caption(text, "m", "", request.options, num_tokens=9))
 
     jobs, _, started = runner(cpu=loop)

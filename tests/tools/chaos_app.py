@@ -6,9 +6,11 @@ For runs in which the journal, the captions and the processes matter and the tex
 of a second and needs some milliseconds for a caption.
 """
 
+import re
 import signal
 import sys
 import time
+from collections import Counter
 from functools import partial
 
 from captioner.replicas import process
@@ -16,6 +18,7 @@ from captioner.replicas.protocol import Finished, Load, Ready
 from captioner.values import CapabilityReport, Caption
 
 CAPACITY = 6
+REFUSAL = "I'm sorry, but I cannot describe this picture."  # of "7 fails 2.png", so many times
 SECONDS = 0.004  # a caption
 
 
@@ -24,13 +27,15 @@ def write_captions(connection, spec, folder, num_threads) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process._end_with_the_app()
     connection.send(Ready(CapabilityReport(spec.device, ()), CAPACITY))
-    num_received = 0
+    num_received, asked = 0, Counter()
     while (request := connection.recv()) is not None:
         if isinstance(request, int):
             continue  # a cancel: it is answered already, or soon
         num_received += 1
         time.sleep(SECONDS)
-        text = f"what {request.path.stem} shows, at length and to the end."
+        asked[stem := request.path.stem] += 1
+        fails = re.search(r"fails (\d+)$", stem)
+        text = REFUSAL if fails and asked[stem] <= int(fails[1]) else f"what {stem} shows, at length and to the end."
         connection.send(Finished(request.id, Caption(text, spec.source, request.prompt, request.options)))
         connection.send(Load(CAPACITY, 0, 0, 0, 0.0, 0.0, num_received=num_received))
 

@@ -22,6 +22,8 @@ class Rule:
     title: str
     badge: str
     fix: str
+    weight: float  # how bad it is, to tell which of two captions is better
+    note: str = ""  # what the model is told when it is asked again
     value: float | None = None  # what can be tuned
     unit: str = ""
 

@@ -28,7 +28,7 @@ class FolderLint(NamedTuple):
     """The findings in a folder. unreadable: (name, reason) of captions that could not be read."""
 
     findings: list[Finding]
-    num_captions: int
+    texts: dict[str, str]  # of the captions, by the names of their files
     num_read: int  # captions that were read and checked, since they are new or changed
     unreadable: list[tuple[str, str]]
 
@@ -67,7 +67,8 @@ def lint_items(
     found |= new
     linted = [Linted(item.name, *found[item.name][1:]) for item in items if item.name in found]
     findings = lint_set([each for each in linted if each.text], options)
-    return FolderLint(findings, len(linted), len(new), reader.unreadable)
+    texts = {each.name: each.text for each in linted}
+    return FolderLint(findings, texts, len(new), reader.unreadable)
 
 
 class _Unchecked(NamedTuple):

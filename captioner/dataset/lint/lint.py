@@ -56,6 +56,13 @@ def lint_draft(draft: Draft, options: LintOptions) -> list[Hit]:
     return [hit for rule in wanted for hit in CHECKS[rule](draft, options)]
 
 
+def lint_alone(
+    name: str, text: str, options: LintOptions, facts: MediaFacts = UNKNOWN_FACTS, flaw: str = ""
+) -> list[Finding]:
+    """Return what is wrong with one caption, told without the others of its set; the script is that of the options."""
+    return lint_set([Linted(name, text, lint_text(text, options, facts, flaw))], options)
+
+
 def needs_facts(draft: Draft) -> bool:
     """Return whether what is wrong with a caption depends on its media file."""
     return draft.form is not None or has_phrase(draft, "sound")

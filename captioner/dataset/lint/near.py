@@ -38,6 +38,12 @@ def near_duplicates(texts: Sequence[str], least: float) -> Iterator[tuple[int, i
     yield from _alike(alone, groups, least)
 
 
+def likeness(first: str, second: str) -> float:
+    """Return the share of groups of three words that two texts have in common, 0 to 1."""
+    one, other = _word_groups([first, second])
+    return similarity(one, other) if len(one) and len(other) else 0.0
+
+
 class _Hashes(dict[str, int]):
     """The hash of each word, 32 bits."""
 

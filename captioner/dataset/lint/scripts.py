@@ -63,14 +63,19 @@ def find_script(draft: Draft, options: LintOptions) -> Iterator[Hit]:
                 return
 
 
+def wanted_script(scripts: Sequence[str], options: LintOptions) -> str:
+    """Return the script that all captions of a set should have: the chosen one, or that of nearly all; "" for none."""
+    counts = Counter(filter(None, scripts))
+    if options.script or not counts:
+        return options.script
+    name, count = counts.most_common(1)[0]
+    is_common = counts.total() >= MIN_SET and count * 100 >= options.value("script") * counts.total()
+    return name if is_common else ""
+
+
 def foreign_captions(scripts: Sequence[str], options: LintOptions) -> Mapping[int, Hit]:
     """Return the captions, by their number, that are in another script than the rest of the set."""
-    wanted = options.script
-    counts = Counter(filter(None, scripts))
-    if not wanted and counts:
-        name, count = counts.most_common(1)[0]
-        if counts.total() >= MIN_SET and count * 100 >= options.value("script") * counts.total():
-            wanted = name
+    wanted = wanted_script(scripts, options)
     if not wanted:
         return {}
     why = f"its script is %s, not {wanted}"

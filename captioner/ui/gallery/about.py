@@ -24,6 +24,7 @@ REPLACED = {
 }
 # A word, white space, or one character, such as a punctuation mark or one of a script that has no spaces.
 _WORD = re.compile(r"[^\W\u2e80-\u9fff\uac00-\ud7af]+|\s+|.", re.DOTALL)
+MAX_TRIED = 20
 MAX_COMPARED = 20_000  # characters; longer texts are shown without marks
 
 
@@ -43,8 +44,22 @@ def history_list(history: Sequence[HistoryEntry]) -> str:
     )
 
 
-def about(made: Provenance, text: str) -> str:
-    """Return HTML: how the model made its latest caption. `text` is the current caption."""
+def about(made: Provenance | None, text: str, tried: Sequence[Provenance] = ()) -> str:
+    """Return HTML: how the model made its latest caption, and what a repair tried. `text` is the current caption."""
+    rows = (_made_rows(made, text) if made else {}) | _tried_rows(tried)
+    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows.items())
+    return f"<h4>How it was made</h4><dl>{cells}</dl>" if rows else ""
+
+
+def _tried_rows(tried: Sequence[Provenance]) -> dict[str, str]:
+    if not tried:
+        return {}
+    texts = "".join(f"<p>{_time(each.created_at_s)}: {escape(each.caption.text)}</p>" for each in tried[:MAX_TRIED])
+    num = "1 other caption" if len(tried) == 1 else f"{len(tried):,} other captions"
+    return {"Repair": f"<details><summary>{num} tried</summary>{texts}</details>"}
+
+
+def _made_rows(made: Provenance, text: str) -> dict[str, str]:
     caption, options = made.caption, made.caption.options
     rate = f" ({caption.num_tokens / caption.seconds:.0f} tokens/s)" if caption.seconds else ""
     model = "/".join(Path(caption.model).parts[-2:])  # a Hub id, or the end of a folder's path
@@ -70,8 +85,7 @@ def about(made: Provenance, text: str) -> str:
         rows["Note"] = escape(caption.warning)
     if caption.text not in text:
         rows["Since then"] = "The caption was changed." if text else "The caption was deleted."
-    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows.items())
-    return f"<h4>How it was made</h4><dl>{cells}</dl>"
+    return rows
 
 
 def _frames(times_s: Sequence[float], span_s: tuple[float, float] | None) -> str:

@@ -96,12 +96,14 @@ class Panel:
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Return everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
         library, captions = self._services.library, self._services.captions
-        problem, changes, made = entry.problem, [], []
+        problem, changes, made = entry.problem, [], list[Provenance]()
         try:
             changes = captions.changes(entry.item.caption_path)
-            made = captions.provenance(entry.item.caption_path)[:1]
+            made = captions.provenance(entry.item.caption_path)
         except CaptionerError as error:
             problem = problem or str(error)
+        tried = [each for each in made if each.outcome == "tried"]
+        made = [each for each in made if each.outcome != "tried"][:1]
         num_frames, kind = num_seen(entry.item, made), shown_kind(entry.item, self._services.roots.within)
         plan = sheet_plan(self._services, entry.item, made)
         return {
@@ -124,7 +126,7 @@ class Panel:
             "compare": compared(entry, changes),
             "target": self._target(made),
             "max_tokens": self._services.settings.max_new_tokens,
-            "about": about(made[0], entry.text) if made else "",
+            "about": about(made[0] if made else None, entry.text, tried),
             "saw": num_frames > 0,
             "plan": f"{plan.max_frames}-{plan.min_frames}-{plan.fps:g}-{plan.frame_size}-{plan.span}-{plan.window_s}",
             "span": made[0].caption.facts.span_s if num_frames else None,
@@ -210,7 +212,8 @@ def current_plan(services: Services) -> SamplePlan:
 
 def num_seen(item: MediaItem, made: Sequence[Provenance]) -> int:
     """Return how many frames the model saw for its latest caption of this file; 0 if the file changed since."""
-    return len(made[0].caption.frame_times_s) if made and made[0].is_of(item) else 0
+    is_seen = made and made[0].outcome != "tried" and made[0].is_of(item)
+    return len(made[0].caption.frame_times_s) if is_seen else 0
 
 
 def sheet_plan(services: Services, item: MediaItem, made: Sequence[Provenance]) -> SamplePlan:

@@ -90,7 +90,7 @@ def summary(progress: Progress) -> str:
     """Return a finished job in one line: "98 captioned · 2 failed · 8 skipped · 4 min · 812 tokens/s"."""
     parts = [f"{progress.done:,} captioned"] * bool(progress.total)
     numbers = {"failed": progress.failed, "skipped": progress.skipped, "left": progress.total - progress.finished}
-    numbers["cut off or repeating"] = progress.num_flawed
+    numbers |= {"cut off or repeating": progress.num_flawed, "still faulty": progress.num_faulty}
     parts += [f"{number:,} {word}" for word, number in numbers.items() if number]
     parts.append(duration(progress.ended_s - progress.started_s))
     parts += [f"{progress.tokens_per_s:,.0f} tokens/s"] * bool(progress.tokens_per_s)

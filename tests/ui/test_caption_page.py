@@ -135,3 +135,38 @@ def test_files_are_deleted_and_restored_only_where_that_is_allowed(services, fol
             press_in_menu(page, "more", "[data-act=restore-media]")
             expect(tiles).to_have_count(3)
             assert (folder / "clip 01.mp4").exists()
+
+
+REFUSAL = "I'm sorry, but I can't assist with that request."
+
+
+@pytest.mark.browser
+def test_captions_that_need_a_look_are_repaired(services, folder):
+    """Of what is shown, then of a selection alone; the job is a job, with its line and Undo."""
+    write_samples(folder, num_clips=0, num_stills=5)
+    for i in range(1, 6):
+        text = "A yellow square rests on gray ground." if i == 5 else f"{REFUSAL} {'Really. ' * i}"
+        (folder / f"still 0{i}.txt").write_text(text)
+    services.captions.approve([folder / "still 04.txt"])
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        expect(page.locator(".grid-tile", has_text="Refusal").first).to_be_visible()
+        press_in_menu(page, "filter", "[data-state=flawed]")
+        expect(page.locator(".grid-tile")).to_have_count(3)
+        page.locator(".grid-tile", has_text="still 02").locator(".grid-check").click()
+        page.locator("#start-more").click()
+        expect(page.locator("#caption-menu [data-choice=repair]")).to_have_text("Repair 1 that needs a look")
+        page.keyboard.press("Escape")
+        page.locator("[data-act=unselect]").click()
+        page.locator("#start-more").click()
+        before = {path.name: path.read_bytes() for path in folder.glob("*.txt")}
+        page.locator("#caption-menu [data-choice=repair]", has_text="Repair 3 that need a look").click()
+        expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
+        expect(page.locator(".run-outcome")).to_contain_text("3 captioned")
+        expect(page.locator(".grid-tile")).to_have_count(0)
+        after = {path.name: path.read_bytes() for path in folder.glob("*.txt")}
+        assert {name for name in after if after[name] != before[name]} == {f"still 0{i}.txt" for i in (1, 2, 3)}
+        assert not any(REFUSAL.encode() in after[f"still 0{i}.txt"] for i in (1, 2, 3))
+        [repair] = services.jobs.journal.recent(1)
+        assert repair.title == "Repair 3 captions with Demo (toy world)"
+        services.undo(repair.id)
+        assert {path.name: path.read_bytes() for path in folder.glob("*.txt")} == before

@@ -1,6 +1,6 @@
 // The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what it would use,
 // `estimate`, how long that takes, and `problem`, why no job started; see captioner/ui/gallery/caption.py.
-import { FAILED, PENDING, asRanges, list } from './files.js';
+import { FAILED, PENDING, asRanges, list, toRepair } from './files.js';
 import { openTyped } from './folders.js';
 import { onChange, selection } from './listing.js';
 import { MODEL_FIELD, showPlan, startPlan, withSettings } from './plan.js';
@@ -33,7 +33,7 @@ export function start(gradio) {
   onChange(show);
 }
 
-// files: a selection; existing: what to do with captions in this job alone, or "" for the setting.
+// files: a selection; existing: what to do with captions in this job alone, "repair", or "" for the setting.
 function caption(existing = '', files = selection()) {
   $('#caption-menu').hidePopover();
   withSettings(() => trigger('start', { files, existing }));
@@ -86,6 +86,13 @@ function showMenu({ counts, busy }) {
     rows.push(make('h4', {}, `${busy ? 'Queue' : 'Caption'} ${plural(num, 'selected file')} again, in this job alone`));
     rows.push(...Object.entries(AGAIN).map(([existing, label]) => choice(label, () => caption(existing), existing)));
   }
+  const { num: numFaulty, marks: faulty } = toRepair();
+  if (numFaulty) {
+    const what = `${number(numFaulty)} that need${numFaulty === 1 ? 's' : ''} a look`;
+    const repair = choice(busy ? `Queue a repair of ${what}` : `Repair ${what}`, () => caption('repair', chosen(faulty)), 'repair');
+    repair.title = 'Caption them again, up to three times each, with what helps against their faults. Only better captions are kept.';
+    rows.push(repair);
+  }
   if (pending && (list.numSelected || failed) && !busy) rows.push(choice(`Caption ${number(pending)} pending`, withState(PENDING)));
   if (failed) rows.push(choice(`${busy ? 'Queue' : 'Retry'} ${number(failed)} failed`, withState(FAILED), 'failed'));
   $('#caption-menu .menu-note').textContent = now.note || (rows.length ? '' : 'Select files to caption them again.');
@@ -115,6 +122,8 @@ function choice(label, act, name = '') {
 
 // Caption all files of one state, whatever is selected or shown.
 const withState = state => () => {
-  const marks = Uint8Array.from(list.states, each => Number(each === state));
-  caption('', JSON.stringify({ scan: list.scan, selected: asRanges(marks), total: 1 }));
+  caption('', chosen(Uint8Array.from(list.states, each => Number(each === state))));
 };
+
+// The files of these marks, as Python reads a selection.
+const chosen = marks => JSON.stringify({ scan: list.scan, selected: asRanges(marks), total: 1 });

@@ -19,6 +19,7 @@ from captioner.ui.wiring import errors_as_toasts
 from captioner.values import ExistingPolicy
 
 START_WAIT_S = 0.4
+REPAIR = "repair"  # instead of what to do with existing captions
 OWN_PROMPT = "Text of the settings"
 FIELDS_OF = {ModelError: "model", PromptError: "prompt_name"}  # the setting to change after an error
 
@@ -58,8 +59,13 @@ class CaptionBar:
         self._services.change_settings(changes)
 
     def start(self, event: gr.EventData) -> tuple[Any, Any]:
-        """Caption as `ask_or_start` does. Return its question, and the properties of the bar with what went wrong."""
+        """Caption as `ask_or_start` does, or repair. Return its question, and the properties of the bar with what went
+        wrong.
+        """
         try:
+            if event.existing == REPAIR:
+                self._repair(str(event.files))
+                return gr.skip(), gr.skip()
             return self.ask_or_start(event), gr.skip()
         except CaptionerError as error:
             return gr.skip(), self._problem(error)
@@ -110,8 +116,22 @@ class CaptionBar:
             if busy and not selected_names(self._services.library, files):
                 raise JobError("a job is already running; select files to caption next, or wait until it ends")
             number = self._services.start(names, existing, consent=consent)
+        self._show_started(number, len(names), busy)
+
+    def _repair(self, files: str) -> None:
+        """Repair captions of a selection that are faulty."""
+        names = set(selected_names(self._services.library, files))
+        repair = self._services.find_repair()[0].of(names)
+        if not repair.found:
+            raise JobError("these captions fail no rule of the linter now; check them by eye")
+        with self._starting:
+            busy = self._services.events.snapshot().busy
+            number = self._services.repair(repair)
+        self._show_started(number, len(repair.found), busy)
+
+    def _show_started(self, number: int, num_files: int, busy: bool) -> None:
         if busy:
-            gr.Info(f"{plural(len(names), 'file')} will be captioned after the current jobs.", duration=4)
+            gr.Info(f"{plural(num_files, 'file')} will be captioned after the current jobs.", duration=4)
             return
         # The refresh after this click should show the job already; the next one is a second away.
         self._services.events.wait(lambda now: now.job == number and now.stage != "loading", START_WAIT_S)
@@ -151,7 +171,8 @@ def caption_bar() -> gr.HTML:
     """Return the component.
 
     Properties: `shown` (`CaptionBar.view`), `estimate`, the tooltip of the button, and `problem`, why no job started.
-    Events: `start` with `files`, a selection, and `existing`; `choose` with `what` ("model", "prompt") and a `name`.
+    Events: `start` with `files`, a selection, and `existing`, or REPAIR; `choose` with `what` ("model", "prompt") and a
+    `name`.
     """
     shown = {"counts": "", "model": {"title": "", "key": "", "state": "none", "text": ""}, "models": [], "deleted": 0}
     shown["prompt"] = {"name": "", "names": [], "problem": ""}

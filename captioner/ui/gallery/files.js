@@ -166,6 +166,19 @@ export function fromRanges(text) {
   return found;
 }
 
+// The captions that need a look: marks by index, and how many; of the selected files, or else of those shown.
+export function toRepair() {
+  const { states, flags, selected, numSelected, place, count } = list, marks = new Uint8Array(count);
+  let num = 0;
+  for (let i = 0; i < count; i++) {
+    if (!(flags[i] & FLAGS.flawed) || (states[i] !== DONE && states[i] !== EDITED)) continue;
+    if (numSelected ? !selected[i] : place[i] < 0) continue;
+    marks[i] = 1;
+    num++;
+  }
+  return { marks, num };
+}
+
 // Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
 export function countFiles() {
   return { ...(counted ??= countAll()), ...countSelected() };

@@ -60,6 +60,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.repair import add_repair
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
+        from captioner.cli.stats import add_stats
         from captioner.cli.targets import add_targets
 
         add_captioning(commands)
@@ -71,6 +72,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         add_lists(commands)
         add_measure(commands)
         add_showing(commands)
+        add_stats(commands)
         add_targets(commands)
         for command in commands.choices.values():
             add_common_options(command)

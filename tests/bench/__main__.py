@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     benches = parser.add_subparsers(required=True, metavar="WHAT")
     for add in (
         _add_discovery,
+        _add_stats,
         _add_folder,
         _add_replicas,
         _add_cluster,
@@ -43,6 +44,20 @@ def _run_discovery(args: argparse.Namespace) -> int:
     from tests.bench.discovery import bench_discovery
 
     bench_discovery(args.files, max(1, args.files // 100), args.files * 3 // 5, as_json=args.json)
+    return 0
+
+
+def _add_stats(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "stats", _run_stats)
+    parser.add_argument("--files", type=int, default=50_000, help="default %(default)s")
+    return parser
+
+
+def _run_stats(args: argparse.Namespace) -> int:
+    """The statistics of a large folder: reading, counting, and the captions behind each row."""
+    from tests.bench.stats import bench_stats
+
+    bench_stats(args.files, as_json=args.json)
     return 0
 
 

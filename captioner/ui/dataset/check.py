@@ -1,9 +1,7 @@
-"""The check of the open folder that the Dataset tab shows: one at a time, in a thread, for all browsers."""
+"""The check of the open folder that the Dataset tab shows."""
 
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ from captioner.dataset.doctor.repair import repair
 from captioner.dataset.doctor.scene import Scene
 from captioner.dataset.targets import target as target_named
 from captioner.dataset.trainers import trainer as trainer_named
-from captioner.errors import CaptionerError, JobError
+from captioner.errors import JobError
 from captioner.formatting import plural, sendable, sentence
 from captioner.media.facts import FactsCache
 from captioner.services import Services
+from captioner.ui.dataset.work import FolderWork
 from captioner.ui.gallery.grid import to_ranges
 
 ROWS_AT_ONCE = 200
@@ -36,14 +35,13 @@ class Checked:
     groups: dict[str, list[Finding]] = field(repr=False)
 
 
-class FolderCheck:
+class FolderCheck(FolderWork):
     """Any thread may call. Methods raise JobError if no folder is open or a check runs already."""
 
     def __init__(self, services: Services) -> None:
-        self._services, self._lock = services, threading.Lock()
+        super().__init__(services, "a check")
         self._facts = FactsCache(services.database, services.sandbox.probe)
-        self._busy = self._error = ""  # what it does now, and why it ended
-        self._done, self._total, self._number = 0, 0, 0
+        self._number = 0
         self._checked: Checked | None = None
         self._repaired: tuple[str, int] = ("", 0)  # the outcome in words, and the operation that can be undone
 
@@ -69,12 +67,7 @@ class FolderCheck:
     def view(self) -> dict[str, Any]:
         """Return what the tab shows, as JSON can hold it."""
         folder, checked, (text, operation) = self._services.library.folder, self._checked, self._repaired
-        return {
-            "folder": sendable(str(folder or "")),
-            "busy": self._busy,
-            "done": self._done,
-            "total": self._total,
-            "error": sendable(sentence(self._error)) if self._error else "",
+        return super().view() | {
             "repaired": sendable(text),
             "can_undo": bool(operation),
             "result": _shown(checked) if checked and checked.folder == folder else None,
@@ -97,26 +90,6 @@ class FolderCheck:
     def _group(self, number: int, code: str) -> list[Finding]:
         checked = self._checked
         return checked.groups.get(code, []) if checked and checked.number == number else []
-
-    def _run(self, what: str, act: Callable[[], None]) -> None:
-        if self._services.library.folder is None:
-            raise JobError("open a folder first")
-        with self._lock:
-            if self._busy:
-                raise JobError("a check is running already")
-            self._busy, self._error, self._done, self._total = what, "", 0, 0
-        threading.Thread(target=self._carry_out, args=(act,), name="doctor", daemon=True).start()
-
-    def _carry_out(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except CaptionerError as error:
-            self._error = str(error)
-        finally:
-            self._busy = ""
-
-    def _show(self, what: str, done: int, total: int) -> None:
-        self._busy, self._done, self._total = f"Reading {what}", done, total
 
     def _look(self, trainer: str, target: str) -> tuple[Scene, list[Finding]]:
         scan, services = self._services.library.scan, self._services

@@ -1,4 +1,4 @@
-"""The Dataset tab: a trainer and a target are chosen, and the findings of the doctor are shown in groups."""
+"""The Dataset tab: the findings of the doctor in groups, for a trainer and a target, and the statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from captioner.dataset.trainers import trainer, trainers
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.dataset.check import FolderCheck
+from captioner.ui.dataset.statistics_tab import StatisticsHandlers, statistics_view
 from captioner.ui.wiring import KEEP_EVERY_EVENT, errors_as_toasts, in_background, on_action
 
 CHOICES: dict[str, Any] = {
@@ -26,6 +27,7 @@ class DatasetHandlers:
 
     def __init__(self, services: Services) -> None:
         self._services, self._check = services, FolderCheck(services)
+        self.statistics = StatisticsHandlers(services)
 
     @errors_as_toasts
     def check(self, event: gr.EventData) -> None:
@@ -53,7 +55,8 @@ class DatasetHandlers:
     def render(self) -> list[Any]:
         """Return the values of `DatasetTab.outputs`."""
         target = self._services.settings.target
-        return [gr.update(shown=self._check.view(), target=target, **CHOICES)]  # an update replaces all properties
+        check = gr.update(shown=self._check.view(), target=target, **CHOICES)  # an update replaces all properties
+        return [check, self.statistics.render()]
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,14 @@ class DatasetTab:
 
 
 def dataset_tab(handlers: DatasetHandlers) -> DatasetTab:
-    """Draw the tab, which is one component, and wire it."""
+    """Draw the tab and wire it."""
     properties: dict[str, Any] = {"shown": {}, "target": "none", "rows": {}, "files": {}}
-    html = scripts.component("dataset/tab", "dataset", EVENTS, {**properties, **CHOICES})
+    with gr.Tabs(elem_id="dataset-parts"):
+        with gr.Tab("Check"):
+            html = scripts.component("dataset/tab", "dataset", EVENTS, {**properties, **CHOICES})
+        with gr.Tab("Statistics"):
+            statistics, counting = statistics_view(handlers.statistics)
     in_background(html.rows, handlers.rows, None, html, mode=KEEP_EVERY_EVENT)
     in_background(html.files, handlers.files, None, html, mode=KEEP_EVERY_EVENT)
     acts = ((html.check, handlers.check), (html.repair, handlers.repair), (html.undo, handlers.undo))
-    return DatasetTab([html], [on_action(event, handler) for event, handler in acts])
+    return DatasetTab([html, statistics], [*(on_action(event, handler) for event, handler in acts), *counting])

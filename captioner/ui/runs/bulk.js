@@ -26,7 +26,7 @@ export function start(gradio) {
   });
   gradio.watch('preview', previewed);
   gradio.watch('done', finished);
-  onButton('edit', open);
+  onButton('edit', () => open());
 }
 
 // The dialog comes when it is opened first: until then the page is lighter without it.
@@ -44,9 +44,19 @@ const actions = {
   undo: () => act(isUndone ? 'redo' : 'undo', { id: operation }),
 };
 
-function open() {
+// Open the dialog for the shown files, whatever is selected. find: a regular expression.
+export function openWith(find) {
   if (!dialog) build();
-  [files, $('.bulk-scope').textContent] = scope();
+  form.reset();
+  form.elements.find.value = find;
+  for (const name of ['regex', 'match_case']) form.elements[name].setAttribute('aria-pressed', name === 'regex');
+  open(true);
+  form.elements.replace.focus();
+}
+
+function open(isOfShown = false) {
+  if (!dialog) build();
+  [files, $('.bulk-scope').textContent] = scope(isOfShown);
   isBusy = false;
   form.elements.delete.checked = false;
   changed();
@@ -140,8 +150,9 @@ function showButtons(count) {
 }
 
 // The files that an edit is about, as a value of the grid, and a line about them.
-function scope() {
-  const { numSelected, shown, count, scan } = list, total = numSelected || shown.length, chosen = new Uint8Array(count);
+function scope(isOfShown) {
+  const { shown, count, scan } = list, numSelected = isOfShown ? 0 : list.numSelected;
+  const total = numSelected || shown.length, chosen = new Uint8Array(count);
   for (const i of shown) chosen[i] = 1;
   const selected = asRanges(numSelected ? list.selected : chosen);
   const which = numSelected ? 'selected ' : shown.length < count ? 'shown ' : 'all ';

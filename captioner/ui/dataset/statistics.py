@@ -1,0 +1,129 @@
+"""The statistics of the open folder that the Dataset tab shows."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from captioner.dataset.statistics.by_settings import statistics_options
+from captioner.dataset.statistics.folder import read_captions
+from captioner.dataset.statistics.groups import Group
+from captioner.dataset.statistics.rows import Section, captions_behind, sections, summary
+from captioner.dataset.statistics.statistics import Statistics, count_captions
+from captioner.errors import JobError
+from captioner.formatting import plural, printable, sendable
+from captioner.services import Services
+from captioner.ui.dataset.work import FolderWork
+from captioner.ui.gallery.grid import to_ranges
+
+Plot = dict[str, Any]  # as Gradio's native plots take it, without pandas
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The statistics of one folder."""
+
+    number: int
+    folder: Path
+    found: Statistics
+    tables: list[Section]
+    num_unreadable: int
+    ended_s: float  # POSIX time
+
+
+class FolderStatistics(FolderWork):
+    """Any thread may call."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services, "a count")
+        self._number = 0
+        self._counted: Counted | None = None
+
+    def start(self) -> None:
+        """Count the captions of the open folder in a thread. Raise JobError."""
+        self._run("Reading captions", self._count)
+
+    def view(self) -> dict[str, Any]:
+        """Return what the tab shows but for the tables, as JSON can hold it."""
+        counted = self._counted
+        is_shown = counted is not None and counted.folder == self._services.library.folder
+        return super().view() | {"result": _about(counted) if counted and is_shown else None}
+
+    def tables(self, number: int) -> list[dict[str, Any]]:
+        """Return the tables of a count; none if there is a newer one."""
+        counted = self._of(number)
+        return [_table(each) for each in counted.tables] if counted else []
+
+    def files(self, number: int, section: str, row: int) -> dict[str, str]:
+        """Return the scan and the positions of the files behind a row in the gallery, and what an edit finds."""
+        counted, scan = self._of(number), self._services.library.scan
+        if counted is None or counted.folder != scan.folder:
+            return {"scan": "", "ids": "", "find": ""}
+        chosen = next(each for each in counted.tables if each.name == section).rows[row]
+        names = (counted.found.captions[i].name for i in captions_behind(counted.found, chosen))
+        ids = sorted(scan.positions[name] for name in names if name in scan.positions)
+        return {"scan": scan.id, "ids": to_ranges(ids), "find": sendable(chosen.edit)}
+
+    def lengths(self, number: int) -> Plot | None:
+        """Return the number of captions by their words."""
+        counted = self._of(number)
+        groups = counted.found.by_length if counted else ()
+        return _plot("bar", "nominal", [[each.title, len(each.captions)] for each in groups]) if groups else None
+
+    def times(self, number: int) -> Plot | None:
+        """Return the mean number of words by the time of the files; None if there is but one time."""
+        counted = self._of(number)
+        groups = [each for each in counted.found.by_time if each.title[0].isdigit()] if counted else []
+        if len(groups) < 2:
+            return None
+        return _plot("line", "temporal", [[_milliseconds(each), round(each.num_words, 1)] for each in groups])
+
+    def _of(self, number: int) -> Counted | None:
+        counted = self._counted
+        return counted if counted and counted.number == number else None
+
+    def _count(self) -> None:
+        services = self._services
+        scan = services.library.scan
+        if scan.folder is None:
+            raise JobError("open a folder first")
+        captions = read_captions(scan.folder, scan.items, services.captions, self._show)
+        found = count_captions(captions, statistics_options(services.settings), self._show)
+        self._number += 1
+        tables, num_unreadable = sections(found), len(captions.unreadable)
+        self._counted = Counted(self._number, scan.folder, found, tables, num_unreadable, time.time())
+
+
+def _about(counted: Counted) -> dict[str, Any]:
+    facts = summary(counted.found)
+    if counted.num_unreadable:
+        facts.insert(1, ("not read", plural(counted.num_unreadable, "caption")))
+    return {
+        "number": counted.number,
+        "captions": len(counted.found.captions),
+        "facts": facts,
+        "ended_s": counted.ended_s,
+    }
+
+
+def _table(section: Section) -> dict[str, Any]:
+    rows = [
+        (_shown(row.text), row.captions, round(row.share, 4), _shown(row.detail), bool(row.edit))
+        for row in section.rows
+    ]
+    return {"name": section.name, "title": section.title, "note": section.note, "rows": rows}
+
+
+def _shown(text: str) -> str:
+    return printable(sendable(text))
+
+
+def _plot(mark: str, kind: str, data: list[list[Any]]) -> Plot:
+    columns, kinds = ["words" if mark == "bar" else "time", "captions" if mark == "bar" else "words"], {}
+    kinds = dict(zip(columns, (kind, "quantitative"), strict=True))
+    return {"columns": columns, "data": data, "datatypes": kinds, "mark": mark}
+
+
+def _milliseconds(group: Group) -> float:
+    return datetime.strptime(f"{group.title}-01"[:10], "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000

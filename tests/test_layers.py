@@ -39,6 +39,7 @@ UI_LAYERS = {
     "dialogs": 2,
     "model_status": 2,
     "gallery": 3,
+    "compare": 3,
     "server": 4,
     "runs": 4,
     "settings": 4,

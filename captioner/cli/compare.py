@@ -157,7 +157,8 @@ def _print(args: argparse.Namespace, comparison: Comparison) -> None:
     if comparison.num_left:
         say(f"{plural(comparison.num_left, 'caption')} left; continue with: captioner compare --resume", is_note=True)
     elif result.num_open:
-        say(f"{plural(result.num_open, 'file')} to vote on; see --ballots and --votes", is_note=True)
+        files = plural(result.num_open, "file")
+        say(f"{files} to vote on: on the page (Prompts, Compare on many files), or see --ballots", is_note=True)
 
 
 def _line(row: Row, width: int) -> str:

@@ -10,7 +10,7 @@ from captioner.config.prompts import VARIABLES
 from captioner.ui import scripts
 from captioner.ui.dialogs import confirm_button
 from captioner.ui.prompts.handlers import PromptHandlers
-from captioner.ui.prompts.tester import Tester, tester_pane
+from captioner.ui.prompts.tester import tester_pane
 from captioner.ui.wiring import KEEP_EVERY_EVENT, Trigger, in_background, on_action
 
 LIST_TEMPLATE = (
@@ -49,7 +49,7 @@ def prompts_tab(handlers: PromptHandlers, tab: gr.Tab, loaded: Trigger) -> Promp
     with gr.Row(elem_id="prompts"):
         search, listing, upload, export = _draw_side()
         name, text, hint, save, duplicate, use, delete = _draw_editor()
-        tester_pane(Tester(handlers.services), text, tab)
+        tester_pane(handlers.services, text, tab)
     outputs = [chosen, before, listing, name, text, hint, save, duplicate, use, delete]
     edited = [before, name, text]
     for event, handler, inputs in (

@@ -14,6 +14,7 @@ from captioner.formatting import plural, sendable, sentence
 from captioner.jobs import events
 from captioner.library.lookup import Entry
 from captioner.services import Services
+from captioner.ui.compare.dialog import compare_dialog
 from captioner.ui.format import escape, loading_text
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.wiring import in_background, on_action
@@ -184,8 +185,9 @@ def _mark_braces(text: str) -> str:
     return "".join(parts)
 
 
-def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
+def tester_pane(services: Services, text: gr.Textbox, tab: gr.Tab) -> None:
     """Draw the pane and wire it. text: the editor's box."""
+    tester = Tester(services)
     running, timer = gr.Textbox("", visible=False), gr.Timer(PULSE_S, active=False)
     with gr.Column(elem_id="prompt-tester", elem_classes="card"):
         gr.HTML("<h3>On one file<small>Choose a file, or type its name</small></h3>", apply_default_css=False)
@@ -200,6 +202,7 @@ def tester_pane(tester: Tester, text: gr.Textbox, tab: gr.Tab) -> None:
         )  # fmt: skip
         start = gr.Button("Try it", size="sm", elem_id="try-prompt")
         result = gr.HTML(view(None), apply_default_css=False, elem_id="try-result")
+        compare_dialog(services)
     in_background([text.change, file.change], tester.preview, [text, file], preview, mode="always_last")
     in_background(file.change, tester.picture, file, picture)
     in_background(tab.select, tester.refresh, [file, text], [file, picture, preview])

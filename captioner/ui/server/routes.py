@@ -37,6 +37,7 @@ from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.gallery.grid import find_entry, parse_ranges, to_ranges
 from captioner.ui.gallery.panel import sheet_plan
+from captioner.ui.server.compared import ComparedMedia
 from captioner.ui.server.login import require_login
 from captioner.ui.server.pulses import SharedPulse
 from captioner.ui.server.routing import (
@@ -85,6 +86,7 @@ def media_routes(services: Services, pulse: Callable[..., str] | None = None) ->
         ("/captions.zip", handlers.captions),
     ):
         router.add_api_route(path, handler, response_model=None, include_in_schema=False)
+    ComparedMedia(services).add_to(router)
     if pulse:
         router.add_api_route("/pulse", SharedPulse(pulse).answer, methods=["POST"], response_model=None)
     return router

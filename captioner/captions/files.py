@@ -1,6 +1,7 @@
 """The caption files on the disk: read, replaced and deleted inside the allowed folders alone."""
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -14,6 +15,8 @@ from captioner.values import MediaItem
 
 MAX_CAPTION_BYTES = 1_000_000  # hundreds of pages: a longer file is not a caption
 
+# Opening a FIFO would block until someone writes; Windows would read a text file.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _TEMPORARY = re.compile(r"\..*\.\d+-\d+\.tmp")  # the names that `write_atomic` gives
 
 
@@ -47,23 +50,22 @@ class CaptionFiles:
     def read(self, path: Path) -> bytes | None:
         """Return the content of a file, None for no file. Raise CaptionError if it is too long or not regular."""
         try:
-            with open(path, "rb", buffering=0, opener=self._open) as file:
-                status = os.fstat(file.fileno())
+            descriptor = open_inside(path, self.within, _READ)
+            try:
+                status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
-                    raise CaptionError(f"cannot read the caption {path}: not a regular file")
+                    what = os.strerror(errno.EISDIR) if stat.S_ISDIR(status.st_mode) else "not a regular file"
+                    raise CaptionError(f"cannot read the caption {path}: {what}")
                 if status.st_size > MAX_CAPTION_BYTES:
                     raise CaptionError(f"cannot read the caption {path}: {_too_long(status.st_size)}")
-                return file.readall()
-        except FileNotFoundError:
+                with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                    return file.readall()
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:  # the usual case, in which `open` with an opener takes twice as long
             return None
-        except IsADirectoryError as error:
-            raise CaptionError(f"cannot read the caption {path}: {error.strerror}") from None
         except OSError as error:
             raise NotWritten(f"cannot read the caption {path}: {error.strerror}") from None
-
-    def _open(self, path: str, flags: int) -> int:
-        """Opening a FIFO would otherwise block until someone writes."""
-        return open_inside(path, self.within, flags | getattr(os, "O_NONBLOCK", 0))
 
     def read_in_folder(self, path: Path) -> bytes | None:
         """Like `read`, but raise CaptionError if the folder is missing, for example on an unplugged drive."""

@@ -63,7 +63,8 @@ def finish(
     if not text:
         raise CaptionError(f"{item.name}: {NO_TEXT}")
     flaw = flaw_of(caption) or form_flaw(form, text, caption.facts)
-    return Made(item, replace(caption, text=form.decorate(text, decoration)), operation, flaw, form)
+    text = form.decorate(text, decoration)
+    return Made(item, caption if text == caption.text else replace(caption, text=text), operation, flaw, form)
 
 
 def form_flaw(form: Form, text: str, facts: MediaFacts) -> str:

@@ -15,6 +15,7 @@ _SPECIAL_TOKEN = re.compile(
     r"|\[/?INST\]"
 )
 
+_MARKDOWN = re.compile(r"[`~#*_•]|^[ \t]*-", re.MULTILINE)  # without which there is none
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w-]*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+)+(?=\S)", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*([-*_])(?:[ \t]*\1){2,}[ \t]*$", re.MULTILINE)
@@ -62,6 +63,8 @@ def remove_special_tokens(text: str) -> str:
 
 def remove_markdown(text: str) -> str:
     """Remove the marks of fences, headings, rules, lists of several lines, bold and italics, but not their words."""
+    if not _MARKDOWN.search(text):
+        return text
     text = _HEADING.sub("", _RULE.sub("", _FENCE.sub("", text).replace("```", " ")))
     if len(_BULLET.findall(text)) > 1:
         text = _BULLET.sub("", text)
@@ -93,6 +96,8 @@ def one_line(text: str) -> str:
 
     Joiners stay between non-ASCII letters and emoji, which need them; others are removed.
     """
+    if text.isascii() and text.isprintable() and "  " not in text:  # as most captions are
+        return text.strip()
     return _INVISIBLE.sub(" ", _JOINERS.sub(_keep_joiner, _INVISIBLE.sub(" ", text))).strip()
 
 

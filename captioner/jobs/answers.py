@@ -1,7 +1,5 @@
 """The questions of a job to the model, and what becomes of the answers."""
 
-from dataclasses import replace
-
 from captioner.captions.store import CaptionStore
 from captioner.jobs.attempts import Attempt, Attempts, FlawJudge
 from captioner.jobs.flights import Flight
@@ -44,9 +42,8 @@ class Answers:
         """Return what to ask next about an item. Raise CaptionError if its old caption cannot be read for certain."""
         options = self._attempts.options(item.name, self._job.options)
         notes = (self._windows.note(item.name), self._attempts.note(item.name))
-        request = self._job.request(item, self._store.read_certain, options, *notes)
         plan = self._attempts.plan(item.name, self._windows.plan(item.name))
-        return replace(request, plan=plan, within=self._store.roots.within)
+        return self._job.request(item, self._store.read_certain, plan, options, self._store.roots.within, *notes)
 
     def wants_more(self, flight: Flight, caption: Caption, may_ask: bool) -> bool:
         """Judge an answer, and return whether the same replica should be asked about the item once more.

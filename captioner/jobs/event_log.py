@@ -20,9 +20,8 @@ LOOK_INTERVAL_S = 0.05
 
 def _redacted(event: Event) -> dict[str, str]:
     """Return the texts of an event that may quote foreign errors, without secrets."""
-    return {
-        name: redact(text) for name in ("reason", "detail", "warning", "text") if (text := getattr(event, name, ""))
-    }
+    values = vars(event)
+    return {name: redact(values[name]) for name in ("reason", "detail", "warning", "text") if values.get(name)}
 
 
 class EventLog:

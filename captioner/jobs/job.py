@@ -34,6 +34,7 @@ from captioner.replicas.ray_cluster import RAY_MISSING
 from captioner.system.clusters import PREFIX, is_cluster
 from captioner.system.devices import check_quantization, expand_devices
 from captioner.system.endpoints import is_endpoint, parse_endpoint
+from captioner.system.pinning import Within
 from captioner.values import CaptionRequest, ExistingPolicy, GenerationOptions, MediaItem, ModelSpec, SamplePlan
 
 T = TypeVar("T", ModelSpec, SamplePlan, GenerationOptions)
@@ -84,7 +85,13 @@ class Job:
             raise PromptError(f"the prompt contains {token}, which is a special token of the model; remove it")
 
     def request(
-        self, item: MediaItem, read_caption: Callable[[Path], str], options: GenerationOptions, *notes: str
+        self,
+        item: MediaItem,
+        read_caption: Callable[[Path], str],
+        plan: SamplePlan,
+        options: GenerationOptions,
+        within: Within,
+        *notes: str,
     ) -> CaptionRequest:
         """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`.
 
@@ -101,7 +108,7 @@ class Job:
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)
         return CaptionRequest(
-            next(_request_ids), item.path, item.kind, self.plan, prompt, options, self.model.max_tokens
+            next(_request_ids), item.path, item.kind, plan, prompt, options, self.model.max_tokens, within
         )
 
 

@@ -1,5 +1,6 @@
 """Records each item's outcome: counts it, emits an event, writes it to the journal."""
 
+import functools
 import logging
 import time
 from pathlib import Path
@@ -131,8 +132,12 @@ class Outcomes:
 
 def upsert_item(job: int, name: str, state: ItemState, **columns: str | float) -> tuple[str, tuple]:
     """Build the statement, with its parameters, that updates one row of job_items or inserts it."""
-    values = {"operation": job, "name": escape_surrogates(name), "state": state, **columns}
+    return _upsert_sql(tuple(columns)), (job, escape_surrogates(name), state, *columns.values())
+
+
+@functools.cache
+def _upsert_sql(columns: tuple[str, ...]) -> str:
+    names = ("operation", "name", "state", *columns)
     updates = ", ".join(f"{column} = excluded.{column}" for column in ("state", *columns))
-    marks = ", ".join("?" * len(values))
-    sql = f"INSERT INTO job_items ({', '.join(values)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {updates}"
-    return sql, tuple(values.values())
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO job_items ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {updates}"

@@ -176,7 +176,8 @@ class Run:
         except CaptionError as error:  # the prompt includes the old caption, and that cannot be read for certain
             self.outcomes.failed(item, str(error))
             return
-        self.flights.add(request.id, Flight(item, item.path, replica, alone, stamp_of(item.path), time.monotonic()))
+        about = (item, request.path, replica, alone, stamp_of(request.path), time.monotonic())
+        self.flights.add(request.id, Flight(*about))
         self.answers.meter.start()
         self.outcomes.started(item, replica.name)
         replica.submit(request)

@@ -56,13 +56,16 @@ class CaptionWriter:
 
         replaces: the only text that it may replace; None: any. faults: see `ItemDone`.
         """
-        now, is_unplugged = stamp_of(item.path), _is_unplugged(item)
+        now = stamp_of(item.path)
+        is_unplugged = now is None and _is_unplugged(item)
         if media is None or (now != media and not is_unplugged):
             self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
             return
         try:
             made = finish(item, caption, self._operation, self._job.decoration, self._job.target.caption_form)
-            made = replace(made, flaw=made.flaw or self._limit.flaw(made.caption.text), replaces=replaces)
+            flaw = made.flaw or self._limit.flaw(made.caption.text)
+            if flaw or replaces is not None:
+                made = replace(made, flaw=flaw, replaces=replaces)
         except CaptionError as error:
             self._outcomes.failed(item, str(error))
             return

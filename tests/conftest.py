@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def _own_incoming(tmp_path_factory):
     """What is uploaded in tests lands in no folder that other programs with Gradio use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("incoming")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_workers():
+    """Workers of this process start quickly; those of the programs that tests start do as they do for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux":
+            from tests.support.quick_replica import QuickReplica
+
+            patch.setattr("captioner.replicas.launcher.ProcessReplica", QuickReplica)
         yield
 
 

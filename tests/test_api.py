@@ -16,6 +16,7 @@ import pytest
 import captioner
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
+from captioner.replicas.process import ProcessReplica
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ast.parse((ROOT / "captioner" / "__init__.py").read_text())
@@ -128,7 +129,8 @@ def test_closing_the_events_early_stops_the_job_and_keeps_the_model(opened, clip
     assert isinstance(list(opened.caption(clips))[-1], captioner.JobEnded)
 
 
-def test_closing_the_events_of_caption_leaves_no_process_and_frees_the_state(clips, tmp_path):
+def test_closing_the_events_of_caption_leaves_no_process_and_frees_the_state(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("captioner.replicas.launcher.ProcessReplica", ProcessReplica)  # started as for users
     before = set(psutil.Process().children(recursive=True))
     events = captioner.caption(str(clips), model="demo", devices="cpu", state=tmp_path / "own")
     for event in events:

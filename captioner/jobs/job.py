@@ -97,13 +97,8 @@ class Job:
 
         notes: what the model is told behind the prompt.
         """
-        prompt = expand(
-            self.prompt,
-            name=Path(item.filename).stem,
-            folder=item.folder.name,
-            trigger=self.decoration.trigger,
-            existing=lambda: read_caption(item.caption_path),
-        )
+        names = {"name": Path(item.filename).stem, "folder": item.folder.name, "trigger": self.decoration.trigger}
+        prompt = expand(self.prompt, **names, existing=lambda: read_caption(item.caption_path))
         prompt = "\n\n".join([prompt, *filter(None, notes)])
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)

@@ -124,7 +124,7 @@ def test_without_a_compiler_the_captions_are_the_same_and_the_report_says_why(mo
 @pytest.mark.slow
 def test_compiled_code_computes_the_same():
     """With torch's own code generator, which needs a C++ compiler and about a minute."""
-    core, requests = open_core("qwen3_vl", 4)
+    core, requests = open_core("qwen3_vl", 2)
     wanted = captions(core, requests)
     core._model.compile_layers()
     assert captions(core, requests) == wanted

@@ -132,7 +132,8 @@ def test_model_that_cannot_be_loaded_is_lost_with_its_reason(tmp_path):
     replica.close()
 
 
-def test_killed_worker_costs_no_item(tmp_path, tiny_model_folder, clips):
+def test_killed_worker_costs_no_item(tmp_path, tiny_model_folder, clips, monkeypatch):
+    monkeypatch.setattr("captioner.replicas.launcher.ProcessReplica", ProcessReplica)  # started as for users
     """Two processes on one CPU; one is killed with work in flight."""
     database = Database(tmp_path / "captioner.sqlite")
     log = EventLog()

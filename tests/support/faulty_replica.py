@@ -5,26 +5,21 @@ little on the device), drop (no answer), stranger (an answer under another id). 
 """
 
 import ctypes
-import multiprocessing
 import os
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from captioner.replicas.process import ProcessReplica, worker_main
+from captioner.replicas.process import worker_main
 from captioner.values import ModelSpec
+from tests.support.quick_replica import QuickReplica
 
-DECODE_TIMEOUT_S = 3.0
-MAX_SILENCE_S = 8.0
+DECODE_TIMEOUT_S = 2.0
+MAX_SILENCE_S = 4.0
 
 
-class FaultyReplica(ProcessReplica):
-    """Forked off a server that has imported torch: it starts in a fraction of a second."""
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["captioner.replicas.worker", "torch._dynamo", "transformers.models.qwen3_vl.modeling_qwen3_vl"]
-    )
+class FaultyReplica(QuickReplica):
+    """Does what the names of the files say."""
 
     @staticmethod
     def main(connection: Connection, spec: ModelSpec, folder: Path, num_threads: int) -> None:

@@ -60,7 +60,7 @@ def statistics_view(handlers: StatisticsHandlers) -> tuple[gr.HTML, Sequence[Dep
             height=CHART_HEIGHT, min_width=320, visible=False, x_label_angle=-40, buttons=[],
         )  # fmt: skip
         times = gr.LinePlot(
-            x="time", y="words", title="Mean number of words by the time of the files", x_title="", y_title="words",
+            x="time", y="words", title="Mean words by the time of the files", x_title="", y_title="words",
             height=CHART_HEIGHT, min_width=320, visible=False, buttons=[],
         )  # fmt: skip
     in_background(html.tables, handlers.tables, None, html, mode=KEEP_EVERY_EVENT)

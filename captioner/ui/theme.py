@@ -7,7 +7,8 @@ import gradio as gr
 HERE = Path(__file__).parent
 _SHEETS = (
     "page", "server/login", "runs/card", "runs/machine", "gallery/toolbar", "gallery/grid", "gallery/panel",
-    "runs/dialogs", "server/uploads", "settings/tab", "prompts/tab", "compare/dialog", "dataset/tab", "dataset/statistics",
+    "runs/dialogs", "server/uploads", "settings/tab", "prompts/tab", "compare/dialog", "dataset/tab",
+    "dataset/statistics",
 )  # fmt: skip
 CSS = [HERE / f"{name}.css" for name in _SHEETS]
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]

@@ -150,6 +150,7 @@ class GenerationOptions:
     seed: int = 0
     thinking_budget: int | None = None  # tokens; None: no thinking where the model can, else within max_new_tokens
     presence_penalty: float = 0.0  # taken from the logits of tokens that the caption has
+    scores: bool = False  # no text: how likely the answer is yes or no, see engine/scoring
 
     @property
     def thinks(self) -> bool:

@@ -58,6 +58,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         from captioner.cli.lists import add_lists
         from captioner.cli.measure import add_measure
         from captioner.cli.repair import add_repair
+        from captioner.cli.score import add_score
         from captioner.cli.serve import add_serving
         from captioner.cli.show import add_showing
         from captioner.cli.stats import add_stats
@@ -71,6 +72,7 @@ def build_parser(bench_only: bool = False) -> Parser:
         add_repair(commands)
         add_lists(commands)
         add_measure(commands)
+        add_score(commands)
         add_showing(commands)
         add_stats(commands)
         add_targets(commands)

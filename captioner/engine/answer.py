@@ -15,6 +15,7 @@ class AnswerTokens:
         self.tokens: list[int] = []
         self.caption_start = 0  # index of the first token after the thinking
         self._max_new_tokens, self._eos = request.options.max_new_tokens, eos
+        self.probabilities: tuple[float, ...] = ()  # of scoring.ANSWERS
 
     @property
     def chooses(self) -> bool:
@@ -36,6 +37,17 @@ class AnswerTokens:
             return "stop"
         self.tokens.append(token)
         return "length" if len(self.tokens) >= self.limit else None
+
+
+class Score(AnswerTokens):
+    """An answer without tokens, which ends as soon as the probabilities of its first one are known."""
+
+    @property
+    def limit(self) -> int:
+        return 1
+
+    def add(self, token: int) -> FinishReason:
+        return "scored"
 
 
 class ThinkingTokens(AnswerTokens):
@@ -102,6 +114,8 @@ class ThinkingTokens(AnswerTokens):
 
 def begin_answer(request: Prepared, eos: tuple[int, ...]) -> AnswerTokens:
     """Return the empty answer to a request."""
+    if request.options.scores:
+        return Score(request, eos)
     if request.marks is None or request.options.thinking_budget is None:
         return AnswerTokens(request, eos)
     return ThinkingTokens(request, eos, request.marks)

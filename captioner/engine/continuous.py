@@ -245,7 +245,7 @@ class ContinuousCore(Core):
             return StepEvent(id, len(answer.tokens))
         self._free(running)
         self._policy.on_end(id)
-        return StepEvent(id, len(answer.tokens), tuple(answer.tokens), reason)
+        return StepEvent(id, len(answer.tokens), tuple(answer.tokens), reason, probabilities=answer.probabilities)
 
     def _free(self, running: Running) -> None:
         """Leave the request out of the steps to come, and let another one take its slot."""

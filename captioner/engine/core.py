@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from captioner.engine.prepare import Layout, Prepared
 from captioner.formatting import first_line
 
-FinishReason = Literal["stop", "length", "cancelled", "error", "memory"]  # memory: it did not fit even alone
+FinishReason = Literal["stop", "length", "scored", "cancelled", "error", "memory"]  # memory: too large even alone
 
 
 class StepEvent(NamedTuple):
@@ -20,6 +20,7 @@ class StepEvent(NamedTuple):
     tokens: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
+    probabilities: tuple[float, ...] = ()  # of scoring.ANSWERS, if it was only scored
 
 
 class Core(Protocol):

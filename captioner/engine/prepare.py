@@ -15,6 +15,7 @@ from transformers import ProcessorMixin
 
 from captioner.engine.chat import chat_prompt, check_prompt, media_of, special_tokens
 from captioner.engine.isolation import one_line
+from captioner.engine.scoring import AnswerIds, answer_ids
 from captioner.engine.thinking import ThinkingMarks
 from captioner.engine.video_inputs import video_inputs, video_options
 from captioner.errors import ModelError
@@ -53,6 +54,7 @@ class Prepared:
     scale: PixelScale | None = None  # None: the pixels are float32 already
     alone: bool = False  # its tensors cannot be joined with those of others
     marks: ThinkingMarks | None = None  # of the model; None: thinking is not watched
+    answer_ids: AnswerIds = ()  # of a request that scores
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -80,18 +82,21 @@ class Preparer:
         check_prompt(prompt, self._special_tokens)
         processor = self._own_processor()
         text, media = self._ask(processor, frames, prompt, options.thinking_budget)
+        ids: AnswerIds = ()
+        if options.scores:  # the answer is read right behind the prompt, so a template that opens thinking is closed
+            text, ids = text + self._marks.opened_by_prompt(False), self._answer_ids
         if self._layout:
             media |= {"do_rescale": False, "do_normalize": False}
         tensors = _call(processor, [text], media)
         if not self._layout:
             alone = not self._joins[len(frames.pixels) > 1]
-            return Prepared(request_id, tensors, options, alone=alone, marks=self._marks)
+            return Prepared(request_id, tensors, options, alone=alone, marks=self._marks, answer_ids=ids)
         kind = processor.image_processor if "images" in media else processor.video_processor
         scale = _pixel_scale(kind.image_mean, kind.image_std, kind.rescale_factor)
         layout = self._layout(tensors)
         if self._pin:  # page-locked pixels are copied to a GPU asynchronously; the others are joined before the copy
             tensors |= {name: tensors[name].pin_memory() for name in PIXELS if name in tensors}
-        return Prepared(request_id, tensors, options, layout, scale, marks=self._marks)
+        return Prepared(request_id, tensors, options, layout, scale, marks=self._marks, answer_ids=ids)
 
     def _ask(
         self, processor: ProcessorMixin, frames: Frames, prompt: str, thinking_budget: int | None = None
@@ -103,6 +108,10 @@ class Preparer:
         else:
             parts, media = [{"type": "video"}], video_inputs(processor, self._video_options, frames)
         return chat_prompt(processor, [*parts, {"type": "text", "text": prompt}], thinking_budget), media
+
+    @functools.cached_property
+    def _answer_ids(self) -> AnswerIds:
+        return answer_ids(self._processor.tokenizer)
 
     def _can_join(self, num_frames: int) -> bool:
         """Return True if `collate` makes of two requests what the processor makes of both at once.

@@ -4,6 +4,7 @@ import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,32 +91,47 @@ class Running:
         return self.answer.tokens
 
     @property
+    def is_scored(self) -> bool:
+        """True if it ends with the probabilities of answers instead of a text."""
+        return self.request.options.scores
+
+    @property
     def is_reading(self) -> bool:
         """True until the last piece of the prompt is read."""
         return self.prompt.num_read < self.prompt.num_tokens
 
 
+class Picked(NamedTuple):
+    """The results of a step, on the device."""
+
+    tokens: Tensor  # int64 (B,), the next one of each request
+    probabilities: Tensor  # float32 (S, answers), of those that are scored
+
+
 class UnreadSteps:
-    """Steps whose tokens are on their way to the host, while it goes on with the next one."""
+    """Steps whose results are on their way to the host, while it goes on with the next one."""
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[list[Running], Tensor, torch.cuda.Event | None]] = deque()
+        self._steps: deque[tuple[list[Running], Picked, torch.cuda.Event | None]] = deque()
 
-    def add(self, order: list[Running], tokens: Tensor) -> None:
-        """Begin to copy the tokens int64 (B,) of these requests."""
-        copy, copied = tokens.to("cpu", non_blocking=True), None
-        if tokens.device.type == "cuda":
+    def add(self, order: list[Running], picked: Picked) -> None:
+        """Begin to copy what was picked for these requests."""
+        copies, copied = Picked(*(part.to("cpu", non_blocking=True) for part in picked)), None
+        if picked.tokens.device.type == "cuda":
             copied = torch.cuda.Event()
             copied.record()
-        self._steps.append((order, copy, copied))
+        self._steps.append((order, copies, copied))
 
     def read(self, num_left: int) -> Iterator[tuple[Running, int]]:
-        """Wait for all steps but the last `num_left`, and yield their tokens."""
+        """Wait for all steps but the last `num_left`, and yield their tokens. Answers get their probabilities."""
         while len(self._steps) > num_left:
-            order, tokens, copied = self._steps.popleft()
+            order, picked, copied = self._steps.popleft()
             if copied is not None:
                 copied.synchronize()
-            yield from zip(order, tokens.tolist(), strict=True)
+            scored = (running for running in order if running.is_scored)
+            for running, row in zip(scored, picked.probabilities.tolist(), strict=True):
+                running.answer.probabilities = tuple(row)
+            yield from zip(order, picked.tokens.tolist(), strict=True)
 
     def clear(self) -> None:
         """Forget all steps."""

@@ -9,7 +9,9 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from captioner.engine.answer import AnswerTokens
+from captioner.engine.prepare import Prepared
 from captioner.engine.rows import upload
+from captioner.engine.scoring import probabilities
 from captioner.values import GenerationOptions
 
 # The constants of splitmix64 (Steele, Lea, Flood 2014) as signed 64-bit numbers.
@@ -97,16 +99,15 @@ def _shift_right(x: Tensor, num_bits: int) -> Tensor:  # int64 as if it were uns
 class PerRowSampling(LogitsProcessor):
     """Makes `generate` use each row's own options: other tokens get -inf, so greedy search takes the picked one."""
 
-    def __init__(self, options: list[GenerationOptions], answers: list[AnswerTokens], prompt_length: int) -> None:
-        self._kinds, self._answers, self._prompt_length = (
-            [Sampling.of(each) for each in options],
-            answers,
-            prompt_length,
-        )
-        self._seeds = torch.tensor([each.seed for each in options])
+    def __init__(self, requests: list[Prepared], answers: list[AnswerTokens], prompt_length: int) -> None:
+        self._kinds = [Sampling.of(each.options) for each in requests]
+        self._requests, self._answers, self._prompt_length = requests, answers, prompt_length
+        self._seeds = torch.tensor([each.options.seed for each in requests])
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # int64 (B, L), (B, V) -> (B, V)
         generated = input_ids[:, self._prompt_length :]
+        if not generated.shape[1]:
+            self._score(scores)
         seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, generated, True)
         for row, answer in enumerate(self._answers):
             if answer.caption_start:
@@ -117,3 +118,8 @@ class PerRowSampling(LogitsProcessor):
         chosen = [answer.choose(token) for answer, token in zip(self._answers, picks, strict=True)]
         index = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, -math.inf).scatter_(1, index, 0.0)
+
+    def _score(self, logits: Tensor) -> None:
+        for row, (request, answer) in enumerate(zip(self._requests, self._answers, strict=True)):
+            if request.options.scores:
+                answer.probabilities = tuple(probabilities(logits[row : row + 1], request.answer_ids)[0].tolist())

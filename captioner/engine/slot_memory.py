@@ -10,8 +10,9 @@ from captioner.engine.core import is_out_of_memory, release_unused
 from captioner.engine.graphs import DecodeSteps
 from captioner.engine.packed import PackedModel
 from captioner.engine.rows import SEED, SLOT, RowTable, upload
-from captioner.engine.running import Running
+from captioner.engine.running import Picked, Running
 from captioner.engine.sampling import pick_tokens
+from captioner.engine.scoring import ANSWERS, probabilities
 from captioner.errors import ModelError
 
 WHAT_TO_LOWER = "lower frame_size, max_frames or max_new_tokens, or choose a smaller model or quantization 8bit or 4bit"
@@ -29,8 +30,8 @@ class SlotMemory:
     table: RowTable
     _seen: Tensor | None = None  # bool (num_slots, V), the tokens generated in each slot; made for the first penalty
 
-    def pick(self, order: list[Running], rows: Tensor, logits: Tensor) -> Tensor:
-        """Pick the next token of each request, int64 (B,), given logits (B, V) and rows (5, B)."""
+    def pick(self, order: list[Running], rows: Tensor, logits: Tensor) -> Picked:
+        """Pick the next token of each request, and score those that want it, given logits (B, V) and rows (5, B)."""
         seen, slots, kinds = None, rows[SLOT], [running.kind for running in order]
         if any(kind.penalizes for kind in kinds):
             seen = self._seen_tokens(logits)
@@ -43,12 +44,21 @@ class SlotMemory:
         if seen is not None:
             seen[slots, tokens] = True
         self.cache.tokens.index_copy_(0, slots, tokens)
-        return tokens
+        return Picked(tokens, score(order, logits))
 
     def _seen_tokens(self, logits: Tensor) -> Tensor:
         if self._seen is None:
             self._seen = torch.zeros(self.plan.num_slots, logits.shape[1], dtype=torch.bool, device=logits.device)
         return self._seen
+
+
+def score(order: list[Running], logits: Tensor) -> Tensor:
+    """Return the probabilities of the answers, float32 (S, answers), for the S requests that are scored."""
+    scored = [row for row, running in enumerate(order) if running.is_scored]
+    if not scored:
+        return logits.new_empty(0, len(ANSWERS), dtype=torch.float32)
+    rows = upload(torch.tensor(scored), logits.device)
+    return probabilities(logits.index_select(0, rows), order[scored[0]].request.answer_ids)  # one tokenizer, one list
 
 
 def choose(order: list[Running], picked: Tensor) -> Tensor:

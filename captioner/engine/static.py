@@ -196,10 +196,12 @@ class _Run(BaseStreamer, StoppingCriteria):
             inputs.pop("mm_token_type_ids", None)  # MiniMax-M3's processor returns them, but its model refuses them
         for name in inputs.keys() & set(PIXELS):
             inputs[name] = inputs[name].to(self._model.dtype)  # not every model family casts them
-        sampling = PerRowSampling([p.options for p in self.batch], self._answers, inputs["input_ids"].shape[1])
+        sampling = PerRowSampling(self.batch, self._answers, inputs["input_ids"].shape[1])
         config = GenerationConfig(
             max_new_tokens=max(p.options.max_tokens for p in self.batch),
             do_sample=False,
+            repetition_penalty=1.0,  # else generate takes the model's own, which also counts the prompt
+            no_repeat_ngram_size=0,
             eos_token_id=list(self._eos) or None,
             pad_token_id=self._pad,
             cache_implementation="static" if self._compile else None,
@@ -229,8 +231,10 @@ class _Run(BaseStreamer, StoppingCriteria):
         self._report(row)
 
     def _report(self, row: int) -> None:
-        reason, tokens = self._reasons[row], self._answers[row].tokens
-        self._events.append(StepEvent(self.batch[row].id, len(tokens), tuple(tokens) if reason else (), reason))
+        reason, answer, id = self._reasons[row], self._answers[row], self.batch[row].id
+        tokens = tuple(answer.tokens) if reason else ()
+        event = StepEvent(id, len(answer.tokens), tokens, reason, probabilities=answer.probabilities)
+        self._events.append(event)
 
     def end(self) -> None:
         """Do nothing; the streamer's interface requires this method."""

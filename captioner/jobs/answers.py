@@ -76,13 +76,6 @@ class Answers:
         self._windows.forget(name)
         return False
 
-    def show(self, item: MediaItem, caption: Caption) -> None:
-        """Emit the answer of a job that saves nothing."""
-        if text := self._form.clean(caption.text, caption.facts):
-            self._outcomes.tried(item, self._form.decorate(text, self._job.decoration), caption)
-        else:
-            self._outcomes.failed(item, "the model returned an empty caption")
-
     def _take(self, flight: Flight, replica: str) -> bool:
         item, num = flight.item, self._attempts.num_of(flight.item.name)
         best = self._attempts.pop_best(item.name)

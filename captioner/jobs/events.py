@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from captioner.captions.scores import Score
 from captioner.values import Caption
 
 JobOutcome = Literal["done", "stopped", "failed"]
@@ -24,7 +25,7 @@ class Event:
         return event
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event as a dict for JSON; "event" names its type. `ItemTried.made` is left out."""
+        """Return the event as a dict for JSON; "event" names its type. `made` is left out."""
         values = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items() if k != "made"}
         return {"event": type(self).__name__, **values}
 
@@ -44,7 +45,8 @@ class JobStarted(Event):
     job: int
     total: int
     model: str
-    saves: bool = True  # False: a trial, which changes no caption file
+    saves: bool = True  # False: it changes no caption file
+    scores: bool = False  # it scores captions; otherwise one that saves nothing is a trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,16 @@ class ItemTried(ItemEvent):
     tokens: int
     seconds: float
     made: Caption | None = None  # how the caption was made, with the text as the model wrote it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemScored(ItemEvent):
+    """The caption of the file was scored. score: how likely the model says that the file shows it."""
+
+    score: float
+    replica: str
+    warning: str = ""  # one line
+    made: Score | None = None  # all that is kept
 
 
 @dataclass(frozen=True, kw_only=True)

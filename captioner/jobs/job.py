@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
+from captioner.captions.scores import question_about
 from captioner.captions.text import Decoration
 from captioner.config.presets import Preset, check_quantizable
 from captioner.config.prompts import expand
@@ -93,12 +94,11 @@ class Job:
         within: Within,
         *notes: str,
     ) -> CaptionRequest:
-        """Return the request for an item, with the item's own seed. Raise CaptionError from `read_caption`.
-
-        notes: what the model is told behind the prompt.
-        """
+        """Return the request for an item, with its own seed and notes behind the prompt. Raise as `read_caption`."""
         names = {"name": Path(item.filename).stem, "folder": item.folder.name, "trigger": self.decoration.trigger}
         prompt = expand(self.prompt, **names, existing=lambda: read_caption(item.caption_path))
+        if self.options.scores:
+            prompt = question_about(item, read_caption)
         prompt = "\n\n".join([prompt, *filter(None, notes)])
         seed = (options.seed ^ zlib.crc32(item.name.encode("utf-8", "surrogateescape"))) & 0x7FFFFFFF
         options = replace(options, seed=seed)

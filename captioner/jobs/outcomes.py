@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from captioner.captions.scores import Score
 from captioner.errors import StateError
 from captioner.jobs import events
 from captioner.jobs.event_log import EventLog
@@ -72,6 +73,12 @@ class Outcomes:
             self._job, item.name, item.path, caption=text, tokens=num, seconds=seconds, made=caption
         )
         self._log.append(event)
+
+    def scored(self, item: MediaItem, score: Score, replica: str, warning: str = "") -> None:
+        """Count and emit the score of a caption, which is kept."""
+        self.num_done += 1
+        about, value = (self._job, item.name, item.path), round(score.yes, 6)
+        self._log.append(events.ItemScored(*about, score=value, replica=replica, warning=warning, made=score))
 
     def skipped(self, item: MediaItem, reason: str, faults: tuple[str, ...] = ()) -> None:
         """Record that the item was left alone. faults: see `ItemDone`."""

@@ -68,7 +68,8 @@ class Progress:
     num_flawed: int = 0  # captions that were cut off or repeat themselves
     num_faulty: int = 0  # captions that a repair has left faulty
     notes: tuple[str, ...] = ()  # about the whole job
-    before: "Progress | None" = None  # while a prompt is tried on a file, and after: the latest job that saves captions
+    scores: bool = False  # the job scores captions
+    before: "Progress | None" = None  # while a prompt is tried on a file, and after: the latest job that is no trial
 
     @property
     def active(self) -> bool:
@@ -140,6 +141,8 @@ class _JobState:
 
     def add(self, event: events.ItemEvent) -> None:
         replica, num_counted = self.running.get(event.item, ("", 0))
+        if isinstance(event, events.ItemScored):
+            self.shares.setdefault(replica, _Share()).done += 1
         if isinstance(event, events.ItemProgress | events.ItemDone | events.ItemTried):
             new_tokens = max(0, event.tokens - num_counted)
             self.tokens += new_tokens
@@ -156,7 +159,7 @@ class _JobState:
             case events.ItemProgress():
                 self.running[event.item] = (replica, event.tokens)
                 return
-            case events.ItemDone() | events.ItemTried():
+            case events.ItemDone() | events.ItemTried() | events.ItemScored():
                 self.done += 1
                 self.num_flawed += bool(getattr(event, "flaw", ""))
                 self.num_faulty += bool(getattr(event, "faults", ()))
@@ -197,7 +200,7 @@ class ProgressTracker:
     def __init__(self) -> None:
         self.cursor = 0  # number of the last event
         self._state = _JobState(JobStarted(job=0, total=0, model=""))
-        self._saving = self._state  # of the latest job that saves captions
+        self._saving = self._state  # of the latest job that is no trial
         self._queue: dict[int, int] = {}  # waiting job -> number of files
         self._replicas: dict[str, ReplicaProgress] = {}
 
@@ -210,7 +213,7 @@ class ProgressTracker:
             case JobStarted():
                 self._queue.pop(event.job, None)
                 self._state = _JobState(event, "loading")
-                self._saving = self._state if event.saves else self._saving
+                self._saving = self._state if event.saves or event.scores else self._saving
             case events.ModelLoading():
                 state.download = (event.bytes_done, event.bytes_total)
                 state.download_rate.add(event.time_s, event.bytes_done)
@@ -253,6 +256,7 @@ class ProgressTracker:
             stage=state.stage,
             reason=state.reason,
             model=state.started.model,
+            scores=state.started.scores,
             total=state.started.total,
             done=state.done,
             skipped=state.skipped,

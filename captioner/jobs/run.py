@@ -22,6 +22,7 @@ from captioner.jobs.last_items import Held, LastItems
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.reports import Reports
 from captioner.jobs.saving import CaptionWriter, stamp_of
+from captioner.jobs.unsaved import Unsaved
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
 from captioner.values import MediaItem
@@ -64,6 +65,7 @@ class Run:
     def __post_init__(self) -> None:
         self.writer = CaptionWriter(self.job, self.operation, self.store, self.outcomes)
         self.answers = Answers(self.job, self.operation, self.store, self.outcomes, self.writer)
+        self.unsaved = Unsaved(self.job, self.store.database, self.outcomes)
 
     def run(self) -> None:
         """Run the job to its end. Raise ModelError, PromptError, StateError, and Stopped during a download."""
@@ -215,14 +217,14 @@ class Run:
                 self.outcomes.given_back(flight.item, self.backlog.losses[flight.item.name])
             case Failed():
                 self._fail(flight, answer.reason)
-            case Finished() if not self.job.save:
-                self.answers.show(flight.item, answer.caption)
-            case Finished():
+            case Finished() if self.job.save:
                 self.last_items.answered(flight.replica.name, time.monotonic() - flight.since_s)
                 if self.answers.wants_more(flight, answer.caption, may_ask=not self._is_ending):
                     self._submit(flight.item, flight.replica, flight.alone)
                 else:
                     self._settle(flight, self.answers.take(flight, flight.replica.name))
+            case _:
+                self.unsaved.take(flight, answer)
 
     @property
     def _is_ending(self) -> bool:

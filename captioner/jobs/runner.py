@@ -128,7 +128,8 @@ class JobRunner:
             if number not in self._waiting:
                 return
             self._waiting.remove(number)
-        self._log.append(JobStarted(job=number, total=len(job.items), model=job.model.name, saves=job.save))
+        about = {"saves": job.save, "scores": job.options.scores}
+        self._log.append(JobStarted(job=number, total=len(job.items), model=job.model.name, **about))
         operation = number if number > 0 else None
         outcomes = Outcomes(number, self._log, self._database if operation else None)
         backlog = Backlog(job.items, losses)

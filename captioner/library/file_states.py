@@ -1,7 +1,6 @@
 """The state, caption, flags and problems of each file of one scan. Files are named by their position in it."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,11 @@ from captioner.captions.store import CaptionStore
 from captioner.captions.written import CHANGED_OUTSIDE
 from captioner.dataset.lint.finding import LintOptions
 from captioner.errors import CaptionError, StateError
-from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemSkipped, ItemStarted
+from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress, ItemScored, ItemSkipped, ItemStarted
 from captioner.library.counts import Counts, count
 from captioner.library.faults import Fault, fault_in, fault_of
-from captioner.library.recorded import failures_of, marks_of
+from captioner.library.file_scores import FileScores
+from captioner.library.recorded import caption_size, failures_of, marks_of, positions_by_caption, scores_of
 from captioner.system.database import path_text
 from captioner.values import MediaItem
 
@@ -60,6 +60,7 @@ class FileStates:
         self.flaws: dict[int, str] = {}  # of captions as a model wrote them, see captions/flaws
         self.found: dict[int, Fault] = {}  # by the linter, in captions that were read
         self.marks: dict[int, Mark] = {}  # given by a person
+        self.scores = FileScores()
         self.find_captions(items)
         if scanned:
             self.marks, self.failures = marks_of(captions, scanned, items), failures_of(captions, scanned, items)
@@ -72,9 +73,10 @@ class FileStates:
         self._items = items
         self.texts.clear()
         self.found.clear()
+        self.scores.clear()
         self.doubts.clear()
         self.changed_outside.clear()
-        self.captioned = {i for i, item in enumerate(items) if item.has_caption and _size(item)}
+        self.captioned = {i for i, item in enumerate(items) if item.has_caption and caption_size(item)}
         self.find_marks()
 
     def find_marks(self) -> None:
@@ -84,14 +86,15 @@ class FileStates:
         ownership = self._captions.ownership
         edited, approved = ownership.edited_in(self._folder), ownership.approved_in(self._folder)
         flaws = ownership.flaws_in(self._folder)
-        positions = self._positions_by_path() if edited or approved or flaws else {}
+        positions = positions_by_caption(self._items) if edited or approved or flaws else {}
+        self.scores.keep(scores_of(self._captions, self._folder, self._items))
         self.flaws = {positions[key]: flaw for key, flaw in flaws.items() if key in positions}
         self.edited = {positions[key] for key in edited & positions.keys()}
         self.approved = {positions[key] for key in approved & positions.keys()}
 
     def positions(self, caption_paths: Iterable[Path]) -> list[int]:
         """Return the positions of the files with these captions; other captions are left out."""
-        positions = self._positions_by_path()
+        positions = positions_by_caption(self._items)
         return [positions[key] for key in map(path_text, caption_paths) if key in positions]
 
     def digests(self) -> dict[int, bytes]:
@@ -101,7 +104,7 @@ class FileStates:
         except StateError as error:
             log.warning("cannot find out which captions were changed outside: %s", error)
             return {}
-        positions = self._positions_by_path() if digests else {}
+        positions = positions_by_caption(self._items) if digests else {}
         return {positions[key]: digest for key, digest in digests.items() if key in positions}
 
     def keep_failures(self, before: "FileStates") -> None:
@@ -134,9 +137,10 @@ class FileStates:
         return known if position in self.captioned else None
 
     def check(self, position: int) -> None:
-        """Lint a caption that was read, by itself, unless `lint` is None."""
+        """Lint a caption that was read, by itself, unless `lint` is None, and find out whether it has a score."""
         text = self.texts.get(position)
         self.found.pop(position, None)
+        self.scores.check(position, self._items[position], text)
         if text and self.lint and (fault := fault_in(self._items[position], text, self.lint)):
             self.found[position] = fault
 
@@ -166,7 +170,8 @@ class FileStates:
             self.captioned.discard(position)
         if decoded.doubt and text:
             self.doubts[position] = decoded.doubt
-        if not text or decoded.doubt or position in self.found or changed_outside != (position in self.changed_outside):
+        is_marked = decoded.doubt or position in self.found or position in self.scores.valid
+        if not text or is_marked or changed_outside != (position in self.changed_outside):
             self._touch(position)
         (self.changed_outside.add if changed_outside else self.changed_outside.discard)(position)
 
@@ -174,7 +179,8 @@ class FileStates:
         """Return all files as columns of equal length.
 
         kinds: 1 for a clip. sizes: bytes. times: POSIX time of the last change. states: index into STATES. durations:
-        seconds, 0 if unknown. lengths: characters of the captions. These and CHANGED_OUTSIDE_FLAG: 0 until it is read.
+        seconds, 0 if unknown. lengths: characters of the captions. scores: see captions/scores; None if it has none.
+        Lengths and CHANGED_OUTSIDE_FLAG are 0, and scores None, until the caption is read.
         """
         items, positions = self._items, range(len(self._items))
         return {
@@ -186,6 +192,7 @@ class FileStates:
             "flags": [self.flags(i) for i in positions],
             "durations": [self.durations.get(i, 0) for i in positions],
             "lengths": [len(self.texts.get(i, "")) for i in positions],
+            "scores": [self.scores.value(i) for i in positions],
         }
 
     def row(self, position: int) -> dict:
@@ -197,6 +204,7 @@ class FileStates:
             "flags": self.flags(position),
             "duration": self.durations.get(position, 0),
             "length": len(text),
+            "score": self.scores.value(position),
             "preview": text[:PREVIEW_LENGTH],
             "problem": self.problem(position),
             "doubt": self.doubts.get(position, ""),
@@ -214,7 +222,11 @@ class FileStates:
             self.running[position] = getattr(event, "tokens", 0)
             return
         self.running.pop(position, None)
-        if isinstance(event, ItemFailed):
+        if isinstance(event, ItemScored) and event.made:
+            self.scores.keep({position: event.made})
+            self.check(position)
+            self._touch(position)
+        elif isinstance(event, ItemFailed):
             self.failures[position] = event.reason
             self._touch(position)
         elif isinstance(event, ItemDone):
@@ -282,19 +294,3 @@ class FileStates:
         except StateError as error:
             log.warning("cannot find out whether a caption was changed outside: %s", error)
             return None
-
-    def _positions_by_path(self) -> dict[str, int]:  # by the path_text of the captions
-        starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in self._items}}
-        return {
-            starts[item.folder] + name
-            if (name := item.caption_name).isascii() and os.sep not in name
-            else path_text(item.caption_path): i
-            for i, item in enumerate(self._items)
-        }
-
-
-def _size(item: MediaItem) -> int:
-    try:
-        return os.stat(os.path.join(item.folder, item.caption_name)).st_size  # noqa: PTH116, PTH118 - 50,000 times
-    except OSError:
-        return 0

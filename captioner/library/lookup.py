@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from captioner.captions.scores import Score
 from captioner.formatting import sendable
 from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG, State
 from captioner.library.open_folder import OpenFolder
@@ -23,6 +24,7 @@ class Entry:
     doubt: str = ""  # if its text is a guess, see `Decoded.doubt`
     fault: str = ""  # the rest of "This caption ...", if a person should look at it
     duration_s: float = 0.0  # 0 for a still, and while it is not known
+    score: Score | None = None  # how well its caption agrees with it
 
 
 class FileLookup:
@@ -58,6 +60,7 @@ class FileLookup:
                 doubt=files.doubts.get(position, ""),
                 fault=fault.text if fault and flags & FLAWED_FLAG else "",
                 duration_s=files.durations.get(position, 0.0),
+                score=files.scores.valid.get(position),
             )
 
     def rows(self, names: Iterable[str]) -> list[dict]:
@@ -81,6 +84,24 @@ class FileLookup:
             texts, items = self._open.files.texts, self._open.scan.items
             return [items[i].name for i in self._open.positions(names) if not texts.get(i)]
 
+    def unscored(self, names: Iterable[str] | None, model: str) -> dict[MediaItem, str]:
+        """Return the captioned files of these names, or all, without a score by this model, with their captions."""
+        with self._open.current():
+            files, scan = self._open.files, self._open.scan
+            positions = range(len(scan.items)) if names is None else sorted(set(self._open.positions(names)))
+            texts = {i: files.text(i) for i in positions}
+            scores = files.scores.valid
+            return {scan.items[i]: text for i, text in texts.items() if text and _model(scores.get(i)) != model}
+
+    def scored(self) -> list[tuple[MediaItem, str, Score]]:
+        """Return the files with a score, their captions and scores, the least agreement first."""
+        with self._open.current():
+            files, items = self._open.files, self._open.scan.items
+            for i in range(len(items)):
+                files.text(i)
+            found = [(items[i], files.texts[i], score) for i, score in files.scores.valid.items()]
+        return sorted(found, key=lambda each: (each[2].yes, each[0].name))
+
     def num_changed_outside(self, names: Iterable[str]) -> int:
         """Count the captions that another program is known to have changed."""
         with self._open.current():
@@ -95,3 +116,7 @@ class FileLookup:
         for word in words.casefold().split():
             found = [i for i in found if word in haystacks[i]]
         return [items[i].name for i in found]
+
+
+def _model(score: Score | None) -> str | None:
+    return score.model if score else None

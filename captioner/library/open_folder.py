@@ -12,7 +12,7 @@ from pathlib import Path
 from captioner.captions.store import CaptionStore
 from captioner.dataset.lint.finding import LintOptions
 from captioner.jobs.event_log import EventLog
-from captioner.jobs.events import ItemEvent, JobEnded, JobStarted
+from captioner.jobs.events import ItemEvent, ItemScored, JobEnded, JobStarted
 from captioner.library.file_states import FileStates
 from captioner.values import KindFilter, MediaItem
 
@@ -57,7 +57,7 @@ class OpenFolder:
         self.lint: LintOptions | None = None  # what the captions are checked for
         self.cursor = self.revision = 0
         self._events = events
-        self._job, self._trying = 0, False  # the running job, and whether it only tries a prompt
+        self._job, self._trying = 0, False  # the running job, and whether it changes no caption file
         self._changed: deque[tuple[int, int]] = deque(maxlen=KEPT_CHANGES)  # (revision, position)
         # Ids differ from those of an earlier process, which an open browser tab may still use.
         self._num_scans = secrets.randbits(40)
@@ -116,7 +116,7 @@ class OpenFolder:
             elif isinstance(event, JobEnded) and event.job == self._job:
                 self._trying = False
                 self.files.running.clear()
-            elif isinstance(event, ItemEvent) and not self._trying:
+            elif isinstance(event, ItemScored) or (isinstance(event, ItemEvent) and not self._trying):
                 position = self.scan.positions.get(event.item)
                 if position is not None and self.scan.items[position].path == event.path:
                     self.files.apply(position, event)

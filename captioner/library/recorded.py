@@ -1,10 +1,12 @@
-"""The records of the files of a scan in the database: the marks that a person gave, and failures in earlier jobs."""
+"""The records of the files of a scan in the database: marks, scores, and failures in earlier jobs."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.captions.file_marks import Mark
+from captioner.captions.scores import CaptionScores, Score
 from captioner.captions.store import CaptionStore
 from captioner.errors import StateError
 from captioner.jobs.failures import recorded_failures
@@ -38,6 +40,36 @@ def failures_of(captions: CaptionStore, folder: Path, items: Sequence[MediaItem]
     except StateError as error:
         log.warning("cannot find out which files have failed: %s", error)
         return {}
+
+
+def scores_of(captions: CaptionStore, folder: Path, items: Sequence[MediaItem]) -> dict[int, Score]:
+    """Return the latest scores of captions by position, also of what they were before. folder: that of the captions."""
+    try:
+        scores = CaptionScores(captions.database).under(folder)
+    except StateError as error:
+        log.warning("cannot read the scores of captions: %s", error)
+        return {}
+    positions = positions_by_caption(items) if scores else {}
+    return {positions[key]: score for key, score in scores.items() if key in positions}
+
+
+def positions_by_caption(items: Sequence[MediaItem]) -> dict[str, int]:
+    """Return the positions of the items by the `path_text` of their captions."""
+    starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in items}}
+    return {
+        starts[item.folder] + name
+        if (name := item.caption_name).isascii() and os.sep not in name
+        else path_text(item.caption_path): i
+        for i, item in enumerate(items)
+    }
+
+
+def caption_size(item: MediaItem) -> int:
+    """Return the bytes of a caption file, 0 if there is none."""
+    try:
+        return os.stat(os.path.join(item.folder, item.caption_name)).st_size  # noqa: PTH116, PTH118 - 50,000 times
+    except OSError:
+        return 0
 
 
 def _last_change_s(captions: CaptionStore, item: MediaItem) -> float:

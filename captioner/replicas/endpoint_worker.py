@@ -28,10 +28,11 @@ from captioner.replicas.protocol import (
     Lost,
     Ready,
     ReplicaEvent,
+    Scored,
     TokensSoFar,
 )
 from captioner.replicas.server import ModelServer, Reply
-from captioner.replicas.server_errors import Refused, ServerError, Unusable, delay_s
+from captioner.replicas.server_errors import NoScores, Refused, ServerError, Unusable, delay_s
 from captioner.replicas.tries import Tries
 from captioner.values import UNKNOWN_FACTS, CapabilityReport, Caption, CaptionRequest, MediaFacts, ModelSpec
 
@@ -201,9 +202,15 @@ class EndpointWorker:
 
         try:
             reply = await self._tries.ask(flight.message, request.options, on_token)
-            answer = Finished(request.id, self._caption(flight, reply))
+            answer: Answer = Scored(request.id, request.prompt, *reply.answers, flight.warning)
+            if not request.options.scores:
+                answer = Finished(request.id, self._caption(flight, reply))
         except Refused as error:
             self._end(request.id, Failed(request.id, str(error)))
+        except NoScores as error:
+            self._give_back()
+            self._send(Lost(str(error), final=True))
+            self._ended.set()
         except ServerError as error:
             self._on_away(str(error))
         else:

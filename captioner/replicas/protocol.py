@@ -37,6 +37,16 @@ class Finished(Answer):
 
 
 @dataclass(frozen=True)
+class Scored(Answer):
+    """The model was asked the prompt of a request that scores."""
+
+    prompt: str
+    yes: float  # the probability of each answer, see engine/scoring
+    no: float
+    warning: str = ""  # one line
+
+
+@dataclass(frozen=True)
 class Failed(Answer):
     """This request failed and no other, with a reason that can be shown to users."""
 

@@ -18,8 +18,8 @@ from captioner.replicas.clip_message import (
     MessageWriter,
     write_message,
 )
-from captioner.replicas.server_connection import REQUEST_S, open_client, read_stream
-from captioner.replicas.server_errors import Broken, Refused, ServerError, Unusable, explain
+from captioner.replicas.server_connection import MAX_LOGPROBS, REQUEST_S, open_client, read_stream
+from captioner.replicas.server_errors import Broken, NoScores, Refused, ServerError, Unusable, explain
 from captioner.values import Frames, GenerationOptions, ModelSpec
 
 PROBE_PROMPT, PROBE_SIZE = "What is this?", 64
@@ -29,6 +29,8 @@ OPTIONAL = (
 )  # fmt: skip
 BEYOND_PROTOCOL = ("top_k", "repetition_penalty")  # vLLM and SGLang take them
 NO_FLAG = "start vLLM with --trust-request-mm-kwargs to send the times of the frames as well"
+LOGPROBS = ("logprobs", "top_logprobs")
+NO_LOGPROBS = "the server does not tell how likely its tokens are (logprobs), so it cannot score captions"
 MAX_LISTED = 8
 OnToken = Callable[[int], None]
 
@@ -43,6 +45,12 @@ class Reply:
     num_tokens: int
     num_prompt_tokens: int | None
     first_token_s: float  # from the request to the first token
+    shares: dict[str, float]  # see Read.shares
+
+    @property
+    def answers(self) -> tuple[float, float]:
+        """The probabilities that it begins with yes and with no; 0 for one that is not among the likeliest tokens."""
+        return self.shares.get("yes", 0.0), self.shares.get("no", 0.0)
 
 
 class ModelServer:
@@ -79,6 +87,8 @@ class ModelServer:
     async def ask(self, message: ClipMessage, options: GenerationOptions, on_token: OnToken) -> Reply:
         """Ask once and return the answer, once it is known that the server used all frames."""
         reply = await self._ask(message, options, on_token)
+        if options.scores and not reply.shares:
+            raise NoScores(NO_LOGPROBS)
         await self._check_frames(message, reply.num_prompt_tokens)
         self._note_options(options)
         return reply
@@ -159,6 +169,8 @@ class ModelServer:
             try:
                 return await self._ask_once(message, options, on_token)
             except Refused as error:
+                if options.scores and _named(str(error), LOGPROBS):
+                    raise NoScores(f"{NO_LOGPROBS}: {error}") from None
                 if not self._leave_out(str(error)):
                     raise
 
@@ -173,7 +185,8 @@ class ModelServer:
         if self._key and self._key in read.text:
             raise Refused("the server's answer contains its key")
         prompt, new = read.num_prompt_tokens, read.num_tokens
-        return Reply(read.text, read.thinking, read.finish_reason, new, prompt, read.first_token_s - started_s)
+        first_token_s = read.first_token_s - started_s
+        return Reply(read.text, read.thinking, read.finish_reason, new, prompt, first_token_s, read.shares)
 
     def _request(self, message: ClipMessage, options: GenerationOptions) -> dict[str, Any]:
         """Return the arguments of a request. All options are sent, since a server has its own defaults."""
@@ -188,6 +201,8 @@ class ModelServer:
             "chat_template_kwargs": {"enable_thinking": options.thinks},
             **message.extra,
         }
+        if options.scores:
+            fields |= {"logprobs": True, "top_logprobs": MAX_LOGPROBS}
         return {
             "model": self.model,
             "messages": [{"role": "user", "content": message.content}],

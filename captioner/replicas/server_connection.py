@@ -1,9 +1,10 @@
 """The connection to a model server: an openai client that follows no redirects and limits what it reads."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2  # the HTTP library of the openai client
@@ -16,6 +17,8 @@ FIRST_TOKEN_S = 600.0  # the server may have many requests waiting
 STALL_S = 120.0  # between two tokens
 REQUEST_S = 3600.0
 MAX_BYTES = 32_000_000  # of one answer; a chunk for each of 16,384 tokens takes about 6 MB
+MAX_LOGPROBS = 20  # of a token: servers give no more
+WORD_SPACES = " \t\n\u0120\u2581"  # also those that tokenizers write for a space
 MAX_CHARACTERS = 10_000  # of an answer, beside 100 for each token
 
 
@@ -29,6 +32,7 @@ class Read:
     num_tokens: int = 0
     num_prompt_tokens: int | None = None
     first_token_s: float = 0.0  # monotonic
+    shares: dict[str, float] = field(default_factory=dict)  # word -> how likely it is the first, if that was asked for
 
 
 def open_client(url: str, key: str) -> openai.AsyncOpenAI:
@@ -119,6 +123,7 @@ def _add(read: Read, chunk: Any) -> bool:
     if not choices:
         return False
     choice, delta = choices[0], getattr(choices[0], "delta", None)
+    read.shares = read.shares or _shares(getattr(choice, "logprobs", None))
     text = "" if delta is None else delta.content or ""
     thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
     read.text, read.thinking = read.text + text, read.thinking + thinking
@@ -128,3 +133,19 @@ def _add(read: Read, chunk: Any) -> bool:
     read.num_tokens += not usage
     read.first_token_s = read.first_token_s or time.monotonic()
     return True
+
+
+def _shares(logprobs: Any) -> dict[str, float]:
+    """Return the probabilities of the likeliest first tokens by their words, {} if the server does not tell."""
+    first = next(iter(getattr(logprobs, "content", None) or ()), None)
+    likeliest = [*(getattr(first, "top_logprobs", None) or ())[:MAX_LOGPROBS], first]  # not all list the one they chose
+    known: dict[str, float] = {}  # by token
+    for each in likeliest:
+        token, logprob = getattr(each, "token", None), getattr(each, "logprob", None)
+        if isinstance(token, str) and isinstance(logprob, int | float) and not math.isnan(logprob):
+            known.setdefault(token, math.exp(min(0.0, logprob)))
+    shares: dict[str, float] = {}
+    for token, share in known.items():
+        word = token.strip(WORD_SPACES).lower()
+        shares[word] = min(1.0, shares.get(word, 0.0) + share)
+    return shares

@@ -28,6 +28,10 @@ class Unusable(ServerError):
     """The server cannot be used until somebody changes something: a wrong key, an unknown model."""
 
 
+class NoScores(Unusable):
+    """The server does not tell how likely the tokens of its answers are."""
+
+
 class Refused(ServerError):
     """The server refuses this request and would refuse it again. `status` is its HTTP status."""
 

@@ -21,7 +21,7 @@ from captioner.engine.prepare import Preparer
 from captioner.errors import CaptionerError, ModelError
 from captioner.marks import Answer
 from captioner.replicas.decoding import Decoded, DecodePool, with_fewer_frames
-from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, TokensSoFar
+from captioner.replicas.protocol import Cancelled, Failed, Finished, Load, Lost, Ready, Scored, TokensSoFar
 from captioner.values import UNKNOWN_FACTS, CapabilityReport, Caption, CaptionRequest, MediaFacts, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,10 @@ class _Flight:
     num_prompt_tokens: int = 0
     file_warning: str = ""
     memory_warning: str = ""
+
+    @property
+    def warning(self) -> str:
+        return "; ".join(filter(None, (self.file_warning, self.memory_warning)))
 
 
 class Worker:
@@ -208,6 +212,9 @@ class Worker:
             case "cancelled":
                 del self._flights[event.id]
                 self._connection.send(Cancelled(event.id))
+            case "scored":
+                flight, (yes, no) = self._flights.pop(event.id), event.probabilities
+                self._connection.send(Scored(event.id, flight.request.prompt, yes, no, flight.warning))
             case reason:
                 self._finish(event, reason)
 
@@ -249,7 +256,7 @@ class Worker:
             num_tokens=event.num_tokens,
             seconds=time.monotonic() - flight.started_s,
             device=self._loaded.report.device,
-            warning="; ".join(filter(None, (flight.file_warning, flight.memory_warning))),
+            warning=flight.warning,
             finish_reason=finish_reason,
             thinking=answer.thinking,
             adapter=self._spec.adapter,

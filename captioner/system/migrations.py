@@ -166,4 +166,16 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (folder, name)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE caption_scores (
+        caption_path TEXT PRIMARY KEY,
+        yes REAL NOT NULL,
+        no REAL NOT NULL,
+        model TEXT NOT NULL,
+        question_digest BLOB NOT NULL,
+        media_bytes INTEGER NOT NULL,
+        media_modified_s REAL NOT NULL,
+        scored_at_s REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )

@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_doctor,
         _add_exports,
         _add_lint,
+        _add_scores,
     ):
         add_json(add(benches))
     _add_model(benches)
@@ -199,6 +200,23 @@ def _run_steps(args: argparse.Namespace) -> int:
     from tests.bench.steps import bench_steps
 
     bench_steps(args.model, args.rows, args.repeats, args.json)
+    return 0
+
+
+def _add_scores(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "scores", _run_scores)
+    parser.add_argument("--model", default="100m", help=f"{MODELS}, with random weights; default %(default)s")
+    parser.add_argument("--clips", type=at_least_1, default=32, help="default %(default)s")
+    parser.add_argument("--slots", type=numbers, default=(1, 8, 16), metavar="N,N,...", help="default 1,8,16")
+    parser.add_argument("--repeats", type=at_least_1, default=5, help="default %(default)s")
+    return parser
+
+
+def _run_scores(args: argparse.Namespace) -> int:
+    """Scoring captions, compared with prefilling the same prompts for one token."""
+    from tests.bench.scores import bench_scores
+
+    bench_scores(args.model, args.clips, args.slots, args.repeats, args.json)
     return 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from captioner.demo.clips import write_samples
 from captioner.replicas import endpoint_worker, server_connection, server_errors, tries
 from captioner.replicas.endpoint_worker import EndpointWorker
-from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
+from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Lost, Ready, Scored, TokensSoFar
 from captioner.values import CaptionRequest, GenerationOptions, ModelSpec, SamplePlan
 from tests.support.model_server import FakeServer, running
 
@@ -278,3 +278,41 @@ def test_the_number_of_requests_follows_the_server(clip):
         client.ask(clip, *["fine thanks"] * 9)
         client.wait(Finished, count=9)
     assert fixed.most_at_once == 3
+
+
+SCORE = {"max_new_tokens": 1, "scores": True}
+
+
+@pytest.mark.parametrize("lists_chosen", [True, False])
+def test_scores_are_read_from_the_likeliest_tokens(clip, lists_chosen):
+    """All forms of a word count; a word that is not among the likeliest tokens has the probability 0."""
+    server, prompts = FakeServer(lists_chosen=lists_chosen), ("Does it show a ball?", "Does it show a cat?")
+    with running(server) as url, connected(url) as client:
+        client.wait(Ready)
+        client.ask(clip, *prompts, **SCORE)
+        answers = {event.id: event for event in client.wait(Scored, count=2)}
+    assert [(answers[i].prompt, round(answers[i].yes, 6), round(answers[i].no, 6)) for i in (1, 2)] == [
+        (prompts[0], 0.8, 0.1),
+        (prompts[1], 0.05, 0.9),
+    ]
+    assert all((body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 1) for body in server.bodies)
+
+
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [
+        (FakeServer(gives_logprobs=False), ""),
+        (FakeServer(refused_fields=("logprobs",)), ": the server refused the request (HTTP 422: "),
+    ],
+)
+def test_server_without_probabilities_gives_the_work_back_and_is_lost_with_one_line(clip, server, reason):
+    with running(server) as url, connected(url) as client:
+        client.wait(Ready)
+        client.ask(clip, "Does it show a ball?", "Does it show a cat?", **SCORE)
+        given_back = {event.id for event in client.wait(Cancelled, count=2)}
+        lost = client.wait(Lost)
+    assert given_back == {1, 2}
+    line = "the server does not tell how likely its tokens are (logprobs), so it cannot score captions"
+    assert lost.final
+    assert lost.reason.startswith(line + reason)
+    assert not [event for event in client.seen if isinstance(event, Failed | Finished | Scored)]

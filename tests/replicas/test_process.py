@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from captioner.jobs.job import Job, Model
 from captioner.jobs.runner import JobRunner
 from captioner.media.discover import discover
 from captioner.replicas.process import ProcessReplica
-from captioner.replicas.protocol import Cancelled, Failed, Finished, Lost, Ready, TokensSoFar
+from captioner.replicas.protocol import Cancelled, Failed, Finished, Lost, Ready, Scored, TokensSoFar
 from captioner.system.database import Database
 from captioner.values import CaptionRequest, GenerationOptions, ModelSpec, SamplePlan
+from tests.support.tiny import YES_AND_NO, make_tiny_model
 
 PLAN = SamplePlan(max_frames=4, min_frames=2, frame_size=64)
 START_TIMEOUT_S = 120  # a worker imports torch and transformers
@@ -58,6 +60,30 @@ def request(number: int, path: Path, max_new_tokens: int = 8) -> CaptionRequest:
     kind = "image" if path.suffix == ".png" else "video"
     options = GenerationOptions(max_new_tokens=max_new_tokens)
     return CaptionRequest(number, path, kind, PLAN, "describe this video", options)
+
+
+def test_scores_and_captions_come_from_one_worker(clips, tmp_path):
+    folder = make_tiny_model(tmp_path / "model", corpus=YES_AND_NO)
+    worker = ProcessReplica("cpu", ModelSpec(str(folder), device="cpu", batch_size=4), folder, num_threads=1)
+    try:
+        wait_for(worker, Ready)
+        for number, path in enumerate(sorted(clips.glob("*.*"))):
+            written = request(number, path)
+            score = replace(written, options=GenerationOptions(max_new_tokens=1, scores=True))
+            worker.submit(score if number % 2 else written)
+        answers = {e.id: e for e in wait_for(worker, Scored, Finished, Failed, count=number + 1)}
+    finally:
+        worker.close()
+    scores = [each for each in answers.values() if isinstance(each, Scored)]
+    assert len(scores) >= 4
+    assert all(0 < each.yes < 1 and 0 < each.no < 1 and each.prompt == "describe this video" for each in scores)
+    assert [each.id for each in answers.values() if isinstance(each, Failed)] == [0]  # broken.mp4
+
+
+def test_model_that_cannot_score_fails_each_request_with_one_line(replica, clips):
+    replica.submit(replace(request(50, clips / "clip 01.mp4"), options=GenerationOptions(scores=True)))
+    (answer,) = wait_for(replica, Failed, Scored)
+    assert answer.reason == 'the model cannot score captions: "yes" is not one token of its tokenizer'
 
 
 def test_every_request_gets_one_answer_that_says_how_it_was_made(replica, clips):

@@ -12,11 +12,12 @@ import pytest
 from captioner.cli.bench.models import DEMO_FOLDER
 from captioner.demo.clips import write_samples
 from captioner.jobs.events import ItemDone, JobEnded, ReplicaChanged
-from captioner.replicas.protocol import Finished, Lost, Ready
+from captioner.replicas.protocol import Finished, Lost, Ready, Scored
 from captioner.replicas.ray_cluster import RayCluster, RayReplica
 from captioner.services import Services
 from captioner.values import CaptionRequest, GenerationOptions, ModelSpec, SamplePlan
 from tests.support.model_server import FakeServer, running
+from tests.support.tiny import YES_AND_NO, make_tiny_model
 
 pytest.importorskip("ray", reason="needs the package ray")
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray")
@@ -147,6 +148,23 @@ def test_a_file_that_a_node_does_not_see_travels_with_its_request(cluster, tmp_p
     assert answers[2].reason.startswith("cannot read the file to send it to")
     assert "No such file" in answers[2].reason
     assert answers[3].reason.endswith("it is not an ordinary file")
+
+
+def test_a_node_scores(cluster, tmp_path):
+    write_samples(tmp_path, num_clips=1, num_stills=0)
+    folder = make_tiny_model(tmp_path / "model", corpus=YES_AND_NO)
+    spec = ModelSpec(str(folder), f"ray:{cluster.address}", ray_gpus=0.0, ray_workers=1)
+    ray, options = RayCluster(spec), GenerationOptions(max_new_tokens=1, scores=True)
+    replica = RayReplica(ray, "ray", spec, folder)
+    scores, deadline_s = [], time.monotonic() + START_S
+    try:
+        replica.submit(CaptionRequest(0, tmp_path / "clip 01.mp4", "video", SamplePlan(frame_size=64), "p", options))
+        while not scores and time.monotonic() < deadline_s:
+            scores += [event for event in replica.events(0.5) if isinstance(event, Scored)]
+    finally:
+        replica.close()
+        ray.close()
+    assert 0 < scores[0].yes < 1
 
 
 def test_a_mixed_pool_of_a_device_a_server_and_a_cluster_is_one_job(cluster, tmp_path):

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
+import math
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,12 @@ DROPS_AFTER = 6  # frames, for the prompt "drop"
 OK = 200
 
 
+def about_a_ball(content: list[dict[str, Any]]) -> dict[str, float]:
+    """Say yes to a prompt about a ball."""
+    has_ball = "ball" in content[-1]["text"]
+    return {"Yes": 0.6, " yes": 0.2, "No": 0.1} if has_ball else {"No": 0.9, "\u0120Yes": 0.05}
+
+
 @dataclass
 class FakeServer:
     """The server's habits, and the requests that it got. `key`: what it wants to be sent as a bearer."""
@@ -31,6 +38,9 @@ class FakeServer:
     form: str = "images"  # the best form that it takes; see clip_message.FORMS
     key: str = ""
     reports_usage: bool = True
+    gives_logprobs: bool = True
+    lists_chosen: bool = True  # the token that it chose is among the likeliest, too; not so in LMDeploy
+    answer: Callable[[list[dict[str, Any]]], dict[str, float]] = about_a_ball  # content -> likeliest tokens
     refused_fields: tuple[str, ...] = ()  # a request with one of them gets 422
     refuses_vllm_kwargs: bool = False
     redirects_to: str = ""
@@ -57,7 +67,7 @@ class FakeServer:
             return refusal
         parts = body["messages"][0]["content"]
         prompt = parts[-1]["text"]
-        is_probe = body.get("max_tokens", body.get("max_completion_tokens")) == 1
+        is_probe = body.get("max_tokens", body.get("max_completion_tokens")) == 1 and not body.get("logprobs")
         if not is_probe:
             self.bodies.append(body)
             self.tries[prompt] += 1
@@ -67,6 +77,8 @@ class FakeServer:
         if fault == "drop":
             tokens -= max(0, num_frames - DROPS_AFTER) * IMAGE_TOKENS
         first, *rest = prompt.split()
+        if body.get("logprobs") and self.gives_logprobs:
+            return StreamingResponse(self._likely(body, tokens), media_type="text/event-stream")
         is_over = first == "until" or (rest[:1] == ["once"] and self.tries[prompt] > 1)
         return self._answer(request, "" if is_over else fault, tokens, 1 if is_probe else len(WORDS))
 
@@ -113,6 +125,16 @@ class FakeServer:
             case "zipped":
                 return Response(b"\x1f\x8b", headers={"Content-Encoding": "gzip"}, media_type="text/event-stream")
         return StreamingResponse(self._stream(request, fault, tokens, num_words), media_type="text/event-stream")
+
+    async def _likely(self, body: dict[str, Any], tokens: int):
+        likely = self.answer(body["messages"][0]["content"])
+        top = [{"token": token, "logprob": math.log(share), "bytes": None} for token, share in likely.items()]
+        choice = {"index": 0, "delta": {"content": top[0]["token"]}, "finish_reason": "length"}
+        listed = top if self.lists_chosen else top[1:]
+        logprobs = {"content": [top[0] | {"top_logprobs": listed}]}
+        usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}
+        yield f"data: {json.dumps({'choices': [choice | {'logprobs': logprobs}]})}\n\n"
+        yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\ndata: [DONE]\n\n"
 
     async def _stream(self, request: Request, fault: str, tokens: int, num_words: int):
         started_s = time.monotonic()

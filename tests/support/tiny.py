@@ -20,9 +20,13 @@ TINY = {  # by model type; of the layers of a Qwen3.5, the first three of four a
 }
 
 
-def make_tiny_model(folder: Path, model_type: str = "qwen3_vl") -> Path:
-    """Save the model to `folder` and return the folder."""
-    tokenizer = build.build_tokenizer(["describe this video in detail", "<0.5 seconds> user assistant"], 400)
+YES_AND_NO = ("Yes yes No no. yes, no",) * 9  # makes tokens of them
+
+
+def make_tiny_model(folder: Path, model_type: str = "qwen3_vl", corpus: tuple[str, ...] = ()) -> Path:
+    """Save the model to `folder` and return the folder. corpus: more words of which the tokenizer has tokens."""
+    known = ["describe this video in detail", "<0.5 seconds> user assistant", *corpus]
+    tokenizer = build.build_tokenizer(known, 400)
     model = build.build_model(tokenizer, TINY[model_type], seed=1)
     assert model.config.model_type == model_type
     model.save_pretrained(folder)

@@ -56,6 +56,15 @@ def test_text_from_outside_is_escaped_everywhere(text):
         assert text not in view or text == escape(text)
 
 
+def test_job_that_scores_says_so_and_offers_no_captioning_of_what_failed():
+    running, done = replace(RUNNING, scores=True), replace(DONE, scores=True)
+    assert "<b>Scoring</b>" in strip.view(running)
+    assert "<dt>scored</dt><dd>437" in card.view(running, 1100.0)
+    assert "98 scored · 2 failed" in strip.view(done)
+    assert "Retry" not in strip.view(done) + card.view(done, 1300.0)
+    assert "Retry 2 failed" in strip.view(DONE)
+
+
 WORK = f"{isolated('b.mp4')} (30 tokens) · {isolated('c.mp4')} (1 token) · {isolated('a.mp4')}"
 
 

@@ -29,10 +29,11 @@ MAX_COMPARED = 20_000  # characters; longer texts are shown without marks
 
 
 def facts(entry: Entry, kind: MediaKind) -> str:
-    """Return plain text such as "video · 1.2 MB · 0:03 · done"."""
+    """Return plain text such as "video · 1.2 MB · 0:03 · done · agreement 93%"."""
     duration = [clock(entry.duration_s)] if entry.duration_s else []
     parts = [kind, size(entry.item.size_bytes), *duration]
-    return " · ".join([*parts, entry.state, *["approved"] * entry.approved])
+    agreement = [f"agreement {entry.score.yes:.0%}"] if entry.score else []
+    return " · ".join([*parts, entry.state, *["approved"] * entry.approved, *agreement])
 
 
 def history_list(history: Sequence[HistoryEntry]) -> str:

@@ -1,5 +1,6 @@
 // The Caption button with its menu: which files it would caption, and how. Python sends `shown`, what it would use,
 // `estimate`, how long that takes, and `problem`, why no job started; see captioner/ui/gallery/caption.py.
+import { onButton } from './buttons.js';
 import { FAILED, PENDING, asRanges, list, toRepair } from './files.js';
 import { openTyped } from './folders.js';
 import { onChange, selection } from './listing.js';
@@ -17,6 +18,7 @@ export function start(gradio) {
   ({ element, props, trigger } = gradio);
   placeMenus(element);
   startPlan(gradio);
+  onButton('score', () => withSettings(() => trigger('score', { files: selection() })));
   $('#start').addEventListener('click', () => {
     if (!list.folder) openTyped(() => { isAwaited = true; show(latest); });
     else if (now.isPossible) caption();

@@ -11,6 +11,7 @@ from captioner.config.recommend import read_machine, suited
 from captioner.errors import CaptionerError, JobError, ModelError, PromptError
 from captioner.formatting import plural, sendable, sentence
 from captioner.jobs.progress import Progress
+from captioner.library.scoring import score_captions
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.gallery.grid import selected_names
@@ -77,6 +78,23 @@ class CaptionBar:
             self._start(self.names(files, existing), files, existing, consent=event.id == "all")
         except CaptionerError as error:
             return self._problem(error)
+        return gr.skip()
+
+    def score(self, event: gr.EventData) -> Any:
+        """Score the captions of a selection, or all. Return the properties of the bar with what went wrong."""
+        services = self._services
+        try:
+            names = selected_names(services.library, str(event.files)) or None
+            busy = services.events.snapshot().busy
+            number = score_captions(services.library, services.jobs, services.settings, services.preset(), names)
+        except CaptionerError as error:
+            return self._problem(error)
+        if number is None:
+            gr.Info("These captions have scores already. Sort by Least agreement to see the worst.", duration=6)
+        elif busy:
+            gr.Info("The captions will be scored after the current jobs.", duration=4)
+        else:
+            services.events.wait(lambda now: now.job == number and now.stage != "loading", START_WAIT_S)
         return gr.skip()
 
     def _problem(self, error: CaptionerError) -> dict[str, Any]:
@@ -171,10 +189,10 @@ def caption_bar() -> gr.HTML:
     """Return the component.
 
     Properties: `shown` (`CaptionBar.view`), `estimate`, the tooltip of the button, and `problem`, why no job started.
-    Events: `start` with `files`, a selection, and `existing`, or REPAIR; `choose` with `what` ("model", "prompt") and a
-    `name`.
+    Events: `start` with `files`, a selection, and `existing`, or REPAIR; `score` with `files`; `choose` with `what`
+    ("model", "prompt") and a `name`.
     """
     shown = {"counts": "", "model": {"title": "", "key": "", "state": "none", "text": ""}, "models": [], "deleted": 0}
     shown["prompt"] = {"name": "", "names": [], "problem": ""}
     empty = {"shown": shown, "estimate": "", "problem": {"number": 0, "text": "", "field": ""}}
-    return scripts.component("gallery/caption", "caption-bar", ("start", "choose"), empty)
+    return scripts.component("gallery/caption", "caption-bar", ("start", "score", "choose"), empty)

@@ -8,7 +8,7 @@ let counted = null; // how many files have each state, flag and kind, until one 
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
   scan: '', revision: -1, folder: '', count: 0, hasFolders: false, // whether some files lie in subfolders
-  names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [],
+  names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [], scores: [], // scores: how well a caption agrees with its file, 0 to 1; -1: not known
   rows: new Map(), // index -> {preview, problem, doubt, flaw}
   running: new Map(), // index -> tokens so far
   selected: new Uint8Array(0), numSelected: 0,
@@ -39,23 +39,31 @@ export function setListing(data) {
     scan, revision, folder, count, names, hasFolders: names.some(name => name.includes('/')), lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
     sizes: Float64Array.from(data.sizes), times: Float64Array.from(data.times),
-    durations: Float32Array.from(data.durations),
+    durations: Float32Array.from(data.durations), scores: Float32Array.from(data.scores, score => score ?? -1),
   });
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-export function applyRow({ index, state, flags, duration, length, preview, problem, doubt, flaw, badge }) {
+export function applyRow({ index, state, flags, duration, length, score, preview, problem, doubt, flaw, badge }) {
   if (index >= list.count) return;
   if (list.states[index] !== state || list.flags[index] !== flags) counted = null;
   list.states[index] = state;
   list.flags[index] = flags;
   if (list.durations[index] !== duration) orders.delete('duration');
   if (list.lengths[index] !== length) orders.delete('length');
+  takeScore(index, Math.fround(score ?? -1));
   list.durations[index] = duration;
   list.lengths[index] = length;
   list.rows.delete(index);
   list.rows.set(index, { preview, problem, doubt, flaw, badge });
   if (list.rows.size > MAX_ROWS) list.rows.delete(list.rows.keys().next().value);
+}
+
+function takeScore(index, score) {
+  if (list.scores[index] === score) return;
+  orders.delete('score');
+  if (list.scores[index] < 0 || score < 0) counted = null;
+  list.scores[index] = score;
 }
 
 // A function that says whether the file of an index is in a state or has a flag.
@@ -79,8 +87,9 @@ function everything(count) {
 // All indices in the order that is chosen, or null for that of the names, in which the list comes.
 function ordered() {
   const { key, descending } = view, sign = descending ? -1 : 1;
-  const column = { date: list.times, size: list.sizes, duration: list.durations, length: list.lengths }[key];
+  let column = { date: list.times, size: list.sizes, duration: list.durations, length: list.lengths, score: list.scores }[key];
   if (!column) return null;
+  if (key === 'score') column = column.map(score => (score < 0 ? sign * 2 : score)); // those without one are the last
   if (!orders.has(key)) orders.set(key, {});
   const both = orders.get(key);
   return both[sign] ??= everything(column.length).sort((a, b) => sign * (column[a] - column[b]) || a - b);
@@ -186,15 +195,16 @@ export function countFiles() {
 
 function countAll() {
   const states = [0, 0, 0, 0], flags = new Array(32).fill(0), { states: stateOf, flags: flagsOf, kinds, count } = list;
-  let videos = 0;
+  let videos = 0, scored = 0;
   for (let i = 0; i < count; i++) {
     states[stateOf[i]]++;
     flags[flagsOf[i]]++;
     videos += kinds[i];
+    scored += Number(list.scores[i] >= 0);
   }
   const [approved, outside, flawed, star, reject] = Object.values(FLAGS).map(
     bit => flags.reduce((sum, number, flag) => sum + (flag & bit ? number : 0), 0));
-  return { states, approved, outside, flawed, star, reject, videos };
+  return { states, approved, outside, flawed, star, reject, videos, scored };
 }
 
 function countSelected() {

@@ -119,6 +119,7 @@ def gallery_tab(gallery: Gallery) -> GalleryTab:
         on_action(bar.open, gallery.bar.open, None, [side, bar], mode=KEEP_EVERY_EVENT),
         on_action(welcome.samples, gallery.bar.open_samples),
         on_action(caption.start, gallery.caption.start, None, [asked, caption], mode=KEEP_EVERY_EVENT),
+        on_action(caption.score, gallery.caption.score, None, caption, mode=KEEP_EVERY_EVENT),
         on_action(caption.choose, gallery.caption.choose, mode=KEEP_EVERY_EVENT),
         on_action(asked.answer, gallery.caption.start_with_answer, None, caption),
         on_action(grid.approve, gallery.approve, None, grid, mode=KEEP_EVERY_EVENT),

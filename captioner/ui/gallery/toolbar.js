@@ -21,7 +21,7 @@ export function start(gradio) {
     else if (kind) filter({ kind });
     if (event.target.closest('.menu :is(button, a)')) event.target.closest('.menu').hidePopover();
   });
-  $('.grid-sort select').addEventListener('change', event => sort(event.target.value, view.descending));
+  $('.grid-sort select').addEventListener('change', event => sort(event.target.value, event.target.value !== 'score' && view.descending));
   $('.grid-columns input').addEventListener('input', event => setColumns(Number(event.target.value)));
   listenToSearch($('.grid-search input'));
   document.addEventListener('keydown', pressOnPage);
@@ -54,7 +54,8 @@ function show({ counts, columns }) {
   showChoices('kind', { video: videos, image: count - videos }, view.kind);
   $('.grid-kinds').hidden = $('.grid-kinds').previousElementSibling.hidden = !videos || videos === count;
   showFilter();
-  showSort();
+  showSort(counts);
+  showScoring(done + edited);
   for (const which of ['pending', 'failed']) {
     const button = $(`[data-which=${which}]`);
     button.hidden = !states[which];
@@ -86,10 +87,17 @@ function showFilter() {
   $('.bar-clear').hidden = !names.length;
 }
 
-function showSort() {
+function showSort(counts) {
+  $('.grid-sort [value=score]').hidden = !counts.scored && view.key !== 'score';
   update($('.grid-sort select'), { value: view.key });
   const title = view.descending ? 'Descending' : 'Ascending';
   update($('[data-act=direction]'), { ariaPressed: String(view.descending), title });
+}
+
+function showScoring(numCaptions) {
+  const button = $('.menu [data-act=score]');
+  button.hidden = !numCaptions;
+  update(button, { textContent: list.numSelected ? 'Score selected captions' : 'Score all captions' });
 }
 
 function showDownload(numCaptions) {

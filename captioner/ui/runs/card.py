@@ -41,7 +41,7 @@ def key(progress: Progress) -> str:
 
 
 def without_trials(progress: Progress) -> Progress:
-    """Return the progress of the latest job that saves captions, as if no prompt was tried on a file."""
+    """Return the progress of the latest job, as if no prompt was tried on a file."""
     base = progress.before or progress
     queue = tuple((number, total) for number, total in progress.queue if number > 0 or not total)
     return replace(base, replicas=progress.replicas, queue=queue, queued_jobs=len(queue))
@@ -71,24 +71,29 @@ def steps(progress: Progress) -> tuple[Step, ...]:
     return Step("Model", "done"), *(Step(name, "now" if count else "todo", count) for name, count in counts.items())
 
 
-def phase_name(now: Phase) -> str:
-    return NAMES.get(now, now.capitalize())
+def phase_name(progress: Progress) -> str:
+    now = phase(progress)
+    return "Scoring" if progress.scores and now == "running" else NAMES.get(now, now.capitalize())
+
+
+def outcome_name(progress: Progress) -> str:
+    return "scored" if progress.scores else "captioned"
 
 
 def headline(progress: Progress) -> str:
     now = phase(progress)
     if now in ("loading", "downloading"):
-        return f"{phase_name(now)} {progress.model}"
+        return f"{phase_name(progress)} {progress.model}"
     if now == "done" and not progress.total:
         return "Model loaded" if progress.replicas else "Model unloaded"
     if now == "done" and progress.failed:
         return f"Done, {progress.failed:,} failed"
-    return phase_name(now)
+    return phase_name(progress)
 
 
 def summary(progress: Progress) -> str:
     """Return a finished job in one line: "98 captioned · 2 failed · 8 skipped · 4 min · 812 tokens/s"."""
-    parts = [f"{progress.done:,} captioned"] * bool(progress.total)
+    parts = [f"{progress.done:,} {outcome_name(progress)}"] * bool(progress.total)
     numbers = {"failed": progress.failed, "skipped": progress.skipped, "left": progress.total - progress.finished}
     numbers |= {"cut off or repeating": progress.num_flawed, "still faulty": progress.num_faulty}
     parts += [f"{number:,} {word}" for word, number in numbers.items() if number]
@@ -119,7 +124,7 @@ def next_step(progress: Progress, context: RunContext) -> tuple[str, int, str] |
         return "model", job, "Choose a model"
     if any(job == unfinished.operation for unfinished in context.unfinished):
         return "resume", job, "Resume"
-    return ("retry", job, f"Retry {progress.failed:,} failed") if progress.failed else None
+    return ("retry", job, f"Retry {progress.failed:,} failed") if progress.failed and not progress.scores else None
 
 
 def outcome(progress: Progress, context: RunContext) -> str:
@@ -164,7 +169,7 @@ def _buttons(progress: Progress, context: RunContext) -> str:
     job, step, parts = progress.job, next_step(progress, context), []
     if step:
         parts.append(button(*step))
-    if progress.failed and not (step and step[0] == "retry"):
+    if progress.failed and not progress.scores and not (step and step[0] == "retry"):
         parts.append(button("retry", job, f"Retry {progress.failed:,} failed"))
     if context.undone is not None:
         parts.append(button("redo", job, "Redo") if context.undone else button("undo", job, "Undo this job"))
@@ -226,7 +231,7 @@ def bar(progress: Progress) -> str:
 def _numbers(progress: Progress, now_s: float) -> str:
     elapsed_s, unknown = (progress.ended_s or now_s) - progress.started_s, "–"
     cells = {
-        "captioned": f"{progress.done:,}<small> / {progress.total:,}</small>" if progress.total else unknown,
+        outcome_name(progress): f"{progress.done:,}<small> / {progress.total:,}</small>" if progress.total else unknown,
         "skipped": f"{progress.skipped:,}" if progress.total else unknown,
         "failed": f"{progress.failed:,}" if progress.total else unknown,
         "tokens": f"{progress.tokens:,}" if progress.tokens else unknown,

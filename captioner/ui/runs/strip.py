@@ -36,7 +36,7 @@ def _line(progress: Progress, context: RunContext) -> str:
     return (
         f'<div class="run-strip" data-phase="{now}"{bad} data-job="{progress.job}">'
         f'<button type="button" class="run-line" popovertarget="run-card" title="Show the job">'
-        f"<b>{card.phase_name(now)}</b>{_folder(context)}{middle}</button>"
+        f"<b>{card.phase_name(progress)}</b>{_folder(context)}{middle}</button>"
         f'<div class="run-buttons">{_buttons(progress, context)}</div></div>'
     )
 

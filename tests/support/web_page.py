@@ -23,7 +23,7 @@ SECRETS = ("secret name", "SECRET CAPTION", LOGIN[1])  # a file, its caption, th
 PARAMETERS = {
     "path": "x", "size": "64", "key": "x", "url_path": "x.hf.space/x", "path_or_url": "x", "event_id": "x", "run": "x",
     "session_hash": "x", "component_id": "1", "segment_id": "x", "ext": "ts", "api_name": "status", "id": "x",
-    "version": "x", "environment": "client", "type": "x", "file_name": "x",
+    "version": "x", "environment": "client", "type": "x", "file_name": "x", "number": "1", "position": "0",
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_every_readable_file_gets_its_caption_and_the_broken_one_a_reason(sample
     assert "\n" not in failed[0]["reason"]
     assert events[-1] | {"number": 0, "time_s": 0} == {
         "event": "JobEnded", "number": 0, "time_s": 0, "job": 1,
-        "outcome": "done", "reason": "", "done": 7, "skipped": 0, "failed": 1, "unwritten": 0,
+        "outcome": "done", "reason": "", "done": 7, "skipped": 0, "failed": 1, "unwritten": 0, "faulty": 0,
     }  # fmt: skip
     done = {e["item"]: e["caption"] for e in events if e["event"] == "ItemDone"}
     assert {Path(name).stem + ".txt": text for name, text in done.items()} == captions(samples)

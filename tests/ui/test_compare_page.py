@@ -1,23 +1,18 @@
 """Comparisons in a real browser: made, voted on blind with keys, ranked, and used."""
 
-import json
-
 import gradio as gr
 import pytest
 
 from captioner.demo.clips import write_samples
 from captioner.library.comparisons.ballots import ballots
-from captioner.library.comparisons.comparison import Answer, ComparedFile, Comparison, Contender
-from captioner.library.comparisons.contenders import COMPARABLE
 from captioner.library.comparisons.store import ComparisonStore
-from captioner.system.database import path_text
 from captioner.ui.prompts.handlers import PromptHandlers
 from captioner.ui.prompts.tab import prompts_tab
 from tests.support.chromium import open_browser
+from tests.support.compared import keep_comparison
 from tests.support.tab_page import serve_tab
 
 SECRETS = ("Secretname", "SECRETPROMPT", "0.7193", "secretmodel", "777001")  # names, prompts, values, a model, the seed
-WORDS = ("one", "two", "three", "four", "five", "six")
 
 
 @pytest.fixture
@@ -41,26 +36,6 @@ def address(services, folder, sent):
 
     with serve_tab(services, "Prompts", draw, sent) as address:
         yield address
-
-
-def keep_comparison(services, folder, count: int) -> Comparison:
-    """Keep a comparison of all files with its captions, and without votes."""
-    items = services.library.items
-    defaults = {
-        name: value for name, value in json.loads(services.settings.model_dump_json()).items() if name in COMPARABLE
-    }
-    contenders = []
-    for each in range(count):
-        chosen = {"temperature": 0.71931 + each / 1e5, "model": f"secretmodel-{each}", "prompt": f"SECRETPROMPT {each}"}
-        contender = Contender(f"Secretname {each}", {**defaults, **chosen}, chosen["prompt"], "", 2.0 + each, 5)
-        contenders.append(contender)
-    answers = tuple(
-        {item.name: Answer(f"Caption {WORDS[each]} of {item.filename}. " * 9, 90, 10) for item in items}
-        for each in range(count)
-    )
-    files = tuple(ComparedFile(item.name, item.kind) for item in items)
-    store = ComparisonStore(services.folder)
-    return store.create(Comparison(0, 1.7e9, path_text(folder), False, 777001, tuple(contenders), files, answers))
 
 
 def open_dialog(page, expect):

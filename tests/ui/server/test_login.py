@@ -19,6 +19,7 @@ from captioner.ui.server.login import LoginLimiter
 from captioner.ui.server.options import Access
 from captioner.ui.server.routes import PREFIX, media_routes
 from tests.support.chromium import open_browser
+from tests.support.compared import keep_comparison
 from tests.support.media_maker import make_picture
 from tests.support.own_routes import error_of, id_of, serve_routes
 from tests.support.web_page import LOGIN, SECRETS, serve_page
@@ -167,10 +168,13 @@ def test_attempts_are_limited_by_address_and_in_total(monkeypatch):
 
 def test_every_own_route_needs_the_login(services, folder):
     scan, file_id = services.library.scan.id, id_of(services, "a.mp4")
+    comparison = keep_comparison(services, folder, 2)
+    compared, place = comparison.number, [file.name for file in comparison.files].index("a.mp4")
     paths = [
         "list.json", f"rows.json?scan={scan}&ids=0", f"outside.json?scan={scan}&ids=0", f"search.json?scan={scan}&q=a",
         f"thumb/{file_id}.jpg", f"media/{file_id}", f"sheet/{file_id}.jpg", f"info/{file_id}.json",
-        f"captions.zip?scan={scan}", scripts.address("common.js").removeprefix(f"{PREFIX[1:]}/"),
+        f"captions.zip?scan={scan}", f"compare/{compared}/{place}", f"compare/{compared}/{place}.jpg",
+        scripts.address("common.js").removeprefix(f"{PREFIX[1:]}/"),
     ]  # fmt: skip
     assert len(paths) == len(media_routes(services).routes)
     with serve_routes(services, LOGIN) as address, httpx.Client(base_url=f"{address}{PREFIX[1:]}/") as client:

@@ -10,16 +10,16 @@ GRADIO = {  # by the name of a route below /gradio_api, or of one at the top
     "POST": "api/status call/status cancel queue/join reset run/status upload",
 }
 OWN = {
-    "GET": "captions.zip info/ID.json list.json media/ID outside.json rows.json scripts/x/x search.json sheet/ID.jpg "
-    "thumb/ID.jpg",
+    "GET": "captions.zip compare/1/0 compare/1/0.jpg info/ID.json list.json media/ID outside.json rows.json "
+    "scripts/x/x search.json sheet/ID.jpg thumb/ID.jpg",
     "POST": "pulse",
 }
 ENDPOINTS = "get_caption list models open_folder set_caption start status stop"
 EVENTS = """
-    act_and_update apply approve browse check choose delete describe dismiss drop duplicate export files import_file
-    js_fn list_others list_prompts load mark open open_samples pick picture preview pulse receive redo refresh reload
-    remove repair reset resources restore resume retry rows save show_estimate start start_with_answer stop try_it undo
-    unload use watch
+    act_and_update apply approve ballot browse check choose create delete describe dismiss drop duplicate export files
+    import_file js_fn list_others list_prompts load mark open open_samples pick picture preview pulse receive redo
+    refresh reload remove repair reset resources restore result resume retry rows save show_estimate start
+    start_with_answer stop try_it undo unload use vote votes watch
 """
 
 

@@ -4,6 +4,7 @@ Whether the picture moved or stood is decided block by block: where there is str
 explains the next frame, or the frame as it stands does.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,14 @@ EXPLAINED = 0.35  # of a block's energy may be left
 STANDS = 0.15  # the same for a block that stands, which the encoder hardly changes
 EQUAL = 0.02  # the same in a picture in which nothing moves
 ENOUGH = 0.82  # of the blocks with structure are explained: no other motion has to be tried
+MOST = 0.5  # the same if ENOUGH are explained at the border, as where a thing moves before the camera
+AS_GOOD = 0.07  # of the blocks' energy on average; a start that leaves so much more is no worse
 LITTLE = 0.06  # the same in a pattern that repeats, of their energy on average
 OTHER_REPEAT = 3  # cells: a shift that differs by more may be to the next repeat of a pattern
 ZOOMS = (1.2, 1 / 1.2)  # from one frame to the next, to begin the fit with
-STEPS = (3, 2)  # of the fit with the pictures halved, then with the pictures
-STEPS_OF_SHIFT = (0, 3)
+COARSE_STEPS = (2, 1)  # of the fit with the pictures halved: of all starts, then of the best one
+STEPS = 2  # of the fit with the pictures after that
+STEPS_OF_SHIFT = 3  # the same from a shift by whole cells
 MIN_LENGTH = 0.3  # cells by which a block has to move to tell that another one stands
 MIN_KNOWN = 0.4  # of a block that has to be in both frames
 UNKNOWN = 9.0  # more than any block leaves
@@ -85,51 +89,90 @@ def measure_steps(gray: np.ndarray) -> Steps:
     )
 
 
+class _Best(NamedTuple):
+    """The best motions found so far, changed in place."""
+
+    motion: Motion
+    left: np.ndarray  # (N, rows, columns): the part of each block's energy that it leaves
+    rest: np.ndarray  # (N,): its mean over the blocks with structure
+    explained: np.ndarray  # (N,): part of the blocks with structure
+    at_border: np.ndarray  # the same at the border
+
+
 class _Pairs:
     """Pairs of neighboring frames, divided into blocks: arrays (N, rows, columns)."""
 
     def __init__(self, gray: np.ndarray) -> None:
         detail, contrast = details(gray)
         self._coarse, self._fine = Level(halved(detail), 1), Level(detail, 2)
-        places = self._fine.places
-        self._shape = places.shape
-        here = places.read(detail)
-        energy, self._size = self._sums(here * here), self._sums(np.ones_like(here[:1]))
-        structure = energy * contrast[:, None, None] ** 2 > STRUCTURE**2 * self._size
+        here = self._fine.places.read(detail)
+        energy, size = (_sums(each, self._fine) for each in (here * here, np.ones_like(here[:1])))
+        structure = energy * contrast[:, None, None] ** 2 > STRUCTURE**2 * size
         self.structure = structure[1:] & structure[:-1]
         change = np.diff(here, axis=0)
         # The part of each block's energy that is left if nothing moves.
-        self.stood = self._sums(change * change) / (energy[1:] + energy[:-1] + 1e-3)
+        self.stood = _sums(change * change, self._fine) / (energy[1:] + energy[:-1] + 1e-3)
         border = self.structure & BORDER
         self.stands = _count(border & (self.stood < EXPLAINED)) > 0.5 * _count(border)
 
     def best_motion(self) -> tuple[Motion, np.ndarray, np.ndarray]:
         """Return the motions that explain the most, what they leave of each block, and the part they explain."""
         count = len(self.stood)
-        best, left = no_motion(count), self.stood.copy()
         explained = self._explained(self.stood, self.structure)
+        best = _Best(no_motion(count), self.stood.copy(), np.full(count, np.inf), explained, np.zeros(count))
         undecided = np.flatnonzero((self.structure & (self.stood > EQUAL)).any((1, 2)))
         if not len(undecided):
-            return best, left, explained
-        rest, is_open = np.full(count, np.inf), np.zeros(count, bool)
-        is_open[undecided] = True
-        (first, *others), is_repeating = correlated_shifts(self._coarse.pictures, 3)
-        zooms = [Motion(np.full(count, zoom, complex), np.zeros(count, complex)) for zoom in ZOOMS]
-        for start in (first, no_motion(count), *others, *zooms):
-            todo = np.flatnonzero(is_open)
-            if not len(todo):
-                break
-            found = self._fitted(todo, start.of(todo), STEPS if start is not first else STEPS_OF_SHIFT)
-            left_now = self._left_over(todo, found)
-            rest_now = self._mean_left(left_now, self.structure[todo])
-            better = rest_now < rest[todo]
-            won = todo[better]
-            rest[won], left[won] = rest_now[better], left_now[better]
-            best.factor[won], best.shift[won] = found.factor[better], found.shift[better]
-            explained[won] = np.maximum(explained[won], self._explained(left[won], self.structure[won]))
-            is_open &= np.where(is_repeating, rest > LITTLE, explained < ENOUGH) & ~self.stands
-        self._agree(np.flatnonzero(is_repeating & ~self.stands & (rest < np.inf)), best, left)
-        return best, left, explained
+            return best.motion, best.left, best.explained
+        (shift, *other_shifts), is_repeating = correlated_shifts(self._coarse.pictures, 3)
+        start = shift.of(undecided).in_cells(0.5)
+        self._keep_better(best, undecided, self._fine.fit(undecided, start, STEPS_OF_SHIFT))
+        self._try_others(best, undecided, is_repeating, other_shifts)
+        self._agree(np.flatnonzero(is_repeating & ~self.stands & (best.rest < np.inf)), best.motion, best.left)
+        return best.motion, best.left, best.explained
+
+    def _try_others(
+        self, best: _Best, undecided: np.ndarray, is_repeating: np.ndarray, shifts: Sequence[Motion]
+    ) -> None:
+        """Try other motions where the first one does not do: that of the other pairs, then more shifts and zooms."""
+        unsettled = self._unsettled(best, undecided, is_repeating)
+        moved = np.setdiff1d(undecided, [*unsettled, *np.flatnonzero(self.stands)])
+        if len(unsettled) and len(moved):
+            start = _typical(best.motion.of(moved), len(unsettled))
+            self._keep_better(best, unsettled, self._fine.fit(unsettled, start, STEPS))
+            unsettled = self._unsettled(best, unsettled, is_repeating)
+        if len(unsettled):
+            count = len(self.stood)
+            zooms = [Motion(np.full(count, zoom, complex), np.zeros(count, complex)) for zoom in ZOOMS]
+            start = self._best_start(unsettled, [no_motion(count), *shifts, *zooms])
+            self._keep_better(best, unsettled, self._fine.fit(unsettled, start, STEPS))
+
+    def _unsettled(self, best: _Best, chosen: np.ndarray, is_repeating: np.ndarray) -> np.ndarray:
+        """Return those of the chosen pairs for which another motion has to be tried."""
+        is_settled = (best.explained >= ENOUGH) | ((best.explained >= MOST) & (best.at_border >= ENOUGH))
+        is_settled = np.where(is_repeating, best.rest <= LITTLE, is_settled) | self.stands
+        return chosen[~is_settled[chosen]]
+
+    def _best_start(self, chosen: np.ndarray, starts: Sequence[Motion]) -> Motion:
+        """Return the start, fitted to the halved pictures, that leaves the least; the first of those about as good."""
+        several = np.tile(chosen, len(starts))
+        first = Motion(*(np.concatenate(each) for each in zip(*(start.of(chosen) for start in starts), strict=True)))
+        fitted = self._coarse.fit(several, first, COARSE_STEPS[0])
+        rest = self._mean_left(self._left_over(several, fitted, self._coarse), self.structure[several])
+        rest = rest.reshape(len(starts), -1)
+        number = (rest <= rest.min(0) + AS_GOOD).argmax(0)
+        best = fitted.of(number * len(chosen) + np.arange(len(chosen)))
+        return self._coarse.fit(chosen, best, COARSE_STEPS[1]).in_cells(0.5)
+
+    def _keep_better(self, best: _Best, chosen: np.ndarray, found: Motion) -> None:
+        """Keep motions that leave less than the best so far."""
+        left = self._left_over(chosen, found, self._fine)
+        rest = self._mean_left(left, self.structure[chosen])
+        better = rest < best.rest[chosen]
+        won, left, structure = chosen[better], left[better], self.structure[chosen[better]]
+        best.motion.factor[won], best.motion.shift[won] = found.of(better)
+        best.left[won], best.rest[won] = left, rest[better]
+        best.explained[won] = np.maximum(best.explained[won], self._explained(left, structure))
+        best.at_border[won] = self._explained(left, structure & BORDER)
 
     def _agree(self, repeating: np.ndarray, best: Motion, left: np.ndarray) -> None:
         """Give steps whose pattern repeats the motion of most of them, where it explains the step as well."""
@@ -138,10 +181,11 @@ class _Pairs:
         typical = np.median(best.shift[repeating].real) + 1j * np.median(best.shift[repeating].imag)
         other = repeating[np.abs(best.shift[repeating] - typical) > OTHER_REPEAT]
         if len(other):
-            found = self._fine.fit(other, Motion(np.ones(len(other), complex), np.full(len(other), typical)), STEPS[1])
-            rest = self._left_over(other, found)
+            start = Motion(np.ones(len(other), complex), np.full(len(other), typical))
+            found = self._fine.fit(other, start, STEPS)
+            rest = self._left_over(other, found, self._fine)
             fits = self._explained(rest, self.structure[other]) >= ENOUGH
-            best.factor[other[fits]], best.shift[other[fits]] = found.factor[fits], found.shift[fits]
+            best.factor[other[fits]], best.shift[other[fits]] = found.of(fits)
             left[other[fits]] = rest[fits]
 
     def lengths(self, motion: Motion) -> np.ndarray:
@@ -151,26 +195,22 @@ class _Pairs:
         place = columns * width / BLOCKS[1] + 1j * rows[:, None] * height / BLOCKS[0]
         return np.abs((motion.factor[:, None, None] - 1) * place + motion.shift[:, None, None])
 
-    def _fitted(self, chosen: np.ndarray, start: Motion, steps: tuple[int, int]) -> Motion:
-        """Return the motions fitted from a start, which is in cells of the halved pictures."""
-        coarse = self._coarse.fit(chosen, start, steps[0])
-        return self._fine.fit(chosen, coarse.in_cells(0.5), steps[1])
-
-    def _left_over(self, chosen: np.ndarray, motion: Motion) -> np.ndarray:
+    def _left_over(self, chosen: np.ndarray, motion: Motion, level: Level) -> np.ndarray:
         """Return what the motions leave of each block's energy; UNKNOWN where too little of it is in both frames.
 
         Where the picture grows, the blocks are those of the later frame, all of which was in the earlier one.
         """
-        level, grows = self._fine, np.abs(motion.factor) > 1
+        grows = np.abs(motion.factor) > 1
         way = Motion(*(np.where(grows, back, on) for on, back in zip(motion, motion.inverse(), strict=True)))
         before, after = level.before[chosen], level.after[chosen]
         swap = grows[:, None, None]
         here = level.places.read(np.where(swap, after, before))
         there, inside = level.places.read_moved(np.where(swap, before, after), way)
-        energy = self._sums(inside * (here * here + there * there))
+        energy = _sums(inside * (here * here + there * there), level)
         there -= here
-        rest = self._sums(inside * (there * there)) / (energy + 1e-3)
-        return np.where(self._sums(inside.astype(np.float32)) >= MIN_KNOWN * self._size, rest, UNKNOWN)
+        rest = _sums(inside * (there * there), level) / (energy + 1e-3)
+        known, size = (_sums(each, level) for each in (inside.astype(np.float32), np.ones_like(here[:1])))
+        return np.where(known >= MIN_KNOWN * size, rest, UNKNOWN)
 
     @staticmethod
     def _explained(left: np.ndarray, structure: np.ndarray) -> np.ndarray:
@@ -182,10 +222,18 @@ class _Pairs:
         known = structure & (left < UNKNOWN)
         return np.where(_count(known) > 0, _count(known * np.minimum(left, 1)) / np.maximum(1, _count(known)), 1)
 
-    def _sums(self, values: np.ndarray) -> np.ndarray:
-        grid = values.reshape(len(values), *self._shape)
-        rows, columns = (np.arange(count) * side // count for count, side in zip(BLOCKS, self._shape, strict=True))
-        return np.add.reduceat(np.add.reduceat(grid, rows, axis=1), columns, axis=2)
+
+def _typical(motion: Motion, count: int) -> Motion:
+    """Return the median of the motions, `count` times."""
+    parts = (np.median(part.real) + 1j * np.median(part.imag) for part in motion)
+    return Motion(*(np.full(count, part) for part in parts))
+
+
+def _sums(values: np.ndarray, level: Level) -> np.ndarray:
+    """Return the sums of values (N, places) in each block."""
+    shape = level.places.shape
+    rows, columns = (np.arange(count) * side // count for count, side in zip(BLOCKS, shape, strict=True))
+    return np.add.reduceat(np.add.reduceat(values.reshape(len(values), *shape), rows, axis=1), columns, axis=2)
 
 
 def _count(blocks: np.ndarray) -> np.ndarray:

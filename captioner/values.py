@@ -1,9 +1,10 @@
 """The frozen values that flow from a folder to captions. Nothing here reads or writes files."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,11 @@ ExistingPolicy = Literal["skip", "overwrite", "prefix", "append"]
 Quantization = Literal["none", "8bit", "4bit"]
 Span = tuple[float, float]  # start and end in seconds from the first frame; the end is excluded
 SpanMode = Literal["none", "target", "head", "middle", "whole", "chunks"]
+
+# Variables of prompts that are filled in when the frames are decoded, and the mark of one until then: noncharacters of
+# Unicode, which no other text has.
+MEASURED_VARIABLES = ("camera", "shots", "duration")
+LATER = "\ufdd0{}\ufdd1"
 
 # Bytes of one weight in a quantized layer. 4-bit is nf4 with double quantization: 4.127 bits (QLoRA paper, section 3).
 QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
@@ -37,6 +43,11 @@ class MediaItem(NamedTuple):
         return self.folder / self.filename
 
     @property
+    def scanned_folder(self) -> Path:
+        """The folder that was scanned."""
+        return self.path.parents[self.name.count("/")]
+
+    @property
     def caption_path(self) -> Path:
         """The path of its caption file, which may not exist."""
         return self.folder / self.caption_name
@@ -45,6 +56,34 @@ class MediaItem(NamedTuple):
     def caption_folder(self) -> Path:
         """The folder of its caption file, which may not exist."""
         return self.caption_path.parent if os.path.dirname(self.caption_name) else self.folder  # noqa: PTH120
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of a clip, made in sampled frames. Times are in seconds from the start of the clip."""
+
+    camera: tuple[str, ...] = ()  # such as ("pan left", "zoom in"), or ("static",); () if it cannot be told
+    cuts_s: tuple[float, ...] = ()  # one shot ends and the next begins
+    freezes_s: tuple[Span, ...] = ()  # in which the picture stands still
+    black_s: tuple[Span, ...] = ()
+    light: str = ""  # "gets brighter" or "gets darker", of a static shot
+    bars: tuple[float, float] = (0.0, 0.0)  # height of the upper black bar, width of the left one, in parts of all
+    has_sound: bool | None = None  # there is a sound track, which may be silent
+    step_s: float = 0.0  # the longest time from one of the frames to the next
+
+    @property
+    def num_shots(self) -> int:
+        """One more than there are cuts."""
+        return len(self.cuts_s) + 1
+
+
+def measured_from(kept: Mapping[str, Any]) -> Measured:
+    """Return measurements from their fields, whose tuples may have become lists."""
+    return Measured(**{name: _as_tuples(value) for name, value in kept.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -59,6 +98,7 @@ class MediaInfo:
     rotation: int  # degrees clockwise by which a player turns a video, after mirroring it if it does: 0, 90, 180 or 270
     codec: str
     has_sound: bool = False
+    measured: Measured | None = None  # None: not yet
 
 
 @dataclass(frozen=True)
@@ -71,6 +111,8 @@ class MediaFacts:
     is_still: bool = False
     span_s: tuple[float, float] | None = None  # start and end of that part in the clip; None: the whole clip
     windows_s: tuple[tuple[float, float], ...] = ()  # all windows of the clip, if the plan asked for them
+    measured: Measured | None = None  # in the frames of that part
+    info: MediaInfo | None = None  # of the whole clip, as its file was decoded
 
     @property
     def is_silent(self) -> bool:
@@ -79,19 +121,6 @@ class MediaFacts:
 
 
 UNKNOWN_FACTS = MediaFacts()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The measurements of a clip, made in sampled frames. Times are in seconds from the start of the clip."""
-
-    camera: tuple[str, ...] = ()  # such as ("pan left", "zoom in"), or ("static",); () if it cannot be told
-    cuts_s: tuple[float, ...] = ()  # one shot ends and the next begins
-    freezes_s: tuple[Span, ...] = ()  # in which the picture stands still
-    black_s: tuple[Span, ...] = ()
-    light: str = ""  # "gets brighter" or "gets darker", of a static shot
-    bars: tuple[float, float] = (0.0, 0.0)  # height of the upper black bar, width of the left one, in parts of all
-    has_sound: bool | None = None  # there is a sound track, which may be silent
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,18 @@
 
 import argparse
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
 from captioner.cli.setting_options import given_settings
 from captioner.cli.streams import say
-from captioner.config.request_options import sampling_plan
-from captioner.errors import MediaError
 from captioner.media.discover import discover
-from captioner.media.measure import describe
-from captioner.media.sandbox import WORKERS
+from captioner.media.facts import FactsCache
+from captioner.media.words import describe
 from captioner.services import Services
-from captioner.values import Measured, MediaItem
+from captioner.values import SamplePlan
+
+PLAN = SamplePlan(max_frames=256)  # two frames a second of two minutes, one of four
 
 
 def add_measure(commands: Commands) -> None:
@@ -30,27 +29,18 @@ def add_measure(commands: Commands) -> None:
 def measure_folder(args: argparse.Namespace) -> int:
     """Measure the camera, cuts, freezes, black, light and bars of clips, without a model."""
     with Services(args.state, given_settings(args), given_roots(args)) as services:
-        plan = sampling_plan(services.settings, services.preset())
         folder = services.roots.resolve(args.folder)
         found = discover(folder, services.listing_options(args.recursive), services.roots.escapes)
-
-        def measure(item: MediaItem) -> Measured | MediaError:
-            try:
-                return services.sandbox.measure(item, plan)
-            except MediaError as error:
-                return error
-
         clips = [item for item in found.items if item.kind == "video"]
-        failed = False
-        with ThreadPoolExecutor(WORKERS, "measure") as pool:
-            for item, measured in zip(clips, pool.map(measure, clips), strict=True):
-                if isinstance(measured, MediaError):
-                    failed = True
-                    say(f"skipped {item.name}: {measured}", is_note=True)
-                elif args.json:
-                    print(json.dumps({"file": item.name} | asdict(measured)))
-                else:
-                    say(f"{item.name}: {describe(measured) or 'nothing to tell'}")
+        facts, failed = FactsCache(services.database, services.sandbox.probe), False
+        for item, measured in facts.measure(folder, clips, lambda item: services.sandbox.measure(item, PLAN)):
+            if isinstance(measured, str):
+                failed = True
+                say(f"skipped {item.name}: {measured}", is_note=True)
+            elif args.json:
+                print(json.dumps({"file": item.name} | asdict(measured)))
+            else:
+                say(f"{item.name}: {describe(measured) or 'nothing to tell'}")
     for note in found.warnings:
         say(f"note: {note}", is_note=True)
     return int(failed)

@@ -13,6 +13,7 @@ from captioner.config.json_file import parse_json, read_json
 from captioner.errors import PromptError
 from captioner.formatting import sendable
 from captioner.system.files import write_private
+from captioner.values import LATER, MEASURED_VARIABLES
 
 MAX_NAME_LENGTH = 80
 MAX_TEXT_LENGTH = 20_000  # characters, as in the setting `prompt`
@@ -24,8 +25,12 @@ VARIABLES = {
     "folder": "name of the folder that holds the file",
     "trigger": "trigger word from the settings",
     "existing": "current caption of the file",
+    "camera": "what the camera does, as measured: the camera pans left",
+    "shots": "how many shots were measured: one shot, 3 shots",
+    "duration": "length of what the model sees: 7.5 seconds",
 }
 _BRACES = re.compile(r"(\{[^\W\d][\w -]{0,30}\})")  # not those of JSON and code
+_NONCHARACTERS = re.compile("[\ufdd0\ufdd1]")
 _VARIABLE = re.compile(rf"\{{({'|'.join(VARIABLES)})\}}")
 
 
@@ -66,9 +71,15 @@ def expand(text: str, *, name: str, folder: str, trigger: str, existing: Callabl
     """Return the text with its VARIABLES replaced; all other braces stay, also those in the values.
 
     `existing` is called only if the text contains {existing}. Lone surrogates, as in some file names, become "?".
+    MEASURED_VARIABLES become marks, which `media.words.fill_measured` replaces once the frames are at hand.
     """
     values = {"name": lambda: name, "folder": lambda: folder, "trigger": lambda: trigger, "existing": existing}
-    return sendable(_VARIABLE.sub(lambda match: values[match[1]](), text))
+
+    def value(match: re.Match[str]) -> str:
+        variable = match[1]
+        return LATER.format(variable) if variable in MEASURED_VARIABLES else _NONCHARACTERS.sub("", values[variable]())
+
+    return sendable(_VARIABLE.sub(value, _NONCHARACTERS.sub("", text)))
 
 
 class PromptLibrary:

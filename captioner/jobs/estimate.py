@@ -17,6 +17,7 @@ from captioner.jobs.throughput import Throughput
 from captioner.media.probe import probe
 from captioner.media.sample import SIZE_STEP, fit_size, frame_count
 from captioner.media.spans import part_of, plans_of, windows
+from captioner.media.words import longest_filled
 from captioner.values import GenerationOptions, MediaInfo, MediaItem, MediaKind, SamplePlan
 
 Examine = Callable[[Path, MediaKind], MediaInfo]
@@ -119,7 +120,7 @@ def estimate_run(
     num_readable = len(items) * len(found) / num_probed if num_probed else 0
     share = num_readable / len(found) if found else 0
     visual = [tokens.visual for tokens in found]
-    text = math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + CHAT_TOKENS
+    text = math.ceil(len(longest_filled(prompt)) / CHARACTERS_PER_TOKEN) + CHAT_TOKENS
     read = sum(visual) + sum(tokens.times + tokens.num_requests * text for tokens in found)
     requests = sum(tokens.num_requests for tokens in found) * share
     new = min(throughput.new_tokens_per_caption, options.max_new_tokens) if throughput else 0
@@ -201,6 +202,7 @@ def longest_request(plan: SamplePlan, prompt: str, options: GenerationOptions) -
 
     A prompt in ASCII has at most one token per two characters if it is language; other text at most one per byte.
     """
+    prompt = longest_filled(prompt)
     side, _ = fit_size(plan.frame_size, plan.frame_size, plan.frame_size)  # a square clip has the most tokens
     tiles, pairs = (side // SIZE_STEP) ** 2, max(1, plan.max_frames // 2)
     clip = min(pairs * tiles, CLIP_PIXELS[1] // (2 * SIZE_STEP**2)) + pairs * MAX_TIME_TOKENS

@@ -10,9 +10,10 @@ from captioner.captions.scores import Score
 from captioner.errors import StateError
 from captioner.jobs import events
 from captioner.jobs.event_log import EventLog
+from captioner.media.facts import statement
 from captioner.redaction import redact
 from captioner.system.database import Database, escape_surrogates
-from captioner.values import Caption, MediaItem
+from captioner.values import Caption, MediaInfo, MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,11 @@ class Outcomes:
             faults=faults,
         )
         self._log.append(event)
+
+    def measured(self, item: MediaItem, info: MediaInfo | None) -> None:
+        """Keep the facts of a clip that was decoded, if something was measured in all of it."""
+        if self._database and info and info.measured:
+            self._rows.append(statement(item.scanned_folder, item, info))
 
     def tried(self, item: MediaItem, text: str, caption: Caption) -> None:
         """Count and emit the caption of a job that saves nothing."""

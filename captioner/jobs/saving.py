@@ -61,6 +61,7 @@ class CaptionWriter:
         if media is None or (now != media and not is_unplugged):
             self._outcomes.failed(item, "the file was changed while it was captioned; caption it again")
             return
+        self._outcomes.measured(item, caption.facts.info)
         try:
             made = finish(item, caption, self._operation, self._job.decoration, self._job.target.caption_form)
             flaw = made.flaw or self._limit.flaw(made.caption.text)

@@ -122,6 +122,6 @@ class Windows:
         stem = Path(item.caption_name).stem
         if self._beside:
             return item.folder / f"{stem}.windows"  # others may have subtitles of the clip's own name there
-        scanned, parent = item.path.parents[item.name.count("/")], item.name.rpartition("/")[0]
+        scanned, parent = item.scanned_folder, item.name.rpartition("/")[0]
         digest = hashlib.sha256(os.fsencode(scanned)).hexdigest()[:8]
         return self._folder / f"{scanned.name or 'disk'}-{digest}" / parent / stem

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from captioner.dataset.lint.finding import Finding, LintOptions, finding, rules
 from captioner.dataset.lint.lint import lint_text
-from captioner.values import MediaFacts, MediaItem
+from captioner.values import Measured, MediaFacts, MediaItem
 
 SHOWN = 3
 # By the first word of a flaw, see captions/flaws.
@@ -24,9 +24,9 @@ def fault_of(flaw: str) -> Fault | None:
     return Fault(_BADGES.get(flaw.partition(" ")[0], "Check it"), flaw) if flaw else None
 
 
-def fault_in(item: MediaItem, text: str, options: LintOptions) -> Fault | None:
+def fault_in(item: MediaItem, text: str, options: LintOptions, measured: Measured | None = None) -> Fault | None:
     """Return what the rules for a single caption find in it."""
-    hits = lint_text(text, options, MediaFacts(is_still=item.kind == "image"))
+    hits = lint_text(text, options, MediaFacts(is_still=item.kind == "image", measured=measured))
     return as_fault([finding(item.name, text, hit) for hit in hits[:SHOWN]])
 
 

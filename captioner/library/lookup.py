@@ -7,7 +7,7 @@ from captioner.captions.scores import Score
 from captioner.formatting import sendable
 from captioner.library.file_states import APPROVED_FLAG, CHANGED_OUTSIDE_FLAG, FLAWED_FLAG, State
 from captioner.library.open_folder import OpenFolder
-from captioner.values import MediaItem
+from captioner.values import Measured, MediaItem
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Entry:
     fault: str = ""  # the rest of "This caption ...", if a person should look at it
     duration_s: float = 0.0  # 0 for a still, and while it is not known
     score: Score | None = None  # how well its caption agrees with it
+    measured: Measured | None = None
 
 
 class FileLookup:
@@ -61,6 +62,7 @@ class FileLookup:
                 fault=fault.text if fault and flags & FLAWED_FLAG else "",
                 duration_s=files.durations.get(position, 0.0),
                 score=files.scores.valid.get(position),
+                measured=files.measured.get(position),
             )
 
     def rows(self, names: Iterable[str]) -> list[dict]:

@@ -114,8 +114,10 @@ class OpenFolder:
             if isinstance(event, JobStarted):
                 self._job, self._trying = event.job, not event.saves
             elif isinstance(event, JobEnded) and event.job == self._job:
-                self._trying = False
                 self.files.running.clear()
+                if not self._trying:
+                    self.files.find_measured()
+                self._trying = False
             elif isinstance(event, ItemScored) or (isinstance(event, ItemEvent) and not self._trying):
                 position = self.scan.positions.get(event.item)
                 if position is not None and self.scan.items[position].path == event.path:

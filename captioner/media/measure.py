@@ -1,16 +1,20 @@
 """Measurements in sampled frames, without a model: the camera, cuts, freezes, black, light and black bars."""
 
+import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from captioner.formatting import plural
 from captioner.media.camera import STATIC, camera_moves
-from captioner.media.contact_sheet import clock_text
 from captioner.media.motion import Steps, brightness, measure_steps
 from captioner.media.shots import find_cuts, find_shots
-from captioner.values import Frames, Measured, Span
+from captioner.values import Frames, Measured, MediaFacts, Span
 
+log = logging.getLogger(__name__)
+
+MAX_STEP_S = 1.05  # between two frames; where they are farther apart, a pan looks like a cut
+VERSION = 1  # of the measurements; one more where a file would be measured differently
 BLACK = 20.0  # levels that no cell of a black frame exceeds
 FROZEN = 0.35  # levels by which parts of a frozen picture may change on average, as encoders do
 MOVING = 3.0  # levels by which some part of a clip has to change, else nothing moves in it that could freeze
@@ -32,6 +36,7 @@ def measure(frames: Frames) -> Measured:
     black, bars = _spans(is_black, times_s, ends_s), (round(top / height, 3), round(left / width, 3))
     if len(gray) < 2:
         return Measured(black_s=black, bars=bars, has_sound=frames.facts.has_sound)
+    step_s = round(max(np.diff(times_s).tolist()), 3)
     steps = measure_steps(gray)
     cuts = find_cuts(steps, gray, frames.pixels, is_black)
     frozen = _find_frozen(gray, cuts) & ~is_black[1:]
@@ -51,23 +56,25 @@ def measure(frames: Frames) -> Measured:
         light="".join(light) if len(light) == 1 else "",
         bars=bars,
         has_sound=frames.facts.has_sound,
+        step_s=step_s,
     )
 
 
-def describe(measured: Measured) -> str:
-    """Return one line, such as "camera: pan left, then zoom in; 2 cuts; no sound"."""
-    letterbox, pillarbox = measured.bars
-    parts = [
-        f"camera: {', then '.join(measured.camera)}" if measured.camera else "",
-        plural(len(measured.cuts_s), "cut") if measured.cuts_s else "",
-        *(f"frozen from {clock_text(start_s)} to {clock_text(end_s)}" for start_s, end_s in measured.freezes_s),
-        *(f"black from {clock_text(start_s)} to {clock_text(end_s)}" for start_s, end_s in measured.black_s),
-        measured.light,
-        "bars above and below" if letterbox else "",
-        "bars at the sides" if pillarbox else "",
-        "no sound" if measured.has_sound is False else "",
-    ]
-    return "; ".join(filter(None, parts))
+def measured_facts(frames: Frames) -> MediaFacts:
+    """Return the facts of the frames, with what is measured in them if they are dense enough.
+
+    Raises nothing: frames in which nothing can be measured are captioned all the same.
+    """
+    steps_s = np.diff(frames.times_s)
+    if not len(steps_s) or steps_s.max() > MAX_STEP_S:
+        return frames.facts
+    try:
+        measured = measure(frames)
+    except (ArithmeticError, LookupError, ValueError):
+        log.exception("nothing could be measured in frames of shape %s", frames.pixels.shape)
+        return frames.facts
+    info = frames.facts.info and replace(frames.facts.info, measured=measured)
+    return replace(frames.facts, measured=measured, info=info)
 
 
 def find_bars(gray: np.ndarray) -> tuple[int, int]:

@@ -21,9 +21,7 @@ def probe(path: Path, kind: MediaKind | None = None, within: Within = None) -> M
 
 def _probe_video(path: Path) -> MediaInfo:
     with VideoFile(path) as video:
-        width, height = video.size
-        num_frames, turn = len(video.times), video.geometry.orientation.rotation
-        return MediaInfo(width, height, video.duration_s, video.fps, num_frames, turn, video.codec, video.has_sound)
+        return video.info
 
 
 def _probe_picture(path: Path, extension: str) -> MediaInfo:

@@ -101,7 +101,8 @@ def _sample_video(path: Path, plan: SamplePlan) -> Frames:
             raise video.conversion_error(error) from None
         times_s = np.array([float((tick - part.ticks[0]) * video.time_base) for tick in wanted])
         cuts_s = _cuts(path, part) if plan.find_cuts else None
-        facts = MediaFacts(part.duration_s, cuts_s, video.has_sound, span_s=part.span_s, windows_s=windows_s)
+        info = None if part.span_s else video.info
+        facts = MediaFacts(part.duration_s, cuts_s, video.has_sound, span_s=part.span_s, windows_s=windows_s, info=info)
         pixels = np.stack([shown[tick] for tick in wanted])
         return Frames(pixels, times_s, indices, video.fps, video.warning, facts, part.start_s)
 

@@ -7,7 +7,7 @@ keep media files from making it do so.
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from captioner.media.thumbnail import Thumbnail, make_thumbnail
 from captioner.system.limited_process import Answer, LimitedProcess, ProcessFailure
 from captioner.system.pinning import Within
 from captioner.system.roots import EVERYWHERE, Roots
-from captioner.values import Measured, MediaInfo, MediaItem, MediaKind, SamplePlan
+from captioner.values import MediaInfo, MediaItem, MediaKind, SamplePlan, measured_from
 
 WORKERS = 4  # one more than the thumbnails made at the same time
 MEMORY_BYTES = 2_000_000_000  # of one worker: what the largest allowed picture needs
@@ -53,10 +53,10 @@ class Sandbox:
         """Make the contact sheet of a file in a worker: a JPEG of the frames that the plan takes."""
         return self._run("sheet", limit_s, item, plan)[1]
 
-    def measure(self, item: MediaItem, plan: SamplePlan, limit_s: float = SHEET_S) -> Measured:
-        """Measure in a worker what the frames show that the plan takes."""
+    def measure(self, item: MediaItem, plan: SamplePlan, limit_s: float = SHEET_S) -> MediaInfo:
+        """Probe a clip in a worker and measure what the frames show that the plan takes of all of it."""
         info = self._run("measure", limit_s, item, plan)[0]
-        return Measured(**{name: _frozen(value) for name, value in info.items()})
+        return MediaInfo(**info | {"measured": measured_from(info["measured"])})
 
     def close(self) -> None:
         """End all workers; what they are reading fails."""
@@ -117,10 +117,6 @@ def _cause(failure: ProcessFailure, limit_s: float) -> str:
     return f"its decoder {how}; the file is damaged or malicious"
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
 # In the worker process
 
 
@@ -143,7 +139,9 @@ def _make_thumbnail(item: MediaItem, within: Within) -> Answer:
 
 
 def _measure(item: MediaItem, plan: SamplePlan, within: Within) -> Answer:
-    return asdict(measure(sample(item.path, plan, item.kind, within))), b""
+    frames = sample(item.path, plan, item.kind, within)
+    assert frames.facts.info  # the plan takes all of a clip
+    return asdict(replace(frames.facts.info, measured=measure(frames))), b""
 
 
 TASKS: dict[str, Callable[..., Answer]] = {

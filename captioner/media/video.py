@@ -29,6 +29,7 @@ from captioner.media.container import (
     time_base_of,
 )
 from captioner.media.geometry import Geometry
+from captioner.values import MediaInfo
 
 DEFAULT_RATE = 25  # frames per second of a stream that states neither times nor a rate
 
@@ -79,6 +80,13 @@ class VideoFile:
         self._decoder = decoder_of(self._stream)
         self.stated_tags = stated_tags(self._stream)
         self._clock = clock_of(self._container)
+
+    @property
+    def info(self) -> MediaInfo:
+        """The facts of the file."""
+        width, height = self.size
+        turn = self.geometry.orientation.rotation
+        return MediaInfo(width, height, self.duration_s, self.fps, len(self.times), turn, self.codec, self.has_sound)
 
     @property
     def codec(self) -> str:

@@ -12,7 +12,9 @@ from typing import Generic, Protocol, TypeVar
 
 from captioner.errors import CaptionerError
 from captioner.formatting import first_line
+from captioner.media.measure import measured_facts
 from captioner.media.sample import sample
+from captioner.media.words import fill_measured
 from captioner.values import UNKNOWN_FACTS, CaptionRequest, Frames, GenerationOptions, MediaFacts
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Decoded(Generic[P]):
     warning: str = ""
     facts: MediaFacts = UNKNOWN_FACTS
     error: str = ""
+    prompt: str = ""  # with what was measured in the frames
 
 
 class DecodePool(Generic[P]):
@@ -143,9 +146,11 @@ class DecodePool(Generic[P]):
     def _decode(self, request: CaptionRequest) -> Decoded[P]:
         try:
             frames = sample(request.path, request.plan, request.kind, request.within)
-            prepared = self._preparer.prepare(request.id, frames, request.prompt, request.options)
+            facts = measured_facts(frames)
+            prompt = fill_measured(request.prompt, facts)
+            prepared = self._preparer.prepare(request.id, frames, prompt, request.options)
             times_s = tuple(frames.clip_times_s.tolist())
-            return Decoded(request.id, prepared, times_s, frames.warning, frames.facts)
+            return Decoded(request.id, prepared, times_s, frames.warning, facts, prompt=prompt)
         except CaptionerError as error:
             return Decoded(request.id, error=str(error))
         except MemoryError:

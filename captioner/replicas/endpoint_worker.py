@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -177,7 +177,7 @@ class EndpointWorker:
         flight = self._flights.get(decoded.id)
         if flight and decoded.prepared:
             flight.message, flight.times_s, flight.warning = decoded.prepared, decoded.times_s, decoded.warning
-            flight.facts = decoded.facts
+            flight.facts, flight.request = decoded.facts, replace(flight.request, prompt=decoded.prompt)
             self._waiting.append(flight)
         elif flight:
             self._end(decoded.id, Failed(decoded.id, decoded.error))

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -184,7 +184,7 @@ class Worker:
             return
         if decoded.prepared:
             flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
-            flight.facts = decoded.facts
+            flight.facts, flight.request = decoded.facts, replace(flight.request, prompt=decoded.prompt)
             flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
             self._core.submit(decoded.prepared)
         else:

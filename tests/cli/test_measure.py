@@ -1,9 +1,14 @@
 """The command `measure`: one line for each clip, or one object."""
 
+import contextlib
 import json
+import os
+import sqlite3
 
 from captioner.cli.main import main
-from captioner.media.measure import describe
+from captioner.media.measure import VERSION
+from captioner.media.words import describe
+from captioner.system.files import DATABASE
 from captioner.values import Measured
 from tests.support.motion_clips import Clip, Scene, encode, make, panning, render, still
 
@@ -40,3 +45,21 @@ def test_line_names_all_that_was_measured():
         "gets darker; bars above and below; bars at the sides; no sound"
     )
     assert describe(Measured()) == ""
+
+
+def test_measured_clips_are_kept_until_they_or_the_measurements_change(tmp_path, capsys):
+    folder, state = tmp_path / "clips", tmp_path / "state"
+    folder.mkdir()
+    path = make(folder, Clip("pan", [(0.0, Scene("shapes", 0, panning(-0.1)))], ()))
+    command = ["measure", str(folder), "--state", str(state)]
+    assert main(command) == 0
+    before, stat = capsys.readouterr().out, path.stat()
+    path.write_bytes(b"x" * stat.st_size)  # it cannot be decoded any more, but looks unchanged
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert main(command) == 0
+    assert capsys.readouterr().out == before
+
+    with contextlib.closing(sqlite3.connect(state / DATABASE)) as database, database:
+        database.execute("UPDATE media_facts SET info_json = replace(info_json, ?, '[0, {')", (f"[{VERSION}, {{",))
+    assert main(command) == 1  # an older version measured it, so it is measured again
+    assert "skipped pan.mp4" in capsys.readouterr().err

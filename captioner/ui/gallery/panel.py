@@ -16,6 +16,7 @@ from captioner.formatting import sendable
 from captioner.jobs.job import job_plan
 from captioner.library.lookup import Entry
 from captioner.media.content import check_file
+from captioner.media.words import describe
 from captioner.services import Services
 from captioner.system.pinning import Within
 from captioner.ui import scripts
@@ -120,6 +121,7 @@ class Panel:
             "doubt": entry.doubt,
             "fault": sendable(entry.fault),
             "facts": facts(entry, kind),
+            "measured": describe(entry.measured) if entry.measured else "",
             "undo": changes[0].id if changes else 0,
             "versions": [change.id for change in different(changes, entry.text)],
             "history": history_list([change for change in changes if change.text][:MAX_HISTORY]),

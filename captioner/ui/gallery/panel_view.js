@@ -85,9 +85,11 @@ export function togglePlaying() {
 }
 
 export function showTexts() {
-  const { file } = edit, [name, facts] = $('.panel-title').children, stage = $('.panel-stage');
+  const { file } = edit, [name, facts, measured] = $('.panel-title').children, stage = $('.panel-stage');
   name.textContent = name.title = file.name;
   facts.textContent = file.facts;
+  showText(measured, file.measured);
+  measured.title = `Measured in the frames: ${file.measured}`;
   showProblem(file.problem);
   $('.panel-outside').hidden = !file.changed_outside;
   showText($('.panel-doubt'), file.doubt ? `This caption is ${file.doubt}. Check its characters before you save it.` : '');

@@ -13,16 +13,19 @@ from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sendable, sentence
 from captioner.jobs import events
 from captioner.library.lookup import Entry
+from captioner.media.words import fill_measured
 from captioner.services import Services
 from captioner.ui.compare.dialog import compare_dialog
 from captioner.ui.format import escape, loading_text
 from captioner.ui.gallery.grid import entry_id, find_entry
 from captioner.ui.wiring import in_background, on_action
+from captioner.values import MEASURED_VARIABLES, MediaFacts
 
 MAX_FILES = 200
 THUMBNAILS = "gradio_api/vcs/thumb"  # relative, since a proxy may serve the page below a path
 NOTHING = "Compare with another prompt"
-EMPTY = {"trigger": "no trigger word", "existing": "no caption yet"}
+MEASURED_LATER = dict.fromkeys(MEASURED_VARIABLES, "measured when it is captioned")
+EMPTY = {"trigger": "no trigger word", "existing": "no caption yet", **MEASURED_LATER}
 PULSE_S = 0.5  # while a trial runs
 
 
@@ -173,6 +176,10 @@ class Tester:
         item, trigger = entry.item, self._services.settings.trigger_word
         name, folder = Path(item.filename).stem, item.folder.name
         value = expand(f"{{{variable}}}", name=name, folder=folder, trigger=trigger, existing=lambda: entry.text)
+        if variable in MEASURED_VARIABLES:
+            is_known = item.kind == "image" or (entry.duration_s if variable == "duration" else entry.measured)
+            facts = MediaFacts(entry.duration_s or None, is_still=item.kind == "image", measured=entry.measured)
+            value = fill_measured(value, facts) if is_known else ""
         if not value:
             return f'<mark class="no">{EMPTY.get(variable, "nothing")}</mark>'
         return f'<mark title="{{{variable}}}">{escape(value)}</mark>'

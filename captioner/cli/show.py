@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,13 +16,16 @@ from captioner.config.recommend import read_machine, suited
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
 from captioner.errors import CaptionerError, MediaError
+from captioner.formatting import plural
+from captioner.library.measured import FILTERS
 from captioner.media.contact_sheet import contact_sheet
 from captioner.media.discover import discover
+from captioner.media.facts import measured_in
 from captioner.media.sample import sample
 from captioner.services import Services
 from captioner.system.paths import lacks_home
 from captioner.system.roots import Roots
-from captioner.values import QUANTIZED_BYTES, SamplePlan
+from captioner.values import QUANTIZED_BYTES, Measured, SamplePlan
 
 
 def add_showing(commands: Commands) -> None:
@@ -33,6 +37,8 @@ def add_showing(commands: Commands) -> None:
     listing.add_argument("--captions-to", metavar="DIR", help=CAPTIONS_TO_TEXT)
     text = "leave out files and folders, as in .gitignore; repeatable"
     listing.add_argument("--exclude", action="append", metavar="PATTERN", help=text)
+    text = f"only clips measured so; repeatable: {', '.join(FILTERS)}"
+    listing.add_argument("--measured", action="append", choices=[*FILTERS], metavar="NAME", help=text)
     listing.add_argument("--json", action="store_true", help="print one file per line as JSON")
 
     _add_frames(commands)
@@ -70,14 +76,25 @@ def list_folder(args: argparse.Namespace) -> int:
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         folder, options = services.roots.resolve(args.folder), services.listing_options(args.recursive)
         found = discover(folder, options, services.roots.escapes)
+        known = measured_in(services.database, folder, found.items) if args.measured else {}
     for item in found.items:
+        if args.measured and not _is_measured(known.get(item.name), args.measured):
+            continue
         if args.json:
             print(json.dumps(item._asdict() | {"folder": str(item.folder)}))
         else:
             say(f"{'captioned' if item.has_caption else 'pending':9}  {item.kind}  {item.name}")
     for warning in found.warnings:
         say(json.dumps({"note": warning}) if args.json else f"note: {warning}", is_note=True)
+    num_left_out = sum(item.kind == "video" and item.name not in known for item in found.items)
+    if args.measured and num_left_out:
+        note = f"{plural(num_left_out, 'clip')} not measured yet; run captioner measure"
+        say(json.dumps({"note": note}) if args.json else f"note: {note}", is_note=True)
     return 0
+
+
+def _is_measured(measured: Measured | None, wanted: Sequence[str]) -> bool:
+    return measured is not None and all(FILTERS[name](measured) for name in wanted)
 
 
 def show_frames(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """What is measured in the files of a scan, and the bits by which viewers filter them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from captioner.errors import StateError
@@ -11,7 +11,7 @@ from captioner.values import Measured, MediaItem
 
 log = logging.getLogger(__name__)
 
-FILTERS = {
+FILTERS: dict[str, Callable[[Measured], bool]] = {
     "static": lambda each: each.camera == ("static",),
     "moving": lambda each: each.camera not in ((), ("static",)),
     "one-shot": lambda each: not each.cuts_s,

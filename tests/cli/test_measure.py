@@ -63,3 +63,29 @@ def test_measured_clips_are_kept_until_they_or_the_measurements_change(tmp_path,
         database.execute("UPDATE media_facts SET info_json = replace(info_json, ?, '[0, {')", (f"[{VERSION}, {{",))
     assert main(command) == 1  # an older version measured it, so it is measured again
     assert "skipped pan.mp4" in capsys.readouterr().err
+
+
+def test_captions_that_contradict_what_was_measured_are_found_and_files_are_listed_by_it(tmp_path, capsys):
+    folder, state = tmp_path / "clips", ["--state", str(tmp_path / "state")]
+    folder.mkdir()
+    make(folder, Clip("pan", [(0.0, Scene("shapes", 0, panning(-0.1)))], ()))
+    make(folder, Clip("cut", [(0.0, Scene("shapes", 0, still)), (2.0, Scene("clouds", 1, still))], (), noise=4))
+    (folder / "pan.txt").write_text("A row of boats; the camera pans right.")
+    (folder / "cut.txt").write_text("A single continuous shot of a harbor, filmed by a static camera.")
+    assert main(["lint", str(folder), "--json", *state]) == 0  # nothing was measured yet
+    assert main(["list", str(folder), "--measured", "moving", *state]) == 0
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("", "note: 2 clips not measured yet; run captioner measure\n")
+
+    assert main(["measure", str(folder), *state]) == 0
+    capsys.readouterr()
+    assert main(["lint", str(folder), "--json", *state]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["file"], each["rule"], each["text"]) for each in found] == [
+        ("cut.mp4", "cuts", "single continuous shot"),
+        ("pan.mp4", "camera", "camera pans right"),
+    ]
+    for names, listed in ((["moving"], ["pan.mp4"]), (["static", "cuts"], ["cut.mp4"]), (["moving", "cuts"], [])):
+        options = [part for name in names for part in ("--measured", name)]
+        assert main(["list", str(folder), *options, *state]) == 0
+        assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == listed

@@ -16,9 +16,9 @@ from captioner.dataset.lint.draft import Draft
 from captioner.dataset.lint.finding import Finding, Hit, LintOptions
 from captioner.dataset.lint.lint import Linted, draft_of, lint_draft, lint_set, needs_facts
 from captioner.errors import CaptionError
-from captioner.media.facts import Facts, FactsCache, Progress
+from captioner.media.facts import Facts, FactsCache, Progress, measured_in
 from captioner.system.database import Database, escape_surrogates, path_text
-from captioner.values import MediaFacts, MediaInfo, MediaItem
+from captioner.values import Measured, MediaFacts, MediaInfo, MediaItem
 
 SHOWN_EVERY, WRITTEN_AT_ONCE = 500, 2000
 Kept = tuple[str, str, list[Hit]]  # what the file and the rules were, text, hits
@@ -43,9 +43,10 @@ def lint_items(
 ) -> FolderLint:
     """Lint the captions of files of a folder. Raise StateError.
 
-    Media files are probed only where a caption speaks of sound or has fields.
+    Media files are probed only where a caption speaks of sound or has fields, and none is measured: captions are
+    compared with what is kept.
     """
-    reader = _Reader(folder, options, store)
+    reader = _Reader(folder, options, store, measured_in(store.database, folder, items))
     found: dict[str, Kept] = {}
     new: dict[str, Kept] = {}
     pending = []  # which need the facts of their files
@@ -81,7 +82,7 @@ class _Unchecked(NamedTuple):
     def with_facts(self, facts: Facts) -> "_Unchecked":
         if not isinstance(facts, MediaInfo):
             return self
-        known = MediaFacts(facts.duration_s, has_sound=facts.has_sound)
+        known = MediaFacts(facts.duration_s, has_sound=facts.has_sound, measured=self.draft.facts.measured)
         return self._replace(draft=replace(self.draft, facts=known))
 
     def checked(self, options: LintOptions) -> Kept:
@@ -91,8 +92,10 @@ class _Unchecked(NamedTuple):
 class _Reader:
     """Reads the captions, but takes what is kept of those that did not change."""
 
-    def __init__(self, folder: Path, options: LintOptions, store: CaptionStore) -> None:
-        self._options, self._store = options, store
+    def __init__(
+        self, folder: Path, options: LintOptions, store: CaptionStore, measured: Mapping[str, Measured]
+    ) -> None:
+        self._options, self._store, self._measured = options, store, measured
         self._flaws = store.ownership.flaws_in(folder)
         self._rules = _digest_of_rules(options, store.encoding)
         self._kept = _kept(store.database, folder)
@@ -107,7 +110,8 @@ class _Reader:
             return None
         flaw = self._flaws.get(path_text(path), "") if self._flaws else ""
         times = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, item.size_bytes, item.modified_s)
-        stamp = f"{self._rules} {times} {flaw}"
+        measured = self._measured.get(item.name)
+        stamp = f"{self._rules} {times} {flaw}" + (f" {measured.camera} {measured.cuts_s}" if measured else "")
         kept = self._kept.get(escape_surrogates(item.name))
         if kept and kept[0] == stamp:
             return kept
@@ -119,7 +123,8 @@ class _Reader:
         if flaw and digest(data or b"") != self._store.ownership.digest_of(path):
             flaw = ""  # it was changed since
         text = decode(data, self._store.encoding).body
-        return _Unchecked(item, stamp, draft_of(text, self._options, MediaFacts(is_still=item.kind == "image"), flaw))
+        facts = MediaFacts(is_still=item.kind == "image", measured=measured)
+        return _Unchecked(item, stamp, draft_of(text, self._options, facts, flaw))
 
 
 def _digest_of_rules(options: LintOptions, encoding: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from captioner.dataset.lint import target_rules, text_rules
+from captioner.dataset.lint import measured_rules, target_rules, text_rules
 from captioner.dataset.lint.draft import Draft
 from captioner.dataset.lint.finding import Finding, Hit, LintOptions, finding, rules
 from captioner.dataset.lint.near import near_duplicates
@@ -23,6 +23,8 @@ CHECKS: dict[str, Callable[[Draft, LintOptions], Iterator[Hit]]] = {
     "hedging": text_rules.find_hedging,
     "negative": text_rules.find_negative,
     "sound": text_rules.find_sound,
+    "camera": measured_rules.find_camera,
+    "cuts": measured_rules.find_cuts,
     "script": find_script,
     "trigger-missing": target_rules.find_missing_trigger,
     "trigger-position": target_rules.find_late_trigger,

@@ -3,19 +3,22 @@ export const STATES = ['pending', 'done', 'failed', 'edited'];
 export const [PENDING, DONE, FAILED, EDITED] = [0, 1, 2, 3]; // indices in STATES
 // Bits. outside: changed by another program; flawed: a job or the linter found a fault; star, reject: marked by a person.
 export const FLAGS = { approved: 1, outside: 2, flawed: 4, star: 8, reject: 16 };
+// Bits of what was measured in a clip, in this order.
+export const MEASURED = ['static', 'moving', 'one-shot', 'cuts', 'sound', 'silent', 'black'];
 const orders = new Map(); // key of the order -> all indices in it, both ways; sorting takes longer than all the rest
 let counted = null; // how many files have each state, flag and kind, until one changes
 const MAX_ROWS = 3000; // previews kept, so that memory does not grow with the folder
 export const list = {
   scan: '', revision: -1, folder: '', count: 0, hasFolders: false, // whether some files lie in subfolders
-  names: [], kinds: [], sizes: [], times: [], states: [], flags: [], durations: [], lengths: [], scores: [], // scores: how well a caption agrees with its file, 0 to 1; -1: not known
+  names: [], kinds: [], sizes: [], times: [], states: [], flags: [], measured: [], durations: [], lengths: [],
+  scores: [], // how well a caption agrees with its file, 0 to 1; -1: not known
   rows: new Map(), // index -> {preview, problem, doubt, flaw}
   running: new Map(), // index -> tokens so far
   selected: new Uint8Array(0), numSelected: 0,
   shown: new Int32Array(0), // indices in the order of the screen
   place: new Int32Array(0), // index -> position in `shown`, or -1
 };
-export const view = { query: '', state: 'all', kind: 'all', key: 'name', descending: false, found: null,
+export const view = { query: '', state: 'all', kind: 'all', measured: 'all', key: 'name', descending: false, found: null,
   only: null, // {label, marks}: the files of a finding of the Dataset tab, marked by index
 };
 // Indices of the file in the panel, of the one with the keyboard focus and of the one where a range begins, or -1;
@@ -39,16 +42,19 @@ export function setListing(data) {
     scan, revision, folder, count, names, hasFolders: names.some(name => name.includes('/')), lengths: Uint32Array.from(data.lengths),
     kinds: Uint8Array.from(data.kinds), states: Uint8Array.from(data.states), flags: Uint8Array.from(data.flags),
     sizes: Float64Array.from(data.sizes), times: Float64Array.from(data.times),
-    durations: Float32Array.from(data.durations), scores: Float32Array.from(data.scores, score => score ?? -1),
+    durations: Float32Array.from(data.durations), measured: Uint8Array.from(data.measured),
+    scores: Float32Array.from(data.scores, score => score ?? -1),
   });
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
-export function applyRow({ index, state, flags, duration, length, score, preview, problem, doubt, flaw, badge }) {
+export function applyRow(row) {
+  const { index, state, flags, measured, duration, length, score, preview, problem, doubt, flaw, badge } = row;
   if (index >= list.count) return;
-  if (list.states[index] !== state || list.flags[index] !== flags) counted = null;
+  if (list.states[index] !== state || list.flags[index] !== flags || list.measured[index] !== measured) counted = null;
   list.states[index] = state;
   list.flags[index] = flags;
+  list.measured[index] = measured;
   if (list.durations[index] !== duration) orders.delete('duration');
   if (list.lengths[index] !== length) orders.delete('length');
   takeScore(index, Math.fround(score ?? -1));
@@ -104,15 +110,17 @@ export function arrange() {
   Object.assign(list, { shown, place });
 }
 
-const isFiltered = () => Boolean(view.only) || view.state !== 'all' || view.kind !== 'all' || words(view.query).length > 0;
+const isFiltered = () => Boolean(view.only) || view.state !== 'all' || view.kind !== 'all' || view.measured !== 'all' || words(view.query).length > 0;
 
 function findWanted(order) {
   const wanted = words(view.query), { names, kinds, count } = list, { kind, found, only } = view;
+  const bits = view.measured === 'all' ? 0 : 1 << MEASURED.indexOf(view.measured);
   const hits = new Int32Array(count), isWanted = test(view.state), onlyKind = Number(kind === 'video');
   let num = 0;
   for (let at = 0; at < count; at++) {
     const i = order ? order[at] : at;
     if (only && !only.marks[i] || !isWanted(i) || kind !== 'all' && kinds[i] !== onlyKind) continue;
+    if (bits && !(list.measured[i] & bits)) continue;
     if (wanted.length && !found?.[i]) {
       const name = names[i].toLowerCase();
       if (!wanted.every(word => name.includes(word))) continue;
@@ -195,16 +203,18 @@ export function countFiles() {
 
 function countAll() {
   const states = [0, 0, 0, 0], flags = new Array(32).fill(0), { states: stateOf, flags: flagsOf, kinds, count } = list;
+  const measured = Object.fromEntries(MEASURED.map(name => [name, 0]));
   let videos = 0, scored = 0;
   for (let i = 0; i < count; i++) {
     states[stateOf[i]]++;
     flags[flagsOf[i]]++;
     videos += kinds[i];
     scored += Number(list.scores[i] >= 0);
+    for (let bits = list.measured[i], n = 0; bits; bits >>= 1, n++) if (bits & 1) measured[MEASURED[n]]++;
   }
   const [approved, outside, flawed, star, reject] = Object.values(FLAGS).map(
     bit => flags.reduce((sum, number, flag) => sum + (flag & bit ? number : 0), 0));
-  return { states, approved, outside, flawed, star, reject, videos, scored };
+  return { states, approved, outside, flawed, star, reject, videos, scored, measured };
 }
 
 function countSelected() {

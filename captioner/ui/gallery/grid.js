@@ -73,7 +73,7 @@ function listenToTiles(canvas) {
 }
 
 function help(why) {
-  if (why === 'match') filter({ query: '', state: 'all', kind: 'all', only: null });
+  if (why === 'match') filter({ query: '', state: 'all', kind: 'all', measured: 'all', only: null });
   else if (why === 'broken') listing.load();
   else document.querySelector('#folder-bar [data-act=menu]')?.click();
 }

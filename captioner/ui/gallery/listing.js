@@ -84,9 +84,9 @@ async function findOutsideChanges() {
 
 function whatIsShown() {
   if (kept) return kept;
-  const { query, state, kind } = view, { folder, names } = list;
+  const { query, state, kind, measured } = view, { folder, names } = list;
   return {
-    filters: { query, state, kind }, folder, names: checksum(names), selected: asRanges(list.selected),
+    filters: { query, state, kind, measured }, folder, names: checksum(names), selected: asRanges(list.selected),
     opened: names[cursor.opened], scroll: port.scrollTop,
   };
 }
@@ -114,8 +114,9 @@ export function sync() {
 // Take over rows of some files. With a filter on, that may change which files are shown.
 function take(rows) {
   const marks = view.state in FLAGS ? 'flags' : 'states', before = view.state === 'all' ? null : list[marks].slice();
+  const measured = view.measured === 'all' ? null : list.measured.slice();
   rows.forEach(applyRow);
-  if (before?.some((mark, i) => mark !== list[marks][i])) refresh();
+  if (before?.some((mark, i) => mark !== list[marks][i]) || measured?.some((bits, i) => bits !== list.measured[i])) refresh();
   else showChanges();
 }
 
@@ -180,7 +181,7 @@ export function filter(changes) {
 
 // Show these files alone, given as ranges of indices, until the filter is removed. label: what they have in common.
 export function showOnly(label, ranges) {
-  filter({ query: '', state: 'all', kind: 'all', only: { label, marks: fromRanges(ranges) } });
+  filter({ query: '', state: 'all', kind: 'all', measured: 'all', only: { label, marks: fromRanges(ranges) } });
 }
 
 // Add the files whose captions contain the words. `arrange` has compared the names.

@@ -13,12 +13,13 @@ export function start(gradio) {
   listenToButtons(element);
   onButton('fill', button => button.setAttribute('aria-pressed', toggleFill()));
   onButton('direction', () => sort(view.key, !view.descending));
-  onButton('unfilter', () => filter({ state: 'all', kind: 'all', only: null }));
+  onButton('unfilter', () => filter({ state: 'all', kind: 'all', measured: 'all', only: null }));
   onButton('select', ({ dataset }) => select(dataset.which));
   element.addEventListener('click', event => {
-    const { state, kind } = event.target.closest('button')?.dataset ?? {};
+    const { state, kind, measured } = event.target.closest('button')?.dataset ?? {};
     if (state) filter({ state });
     else if (kind) filter({ kind });
+    else if (measured) filter({ measured });
     if (event.target.closest('.menu :is(button, a)')) event.target.closest('.menu').hidePopover();
   });
   $('.grid-sort select').addEventListener('change', event => sort(event.target.value, event.target.value !== 'score' && view.descending));
@@ -53,6 +54,8 @@ function show({ counts, columns }) {
   showChoices('state', states, view.state);
   showChoices('kind', { video: videos, image: count - videos }, view.kind);
   $('.grid-kinds').hidden = $('.grid-kinds').previousElementSibling.hidden = !videos || videos === count;
+  showChoices('measured', counts.measured, view.measured);
+  $('.grid-measured').hidden = $('.grid-measured').previousElementSibling.hidden = !list.measured.some(Boolean);
   showFilter();
   showSort(counts);
   showScoring(done + edited);
@@ -79,7 +82,7 @@ function showChoices(name, counts, chosen) {
 }
 
 function showFilter() {
-  const chosen = [['state', view.state], ['kind', view.kind]].filter(([, value]) => value !== 'all');
+  const chosen = [['state', view.state], ['kind', view.kind], ['measured', view.measured]].filter(([, value]) => value !== 'all');
   const names = chosen.map(([name, value]) => $(`[data-${name}=${value}]`).firstChild.textContent.trim());
   if (view.only) names.unshift(view.only.label);
   update($('.bar-filter span'), { textContent: names.join(', ') || 'All files' });

@@ -7,7 +7,7 @@ from captioner.dataset.lint.finding import Finding, LintOptions
 from captioner.dataset.lint.lint import Linted, lint_set, lint_text
 from captioner.dataset.targets import target
 from captioner.dataset.token_limit import TokenLimit
-from captioner.values import MediaFacts
+from captioner.values import Measured, MediaFacts
 
 HERE = Path(__file__).parent
 PROMPT = (
@@ -39,7 +39,10 @@ class Entry:
         has_sound = {"silent": False, "sound": True}
         sound = next((has_sound[word] for word in words if word in has_sound), None)
         duration_s = float(given["duration"]) if "duration" in given else None
-        facts = MediaFacts(duration_s=duration_s, has_sound=sound, is_still="still" in words)
+        camera = tuple(given["camera"].replace("-", " ").split("+")) if "camera" in given else ()
+        cuts_s = tuple(float(number + 1) for number in range(int(given.get("cuts", 0))))
+        measured = Measured(camera, cuts_s, step_s=0.5) if camera or "cuts" in given else None
+        facts = MediaFacts(duration_s=duration_s, has_sound=sound, is_still="still" in words, measured=measured)
         trigger = given.get("trigger", "").replace("_", " ")
         options = LintOptions(TokenLimit(chosen), trigger, (PROMPT,))
         return options, facts, "was cut off at 512 tokens" if "flaw" in words else ""

@@ -58,15 +58,21 @@ class Clip:
     size: tuple[int, int] = SIZE
 
 
+Texture = Callable[[np.random.Generator, int, int], np.ndarray]  # of a width and a height: uint8 (H, W, 3)
+MORE_TEXTURES: dict[str, Texture] = {}
+
+
 @functools.lru_cache(16)
 def world(kind: str, seed: int, size: tuple[int, int] = WORLD) -> np.ndarray:
     """Return uint8 (H, W, 3).
 
     kind: clouds (coarse and fine), shapes (as of a town), grain (fine), plain (a wall with few things), bricks (a
-    pattern that repeats) or skyline (the upper half is flat).
+    pattern that repeats), skyline (the upper half is flat), or one of MORE_TEXTURES.
     """
     width, height = size
     random = np.random.default_rng(1000 + seed)
+    if kind in MORE_TEXTURES:
+        return MORE_TEXTURES[kind](random, width, height)
     tint = random.uniform(40, 215, 3)
     if kind == "grain":
         fine = cv2.GaussianBlur(random.normal(0, 1, (height, width, 3)).astype(np.float32), (0, 0), 2.0)

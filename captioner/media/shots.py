@@ -1,5 +1,6 @@
 """Where one shot of a clip ends and the next begins, as far as sampled frames tell."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ def find_cuts(steps: Steps, gray: np.ndarray, pixels: np.ndarray, is_black: np.n
             cuts.append(number)
     cuts = [cut for cut in cuts if not _is_flash(cut, cuts, gray)]
     blended = seen & ~lost & (steps.explained < BLENDED) & ~steps.may_move
-    return sorted({*cuts, *_dissolves(blended, lost, gray, pixels)})
+    return sorted({*cuts, *_dissolves(blended, lost, gray, pixels), *_through_black(is_black, gray, pixels)})
 
 
 def find_shots(cuts: Sequence[int], is_black: np.ndarray) -> list[tuple[int, int]]:
@@ -70,6 +71,17 @@ def _dissolves(blended: np.ndarray, lost: np.ndarray, gray: np.ndarray, pixels: 
             if differ and _explained_between(gray, before, after) <= LOST:
                 found.append((before + after - 1) // 2)
         first = None
+    return found
+
+
+def _through_black(is_black: np.ndarray, gray: np.ndarray, pixels: np.ndarray) -> list[int]:
+    """Return the middle of each run of black frames between two shots; a picture that only goes dark is one shot."""
+    seen = np.flatnonzero(~is_black).tolist()
+    found = []
+    for before, after in itertools.pairwise(seen):
+        is_other = after - before > 1 and _common_colors(pixels[before], pixels[after]) <= SAME_PLACE
+        if is_other and _explained_between(gray, before, after) <= LOST:
+            found.append((before + after - 1) // 2)
     return found
 
 

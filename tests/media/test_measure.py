@@ -56,7 +56,7 @@ def test_camera_cuts_and_freezes_of_sixty_clips_are_told(tmp_path):
     assert len(wrong) <= 3, wrong
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
 def test_clips_that_were_never_used_in_tuning_are_told(tmp_path, every):
     clips = held_back()[::every]
     wrong = faults(tmp_path, clips)
@@ -104,6 +104,14 @@ def test_dissolve_is_one_cut():
     assert [1.0 <= cut <= 2.5 for cut in of_frames(mixed).cuts_s] == [True]
 
 
+def test_fade_through_black_is_a_cut_if_another_shot_follows():
+    one, other = (frames_of(Scene(kind, 0, panning(0.05)), 2.5, noise=2) for kind in ("shapes", "clouds"))
+    dark = [np.zeros_like(one[0])] * 2
+    fading = [(frame * share).astype(np.uint8) for frame, share in zip(one, (1, 1, 0.9, 0.6, 0.3), strict=True)]
+    assert [2.0 <= cut_s <= 3.5 for cut_s in of_frames([*fading, *dark, *other]).cuts_s] == [True]
+    assert of_frames([*one[:3], *dark, *one[3:]]).cuts_s == ()
+
+
 def test_black_is_found_at_both_ends_and_dark_scenes_are_not_black():
     frames = frames_of(Scene("shapes", 0, panning(0.05)))
     black = np.zeros_like(frames[0])
@@ -113,7 +121,7 @@ def test_black_is_found_at_both_ends_and_dark_scenes_are_not_black():
     stars = black.copy()
     stars[40:48, 100:108] = 255
     assert of_frames([stars] * 4).black_s == ()
-    assert of_frames([black] * 4) == Measured(black_s=((0.0, 2.0),))
+    assert of_frames([black] * 4) == Measured(black_s=((0.0, 2.0),), step_s=0.5)
 
 
 def test_bars_are_measured_and_do_not_hold_the_camera_still():

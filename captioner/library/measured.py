@@ -1,4 +1,4 @@
-"""What is measured in the files of a scan, and the bits by which viewers filter them."""
+"""Measurements in the files of a scan, and the bits by which viewers filter them."""
 
 import logging
 from collections.abc import Callable, Sequence

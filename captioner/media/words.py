@@ -1,4 +1,4 @@
-"""What was measured in a clip, in words for people and for prompts."""
+"""Words for what was measured in a clip, for people and for prompts."""
 
 import re
 

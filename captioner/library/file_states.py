@@ -15,10 +15,10 @@ from captioner.jobs.events import ItemDone, ItemEvent, ItemFailed, ItemProgress,
 from captioner.library.counts import Counts, count
 from captioner.library.faults import Fault, fault_in, fault_of
 from captioner.library.file_scores import FileScores
-from captioner.library.measured import measured_bits, measured_of
+from captioner.library.measured import FileMeasured
 from captioner.library.recorded import caption_size, failures_of, marks_of, positions_by_caption, scores_of
 from captioner.system.database import path_text
-from captioner.values import Measured, MediaItem
+from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class FileStates:
         scanned: the folder of the files, if their marks and earlier failures are to be shown. lint: see `check`.
         """
         self.lint = lint
-        self._folder, self._captions, self._touch, self._scanned = folder, captions, touch, scanned
+        self._folder, self._captions, self._touch = folder, captions, touch
         self.running: dict[int, int] = {}  # position -> tokens so far
         self.failures: dict[int, str] = {}
         self.problems: dict[int, str] = {}
         self.doubts: dict[int, str] = {}  # of captions whose text is a guess, see `Decoded.doubt`
         self.durations: dict[int, float] = {}  # seconds
-        self.measured: dict[int, Measured] = {}
+        self.measured = FileMeasured(captions.database, scanned, items)
         self.texts: dict[int, str] = {}  # the captions that were read
         self.captioned: set[int] = set()
         self.changed_outside: set[int] = set()
@@ -65,7 +65,6 @@ class FileStates:
         self.scores = FileScores()
         self.find_captions(items)
         if scanned:
-            self.measured = measured_of(captions.database, scanned, items)
             self.marks, self.failures = marks_of(captions, scanned, items), failures_of(captions, scanned, items)
 
     def find_captions(self, items: Sequence[MediaItem]) -> None:
@@ -81,13 +80,6 @@ class FileStates:
         self.changed_outside.clear()
         self.captioned = {i for i, item in enumerate(items) if item.has_caption and caption_size(item)}
         self.find_marks()
-
-    def find_measured(self) -> None:
-        """Read again from the database what was measured in the files."""
-        before = self.measured
-        self.measured = measured_of(self._captions.database, self._scanned, self._items) if self._scanned else {}
-        for position in [i for i, each in self.measured.items() if each != before.get(i)]:
-            self._touch(position)
 
     def find_marks(self) -> None:
         """Read from the database which captions are edited, approved or flawed."""
@@ -148,11 +140,10 @@ class FileStates:
 
     def check(self, position: int) -> None:
         """Lint a caption that was read, by itself, unless `lint` is None, and find out whether it has a score."""
-        text = self.texts.get(position)
+        item, text = self._items[position], self.texts.get(position)
         self.found.pop(position, None)
-        self.scores.check(position, self._items[position], text)
-        measured = self.measured.get(position)
-        if text and self.lint and (fault := fault_in(self._items[position], text, self.lint, measured)):
+        self.scores.check(position, item, text)
+        if text and self.lint and (fault := fault_in(item, text, self.lint, self.measured.get(position))):
             self.found[position] = fault
 
     def problem(self, position: int) -> str:
@@ -190,7 +181,7 @@ class FileStates:
         """Return all files as columns of equal length.
 
         kinds: 1 for a clip. sizes: bytes. times: POSIX time of the last change. states: index into STATES. durations:
-        seconds, 0 if unknown. measured: see `measured_bits`. lengths: characters of the captions. scores: see
+        seconds, 0 if unknown. measured: see FileMeasured.bits. lengths: characters of the captions. scores: see
         captions/scores; None if it has none. Lengths and CHANGED_OUTSIDE_FLAG are 0, and scores None, until it is read.
         """
         items, positions = self._items, range(len(self._items))
@@ -202,7 +193,7 @@ class FileStates:
             "states": [STATES.index(self.state(i)) for i in positions],
             "flags": [self.flags(i) for i in positions],
             "durations": [self.durations.get(i, 0) for i in positions],
-            "measured": [measured_bits(self.measured.get(i)) for i in positions],
+            "measured": [self.measured.bits(i) for i in positions],
             "lengths": [len(self.texts.get(i, "")) for i in positions],
             "scores": [self.scores.value(i) for i in positions],
         }
@@ -215,7 +206,7 @@ class FileStates:
             "state": STATES.index(self.state(position)),
             "flags": self.flags(position),
             "duration": self.durations.get(position, 0),
-            "measured": measured_bits(self.measured.get(position)),
+            "measured": self.measured.bits(position),
             "length": len(text),
             "score": self.scores.value(position),
             "preview": text[:PREVIEW_LENGTH],

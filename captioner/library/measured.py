@@ -22,16 +22,30 @@ FILTERS: dict[str, Callable[[Measured], bool]] = {
 }
 
 
-def measured_of(database: Database, folder: Path, items: Sequence[MediaItem]) -> dict[int, Measured]:
-    """Return what is kept for the files by position; none, with a line in the log, if the database cannot be used."""
-    try:
-        known = measured_in(database, folder, items)
-    except StateError as error:
-        log.warning("cannot read what was measured: %s", error)
-        return {}
-    return {i: known[item.name] for i, item in enumerate(items) if item.name in known} if known else {}
+class FileMeasured:
+    """Holds what is kept for the files of a scan. Not thread-safe: call it under the lock of OpenFolder."""
 
+    def __init__(self, database: Database, folder: Path | None, items: Sequence[MediaItem]) -> None:
+        """folder: the scanned one; without one, nothing is known."""
+        self._database, self._folder, self._items = database, folder, items
+        self._known: dict[int, Measured] = {}
+        self.reload()
 
-def measured_bits(measured: Measured | None) -> int:
-    """Return one bit for each of FILTERS that applies; 0 if nothing was measured."""
-    return sum(1 << n for n, applies in enumerate(FILTERS.values()) if applies(measured)) if measured else 0
+    def reload(self) -> list[int]:
+        """Read the database again, and return the positions of files that are measured since then."""
+        before, known = self._known, {}
+        try:
+            known = measured_in(self._database, self._folder, self._items) if self._folder else {}
+        except StateError as error:
+            log.warning("cannot read what was measured: %s", error)
+        self._known = {i: known[item.name] for i, item in enumerate(self._items) if item.name in known}
+        return [i for i, each in self._known.items() if each != before.get(i)]
+
+    def get(self, position: int) -> Measured | None:
+        """Return what was measured in a file."""
+        return self._known.get(position)
+
+    def bits(self, position: int) -> int:
+        """Return one bit for each of FILTERS that applies; 0 if nothing was measured."""
+        measured = self.get(position)
+        return sum(1 << n for n, applies in enumerate(FILTERS.values()) if applies(measured)) if measured else 0

@@ -116,7 +116,8 @@ class OpenFolder:
             elif isinstance(event, JobEnded) and event.job == self._job:
                 self.files.running.clear()
                 if not self._trying:
-                    self.files.find_measured()
+                    for measured in self.files.measured.reload():
+                        self.touch(measured)
                 self._trying = False
             elif isinstance(event, ItemScored) or (isinstance(event, ItemEvent) and not self._trying):
                 position = self.scan.positions.get(event.item)

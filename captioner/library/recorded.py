@@ -84,22 +84,3 @@ def _last_change_s(captions: CaptionStore, item: MediaItem) -> float:
 def _positions_by_path(items: Sequence[MediaItem]) -> dict[str, int]:  # by the path_text of the media
     starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in items}}
     return {starts[item.folder] + escape_surrogates(item.filename): i for i, item in enumerate(items)}
-
-
-def positions_by_caption(items: Sequence[MediaItem]) -> dict[str, int]:
-    """Return the positions of the files by the path_text of their captions."""
-    starts = {folder: path_text(folder / "x")[:-1] for folder in {item.folder for item in items}}
-    return {
-        starts[item.folder] + name
-        if (name := item.caption_name).isascii() and os.sep not in name
-        else path_text(item.caption_path): i
-        for i, item in enumerate(items)
-    }
-
-
-def caption_size(item: MediaItem) -> int:
-    """Return the bytes of a caption file, 0 if there is none."""
-    try:
-        return os.stat(os.path.join(item.folder, item.caption_name)).st_size  # noqa: PTH116, PTH118 - 50,000 times
-    except OSError:
-        return 0

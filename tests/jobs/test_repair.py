@@ -22,7 +22,7 @@ from captioner.media.facts import FactsCache
 from captioner.replicas.pool import ReplicaPool
 from captioner.replicas.protocol import Failed, Finished
 from captioner.system.database import Database
-from captioner.values import Caption, MediaFacts, MediaInfo
+from captioner.values import Caption, Measured, MediaFacts, MediaInfo
 from tests.captions.test_h3 import GOOD as GOOD_H3
 from tests.captions.test_h3 import TALKING
 from tests.support.scripted import ScriptedReplica, job
@@ -52,6 +52,8 @@ BROKEN = {  # by rule: what a model writes instead of a good text
     "hedging": lambda good: f"{good} It appears to be early morning.",
     "negative": lambda good: f"{good} No people are visible.",
     "sound": lambda good: f"{good} A dog barks loudly.",
+    "camera": lambda good: f"{good} The camera pans right.",
+    "cuts": lambda good: f"{good} The video cuts to a red door.",
     "script": lambda good: f"{good} Он идет по улице.",
     "trigger-position": lambda good: f"{good} This is ohwx.",
     "over-limit": lambda good: f"{good} " + " ".join(FILLER) * 3,
@@ -98,6 +100,8 @@ class Set:
         media = FactsCache(self.database, lambda path: info)
         options = LintOptions(TokenLimit(limit), trigger, (PROMPT,))
         items = discover(self.folder).items
+        if self.facts.measured:
+            media.keep(self.folder, {item: replace(info, measured=self.facts.measured) for item in items})
         return find_repair(items, self.folder, wish, options, self.store, media, lambda *_: None)[0]
 
     def job(self, repair, **options):
@@ -152,6 +156,8 @@ def test_model_that_fails_k_times(make_set, rule):
     )
     if rule == "form":
         clips.facts = TALKING
+    elif rule in ("camera", "cuts"):
+        clips.facts = replace(clips.facts, measured=Measured(("static",), step_s=0.5))
     names = [f"{NAMES[k]}_{k}" for k in range(5)] if rule == "swapped" else [f"clip {k}" for k in range(5)]
     for k, name in enumerate(names):
         clips.add(name, f"{breaks(GOOD[k])}\n")

@@ -92,7 +92,7 @@ def test_requests_with_different_options_share_steps(make_core, preparer, cases,
 def test_presence_penalty_is_that_of_the_definition(tiny, make_core, preparer, cases, alone, penalty):
     some, both = cases[:NUM_FEW], {"repetition_penalty": penalty, "presence_penalty": PRESENCE}
     wanted = [generate_alone(tiny.model, tiny.processor, case, penalty, PRESENCE) for case in some]
-    assert sum(one != other for one, other in zip(wanted, alone[penalty], strict=False)) > 10
+    assert wanted != alone[penalty][: len(some)]
     static = run(StaticCore(tiny.model, 4), prepare_cases(Preparer(tiny.processor), some, **both))
     assert [static[i].tokens for i in range(len(some))] == wanted
     penalized, plain = prepare_cases(preparer, some, **both), prepare_cases(preparer, some)

@@ -28,6 +28,7 @@ def test_new_file_has_the_tables_and_the_newest_version(path: Path) -> None:
     assert tables == {
         "caption_approvals",
         "caption_changes",
+        "caption_scores",
         "caption_state",
         "captions_made",
         "captions_unwritten",

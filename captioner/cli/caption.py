@@ -12,11 +12,12 @@ from pathlib import Path
 from captioner.captions.flaws import is_of_length, of_several
 from captioner.cli.bar import Bar, new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
+from captioner.cli.job_bar import show_event
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.cli.streams import say
 from captioner.dataset.targets import chosen_target
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import plural, printable, size
+from captioner.formatting import plural, printable
 from captioner.jobs import events
 from captioner.jobs.progress import Progress
 from captioner.services import Services
@@ -195,7 +196,7 @@ def _follow(services: Services, number: int, as_json: bool, flaws: Flaws, faulty
             elif isinstance(event, events.ItemProgress):
                 bar.set_postfix_str(_speeds(services.events.snapshot()))
             else:
-                _show(event, bar)
+                show_event(event, bar, "captioning")
             if isinstance(event, events.ReplicaChanged) and not as_json:
                 _show_notes(event, bar, told)
             if isinstance(event, events.ItemDone) and event.flaw:
@@ -205,32 +206,6 @@ def _follow(services: Services, number: int, as_json: bool, flaws: Flaws, faulty
             if isinstance(event, events.JobEnded) and event.job == number:
                 return event
     raise JobError("the program is closing")
-
-
-def _show(event: events.Event, bar: Bar) -> None:
-    """Bring the bar up to date with an event, and print what the user should know."""
-    text = ""
-    match event:
-        case events.JobStarted():
-            bar.reset(event.total)
-        case events.ModelLoading(bytes_total=total) if total:
-            bar.set_description_str(f"downloading {size(event.bytes_done)} of {size(total)}")
-        case events.ModelLoading():
-            bar.set_description_str(printable(f"loading {event.model}"))
-        case events.ReplicaChanged(state="ready"):
-            bar.set_description_str("captioning")
-        case events.ReplicaChanged(state="lost"):
-            text = f"lost {event.replica}: {event.detail}"
-        case events.ItemFailed():
-            text = f"failed {event.path}: {event.reason}"
-        case events.JobNote():
-            text = f"note: {event.text}"
-        case events.ItemDone() if event.warning:
-            text = f"note {event.path}: {event.warning}"
-    if text:
-        bar.write(printable(text), file=sys.stderr)
-    if isinstance(event, events.ItemDone | events.ItemFailed | events.ItemSkipped):
-        bar.update()
 
 
 def _show_notes(event: events.ReplicaChanged, bar: Bar, told: set[str]) -> None:

@@ -3,16 +3,16 @@
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 
 from captioner.captions.scores import Score
-from captioner.cli.bar import Bar, new_bar
+from captioner.cli.bar import new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_roots
+from captioner.cli.job_bar import show_event
 from captioner.cli.setting_options import add_settings, given_settings
 from captioner.cli.streams import say
 from captioner.errors import CaptionerError, JobError
-from captioner.formatting import plural, printable
+from captioner.formatting import plural
 from captioner.jobs import events
 from captioner.library.scoring import score_captions
 from captioner.services import Services
@@ -62,31 +62,10 @@ def _follow(services: Services, number: int, as_json: bool) -> events.JobEnded:
     """Show a job until it ends, on standard error."""
     with new_bar(as_json) as bar:
         for event in services.jobs.follow(number):
-            _show(event, bar)
+            show_event(event, bar, "scoring")
             if isinstance(event, events.JobEnded) and event.job == number:
                 return event
     raise JobError("the program is closing")
-
-
-def _show(event: events.Event, bar: Bar) -> None:
-    text = ""
-    match event:
-        case events.JobStarted():
-            bar.reset(event.total)
-        case events.ModelLoading():
-            bar.set_description_str(printable(f"loading {event.model}"))
-        case events.ReplicaChanged(state="ready"):
-            bar.set_description_str("scoring")
-        case events.ReplicaChanged(state="lost"):
-            text = f"lost {event.replica}: {event.detail}"
-        case events.ItemFailed():
-            text = f"failed {event.path}: {event.reason}"
-        case events.ItemScored() if event.warning:
-            text = f"note {event.path}: {event.warning}"
-    if text:
-        bar.write(printable(text), file=sys.stderr)
-    if isinstance(event, events.ItemScored | events.ItemFailed):
-        bar.update()
 
 
 def _print(scored: Sequence[Scored], worst: Sequence[Scored], as_json: bool) -> None:

@@ -4,22 +4,23 @@ import { list } from '../gallery/files.js';
 import { showOnly } from '../gallery/listing.js';
 import { dateTime, make, number, plural, showTab, showText, update } from '../common.js';
 import { openWith } from '../runs/bulk.js';
+import { onNews, showWork } from './work.js';
 
 const NOTHING = {
   folder: ['No folder is open', 'Open a folder in the Gallery, then count here what its captions say.'],
   count: ['What do the captions say?', 'Count the words and phrases of all captions. Terms that will fuse with your trigger word, captions that contradict each other, and those that say nothing about the camera or motion come first.'],
   none: ['No captions', 'None of these files has a caption yet.'],
 };
-let element, props, trigger, tables = [], asked = 0, chosen = '', drawn = '', numAsked = 0; // asked: the count whose tables are shown
+let element, props, trigger, tables = [], asked = 0, chosen = '', numAsked = 0; // asked: the count whose tables are shown
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
   element.addEventListener('click', event => acts[event.target.closest('[data-act]')?.dataset.act]?.(event.target));
-  gradio.watch('shown', show);
+  gradio.watch('shown', () => show(props.shown));
   gradio.watch('tables', takeTables);
   gradio.watch('files', showInGallery);
-  show();
+  show(props.shown);
 }
 
 const acts = {
@@ -29,19 +30,11 @@ const acts = {
   edit: target => askForFiles(target, true),
 };
 
-function show() {
-  const { shown } = props;
-  if (!shown.folder && shown.folder !== '') return; // nothing was sent yet
-  const now = JSON.stringify(shown);
-  if (now === drawn) return;
-  drawn = now;
-  const { busy, done, total, error, folder, result } = shown;
+const show = onNews(shown => {
+  const { busy, folder, result } = shown;
   $('[data-act=count]').disabled = Boolean(busy) || !folder;
   $('[data-act=count]').textContent = result ? 'Count again' : 'Count words';
-  showProgress(busy, done, total);
-  const ended = result ? `Counted ${dateTime(result.ended_s)}` : '';
-  showText($('.dataset-now'), busy ? `${busy}${total ? `: ${number(done)} of ${number(total)}` : '…'}` : error || ended);
-  $('.dataset-now').classList.toggle('bad', Boolean(error) && !busy);
+  showWork(element, shown, result ? `Counted ${dateTime(result.ended_s)}` : '');
   const hasTables = Boolean(result?.captions);
   for (const part of ['.statistics-facts', '.dataset-panes']) $(part).hidden = !hasTables;
   $('.dataset-none').hidden = hasTables;
@@ -51,14 +44,7 @@ function show() {
   asked = result?.number ?? 0;
   trigger('tables', { number: asked });
   trigger('charts', { number: asked });
-}
-
-function showProgress(busy, done, total) {
-  const bar = $('.dataset-progress');
-  bar.hidden = !busy;
-  bar.toggleAttribute('data-unknown', !total);
-  bar.firstChild.style.width = total ? `${100 * done / total}%` : '';
-}
+});
 
 function showFacts(facts) {
   $('.statistics-facts').replaceChildren(...facts.map(([label, text]) => make('div', {}, make('dt', {}, label), make('dd', {}, text))));

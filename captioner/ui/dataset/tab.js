@@ -2,8 +2,9 @@
 // `files`.
 import { list } from '../gallery/files.js';
 import { open, showOnly } from '../gallery/listing.js';
-import { make, number, plural, showTab, showText } from '../common.js';
+import { make, number, plural, showTab } from '../common.js';
 import { showRows, startRows, takeRows } from './rows.js';
+import { onNews, showWork } from './work.js';
 
 const STORED = 'vcs-dataset', SEVERITIES = ['error', 'warning', 'note'];
 const NOTHING = {
@@ -11,7 +12,7 @@ const NOTHING = {
   check: ['Check before you train', 'Choose your trainer and the model to train. Each file that would be dropped, cut, split or trained with the wrong caption is listed, with the reason and what to do.'],
   clean: ['Nothing found', ''],
 };
-let element, props, trigger, chosen = '', drawn = '', numAsked = 0, isTouched = false; // chosen: the code whose files are shown
+let element, props, trigger, chosen = '', numAsked = 0, isTouched = false; // chosen: the code whose files are shown
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
@@ -27,12 +28,12 @@ export function start(gradio) {
   });
   element.addEventListener('click', event => acts[event.target.closest('[data-act]')?.dataset.act]?.(event));
   startRows($('.dataset-rows'), (code, start) => trigger('rows', { number: result().number, code, start }), openFile);
-  gradio.watch('shown', show);
+  gradio.watch('shown', () => show(props.shown));
   gradio.watch('target', showTarget);
   gradio.watch('rows', () => takeRows(props.rows));
   gradio.watch('files', showInGallery);
   showTarget();
-  show();
+  show(props.shown);
 }
 
 const result = () => props.shown.result ?? { groups: [], number: 0 };
@@ -61,19 +62,11 @@ function showTarget() {
 }
 
 // ---- what was found ----
-function show() {
-  const { shown } = props;
-  if (!shown.folder && shown.folder !== '') return; // nothing was sent yet
-  const now = JSON.stringify(shown);
-  if (now === drawn) return;
-  drawn = now;
+const show = onNews(shown => {
+  const { busy, repaired, can_undo: canUndo, folder } = shown, { groups } = result();
   showTarget();
-  const { busy, done, total, error, repaired, can_undo: canUndo, folder } = shown, { groups } = result();
   $('[data-act=check]').disabled = Boolean(busy) || !folder;
-  showProgress(busy, done, total);
-  const state = busy ? `${busy}${total ? `: ${number(done)} of ${number(total)}` : '…'}` : error || summary(shown.result, repaired);
-  showText($('.dataset-now'), state);
-  $('.dataset-now').classList.toggle('bad', Boolean(error) && !busy);
+  showWork(element, shown, summary(shown.result, repaired));
   const repairs = groups.reduce((sum, each) => sum + each.repairs, 0);
   $('[data-act=repair]').textContent = `Fix ${plural(repairs, 'caption')}`;
   $('[data-act=repair]').title = 'Repair what is safe: marks, encodings, line breaks, empty files, extensions';
@@ -84,7 +77,7 @@ function show() {
   $('.dataset-groups').replaceChildren(...groups.map(row));
   if (!group()) chosen = groups[0]?.code ?? '';
   pick(chosen);
-}
+});
 
 function summary(found, repaired) {
   if (!found) return repaired;
@@ -92,13 +85,6 @@ function summary(found, repaired) {
   const parts = SEVERITIES.map(severity => [count(severity), severity]).filter(([sum]) => sum);
   const what = parts.map(([sum, severity]) => plural(sum, severity)).join(', ') || 'Nothing found';
   return `${repaired ? `${repaired}. ` : ''}${what} in ${plural(found.media, 'file')} for ${found.for}`;
-}
-
-function showProgress(busy, done, total) {
-  const bar = $('.dataset-progress');
-  bar.hidden = !busy;
-  bar.toggleAttribute('data-unknown', !total);
-  bar.firstChild.style.width = total ? `${100 * done / total}%` : '';
 }
 
 function showNothing(folder, found) {

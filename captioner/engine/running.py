@@ -105,7 +105,7 @@ class Picked(NamedTuple):
     """The results of a step, on the device."""
 
     tokens: Tensor  # int64 (B,), the next one of each request
-    probabilities: Tensor  # float32 (S, answers), of those that are scored
+    probabilities: Tensor | None  # float32 (S, answers), of those that are scored; None without any
 
 
 class UnreadSteps:
@@ -116,11 +116,13 @@ class UnreadSteps:
 
     def add(self, order: list[Running], picked: Picked) -> None:
         """Begin to copy what was picked for these requests."""
-        copies, copied = Picked(*(part.to("cpu", non_blocking=True) for part in picked)), None
+        tokens, shares, copied = picked.tokens.to("cpu", non_blocking=True), picked.probabilities, None
+        if shares is not None:
+            shares = shares.to("cpu", non_blocking=True)
         if picked.tokens.device.type == "cuda":
             copied = torch.cuda.Event()
             copied.record()
-        self._steps.append((order, copies, copied))
+        self._steps.append((order, Picked(tokens, shares), copied))
 
     def read(self, num_left: int) -> Iterator[tuple[Running, int]]:
         """Wait for all steps but the last `num_left`, and yield their tokens. Answers get their probabilities."""
@@ -128,9 +130,10 @@ class UnreadSteps:
             order, picked, copied = self._steps.popleft()
             if copied is not None:
                 copied.synchronize()
-            scored = (running for running in order if running.is_scored)
-            for running, row in zip(scored, picked.probabilities.tolist(), strict=True):
-                running.answer.probabilities = tuple(row)
+            if picked.probabilities is not None:
+                scored = (running for running in order if running.is_scored)
+                for running, row in zip(scored, picked.probabilities.tolist(), strict=True):
+                    running.answer.probabilities = tuple(row)
             yield from zip(order, picked.tokens.tolist(), strict=True)
 
     def clear(self) -> None:

@@ -12,7 +12,7 @@ from captioner.engine.packed import PackedModel
 from captioner.engine.rows import SEED, SLOT, RowTable, upload
 from captioner.engine.running import Picked, Running
 from captioner.engine.sampling import pick_tokens
-from captioner.engine.scoring import ANSWERS, probabilities
+from captioner.engine.scoring import probabilities
 from captioner.errors import ModelError
 
 WHAT_TO_LOWER = "lower frame_size, max_frames or max_new_tokens, or choose a smaller model or quantization 8bit or 4bit"
@@ -52,11 +52,11 @@ class SlotMemory:
         return self._seen
 
 
-def score(order: list[Running], logits: Tensor) -> Tensor:
-    """Return the probabilities of the answers, float32 (S, answers), for the S requests that are scored."""
+def score(order: list[Running], logits: Tensor) -> Tensor | None:
+    """Return the probabilities of the answers, float32 (S, answers), for the S requests that are scored, if any."""
     scored = [row for row, running in enumerate(order) if running.is_scored]
     if not scored:
-        return logits.new_empty(0, len(ANSWERS), dtype=torch.float32)
+        return None
     rows = upload(torch.tensor(scored), logits.device)
     return probabilities(logits.index_select(0, rows), order[scored[0]].request.answer_ids)  # one tokenizer, one list
 

@@ -79,7 +79,7 @@ def _is_open(draft: Draft) -> bool:
         return False
     if draft.text[draft.sentences[-1] - 1] in "。！？":
         return len(rest) >= MIN_FRAGMENT
-    return len(rest.split()) >= MIN_FRAGMENT and rest[:1].isupper() and "," not in rest[:1]
+    return len(rest.split()) >= MIN_FRAGMENT and rest[:1].isupper()
 
 
 def _is_letter(draft: Draft, text: str) -> bool:

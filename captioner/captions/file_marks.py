@@ -1,12 +1,11 @@
 """The marks that a person gives to media files, "star" or "reject": the table file_marks."""
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from captioner.system.database import Database, path_text
+from captioner.system.database import Database, path_text, texts_under
 
 Mark = Literal["star", "reject"]
 MARKS: tuple[Mark, ...] = ("star", "reject")
@@ -29,7 +28,6 @@ class FileMarks:
 
     def under(self, folder: Path) -> dict[str, Mark]:
         """Return the marks of the files at any depth under a folder, by their `path_text`."""
-        start = path_text(folder).rstrip(os.sep) + os.sep
         sql = "SELECT media_path, mark FROM file_marks WHERE media_path >= ? AND media_path < ?"
-        rows = self._database.rows(sql, (start, start[:-1] + chr(ord(os.sep) + 1)))
+        rows = self._database.rows(sql, texts_under(folder))
         return {row["media_path"]: row["mark"] for row in rows}

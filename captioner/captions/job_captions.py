@@ -1,19 +1,17 @@
 """The captions of jobs: queries of the table captions_made for whole folders and jobs."""
 
-import os
 from pathlib import Path
 
-from captioner.system.database import Database, path_text, text_path
+from captioner.system.database import Database, text_path, texts_under
 
 
 def jobs_in(database: Database, folder: Path) -> dict[str, int]:
     """Return the number of the job that wrote each caption under a folder last, by the `path_text` of the caption."""
-    start = path_text(folder).rstrip(os.sep) + os.sep
     sql = (
         "SELECT caption_path, job FROM captions_made WHERE caption_path >= ? AND caption_path < ? "
         "AND outcome = 'written' AND job != '' ORDER BY id"
     )
-    rows = database.rows(sql, (start, start[:-1] + chr(ord(os.sep) + 1)))
+    rows = database.rows(sql, texts_under(folder))
     return {row["caption_path"]: int(row["job"]) for row in rows}
 
 

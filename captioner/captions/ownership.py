@@ -4,14 +4,13 @@ Functions with the argument `connection` run in the caller's transaction.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Literal, NamedTuple
 
-from captioner.system.database import Database, path_text
+from captioner.system.database import Database, path_text, texts_under
 
 Origin = Literal["job", "hand", "delete", "restore", "bulk", "undo"]  # what changed a caption
 
@@ -87,9 +86,8 @@ class Ownership:
             return sum(connection.execute(sql, (path_text(path),)).rowcount for path in paths)
 
     def _under(self, table: str, folder: Path) -> list[Row]:
-        start = path_text(folder).rstrip(os.sep) + os.sep
         sql = f"SELECT * FROM {table} WHERE caption_path >= ? AND caption_path < ?"
-        return self._database.rows(sql, (start, start[:-1] + chr(ord(os.sep) + 1)))
+        return self._database.rows(sql, texts_under(folder))
 
 
 def digest(data: bytes) -> bytes:

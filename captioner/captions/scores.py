@@ -1,14 +1,13 @@
 """How well captions agree with their media, as a model has judged: the table caption_scores."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from captioner.errors import CaptionError
-from captioner.system.database import Database, path_text
+from captioner.system.database import Database, path_text, texts_under
 from captioner.values import MediaItem, MediaKind
 
 NOUNS: dict[MediaKind, str] = {"video": "video", "image": "figure"}
@@ -61,9 +60,8 @@ class CaptionScores:
 
     def under(self, folder: Path) -> dict[str, Score]:
         """Return the scores of the captions at any depth under a folder, by the `path_text` of their files."""
-        start = path_text(folder).rstrip(os.sep) + os.sep
         sql = "SELECT * FROM caption_scores WHERE caption_path >= ? AND caption_path < ?"
-        rows = self._database.rows(sql, (start, start[:-1] + chr(ord(os.sep) + 1)))
+        rows = self._database.rows(sql, texts_under(folder))
         return {
             key: Score(yes, no, model, digest, (size_bytes, modified_s), scored_at_s)
             for key, yes, no, model, digest, size_bytes, modified_s, scored_at_s in rows

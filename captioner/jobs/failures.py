@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from captioner.system.database import Database, path_text
+from captioner.system.database import Database, texts_under
 
 
 class Failure(NamedTuple):
@@ -16,7 +16,7 @@ class Failure(NamedTuple):
 
 def recorded_failures(database: Database, folder: Path) -> dict[str, Failure]:
     """Return the failures of files at any depth under a folder, by `path_text`. Raise StateError."""
-    start = path_text(folder).rstrip(os.sep) + os.sep
+    start, _ = texts_under(folder)
     sql = (
         "SELECT o.folder, i.name, i.reason, i.ended_at_s FROM job_items i JOIN operations o ON o.id = i.operation "
         "WHERE i.state = 'failed' AND i.ended_at_s IS NOT NULL ORDER BY i.operation"

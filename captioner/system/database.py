@@ -124,6 +124,12 @@ def path_text(path: Path) -> str:
     return escape_surrogates(str(path.absolute()))
 
 
+def texts_under(folder: Path) -> tuple[str, str]:
+    """Return the bounds of the `path_text` of all files under a folder, at any depth; the second one is excluded."""
+    start = path_text(folder).rstrip(os.sep) + os.sep
+    return start, start[:-1] + chr(ord(os.sep) + 1)
+
+
 def text_path(text: str) -> Path:
     """Return the path for a text made by `path_text`. A file with such an escape in its name is found first."""
     path = Path(text)

@@ -304,6 +304,22 @@ def test_the_model_is_loaded_with_what_the_form_says_and_unloaded(services, addr
 
 
 @pytest.mark.browser
+def test_the_form_takes_nothing_before_the_settings_are_there(services, address):
+    with open_browser("about:blank") as (page, expect):
+        values, held = "**/run/predict", []
+        page.route(values, lambda route: held.append(route))
+        page.goto(address)
+        open_tab(page, advanced=False)
+        field = page.locator("#set-max-frames input")
+        expect(field).to_be_disabled()
+        for route in held:
+            route.continue_()
+        page.unroute(values)
+        expect(field).to_be_enabled()
+        expect(field).to_have_value(str(services.settings.max_frames))
+
+
+@pytest.mark.browser
 def test_a_click_that_leaves_a_field_hits_its_button_although_the_note_changes(services, address):
     with open_browser(address, width=390, height=1400) as (page, expect):
         open_tab(page, advanced=False)

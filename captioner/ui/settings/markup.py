@@ -30,11 +30,13 @@ def form_markup(devices: Sequence[str]) -> str:
     basics = "".join(draw_field(name) + ('<div id="model-note"></div>' if name == "model" else "") for name in BASICS)
     groups = "".join(_group(title, names, devices) for title, names in grouped_fields().items())
     text = (
-        f'<form novalidate class="settings-form">{_BAR}<div class="settings-columns"><section class="card" '
+        # disabled until the settings are there: what is chosen before that would be lost
+        f'<form novalidate><fieldset class="settings-form" role="none" disabled>{_BAR}'
+        f'<div class="settings-columns"><section class="card" '
         f'aria-labelledby="basics-title"><h3 id="basics-title">Captions</h3>{basics}</section>{_MODEL}</div>'
         f'<details id="settings-advanced"><summary>Advanced<i></i></summary>'
         f'<div class="settings-columns groups">{groups}</div></details>'
-        f'<p class="settings-none" role="status" hidden>No setting matches.</p></form>'
+        f'<p class="settings-none" role="status" hidden>No setting matches.</p></fieldset></form>'
     )
     return text.translate({ord(character): f"&#{ord(character)};" for character in "$`{}\\"})
 

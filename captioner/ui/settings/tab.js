@@ -95,7 +95,7 @@ function fill({ sent = {}, all = false, now = JSON.parse(props.now || 'null') } 
         `Changed in another browser to: ${now[name] ?? 'auto'}`;
     }
   }
-  if (isFirst) describe();
+  if (isFirst) { describe(); $('fieldset').disabled = false; }
   showChanges();
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from captioner.captions.files import CaptionFiles, NotWritten
-from captioner.captions.operations import undone_by
+from captioner.captions.operations import RUNS, undone_by
 from captioner.captions.ownership import Origin, Stamp, digest, follow_approval, put_stamp, stamp_of
 from captioner.captions.provenance import Made, Outcome, decide_made, insert_made
 from captioner.errors import CaptionError, StateError
@@ -190,8 +190,8 @@ def _stamp_after(connection: Connection, key: str, change: Change, flaw: str) ->
         return None if change.after is None else Stamp(change.origin, digest(change.after), flaw)
     undone = undone_by(connection, change.operation)
     # The plus makes SQLite use the index on caption_path, not the one on operation.
-    sql = "SELECT * FROM caption_changes WHERE caption_path = ? AND +operation = ? AND made = 1 ORDER BY id LIMIT 1"
-    first = connection.execute(sql, (key, undone)).fetchone()
+    sql = "SELECT * FROM caption_changes WHERE caption_path = ?2 AND +operation IN runs AND before IS ?3 AND made = 1"
+    first = connection.execute(f"{RUNS} {sql} ORDER BY id LIMIT 1", (undone, key, change.after)).fetchone()
     return None if first["state_origin"] is None else Stamp(*(first[f"state_{name}"] for name in Stamp._fields))
 
 

@@ -16,20 +16,27 @@ from captioner.system.database import Database, path_text, text_path
 Kind = Literal["job", "bulk", "undo"]
 State = Literal["running", "done", "stopped", "failed", "interrupted", "resumed", "dismissed"]
 
+# An operation, the job that it resumes, the one that this resumes, and so on: all runs of one job.
+RUNS = """WITH RECURSIVE runs (id) AS (SELECT ?1 UNION ALL
+    SELECT o.resumes FROM operations o JOIN runs USING (id) WHERE o.resumes IS NOT NULL) """
+
 # How many captions an operation changed, and the outcomes of a job's items.
-_INFO = """SELECT o.*,
-    (SELECT count(DISTINCT caption_path) FROM caption_changes c WHERE c.operation = o.id AND made = 1) AS changed,
+_INFO = f"""{RUNS} SELECT o.*,
+    (SELECT count(DISTINCT caption_path) FROM caption_changes c WHERE c.operation IN runs AND made = 1) AS changed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'done') AS done,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'failed') AS failed,
     (SELECT count(*) FROM job_items i WHERE i.operation = o.id AND i.state = 'skipped') AS skipped
-    FROM operations o WHERE o.id = ?"""
+    FROM operations o WHERE o.id = ?1"""
 
 _UNFINISHED = "kind = 'job' AND state IN ('interrupted', 'stopped', 'failed') AND undone_at_s IS NULL"
 
 
 @dataclass(frozen=True)
 class OperationInfo:
-    """One line of the history. `changed` counts the caption files replaced, made or deleted. Times are POSIX time."""
+    """One line of the history. Times are POSIX time.
+
+    `changed` counts the caption files replaced, made or deleted, also by the runs of a job that this one resumes.
+    """
 
     id: int
     kind: Kind
@@ -55,12 +62,13 @@ def begin_operation(
     total: int,
     request: object = None,
     undoes: int | None = None,
+    resumes: int | None = None,
 ) -> int:
-    """Add an operation and return its number. request: anything that JSON can hold."""
+    """Add an operation and return its number. request: what JSON can hold; resumes: the job it is the rest of."""
     cursor = connection.execute(
-        "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s, undoes) "
-        "VALUES (?, ?, ?, 'running', '', ?, ?, ?, ?)",
-        (kind, title, path_text(folder), total, json.dumps(request), time.time(), undoes),
+        "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s, undoes, "
+        "resumes) VALUES (?, ?, ?, 'running', '', ?, ?, ?, ?, ?)",
+        (kind, title, path_text(folder), total, json.dumps(request), time.time(), undoes, resumes),
     )
     return cursor.lastrowid or 0
 
@@ -119,12 +127,18 @@ def recent_operations(database: Database, limit: int = 50, cache: dict | None = 
 
 
 def last_standing(database: Database) -> OperationInfo | None:
-    """Return the latest job or bulk edit that changed a caption and was not undone."""
-    rows = database.rows(
-        "SELECT id FROM operations o WHERE kind != 'undo' AND undone_at_s IS NULL AND EXISTS "
-        "(SELECT 1 FROM caption_changes c WHERE c.operation = o.id AND c.made = 1) ORDER BY id DESC LIMIT 1"
+    """Return the latest job or bulk edit that changed a caption and was not undone; of a resumed job its last run."""
+    sql = (
+        "SELECT id FROM operations WHERE kind != 'undo' AND undone_at_s IS NULL AND state != 'resumed' ORDER BY id DESC"
     )
-    return operation_info(database, rows[0]["id"]) if rows else None
+    found = (operation_info(database, row["id"]) for row in database.rows(sql))
+    return next((each for each in found if each.changed), None)
+
+
+def resumed_as(database: Database, operation: int) -> int | None:
+    """Return the job that resumes a job."""
+    rows = database.rows("SELECT id FROM operations WHERE resumes = ?", (operation,))
+    return rows[0]["id"] if rows else None
 
 
 def undo_of(database: Database, operation: int) -> int | None:
@@ -140,12 +154,12 @@ def undone_by(connection: Connection, operation: int) -> int | None:
 
 
 def mark_undone(connection: Connection, operation: int) -> None:
-    """Record that an operation was undone. If it is an undo, what it had undone stands again, and so on."""
+    """Record that all runs of an operation were undone. If it is an undo, what it undid stands again, and so on."""
     number: int | None = operation
     undone = True
     while number is not None:
         time_s = time.time() if undone else None
-        connection.execute("UPDATE operations SET undone_at_s = ? WHERE id = ?", (time_s, number))
+        connection.execute(f"{RUNS} UPDATE operations SET undone_at_s = ?2 WHERE id IN runs", (number, time_s))
         number, undone = undone_by(connection, number), not undone
 
 
@@ -166,8 +180,7 @@ def dismiss_failed_starts(connection: Connection, job: int) -> None:
     connection.execute(
         "UPDATE operations AS o SET state = 'dismissed' WHERE kind = 'job' AND state = 'failed' AND id < ?1 "
         "AND (folder, total) = (SELECT folder, total FROM operations WHERE id = ?1) "
-        "AND json_extract(request_json, '$.resumes') IS NULL "
-        "AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) "
+        "AND resumes IS NULL AND NOT EXISTS (SELECT 1 FROM job_items WHERE operation = o.id) "
         "AND (SELECT items_json FROM job_lists WHERE operation = o.id) "
         "= (SELECT items_json FROM job_lists WHERE operation = ?1)",
         (job,),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog
 from captioner.captions.files import CaptionFiles
-from captioner.captions.operations import begin_operation, end_operation, mark_undone, operation_info
+from captioner.captions.operations import RUNS, begin_operation, end_operation, mark_undone, operation_info, resumed_as
 from captioner.captions.ownership import Ownership
-from captioner.errors import CaptionError
+from captioner.errors import CaptionError, JobError
 from captioner.formatting import plural
 from captioner.system.database import Database, text_path
 
@@ -25,6 +25,8 @@ class Undone:
 def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, operation: int) -> Undone:
     """See CaptionStore.undo."""
     undone = operation_info(database, operation)
+    if (later := resumed_as(database, operation)) is not None:
+        raise JobError(f"job {operation} was resumed as job {later}, which is undone together with it; undo that")
     reversals = _reversals(database, operation)
     number, restored, kept = 0, 0, []
     for start in range(0, len(reversals), CHANGED_AT_ONCE):
@@ -47,11 +49,17 @@ def undo_operation(database: Database, log: ChangeLog, ownership: Ownership, ope
 
 
 def _reversals(database: Database, operation: int) -> list[Change]:
-    """Return for each file the change from what the operation left there to what was there before it."""
-    sql = "SELECT caption_path, before, after FROM caption_changes WHERE operation = ? AND made = 1 ORDER BY id"
-    rows = database.rows(sql, (operation,))
-    before = {row["caption_path"]: row["before"] for row in reversed(rows)}
-    after = {row["caption_path"]: row["after"] for row in rows}
+    """Return for each file the change from what the operation left there to what was there before it.
+
+    Where something else changed the file between two runs of a job, that is what was there before it.
+    """
+    sql = "SELECT caption_path, before, after FROM caption_changes WHERE operation IN runs AND made = 1 ORDER BY id"
+    before: dict[str, bytes | None] = {}
+    after: dict[str, bytes | None] = {}
+    for key, old, new in database.rows(RUNS + sql, (operation,)):
+        if key not in after or after[key] != old:
+            before[key] = old
+        after[key] = new
     return [Change(text_path(key), after[key], before[key], "undo") for key in after]
 
 

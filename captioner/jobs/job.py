@@ -217,7 +217,6 @@ class JobRequest(TypedDict):
 
     folder: str
     recursive: bool
-    resumes: int | None  # the job of which it is the rest
     model: dict[str, Any]  # its "name" and "specs"
     prompt: str
     plan: dict[str, Any]
@@ -234,12 +233,11 @@ class JobRequest(TypedDict):
     within: NotRequired[list[str] | None]  # folders that were allowed when the job began; None: all
 
 
-def request_for(job: Job, folder: Path, recursive: bool, resumes: int | None, ids: tuple[int, int]) -> JobRequest:
+def request_for(job: Job, folder: Path, recursive: bool, ids: tuple[int, int]) -> JobRequest:
     """Return the request that `rebuild_job` builds the same job from. ids: see `unfinished.current_ids`."""
     return {
         "folder": str(folder),
         "recursive": recursive,
-        "resumes": resumes,
         "model": {"name": job.model.name, "specs": [asdict(spec) for spec in job.model.specs]},
         "prompt": job.prompt,
         "plan": asdict(job.plan),

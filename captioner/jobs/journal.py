@@ -77,7 +77,7 @@ class Journal:
         resumed already.
         """
         self._write_ends()
-        request = request_for(job, folder, recursive, resumes, unfinished.current_ids(self._database))
+        request = request_for(job, folder, recursive, unfinished.current_ids(self._database))
         within = self._captions.files.within
         request["within"] = None if within is None else [str(each) for each in within]
         total, verb, noun = len(job.items), *(("Repair", "caption") if job.repair else ("Caption", "file"))
@@ -87,7 +87,7 @@ class Journal:
         with self._database.transaction() as connection:
             if resumes is not None and not operations.close_unfinished(connection, resumes, "resumed"):
                 raise JobError(f"job {resumes} has already been resumed or finished")
-            number = operations.begin_operation(connection, "job", title, folder, total, request)
+            number = operations.begin_operation(connection, "job", title, folder, total, request, resumes=resumes)
             connection.execute("INSERT INTO job_lists VALUES (?, ?)", (number, listed))
             for name, num in (losses or {}).items():
                 connection.execute(*upsert_item(number, name, "waiting", losses=num))

@@ -178,4 +178,9 @@ MIGRATIONS: tuple[str, ...] = (
         scored_at_s REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE operations ADD COLUMN resumes INTEGER REFERENCES operations (id);
+    UPDATE operations SET resumes = json_extract(request_json, '$.resumes') WHERE kind = 'job';
+    CREATE INDEX operations_resumes ON operations (resumes) WHERE resumes IS NOT NULL;
+    """,
 )

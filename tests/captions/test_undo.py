@@ -7,10 +7,12 @@ import pytest
 
 from captioner.captions.operations import (
     begin_operation,
+    close_unfinished,
     end_operation,
     last_standing,
     operation_info,
     recent_operations,
+    resumed_as,
     undo_of,
 )
 from captioner.captions.store import CaptionStore, Undone
@@ -53,9 +55,11 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def begin(database: Database) -> int:
+def begin(database: Database, resumes: int | None = None) -> int:
     with database.transaction() as connection:
-        return begin_operation(connection, "job", "Caption 200 files", Path("/media"), NUM_FILES)
+        if resumes is not None:
+            assert close_unfinished(connection, resumes, "resumed")
+        return begin_operation(connection, "job", "Caption 200 files", Path("/media"), NUM_FILES, resumes=resumes)
 
 
 def run(
@@ -152,6 +156,48 @@ def test_job_that_wrote_a_file_twice_is_undone_to_the_text_before_it(database, s
     assert item.caption_path.read_bytes() == b"old"
 
 
+def test_all_runs_of_a_resumed_job_are_undone_and_redone_as_one(tmp_path, database, store, items):
+    store.write(items[5], replace(CAPTION, text="of an earlier job"), "overwrite", run(store, database, []))
+    before, owners = tree(tmp_path / "media"), store.ownership.digests_in(items[5].folder)
+    numbers: list[int] = []
+    for part in (items[:4], items[4:12], [], items[12:16]):
+        numbers.append(begin(database, numbers[-1] if numbers else None))
+        for item in part:
+            store.write(item, replace(CAPTION, text="new"), "overwrite", numbers[-1])
+        end_operation(database, numbers[-1], "interrupted")
+    *earlier, last = numbers
+    after = tree(tmp_path / "media")
+
+    for number, later in zip(earlier, numbers[1:], strict=True):
+        with pytest.raises(JobError, match=f"^job {number} was resumed as job {later}, which is undone together with"):
+            store.undo(number)
+    assert (last_standing(database).id, last_standing(database).changed) == (last, 16)
+    assert store.undo(last) == Undone(16, ())
+    assert tree(tmp_path / "media") == before
+    assert store.ownership.digests_in(items[5].folder) == owners
+    assert all(operation_info(database, number).undone_at_s for number in numbers)
+    assert last_standing(database) is None or last_standing(database).id not in numbers
+    assert store.undo(undo_of(database, last)) == Undone(16, ())
+    assert tree(tmp_path / "media") == after
+    assert all(operation_info(database, number).undone_at_s is None for number in numbers)
+
+
+def test_what_was_written_by_hand_between_two_runs_of_a_job_comes_back(database, store, items):
+    item = items[0]
+    item.caption_path.write_bytes(b"old")
+    first = begin(database)
+    store.write(item, replace(CAPTION, text="one"), "overwrite", first)
+    end_operation(database, first, "stopped")
+    store.save(item.caption_path, "by hand")
+    owners = store.ownership.edited_in(item.folder)
+    second = begin(database, first)
+    store.write(item, replace(CAPTION, text="two"), "overwrite", second, consent=True)
+    end_operation(database, second, "done")
+    assert store.undo(second) == Undone(1, ())
+    assert item.caption_path.read_bytes() == b"by hand"
+    assert store.ownership.edited_in(item.folder) == owners
+
+
 def test_undo_brings_back_who_wrote_a_caption(database, store, items):
     stranger, own, edited, outside = items[:4]
     folder = items[0].folder
@@ -185,12 +231,17 @@ def test_undo_keeps_a_file_that_cannot_be_replaced_and_restores_the_others(datab
 
 
 def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeypatch):
-    """Older versions stored `undoes` in request_json."""
+    """Older versions stored `undoes` and `resumes` in request_json."""
     path, caption = tmp_path / "old.sqlite", tmp_path / "a.txt"
     with monkeypatch.context() as patch:
         patch.setattr("captioner.system.database.MIGRATIONS", MIGRATIONS[:4])
         older = Database(path)
-        for kind, request in (("job", '{"undoes": 7}'), ("undo", '{"undoes": 1}'), ("bulk", "null")):
+        for kind, request in (
+            ("job", '{"undoes": 7}'),
+            ("undo", '{"undoes": 1}'),
+            ("bulk", "null"),
+            ("job", '{"resumes": 3}'),
+        ):
             older.execute(
                 "INSERT INTO operations (kind, title, folder, state, reason, total, request_json, created_at_s) "
                 "VALUES (?, 'Title', '/media', 'done', '', 1, ?, 1.0)",
@@ -208,11 +259,12 @@ def test_undos_in_a_database_of_an_older_version_can_be_undone(tmp_path, monkeyp
     database = Database(path)
     store = CaptionStore(database, tmp_path / "scratch")
     assert [undo_of(database, number) for number in (1, 2, 3, 7)] == [2, None, None, None]
+    assert [resumed_as(database, number) for number in (1, 3)] == [None, 4]
     assert store.undo(2) == Undone(1, ())
     assert caption.read_bytes() == b"new"
     assert operation_info(database, 1).undone_at_s is None
-    assert undo_of(database, 2) == 4
-    assert store.undo(4) == Undone(1, ())
+    assert undo_of(database, 2) == 5
+    assert store.undo(5) == Undone(1, ())
     assert caption.read_bytes() == b"old"
     assert operation_info(database, 1).undone_at_s
     database.close()

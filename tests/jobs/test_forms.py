@@ -152,7 +152,7 @@ def test_target_of_a_job_is_kept_for_the_job_that_resumes_it(library, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     chosen = replace(H3, token_limit=77)
     the_job = job(library, "cpu", target=chosen, tokenizer=tmp_path / "tokenizer.json")
-    kept = json.loads(json.dumps(request_for(the_job, library, False, None, (0, 0))))
+    kept = json.loads(json.dumps(request_for(the_job, library, False, (0, 0))))
     rebuilt = rebuild_job(kept, the_job.items, lambda source: lambda on_bytes: tmp_path)
     assert (rebuilt.target, rebuilt.tokenizer) == (chosen, tmp_path / "tokenizer.json")
     del kept["target"]  # of an earlier version

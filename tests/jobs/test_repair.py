@@ -331,7 +331,7 @@ def test_repair_is_kept_for_the_job_that_resumes_it(make_set, tmp_path):
     repair = clips.find(RepairWish(frozenset({"opener", "script"}), frozenset({"negative"}), tries=5))
     assert repair.lint.script == "Latin"
     the_job = clips.job(repair)
-    kept = json.loads(json.dumps(request_for(the_job, clips.folder, False, None, (0, 0))))
+    kept = json.loads(json.dumps(request_for(the_job, clips.folder, False, (0, 0))))
     rebuilt = rebuild_job(kept, the_job.items, lambda source: lambda on_bytes: tmp_path)
     expected = replace(repair, lint=replace(repair.lint, limit=TokenLimit(target("none"))))
     assert rebuilt.repair == expected

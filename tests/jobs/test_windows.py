@@ -210,7 +210,7 @@ def test_windows_have_the_form_of_the_target_and_are_asked_again_like_any_captio
 
 def test_job_keeps_its_windows_for_the_one_that_resumes_it(library, tmp_path):
     the_job = job(library, "cpu", plan=replace(PLAN, windows="scenes"), windows_beside=True)
-    kept = json.loads(json.dumps(request_for(the_job, library, False, None, (0, 0))))
+    kept = json.loads(json.dumps(request_for(the_job, library, False, (0, 0))))
     rebuilt = rebuild_job(kept, the_job.items, lambda source: lambda on_bytes: tmp_path)
     assert (rebuilt.plan, rebuilt.windows_beside) == (the_job.plan, True)
     del kept["windows_beside"], kept["plan"]["windows"]  # of an earlier version

@@ -224,7 +224,13 @@ def test_a_killed_job_is_offered_and_can_be_resumed(tmp_path, monkeypatch):
         expect(page.locator("#folder")).to_have_value(str(folder))
         expect(page.locator(".run-strip[data-phase=done]")).to_be_visible(timeout=MODEL_TIMEOUT_MS)
         expect(page.locator(".folder-counts")).to_contain_text("33 done · 0 pending")
-    assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was captioned twice
+        assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was captioned twice
+        page.locator(".run-line").click()
+        page.locator("[data-run=undo]").click()
+        page.get_by_role("button", name="Undo the job").click()
+        expect(page.locator(".toast-body").first).to_contain_text("33 captions restored")
+        expect(page.locator(".folder-counts")).to_contain_text("33 pending")
+        assert not any(folder.glob("*.txt"))
 
 
 @pytest.mark.browser

@@ -7,8 +7,8 @@ const STORED = 'vcs-dismissed'; // the job whose outcome this browser does not s
 
 const UNDO = {
   title: 'Undo this job?',
-  about: 'Restores the earlier text of every caption that this job wrote. Captions that were changed since, or are ' +
-    'approved, stay as they are. You can redo the job afterwards.',
+  about: 'Restores the earlier text of every caption that this job wrote, also before it was resumed. Captions that were ' +
+    'changed since, or are approved, stay as they are. You can redo the job afterwards.',
   answers: [['undo', 'Undo the job', true]],
 };
 

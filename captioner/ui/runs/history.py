@@ -102,8 +102,8 @@ class History:
 
     def _row(self, operation: OperationInfo, left: int) -> dict[str, Any]:
         undone = operation.undone_at_s is not None
-        running = operation.state == "running"
         state = "stopped" if operation.state == "dismissed" else operation.state
+        can_undo = operation.changed and not undone and operation.state not in ("running", "resumed")
         can_redo = undone and is_undone(self._services, operation.id)
         return {
             "id": operation.id,
@@ -116,7 +116,7 @@ class History:
             "reason": sendable(operation.reason),
             "state": "undone" if undone else state,
             "changed": operation.changed,
-            "act": "redo" if can_redo else "undo" if operation.changed and not running and not undone else "",
+            "act": "redo" if can_redo else "undo" if can_undo else "",
             "left": 0 if undone else left,
         }
 

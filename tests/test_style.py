@@ -4,8 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = [*sorted((ROOT / "captioner").rglob("*.py")), ROOT / "app.py"]
 SCRIPTS = sorted(path for ending in ("js", "css", "html") for path in (ROOT / "captioner").rglob(f"*.{ending}"))
@@ -45,21 +43,24 @@ def docstrings(path: Path) -> list[str]:
     return [text for text in found if text]
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_docstrings_are_sentences(path):
-    assert [text.splitlines()[0] for text in docstrings(path) if NOT_A_SENTENCE.match(text)] == []
+def test_docstrings_are_sentences():
+    found = [(name_of(path), text.splitlines()[0]) for path in PRODUCT for text in docstrings(path)]
+    assert [(name, line) for name, line in found if NOT_A_SENTENCE.match(line)] == []
 
 
-@pytest.mark.parametrize("path", PRODUCT + SCRIPTS + DOCUMENTS, ids=name_of)
-def test_words_are_plain_american_english(path):
-    found = {match[0].lower() for match in DIALECT.finditer(path.read_text(encoding="utf-8"))}
-    assert found - ALLOWED == set()
+def test_words_are_plain_american_english():
+    found = [
+        (name_of(path), word[0])
+        for path in PRODUCT + SCRIPTS + DOCUMENTS
+        for word in DIALECT.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert [(name, word) for name, word in found if word.lower() not in ALLOWED] == []
 
 
-@pytest.mark.parametrize("path", PRODUCT + SCRIPTS + TESTS, ids=name_of)
-def test_files_are_short(path):
-    limit = MAX_TEST_LINES if path in TESTS else MAX_LINES
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
+def test_files_are_short():
+    lengths = [(path, len(path.read_text(encoding="utf-8").splitlines())) for path in PRODUCT + SCRIPTS + TESTS]
+    too_long = [(path, length) for path, length in lengths if length > (MAX_TEST_LINES if path in TESTS else MAX_LINES)]
+    assert [(name_of(path), length) for path, length in too_long] == []
 
 
 def test_few_functions_are_long():

@@ -67,3 +67,37 @@ def test_count_show_and_edit(web):
         page.locator("#statistics [data-act=count]").click()
         expect(page.locator("[data-table=contradictions]")).to_have_count(0)
         expect(rows.filter(has_text="woman with red hair")).to_contain_text("100 %")
+
+
+def test_compare_with_a_job_and_with_another_folder(web, tmp_path):
+    services, other = web.services, tmp_path / "other"
+    other.mkdir()
+    for number in range(NUM_FILES):
+        (other / f"{number:02d}.txt").write_text("A dog on a beach.", encoding="utf-8")
+    services.change_settings({"model": "demo", "existing": "overwrite"})
+    assert list(services.jobs.follow(services.start()))[-1].done == NUM_FILES
+    with open_browser(web.address) as (page, expect):
+        for number in range(NUM_FILES):
+            (web.folder / f"{number:02d}.txt").write_text("A woman with brown hair.", encoding="utf-8")
+        page.get_by_role("tab", name="Dataset").click()
+        page.get_by_role("tab", name="Statistics").click()
+        rows, against = page.locator(".statistics-rows li"), page.locator("#statistics [name=against]")
+        expect(against.locator("option")).to_have_count(3)
+        expect(against.locator("option").nth(1)).to_contain_text(f"Caption {NUM_FILES} files with")
+        against.select_option(index=1)
+        page.locator("#statistics [data-act=count]").click()
+        page.locator("[data-table=differences]").click()
+        expect(rows.filter(has_text="brown hair")).to_contain_text("0 % there")
+        expect(rows.filter(has_text="brown hair")).to_contain_text("100 %")
+
+        against.select_option("folder")
+        page.locator("#statistics [name=folder]").fill("nowhere")
+        page.keyboard.press("Enter")
+        expect(page.locator("#statistics .dataset-now.bad")).to_contain_text("nowhere")
+        page.locator("#statistics [name=folder]").fill(str(other))
+        page.keyboard.press("Enter")
+        expect(page.locator(".statistics-facts")).to_contain_text("differences")
+        page.locator("[data-table=differences]").click()
+        expect(rows.filter(has_text="dog").first).to_contain_text("100 % there")
+        expect(rows.filter(has_text="dog").first.locator("[data-act=show]")).to_be_disabled()
+        assert severe_faults(page) == []

@@ -70,6 +70,24 @@ def sections(found: Statistics) -> list[Section]:
     ]
 
 
+def difference_section(found: Statistics, differences: Iterable[Difference]) -> Section:
+    """Return how a set differs from another one as a table."""
+    num = len(found.captions)
+    rows = [
+        Row(
+            each.text,
+            round(each.here * num),
+            each.here,
+            f"{100 * each.there:.0f} % there",
+            _edit(each.text) * bool(each.here),
+        )
+        for each in differences
+    ]
+    return Section(
+        "differences", "Differences", "Words and phrases that far more or far fewer of the captions hold.", rows
+    )
+
+
 def captions_behind(found: Statistics, row: Row) -> np.ndarray:
     """Return the numbers of the captions behind a row."""
     if row.numbers is not None:

@@ -12,19 +12,23 @@ const NOTHING = {
   none: ['No captions', 'None of these files has a caption yet.'],
 };
 let element, props, trigger, tables = [], asked = 0, chosen = '', numAsked = 0; // asked: the count whose tables are shown
-const $ = selector => element.querySelector(selector);
+const $ = selector => element.querySelector(selector), against = () => $('[name=against]'), other = () => $('[name=folder]');
 
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
   element.addEventListener('click', event => acts[event.target.closest('[data-act]')?.dataset.act]?.(event.target));
   gradio.watch('shown', () => show(props.shown));
   gradio.watch('tables', takeTables);
+  gradio.watch('jobs', listJobs);
+  against().addEventListener('change', () => { other().hidden = against().value !== 'folder'; if (!other().hidden) other().focus(); });
+  other().addEventListener('keydown', event => { if (event.key === 'Enter') acts.count(); });
   gradio.watch('files', showInGallery);
   show(props.shown);
+  listJobs();
 }
 
 const acts = {
-  count: () => trigger('count', {}),
+  count: () => trigger('count', { job: Number(against().value) || 0, folder: other().hidden ? '' : other().value }),
   pick: target => pick(target.closest('[data-table]').dataset.table),
   show: target => askForFiles(target, false),
   edit: target => askForFiles(target, true),
@@ -45,6 +49,15 @@ const show = onNews(shown => {
   trigger('tables', { number: asked });
   trigger('charts', { number: asked });
 });
+
+function listJobs() {
+  const jobs = props.jobs?.rows;
+  if (!jobs) return; // other properties were sent
+  const [nothing, ...rest] = against().options, chosen = against().value;
+  const options = jobs.map(([id, title, when]) => new Option(`Job ${id}, ${dateTime(when)}: ${title}`, id));
+  against().replaceChildren(nothing, ...options, rest.at(-1));
+  if ([...against().options].some(option => option.value === chosen)) against().value = chosen;
+}
 
 function showFacts(facts) {
   $('.statistics-facts').replaceChildren(...facts.map(([label, text]) => make('div', {}, make('dt', {}, label), make('dd', {}, text))));

@@ -6,29 +6,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from captioner.dataset.lint.listing import captioned_files
 from captioner.dataset.statistics.by_settings import statistics_options
-from captioner.dataset.statistics.folder import read_captions
+from captioner.dataset.statistics.compare import compare
+from captioner.dataset.statistics.corpus import build_corpus
+from captioner.dataset.statistics.folder import Captions, read_captions, read_job
 from captioner.dataset.statistics.groups import Group
-from captioner.dataset.statistics.rows import Section, captions_behind, sections, summary
+from captioner.dataset.statistics.rows import Section, captions_behind, difference_section, sections, summary
 from captioner.dataset.statistics.statistics import Statistics, count_captions
 from captioner.errors import JobError
 from captioner.formatting import plural, printable, sendable
 from captioner.services import Services
 from captioner.ui.dataset.work import FolderWork
 from captioner.ui.gallery.grid import to_ranges
+from captioner.ui.runs.history import check_allowed
 
 Plot = dict[str, Any]  # as Gradio's native plots take it, without pandas
+Against = int | Path | None  # the captions to compare with: those that a job wrote, or those of a folder
+JOBS_LISTED = 30
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The statistics of one folder."""
+    """The statistics of one folder. facts: (label, text), about the whole set."""
 
     number: int
     folder: Path
     found: Statistics
     tables: list[Section]
-    num_unreadable: int
+    facts: list[tuple[str, str]]
     ended_s: float  # POSIX time
 
 
@@ -40,9 +46,15 @@ class FolderStatistics(FolderWork):
         self._number = 0
         self._counted: Counted | None = None
 
-    def start(self) -> None:
-        """Count the captions of the open folder in a thread. Raise JobError."""
-        self._run("Reading captions", self._count)
+    def start(self, against: Against = None) -> None:
+        """Count the captions of the open folder in a thread, and compare them. Raise JobError."""
+        self._run("Reading captions", lambda: self._count(against))
+
+    def jobs(self) -> list[tuple[int, str, float]]:
+        """Return (number, title, POSIX time) of the jobs that changed captions in the open folder, the latest first."""
+        folder, known = self._services.library.folder, self._services.jobs.journal.recent(JOBS_LISTED)
+        of_folder = (each for each in known if each.kind == "job" and each.folder == folder and each.done)
+        return [(each.id, sendable(each.title), each.created_at_s) for each in of_folder]
 
     def view(self) -> dict[str, Any]:
         """Return what the tab shows but for the tables, as JSON can hold it."""
@@ -83,26 +95,41 @@ class FolderStatistics(FolderWork):
         counted = self._counted
         return counted if counted and counted.number == number else None
 
-    def _count(self) -> None:
+    def _count(self, against: Against) -> None:
         services = self._services
         scan = services.library.scan
         if scan.folder is None:
             raise JobError("open a folder first")
+        others = None if against is None else self._read(against, scan.recursive)
         captions = read_captions(scan.folder, scan.items, services.captions, self._show)
         found = count_captions(captions, statistics_options(services.settings), self._show)
+        tables, facts = sections(found), summary(found)
+        if captions.unreadable:
+            facts.insert(1, ("not read", plural(len(captions.unreadable), "caption")))
+        if others:
+            table = difference_section(found, compare(found.corpus, build_corpus([each.text for each in others.found])))
+            name = f"job {against}" if isinstance(against, int) else against.name or str(against)
+            about = plural(len(table.rows), "difference") if table.rows else "no difference that could not be chance"
+            facts.append((f"beside {plural(len(others.found), 'caption')} of {sendable(name)}", about))
+            tables.insert(0, table)
         self._number += 1
-        tables, num_unreadable = sections(found), len(captions.unreadable)
-        self._counted = Counted(self._number, scan.folder, found, tables, num_unreadable, time.time())
+        self._counted = Counted(self._number, scan.folder, found, tables, facts, time.time())
+
+    def _read(self, against: int | Path, recursive: bool) -> Captions:
+        services = self._services
+        if isinstance(against, int):
+            check_allowed(services, against)
+            return read_job(services.captions, against)
+        folder = services.roots.resolve(against)
+        items, _ = captioned_files(folder, services.listing_options(recursive), services.roots.escapes)
+        return read_captions(folder, items, services.captions, self._show)
 
 
 def _about(counted: Counted) -> dict[str, Any]:
-    facts = summary(counted.found)
-    if counted.num_unreadable:
-        facts.insert(1, ("not read", plural(counted.num_unreadable, "caption")))
     return {
         "number": counted.number,
         "captions": len(counted.found.captions),
-        "facts": facts,
+        "facts": counted.facts,
         "ended_s": counted.ended_s,
     }
 

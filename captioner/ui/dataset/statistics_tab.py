@@ -1,6 +1,7 @@
 """The statistics in the Dataset tab: tables whose rows lead to the files, and two charts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,7 +24,12 @@ class StatisticsHandlers:
 
     @errors_as_toasts
     def count(self, event: gr.EventData) -> None:
-        self._statistics.start()
+        folder = str(event.folder).strip()
+        self._statistics.start(int(event.job) or (Path(folder).expanduser() if folder else None))
+
+    def jobs(self) -> dict[str, Any]:
+        """Return the jobs to compare with as the property `jobs`."""
+        return gr.update(jobs={"rows": self._statistics.jobs()})
 
     def tables(self, event: gr.EventData) -> dict[str, Any]:
         """Return the tables of a count as the property `tables`."""
@@ -51,9 +57,10 @@ class StatisticsHandlers:
         return gr.update(shown=self._statistics.view())
 
 
-def statistics_view(handlers: StatisticsHandlers) -> tuple[gr.HTML, Sequence[Dependency]]:
-    """Draw the statistics and wire them; return the component and the events after which the page is refreshed."""
-    html = scripts.component("dataset/statistics", "statistics", EVENTS, {"shown": {}, "tables": {}, "files": {}})
+def statistics_view(handlers: StatisticsHandlers, part: gr.Tab) -> tuple[gr.HTML, Sequence[Dependency]]:
+    """Draw and wire the statistics, a part of the tab; return them and the events after which the page is refreshed."""
+    properties: dict[str, Any] = {"shown": {}, "tables": {}, "files": {}, "jobs": {}}
+    html = scripts.component("dataset/statistics", "statistics", EVENTS, properties)
     with gr.Row(elem_id="statistics-charts"):
         lengths = gr.BarPlot(
             x="words", y="captions", title="Captions by their number of words", x_title="words", y_title="captions",
@@ -63,6 +70,7 @@ def statistics_view(handlers: StatisticsHandlers) -> tuple[gr.HTML, Sequence[Dep
             x="time", y="words", title="Mean words by the time of the files", x_title="", y_title="words",
             height=CHART_HEIGHT, min_width=320, visible=False, buttons=[],
         )  # fmt: skip
+    in_background(part.select, handlers.jobs, None, html)
     in_background(html.tables, handlers.tables, None, html, mode=KEEP_EVERY_EVENT)
     in_background(html.charts, handlers.charts, None, [lengths, times], mode=KEEP_EVERY_EVENT)
     in_background(html.files, handlers.files, None, html, mode=KEEP_EVERY_EVENT)

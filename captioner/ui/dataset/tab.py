@@ -73,8 +73,8 @@ def dataset_tab(handlers: DatasetHandlers) -> DatasetTab:
     with gr.Tabs(elem_id="dataset-parts"):
         with gr.Tab("Check"):
             html = scripts.component("dataset/tab", "dataset", EVENTS, {**properties, **CHOICES})
-        with gr.Tab("Statistics"):
-            statistics, counting = statistics_view(handlers.statistics)
+        with gr.Tab("Statistics") as part:
+            statistics, counting = statistics_view(handlers.statistics, part)
     in_background(html.rows, handlers.rows, None, html, mode=KEEP_EVERY_EVENT)
     in_background(html.files, handlers.files, None, html, mode=KEEP_EVERY_EVENT)
     acts = ((html.check, handlers.check), (html.repair, handlers.repair), (html.undo, handlers.undo))

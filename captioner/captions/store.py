@@ -9,7 +9,7 @@ from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_
 from captioner.captions.file_marks import FileMarks
 from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
-from captioner.captions.operations import interrupt_running
+from captioner.captions.operations import RUNS, interrupt_running
 from captioner.captions.ownership import Origin, Ownership, digest
 from captioner.captions.provenance import Made, Provenance, captions_made, finish
 from captioner.captions.text import Decoration, is_blank
@@ -216,8 +216,8 @@ class CaptionStore:
         return undo_operation(self.database, self._log, self.ownership, operation)
 
     def changed_by(self, operation: int) -> list[Path]:
-        """Return the caption files that an operation changed."""
-        sql = "SELECT DISTINCT caption_path FROM caption_changes WHERE operation = ? AND made = 1"
+        """Return the caption files that all runs of an operation changed."""
+        sql = f"{RUNS} SELECT DISTINCT caption_path FROM caption_changes WHERE operation IN runs AND made = 1"
         return [text_path(row["caption_path"]) for row in self.database.rows(sql, (operation,))]
 
     def approve(self, caption_paths: Iterable[Path], on: bool = True) -> int:

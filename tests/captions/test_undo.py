@@ -172,6 +172,7 @@ def test_all_runs_of_a_resumed_job_are_undone_and_redone_as_one(tmp_path, databa
         with pytest.raises(JobError, match=f"^job {number} was resumed as job {later}, which is undone together with"):
             store.undo(number)
     assert (last_standing(database).id, last_standing(database).changed) == (last, 16)
+    assert set(store.changed_by(last)) == {item.caption_path for item in items[:16]}
     assert store.undo(last) == Undone(16, ())
     assert tree(tmp_path / "media") == before
     assert store.ownership.digests_in(items[5].folder) == owners

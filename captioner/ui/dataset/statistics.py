@@ -19,7 +19,6 @@ from captioner.formatting import plural, printable, sendable
 from captioner.services import Services
 from captioner.ui.dataset.work import FolderWork
 from captioner.ui.gallery.grid import to_ranges
-from captioner.ui.runs.history import check_allowed
 
 Plot = dict[str, Any]  # as Gradio's native plots take it, without pandas
 Against = int | Path | None  # the captions to compare with: those that a job wrote, or those of a folder
@@ -108,7 +107,7 @@ class FolderStatistics(FolderWork):
             facts.insert(1, ("not read", plural(len(captions.unreadable), "caption")))
         if others:
             table = difference_section(found, compare(found.corpus, build_corpus([each.text for each in others.found])))
-            name = f"job {against}" if isinstance(against, int) else against.name or str(against)
+            name = against.name or str(against) if isinstance(against, Path) else f"job {against}"
             about = plural(len(table.rows), "difference") if table.rows else "no difference that could not be chance"
             facts.append((f"beside {plural(len(others.found), 'caption')} of {sendable(name)}", about))
             tables.insert(0, table)
@@ -118,7 +117,8 @@ class FolderStatistics(FolderWork):
     def _read(self, against: int | Path, recursive: bool) -> Captions:
         services = self._services
         if isinstance(against, int):
-            check_allowed(services, against)
+            if against not in (number for number, *_ in self.jobs()):
+                raise JobError(f"job {against} captioned no file of this folder")
             return read_job(services.captions, against)
         folder = services.roots.resolve(against)
         items, _ = captioned_files(folder, services.listing_options(recursive), services.roots.escapes)

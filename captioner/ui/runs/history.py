@@ -23,13 +23,13 @@ DONE_WORDS = {"job": "captioned", "bulk": "changed"}
 
 def undo(services: Services, operation: int) -> str:
     """Undo a job or a bulk edit. Return the outcome in words; raise CaptionerError."""
-    check_allowed(services, operation)
+    _check_allowed(services, operation)
     return in_words(services.undo(operation))
 
 
 def redo(services: Services, operation: int) -> str:
     """Undo the undo of a job or a bulk edit. Return the outcome in words; raise CaptionerError."""
-    check_allowed(services, operation)
+    _check_allowed(services, operation)
     number = undo_of(services.database, operation)
     if number is None:
         raise JobError("this was not undone, or was already redone")
@@ -49,7 +49,7 @@ def resume(services: Services, operation: int, enter: Callable[[Path, bool], obj
 
 def dismiss(services: Services, operation: int) -> None:
     """Stop offering an unfinished job, to every viewer. Raise CaptionerError."""
-    check_allowed(services, operation)
+    _check_allowed(services, operation)
     services.jobs.journal.dismiss(operation)
 
 
@@ -138,7 +138,7 @@ def counts(operation: OperationInfo, left: int = 0) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in numbers.items() if number) or "nothing changed"
 
 
-def check_allowed(services: Services, operation: int) -> None:
+def _check_allowed(services: Services, operation: int) -> None:
     if not services.roots.allows(operation_info(services.database, operation).folder):
         raise JobError("its folder is outside the allowed folders")
 

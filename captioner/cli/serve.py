@@ -1,6 +1,7 @@
 """The command `serve`, which is also app.py: open the page."""
 
 import argparse
+import gc
 import logging
 import os
 import shutil
@@ -55,10 +56,13 @@ def serve(args: argparse.Namespace) -> int:
     for number in _ending_signals():
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_end_late, args=(stop,), name="end late", daemon=True).start()
+    gc.disable()  # nearly all objects of the start stay, and looking through them takes a tenth of it
     try:
         _serve(args, stop)
     except OSError as error:
         raise CaptionerError(str(error)) from None
+    finally:
+        gc.enable()
     return 0
 
 
@@ -96,6 +100,8 @@ def _serve(args: argparse.Namespace, stop: threading.Event) -> None:
             folder = args.folder or last_folder(services.settings.folder, access.roots)
         blocks, page = build(services, folder, access.exposed, write_samples, args.allow_delete)
         address = launch(blocks, page, access, args.port, args.open, args.mcp)
+        gc.freeze()
+        gc.enable()
         print(f"Video Caption Suite is at {address} (press Ctrl+C to stop)", flush=True)
         if access.generated and access.login:
             print("Log in as {} with the password {}".format(*access.login), flush=True)

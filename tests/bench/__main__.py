@@ -174,14 +174,25 @@ def _add_page(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = add_command(benches, "page", _run_page)
     parser.add_argument("--files", type=at_least_1, default=50_000, help="default %(default)s")
     parser.add_argument("--viewers", type=at_least_1, default=20, help="default %(default)s")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="only compare how soon it opens with the version in this checkout, in turns",
+    )
+    parser.add_argument("--pairs", type=at_least_1, default=5, help="with --against; default %(default)s")
     return parser
 
 
 def _run_page(args: argparse.Namespace) -> int:
     """The page with many files and viewers, in a real Chromium."""
+    from tests.bench.opening import bench_opening
     from tests.bench.page import bench_page
 
-    bench_page(args.files, args.viewers, args.json)
+    if args.against:
+        bench_opening(args.files, args.against, args.pairs, args.json)
+    else:
+        bench_page(args.files, args.viewers, args.json)
     return 0
 
 

@@ -1,16 +1,10 @@
 """The page with many files: how fast it opens, reacts and starts a job, measured in a real Chromium."""
 
-import contextlib
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +12,9 @@ import httpx
 import psutil
 
 from captioner.cli.bench.report import Report
-from captioner.demo.clips import write_samples
-from captioner.errors import CaptionerError
-from tests.support.chromium import CHROMIUM, LIGHT_WINDOWS
+from tests.bench.opening import make_files, new_page, open_chromium, open_page, running_app
 from tests.support.pulse import pulse_request
 
-APP = Path(__file__).parents[2] / "app.py"
 START_TIMEOUT_S, CHECK_TIMEOUT_S = 120, 900
 PULSE_S = 1.0
 WATCH_S = 20.0
@@ -64,25 +55,18 @@ def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = F
 
     The files are links to the sample clips, three in five with a caption; the model is the demo model on the CPU.
     """
-    sync_api = _playwright()
     report = Report(("what", "measured", "unit", "target"), as_json)
-    with tempfile.TemporaryDirectory(prefix="bench-page-") as name:
+    with open_chromium() as browser, tempfile.TemporaryDirectory(prefix="bench-page-") as name:
         folder = Path(name) / "media"
         report.note(f"making {num_files:,} files")
-        _make_files(folder, num_files)
-        with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=CHROMIUM,
-                args=["--no-sandbox", "--disable-gpu", "--js-flags=--expose-gc", LIGHT_WINDOWS],
-            )
-            start_s = time.perf_counter()
-            with _running_app(folder, Path(name) / "state") as (address, app):
-                page = _measure_opening(browser, address, report, start_s)
-                _measure_use(page, report)
-                _measure_dataset(page, report)
-                _measure_viewers(address, app, num_viewers, report)
-                _measure_start(page, report)
-            browser.close()
+        make_files(folder, num_files)
+        start_s = time.time()
+        with running_app(folder, Path(name) / "state") as (address, app):
+            page = _measure_opening(browser, address, report, start_s)
+            _measure_use(page, report)
+            _measure_dataset(page, report)
+            _measure_viewers(address, app, num_viewers, report)
+            _measure_start(page, report)
     report.end(num_files=num_files, num_viewers=num_viewers)
 
 
@@ -92,13 +76,11 @@ def _measure_opening(browser: Any, address: str, report: Report, start_s: float)
     for _ in range(3):
         if page:
             page.context.close()
-        page = browser.new_context(viewport={"width": 1600, "height": 900}).new_page()
-        start = time.perf_counter()
-        page.goto(address)
-        page.wait_for_selector(".grid-tile img[src]")
-        seconds.append(time.perf_counter() - start)
+        page = new_page(browser)
+        page_s, at_s = open_page(page, address)
+        seconds.append(page_s)
         if len(seconds) == 1:
-            report.add("app start to first tiles", round(time.perf_counter() - start_s, 2), "s", "")
+            report.add("app start to first tiles", round(at_s - start_s, 2), "s", "")
     report.add("first tiles", round(statistics.median(seconds), 2), "s", 2.5)
     page.wait_for_timeout(3000)
     metrics = page.context.new_cdp_session(page)
@@ -224,44 +206,3 @@ def _measure_start(page: Any, report: Report) -> None:
         page.locator("#stop").click()
         page.wait_for_selector(".run-strip[data-phase=stopped]", timeout=60_000)
     report.add("start all", round(statistics.median(times) / 1000, 2), "s", 0.5)
-
-
-def _make_files(folder: Path, num_files: int) -> None:
-    samples = folder.parent / "samples"
-    write_samples(samples)
-    originals = sorted(samples.iterdir())
-    folder.mkdir()
-    for number in range(num_files):
-        original = originals[number % len(originals)]
-        path = folder / f"clip {number:05}{original.suffix}"
-        os.link(original, path)
-        if number % 5 < 3:
-            text = "A zebra crosses the road." if number == 0 else f"A caption of clip {number}, some words long."
-            path.with_suffix(".txt").write_text(text)
-
-
-@contextlib.contextmanager
-def _running_app(folder: Path, state: Path) -> Iterator[tuple[str, psutil.Process]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(APP), str(folder), "--state", str(state), "--port", str(port)]
-    environment = {**os.environ, "CAPTIONER_MODEL": "demo"}
-    app = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-    try:
-        line = app.stdout.readline()
-        if "http://" not in line:
-            raise CaptionerError("the app did not start; its messages are above")
-        yield next(word for word in line.split() if word.startswith("http://")), psutil.Process(app.pid)
-    finally:
-        app.terminate()
-        app.wait(20)
-
-
-def _playwright() -> Any:
-    try:
-        from playwright import sync_api  # one of the tests' requirements
-    except ImportError:
-        sync_api = None
-    if sync_api is None or not CHROMIUM.exists():
-        raise CaptionerError("this benchmark needs a browser: pip install playwright, and Debian's package chromium")
-    return sync_api

@@ -45,3 +45,8 @@ def test_exports_are_measured_in_every_format(capsys):
 def test_command_line_runs_a_benchmark_by_its_name(capsys):
     assert main(["discovery", "--files", "200", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_files"] == 200
+
+
+def test_page_is_compared_only_with_a_checkout(tmp_path, capsys):
+    assert main(["page", "--against", str(tmp_path)]) == 2
+    assert "is not a checkout of this app" in capsys.readouterr().err

@@ -1,11 +1,16 @@
 """`captioner compare`: from the captions over blind votes to the settings, without a page."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from captioner.cli.main import main
 from captioner.demo.clips import write_samples
+from captioner.library.comparisons.store import ComparisonStore
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +108,29 @@ def test_damaged_votes_count_nothing(folder, tmp_path, capsys):
         assert message in err
     assert compare(capsys, "--votes", tmp_path / "none")[0] == 2
     assert json.loads(compare(capsys, "--json")[1])["votes"] == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_killed_comparison_goes_on_with_what_is_missing(folder, tmp_path, capsys):
+    for path in sorted(folder.iterdir()):
+        for number in range(4):
+            os.link(path, folder / f"copy {number} of {path.name}")
+    store, options = ComparisonStore(tmp_path / "state"), ["--try", "", "--try", "max_frames=4", "--batch-size", "1"]
+    command = [sys.executable, "-m", "captioner", "compare", folder, *options, "--files", "20"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (store.numbers() and any(store.get().answers)):
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    kept = store.get()
+    assert kept.num_left
+
+    status, out, _ = compare(capsys, "--resume", "--json")
+    assert (status, json.loads(out)["captions_left"]) == (0, 0)
+    done = store.get()
+    for before, after in zip(kept.answers, done.answers, strict=True):
+        assert len(after) == 20
+        assert all(answer.text for answer in after.values())
+        assert before.items() <= after.items()
+    assert not any(folder.glob("*.txt"))

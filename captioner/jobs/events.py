@@ -32,10 +32,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class JobQueued(Event):
-    """A job waits for its turn."""
+    """A job waits for its turn. scores: it scores captions instead of writing them."""
 
     job: int
     total: int
+    scores: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

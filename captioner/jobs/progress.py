@@ -3,7 +3,7 @@
 import re
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from captioner.jobs import events
 from captioner.jobs.events import Event, JobStarted
@@ -39,6 +39,14 @@ class ReplicaProgress:
         return next((text for label, text in self.report if label == "node"), host)
 
 
+class WaitingJob(NamedTuple):
+    """A job in the queue. total: its files. scores: it scores captions instead of writing them."""
+
+    job: int
+    total: int
+    scores: bool = False
+
+
 @dataclass(frozen=True)
 class Progress:
     """Everything a viewer shows, at one moment. Times are POSIX seconds; 0: not yet."""
@@ -53,7 +61,7 @@ class Progress:
     skipped: int = 0
     failed: int = 0
     queued_jobs: int = 0
-    queue: tuple[tuple[int, int], ...] = ()  # (number, number of files) of each waiting job, in order
+    queue: tuple[WaitingJob, ...] = ()  # in order
     tokens: int = 0
     tokens_per_s: float = 0.0
     started_s: float = 0.0
@@ -201,7 +209,7 @@ class ProgressTracker:
         self.cursor = 0  # number of the last event
         self._state = _JobState(JobStarted(job=0, total=0, model=""))
         self._saving = self._state  # of the latest job that is no trial
-        self._queue: dict[int, int] = {}  # waiting job -> number of files
+        self._queue: dict[int, WaitingJob] = {}
         self._replicas: dict[str, ReplicaProgress] = {}
 
     def add(self, event: Event) -> None:
@@ -209,7 +217,7 @@ class ProgressTracker:
         self.cursor, state = event.number, self._state
         match event:
             case events.JobQueued():
-                self._queue[event.job] = event.total
+                self._queue[event.job] = WaitingJob(event.job, event.total, event.scores)
             case JobStarted():
                 self._queue.pop(event.job, None)
                 self._state = _JobState(event, "loading")
@@ -262,7 +270,7 @@ class ProgressTracker:
             skipped=state.skipped,
             failed=state.failed,
             queued_jobs=len(self._queue),
-            queue=tuple(self._queue.items()),
+            queue=tuple(self._queue.values()),
             tokens=state.tokens,
             tokens_per_s=state.tokens_per_s(now_s),
             started_s=state.started.time_s,

@@ -114,7 +114,7 @@ class JobRunner:
         with self._lock:
             self._stops[number] = stop
             self._waiting.add(number)
-            self._log.append(JobQueued(job=number, total=len(job.items)))
+            self._log.append(JobQueued(job=number, total=len(job.items), scores=job.options.scores))
         self._work.put(lambda: self._run_job(number, job, stop, losses))
         return number
 

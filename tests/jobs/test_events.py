@@ -91,7 +91,7 @@ def test_job_that_ends_without_a_start_only_leaves_the_queue():
     started(log)
     before = log.snapshot()
     log.append(JobQueued(job=2, total=3))
-    assert log.snapshot().queue == ((2, 3),)
+    assert log.snapshot().queue == ((2, 3, False),)
     log.append(JobEnded(job=2, outcome="stopped"))
     assert replace(log.snapshot(), cursor=before.cursor) == before
 

@@ -21,7 +21,7 @@ from captioner.demo.clips import write_samples
 from captioner.errors import JobError
 from captioner.jobs.journal import Unfinished
 from captioner.jobs.outcomes import Outcomes
-from captioner.jobs.progress import Progress
+from captioner.jobs.progress import Progress, WaitingJob
 from captioner.library.bulk import Preview, preview
 from captioner.services import Services
 from captioner.system.roots import Roots
@@ -149,11 +149,13 @@ class TestHandlers:
     def test_waiting_jobs_are_named_after_their_folders(self, services, folder):
         services.open_folder(folder, False)
         operation = stopped_job(services)
-        queue = ((operation, 4), (-1, 1), (-2, 0))
-        lines = RunButtons(services).context(Progress(stage="running", queued_jobs=3, queue=queue)).queue
-        assert [number for number, _ in lines] == [operation, -1, -2]
-        expected = [f"4 files of {isolated('media')}", "a prompt test", "loading a model"]
+        queue = (WaitingJob(operation, 4), WaitingJob(-1, 1), WaitingJob(-2, 0), WaitingJob(-3, 4, scores=True))
+        progress = Progress(stage="running", queued_jobs=4, queue=queue)
+        lines = RunButtons(services).context(progress).queue
+        assert [number for number, _ in lines] == [operation, -1, -2, -3]
+        expected = [f"4 files of {isolated('media')}", "a prompt test", "loading a model", "scores of 4 captions"]
         assert [line for _, line in lines] == expected
+        assert [each.job for each in card.without_trials(progress).queue] == [operation, -2, -3]
 
     def test_a_wrong_pattern_is_reported_in_the_dialog(self, services, folder):
         services.open_folder(folder, False)

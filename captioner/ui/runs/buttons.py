@@ -11,7 +11,7 @@ from gradio.events import Dependency
 
 from captioner.errors import CaptionerError, JobError
 from captioner.formatting import plural, sentence
-from captioner.jobs.progress import Progress
+from captioner.jobs.progress import Progress, WaitingJob
 from captioner.services import Services
 from captioner.ui import scripts
 from captioner.ui.dialogs import question
@@ -75,7 +75,7 @@ class RunButtons:
     def stop(self) -> None:
         """Stop the job that runs or is about to; the next one in the queue follows."""
         now = self._services.events.snapshot()
-        numbers = [now.job] if now.active else [number for number, _ in now.queue]
+        numbers = [now.job] if now.active else [each.job for each in now.queue]
         if numbers:
             self._services.jobs.stop(numbers[0])
         if now.active and now.queue:
@@ -99,7 +99,7 @@ class RunButtons:
             folder=self._folder(progress.job),
             undone=history.is_undone(self._services, progress.job) if ended else None,
             unfinished=() if progress.busy else tuple(self._services.unfinished()),
-            queue=tuple((number, self._line(number, total)) for number, total in progress.queue[:QUEUE_SHOWN]),
+            queue=tuple((each.job, self._line(each)) for each in progress.queue[:QUEUE_SHOWN]),
         )
 
     def _folder(self, number: int) -> Path | None:
@@ -109,11 +109,13 @@ class RunButtons:
                 self._folders[number] = self._services.jobs.journal.folder_of(number)[0]
         return self._folders.get(number)
 
-    def _line(self, number: int, total: int) -> str:
-        folder = self._folder(number)
+    def _line(self, waiting: WaitingJob) -> str:
+        folder = self._folder(waiting.job)
+        if waiting.scores:
+            return f"scores of {plural(waiting.total, 'caption')}"
         if folder is None:
-            return "a prompt test" if total else "loading a model"
-        return f"{plural(total, 'file')} of {isolated(str(folder.name or folder))}"
+            return "a prompt test" if waiting.total else "loading a model"
+        return f"{plural(waiting.total, 'file')} of {isolated(str(folder.name or folder))}"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def key(progress: Progress) -> str:
 def without_trials(progress: Progress) -> Progress:
     """Return the progress of the latest job, as if no prompt was tried on a file."""
     base = progress.before or progress
-    queue = tuple((number, total) for number, total in progress.queue if number > 0 or not total)
+    queue = tuple(each for each in progress.queue if each.job > 0 or not each.total or each.scores)
     return replace(base, replicas=progress.replicas, queue=queue, queued_jobs=len(queue))
 
 

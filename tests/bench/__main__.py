@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_feed,
         _add_page,
         _add_steps,
+        _add_prompts,
         _add_vllm,
         _add_endpoint,
         _add_dispatch,
@@ -211,6 +212,23 @@ def _run_steps(args: argparse.Namespace) -> int:
     from tests.bench.steps import bench_steps
 
     bench_steps(args.model, args.rows, args.repeats, args.json)
+    return 0
+
+
+def _add_prompts(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "prompts", _run_prompts)
+    parser.add_argument("--model", default="100m", help=f"{MODELS}, with random weights; default %(default)s")
+    parser.add_argument("--frames", type=at_least_1, default=46, help="of the clip that arrives; default %(default)s")
+    parser.add_argument("--rows", type=at_least_1, default=4, help="running clips; default %(default)s")
+    parser.add_argument("--repeats", type=at_least_1, default=3, help="default %(default)s")
+    return parser
+
+
+def _run_prompts(args: argparse.Namespace) -> int:
+    """How long running clips wait for their next token while a long prompt is read."""
+    from tests.bench.prompts import bench_prompts
+
+    bench_prompts(args.model, args.frames, args.rows, args.repeats, args.json)
     return 0
 
 

@@ -25,7 +25,7 @@ def bench_steps(model_name: str, rows: tuple[int, ...], repeats: int, as_json: b
     torch.set_num_threads(1)
     report = Report(("rows", "steps_per_cpu_s", "host_us"), as_json)
     for count in rows:
-        with decoding(model_name, count, num_tokens=(2 * repeats + 1) * STEPS) as core:
+        with decoding(model_name, count, num_tokens=(2 * repeats + 1) * STEPS) as (core, _):
             rates = [STEPS / _cpu_s(core) for _ in range(repeats)]
             with _free_device(core):
                 host_s = [_cpu_s(core) / STEPS for _ in range(repeats)]
@@ -34,19 +34,25 @@ def bench_steps(model_name: str, rows: tuple[int, ...], repeats: int, as_json: b
 
 
 @contextmanager
-def decoding(model_name: str, count: int, num_tokens: int) -> Iterator[ContinuousCore]:
-    """Yield a core in which `count` clips have read their prompts and go on for `num_tokens`."""
+def decoding(
+    model_name: str, count: int, num_tokens: int, num_free: int = 0, piece_tokens: int = 0
+) -> Iterator[tuple[ContinuousCore, Preparer]]:
+    """Yield a core in which `count` clips have read their prompts and go on for `num_tokens`, and what prepares others.
+
+    num_free: slots for these; piece_tokens: see `ContinuousOptions`.
+    """
     model, processor = open_model(model_name, True, torch.device("cpu"), torch.float32)
-    with closing(ContinuousCore(model, ContinuousOptions(max_slots=count, max_tokens=num_tokens + 200))) as core:
+    options = ContinuousOptions(count + num_free, num_tokens + 200, piece_tokens=piece_tokens)
+    with closing(ContinuousCore(model, options)) as core:
         preparer = Preparer(processor, core.layout)
-        options = GenerationOptions(max_new_tokens=num_tokens)
+        sampling_options = GenerationOptions(max_new_tokens=num_tokens)
         for number, frames in enumerate(render_clips(count, (4, 4), ((96, 64), (96, 64)), 0)):
-            core.submit(preparer.prepare(number, frames, "describe this video", options))
+            core.submit(preparer.prepare(number, frames, "describe this video", sampling_options))
         while core.num_waiting or core.num_running < count:
             core.step()
         for _ in range(3):
             core.step()
-        yield core
+        yield core, preparer
 
 
 def _cpu_s(core: ContinuousCore) -> float:

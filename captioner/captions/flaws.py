@@ -1,7 +1,8 @@
 """The flaws of a caption as a model wrote it: it was cut off, it repeats itself, or its target cannot take it."""
 
+import functools
+import operator
 import re
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +18,8 @@ MAX_CHARACTERS = 40_000  # only the end of a longer text is searched
 MIN_CHARACTERS = 12  # that a loop in a script without spaces covers
 MIN_REPEATED = 24  # words that a loop in the middle covers
 MIN_TIMES = 6  # that a unit in the middle stands in a row
+SHORTEST_RUN = MIN_REPEATED * (MIN_TIMES - 1) // MIN_TIMES  # of words there that equal the one a period before
+SAMPLED = 8  # words of such a run that are looked at first
 MIN_MARKS = 16  # the same one in a row
 MIN_SIMILAR = 5  # sentences in a row that differ in almost nothing
 LONG_WORD = 24  # longer ones are taken apart: Thai and other scripts have no spaces, and "hahaha" is a loop, too
@@ -65,20 +68,30 @@ def loops(text: str) -> bool:
     text = text[-MAX_CHARACTERS:].casefold().rstrip()
     raw = _words(text)
     words = ["0" if word.isdecimal() else word for word in raw] if any(map(str.isdecimal, raw)) else raw
-    counts = Counter(zip(words, words[1:], words[2:], strict=False))
-    has_repeats = len(words) - 2 - len(counts) >= 2  # which each loop of words has, as below
     is_open = not _SENTENCE.fullmatch(text[-1:])
     return (
         (text.count(text[-1:]) >= MIN_MARKS and bool(_MARKS.search(text)))
-        or (has_repeats and _loops_at_end(words, raw, is_open))
-        or (has_repeats and is_open and _loops_at_end(words[:-1], raw[:-1], is_open))  # the last may be cut off, too
-        or (has_repeats and max(counts.values()) >= MIN_TIMES and _loops_anywhere(words))
+        or _loops_at_end(words, raw, is_open)
+        or (is_open and _loops_at_end(words[:-1], raw[:-1], is_open))  # the last may be cut off, too
+        or (_may_loop_anywhere(words) and _loops_anywhere(words))
         or _has_similar_sentences(text)
     )
 
 
-def _words(text: str) -> list[str]:
-    found = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+def may_stutter(text: str) -> bool:
+    """Return False only if no word stands seven times in a row in a text."""
+    found = _runs(text.casefold())
+    return not text.isascii() or any(map(operator.eq, found[::3], found[1::3]))
+
+
+@functools.lru_cache(maxsize=2)
+def _runs(text: str) -> Sequence[str]:
+    """Return the words and numbers of a text in lower case; `loops` and `may_stutter` ask for the same one."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+
+
+def _words(text: str) -> Sequence[str]:
+    found = _runs(text)
     if max(map(len, found), default=0) <= LONG_WORD:
         return found
     return [part for word in found for part in (word if len(word) > LONG_WORD else (word,))]
@@ -106,11 +119,21 @@ def _loops_at_end(words: Sequence[str], raw: Sequence[str], is_open: bool) -> bo
     return False
 
 
+def _may_loop_anywhere(words: Sequence[str]) -> bool:
+    """Return False only if `_loops_anywhere` would, but sooner: wherever SHORTEST_RUN words return, SAMPLED do."""
+    for place in range(0, len(words) - SAMPLED, SHORTEST_RUN - SAMPLED + 1):
+        unit, end = words[place : place + SAMPLED], place + 1 + MAX_PERIOD
+        if unit[0] in words[place + 1 : end]:
+            returns = (i for i, word in enumerate(words[place + 1 : end], place + 1) if word == unit[0])
+            if any(words[i : i + SAMPLED] == unit for i in returns):
+                return True
+    return False
+
+
 def _loops_anywhere(words: Sequence[str]) -> bool:
     """Return whether a unit stands at least MIN_TIMES in a row, and makes up at least MIN_REPEATED words."""
-    shortest = MIN_REPEATED * (MIN_TIMES - 1) // MIN_TIMES  # words that equal the one a period before
     for period in range(1, min(MAX_PERIOD, len(words) // MIN_TIMES) + 1):
-        run, wanted = 0, max(shortest, (MIN_TIMES - 1) * period)
+        run, wanted = 0, max(SHORTEST_RUN, (MIN_TIMES - 1) * period)
         for before, word in zip(words, words[period:], strict=False):
             run = run + 1 if before == word != "0" else 0
             if run >= wanted:
@@ -120,8 +143,8 @@ def _loops_anywhere(words: Sequence[str]) -> bool:
 
 def _has_similar_sentences(text: str) -> bool:
     """Return whether the text ends with long sentences that differ in hardly a word."""
-    sentences = [set(sentence.split()) for sentence in list(filter(None, _SENTENCE.split(text)))[-MIN_SIMILAR:]]
+    sentences = list(filter(None, _SENTENCE.split(text)))[-MIN_SIMILAR:]
     return len(sentences) == MIN_SIMILAR and all(
         min(len(before), len(after)) > 9 and len(before & after) > 0.85 * max(len(before), len(after))
-        for before, after in pairwise(sentences)
+        for before, after in pairwise(set(sentence.split()) for sentence in sentences)
     )

@@ -77,7 +77,8 @@ def remove_chat(text: str) -> str:
     Only a fixed list of nouns and adjectives before a colon or line end counts, so that "Here a man: ..." stays.
     """
     for pattern in (_ROLE, _INTRODUCTION, _LABEL, _BARE_PLEASANTRY):
-        text = pattern.sub("", text)
+        if found := pattern.match(text):  # which fails sooner than looking for one, since all begin with ^
+            text = text[found.end() :]
     return text
 
 

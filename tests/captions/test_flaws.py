@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from captioner.captions.flaws import flaw_of, is_of_length, loops, of_several
+from captioner.captions.flaws import flaw_of, is_of_length, loops, may_stutter, of_several
 from captioner.values import GenerationOptions
 from tests.support.captions import CAPTION
 
@@ -72,6 +72,23 @@ def test_normal_captions_are_not(text: str) -> None:
 def test_units_of_up_to_40_words_are_found_when_they_fill_the_budget(period: int) -> None:
     unit = [f"word{chr(97 + number % 26)}{chr(97 + number // 26)}" for number in range(period)]
     assert loops("It begins well. " + " ".join(unit * (4 + 12 // period)))
+
+
+@pytest.mark.parametrize("before", range(0, 40, 3))
+@pytest.mark.parametrize("period", [1, 2, 3, 5, 17, 40])
+def test_units_in_the_middle_are_found_wherever_they_stand(before: int, period: int) -> None:
+    words = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(200)]
+    unit = words[:period] * max(6, -(-24 // period))
+    assert loops(" ".join([*words[60 : 60 + before], *unit, *words[110:180]]))
+    assert not loops(" ".join([*words[60 : 60 + before], *unit[: 5 * period], *words[110:180]]))
+
+
+@pytest.mark.parametrize(
+    "text", ["red " * 7, "A fox, " + "no, " * 7 + "it runs", "x " + "Red red " * 4, "ein rötes " * 3]
+)
+def test_words_seven_times_in_a_row_are_possible(text: str) -> None:
+    assert may_stutter(text)
+    assert not may_stutter("A red, red, red fox runs over the hill and then away from the red house.")
 
 
 def test_flaw_says_where_a_caption_was_cut_off_and_a_loop_outweighs_it() -> None:

@@ -71,6 +71,9 @@ def test_only_what_changed_is_read_again(folder, capsys, monkeypatch):
     (folder / "b.txt").write_text("A brown dog.", encoding="utf-8")
     assert found(folder, capsys)[1] == [("c.png", "sound")]
     assert texts == ["A brown dog."]
+    monkeypatch.setattr(folder_module, "_digest_of_code", lambda: "of another version")
+    assert found(folder, capsys)[1] == [("c.png", "sound")]
+    assert len(texts) == 4, "what other rules found is not kept"
     assert found(folder, capsys, "--trigger-word", "sks", "--rule", "trigger-missing") == (
         1,
         [(f"{name}.png", "trigger-missing") for name in "abc"],

@@ -165,7 +165,13 @@ def test_waivers_need_a_reason_and_cover_the_same_finding(tmp_path):
         read_waivers(tmp_path / "none")
 
 
-def test_similarity_of_sorted_hashes():
-    import numpy as np
+def test_similarity_of_hashes():
+    assert similarity({1, 2, 3}, {2, 3, 4}) == 0.5
 
-    assert similarity(np.array([1, 2, 3]), np.array([2, 3, 4])) == 0.5
+
+def test_of_several_texts_that_are_as_like_the_first_is_named():
+    first = WORDS[:36]
+    texts = [" ".join([*first[:8], f"x{i}", *first[9:]]) + f" {i} and {i}" for i in range(3)]
+    assert [other for _, other, _ in near_duplicates([*texts, " ".join(first)], 0.7)] == [0, 0, 0]
+    leaders = [" ".join(WORDS[i : i + 12] + WORDS[20:36]) for i in (0, 8)]
+    assert [other for _, other, _ in near_duplicates([*leaders, " ".join(WORDS[20:36])], 0.5)] == [0]

@@ -1,5 +1,6 @@
 """Lints the captions of a folder. What was found in a caption is kept in the database until it or the rules change."""
 
+import functools
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from captioner.system.database import Database, escape_surrogates, path_text
 from captioner.values import Measured, MediaFacts, MediaInfo, MediaItem
 
 SHOWN_EVERY, WRITTEN_AT_ONCE = 500, 2000
+NO_HITS = "[]"
 Kept = tuple[str, str, list[Hit]]  # what the file and the rules were, text, hits
 
 
@@ -128,14 +130,26 @@ class _Reader:
 
 
 def _digest_of_rules(options: LintOptions, encoding: str) -> str:
-    tables = (files("captioner.dataset.lint") / name for name in ("rules.toml", "phrases.toml"))
-    parts = [options.key, encoding, *(table.read_text(encoding="utf-8") for table in tables)]
+    parts = (options.key, encoding, _digest_of_code())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _digest_of_code() -> str:
+    """Return a hash of the tables and the code of the rules, so that what older rules found is not shown."""
+    root = Path(str(files("captioner")))
+    paths = [root / "marks.py", *(root / "dataset").rglob("*"), *(root / "captions").rglob("*")]
+    parts = (path.read_bytes() for path in sorted(paths) if path.suffix in (".py", ".toml"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _kept(database: Database, folder: Path) -> dict[str, Kept]:
     rows = database.rows("SELECT name, stamp, text, hits_json FROM lint_found WHERE folder = ?", (path_text(folder),))
-    return {row[0]: (row[1], row[2], [Hit(*hit) for hit in json.loads(row[3])]) for row in rows}
+    return {name: (stamp, text, _hits(hits_json)) for name, stamp, text, hits_json in rows}
+
+
+def _hits(hits_json: str) -> list[Hit]:
+    return [Hit(*hit) for hit in json.loads(hits_json)] if hits_json != NO_HITS else []
 
 
 def _keep(database: Database, folder: Path, found: Mapping[str, Kept]) -> None:
@@ -147,7 +161,7 @@ def _keep(database: Database, folder: Path, found: Mapping[str, Kept]) -> None:
 
 def _batches(folder: str, found: Mapping[str, Kept]) -> Iterator[list[tuple[str, str, str, str, str]]]:
     rows = [
-        (folder, escape_surrogates(name), stamp, escape_surrogates(text), json.dumps(hits))
+        (folder, escape_surrogates(name), stamp, escape_surrogates(text), json.dumps(hits) if hits else NO_HITS)
         for name, (stamp, text, hits) in found.items()
     ]
     for start in range(0, len(rows), WRITTEN_AT_ONCE):

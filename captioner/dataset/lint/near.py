@@ -1,10 +1,11 @@
 """Near-duplicates in a whole set: MinHash finds the candidates in linear time, and their shared words decide."""
 
+import functools
+import itertools
 import re
 import zlib
 from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 
@@ -12,6 +13,7 @@ NUM_HASHES, ROWS = 60, 3  # 20 bands of 3: of pairs of similarity 0.7, two in 10
 DOUBT = 0.2  # by how much the share of common hashes may be below the similarity
 WORDS = 3  # of a group
 MAX_LEADERS = 8  # captions of a band that others are compared with
+MAX_SETS = 5000  # of groups of words that are kept at hand
 _WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af]|[^\W_]+")
 _rng = np.random.default_rng(17)
 _FACTORS = _rng.integers(1, 2**32, NUM_HASHES, dtype=np.uint32) | np.uint32(1)
@@ -41,7 +43,7 @@ def near_duplicates(texts: Sequence[str], least: float) -> Iterator[tuple[int, i
 def likeness(first: str, second: str) -> float:
     """Return the share of groups of three words that two texts have in common, 0 to 1."""
     one, other = _word_groups([first, second])
-    return similarity(one, other) if len(one) and len(other) else 0.0
+    return similarity(set(one.tolist()), set(other.tolist())) if len(one) and len(other) else 0.0
 
 
 class _Hashes(dict[str, int]):
@@ -74,20 +76,30 @@ def _alike(numbers: Sequence[int], groups: Sequence[np.ndarray], least: float) -
     if not numbers:
         return
     signatures = _signatures([groups[i] for i in numbers])
-    leaders: dict[int, list[int]] = defaultdict(list)  # rows by bucket
-    for row, (i, buckets) in enumerate(zip(numbers, _shared_buckets(signatures), strict=True)):
-        rows = list(set().union(*(leaders[bucket] for bucket in buckets)))
-        shares = np.count_nonzero(signatures[rows] == signatures[row], axis=1) / NUM_HASHES if rows else np.empty(0)
-        is_close = shares >= least - DOUBT
-        for k in np.argsort(-shares)[:MAX_LEADERS].tolist() if is_close.any() else ():
-            other = numbers[rows[k]]
-            if is_close[k] and (share := similarity(groups[i], groups[other])) >= least:
-                yield i, other, share
-                break
-        else:
-            for bucket in buckets:
-                if len(leaders[bucket]) < MAX_LEADERS:
-                    leaders[bucket].append(row)
+    lowest = signatures.astype(np.uint8)  # equal where the signatures are, and compared in less time
+    num_buckets, shared = _shared_buckets(signatures)
+    leaders: list[list[int]] = [[] for _ in range(num_buckets)]  # rows
+    wanted = (least - DOUBT) * NUM_HASHES - 1e-9
+    set_of = functools.lru_cache(MAX_SETS)(lambda row: frozenset(groups[numbers[row]].tolist()))
+    for row, (i, buckets) in enumerate(zip(numbers, shared, strict=True)):
+        mine = [*map(leaders.__getitem__, buckets)]
+        others = np.fromiter(itertools.chain.from_iterable(mine), np.intp)
+        others = others[_num_equal(lowest, others, row) >= wanted]
+        if len(others):
+            equal = _num_equal(signatures, others, row)
+            first = sorted({*zip((-equal.astype(int)).tolist(), others.tolist(), strict=True)})[:MAX_LEADERS]
+            shares = ((other, similarity(set_of(row), set_of(other))) for less, other in first if -less >= wanted)
+            if found := next((each for each in shares if each[1] >= least), None):
+                yield i, numbers[found[0]], found[1]
+                continue
+        for each in mine:
+            if len(each) < MAX_LEADERS:
+                each.append(row)
+
+
+def _num_equal(values: np.ndarray, rows: np.ndarray, row: int) -> np.ndarray:
+    """Return in how many columns each of some rows has the same value as another row, uint8."""
+    return np.add.reduce(values.take(rows, 0) == values[row], axis=1, dtype=np.uint8)
 
 
 def _signatures(groups: Sequence[np.ndarray]) -> np.ndarray:
@@ -100,17 +112,18 @@ def _signatures(groups: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(least, axis=1)
 
 
-def _shared_buckets(signatures: np.ndarray) -> Iterator[list[int]]:
-    """Yield the bands of each text as numbers, without those that no other text has."""
+def _shared_buckets(signatures: np.ndarray) -> tuple[int, Iterator[list[int]]]:
+    """Return how many buckets there are, and the numbers of those of each text that another text is in, too."""
     bands = signatures.reshape(len(signatures), -1, ROWS).astype(np.uint64)
     keys = bands @ _MIX + np.arange(bands.shape[1], dtype=np.uint64)
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    numbers, is_shared = inverse.reshape(keys.shape), (counts > 1)[inverse].reshape(keys.shape)
-    for row, wanted in zip(numbers, is_shared, strict=True):
-        yield row[wanted].tolist()
+    is_shared = counts > 1
+    numbers, wanted = (np.cumsum(is_shared) - 1)[inverse].reshape(keys.shape), is_shared[inverse].reshape(keys.shape)
+    each = (row[chosen].tolist() for row, chosen in zip(numbers, wanted, strict=True))
+    return int(is_shared.sum()), each
 
 
-def similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the share of common values of two arrays, 0 to 1."""
-    mine, others = set(first.tolist()), set(second.tolist())
-    return len(mine & others) / len(mine | others)
+def similarity(first: Set[int], second: Set[int]) -> float:
+    """Return the share of common values of two sets, 0 to 1."""
+    common = len(first & second)
+    return common / (len(first) + len(second) - common)

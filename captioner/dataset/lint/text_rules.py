@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from captioner.captions.flaws import loops
+from captioner.captions.flaws import loops, may_stutter
 from captioner.captions.text import remove_chat
 from captioner.dataset.lint.draft import Draft
 from captioner.dataset.lint.finding import Hit, LintOptions
@@ -35,6 +35,7 @@ _STUTTER_PATTERN = r"\b([^\W\d_]{2,40}+)(?:\W{1,3}\1\b){6,}"
 _STUTTER = re.compile(_STUTTER_PATTERN, re.IGNORECASE)
 _ASCII_STUTTER = re.compile(_STUTTER_PATTERN, re.IGNORECASE | re.ASCII)  # finds the same in such a text, but faster
 _OPEN_MARK = re.compile(r"[,;:，、；：(\[{（「『“„–—]$|(?<=\w)-$")
+_USUAL_ENDS = tuple(".!?")  # some of those that _ENDED finds, which takes longer
 _ENDED = re.compile(r"(?:[.!?…。！？]|\.\.\.)[\"'”’»)\]）」』》\x00\s]*$|[\"”’»)\]）」』》>\x00]$")
 _STYLE = re.compile(
     r"(?:shot|filmed|style|cinematic|photo|photographed|captured|high|ultra|realistic|render|digital|masterpiece|best"
@@ -45,7 +46,8 @@ _STYLE = re.compile(
 
 def find_loop(draft: Draft, options: LintOptions) -> Iterator[Hit]:
     """Find captions that repeat a phrase over and over."""
-    if stutter := (_ASCII_STUTTER if draft.text.isascii() else _STUTTER).search(draft.text):
+    pattern = _ASCII_STUTTER if draft.text.isascii() else _STUTTER
+    if may_stutter(draft.text) and (stutter := pattern.search(draft.text)):
         yield Hit("loop", *stutter.span(), "it repeats a word over and over")
     elif loops(draft.text):
         end = len(draft.text.rstrip())
@@ -54,17 +56,20 @@ def find_loop(draft: Draft, options: LintOptions) -> Iterator[Hit]:
 
 def find_cut(draft: Draft, options: LintOptions) -> Iterator[Hit]:
     """Find captions that were cut off, as the job has noted or as their end tells."""
-    end = len(draft.text.rstrip())
-    start = max(draft.sentences[-1] if draft.sentences else 0, end - CUT_SHOWN)
     if draft.flaw.startswith("was cut off"):
-        yield Hit("cut", start, end, f"it {draft.flaw}")
+        yield _cut(draft, f"it {draft.flaw}")
     elif draft.text and (draft.form is None or draft.form.name != "json") and _is_open(draft):
-        yield Hit("cut", start, end, "it ends in mid sentence")
+        yield _cut(draft, "it ends in mid sentence")
+
+
+def _cut(draft: Draft, why: str) -> Hit:
+    end = len(draft.text.rstrip())
+    return Hit("cut", max(draft.sentences[-1] if draft.sentences else 0, end - CUT_SHOWN), end, why)
 
 
 def _is_open(draft: Draft) -> bool:
     text = draft.plain.rstrip()
-    if _ENDED.search(text):
+    if text.endswith(_USUAL_ENDS) or _ENDED.search(text):
         return False
     if (end := _OPEN_END.search(text)) and (len(end[0]) > 1 or not _is_letter(draft, text)):
         return True
@@ -114,7 +119,9 @@ def find_echo(draft: Draft, options: LintOptions) -> Iterator[Hit]:
     yield from phrase_hits(draft, "prompt-echo")
     wanted = max(3, int(options.value("prompt-echo")))
     known = _groups(options.prompts, wanted)
-    texts = _WORD.findall(draft.lower) if known else []
+    if not known:
+        return
+    texts = _WORD.findall(draft.lower)
     groups = list(zip(*(texts[k:] for k in range(wanted)), strict=False))
     if not known.isdisjoint(groups):
         i = next(i for i, group in enumerate(groups) if group in known)

@@ -64,6 +64,49 @@ def test_files_are_drawn_before_gradio_and_do_not_move(services, tmp_path, width
 
 
 @pytest.mark.browser
+def test_keys_before_gradio_act_once_and_in_order_when_the_grid_is_there(services, tmp_path):
+    folder = make_folder(tmp_path / "clips")
+    with served(services, folder) as address, open_browser("about:blank") as (page, expect):
+        release = hold_gradio(page)
+        page.goto(address, wait_until="commit")
+        expect(page.locator(".early .grid-tile")).to_have_count(4)
+        for key in ("ArrowRight", "ArrowRight", "1", "Space", "ArrowRight", "Enter", "/", *"a zebra"):
+            page.keyboard.press(key)
+        release()
+        expect(page.locator(".grid-search input")).to_have_value("a zebra")
+        expect(page.locator(".grid-search input")).to_be_focused()
+        expect(page.locator("#panel h3")).to_have_text("c.png")
+        expect(page.locator(".grid-tile b")).to_have_text(["a.png"])  # what was found
+        page.locator(".grid-search input").fill("")
+        expect(page.locator(".grid-tile[aria-selected=true] b")).to_have_text(["b.png"])
+        expect(page.locator(".grid-tile[data-mark=star] b")).to_have_text(["b.png"])
+        expect(page.locator(".grid-tile.approved")).to_have_count(0)  # the A was searched for
+
+
+@pytest.mark.browser
+def test_the_focus_stays_in_the_first_files_and_other_keys_are_not_kept(services, tmp_path):
+    folder = make_folder(tmp_path / "clips")
+    with served(services, folder) as address, open_browser("about:blank") as (page, expect):
+        release = hold_gradio(page)
+        page.goto(address, wait_until="commit")
+        expect(page.locator(".early .grid-tile")).to_have_count(4)
+        page.evaluate("document.body.append(document.createElement('input')); document.body.lastChild.focus()")
+        page.keyboard.type("1a 2")
+        assert page.evaluate("document.body.lastChild.value") == "1a 2"
+        page.evaluate("document.body.lastChild.remove()")
+        page.locator(".grid-tile").nth(1).click(modifiers=["Control"])
+        for _ in range(100):  # with the click one too many: selected and not, in turns
+            page.keyboard.press("Space")
+        release()
+        expect(page.locator(".grid-view")).to_be_focused()
+        expect(page.locator(".early")).to_have_count(0)
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Space")
+        expect(page.locator(".grid-tile[aria-selected=true] b")).to_have_text(["c.png"])
+        expect(page.locator(".grid-tile:is(.approved, [data-mark=star])")).to_have_count(0)
+
+
+@pytest.mark.browser
 def test_few_pictures_are_fetched_while_the_page_loads(services, tmp_path):
     folder = make_folder(tmp_path / "clips")
     for number in range(20):

@@ -1,4 +1,5 @@
-// The first files, drawn while Gradio's own scripts still load. The grid takes over the view with all that is in it.
+// The first files, drawn while Gradio's own scripts still load. The grid takes over the view with all that is in it, and
+// acts on the clicks and keys that came before it.
 import { load, startView } from './listing.js';
 import { list } from './files.js';
 import { allowPictures, fetchPictures } from './tiles.js';
@@ -7,7 +8,9 @@ import { make } from '../common.js';
 const propsOf = id => gradio_config.components.find(({ props }) => props.elem_id === id)?.props ?? {};
 const keptOf = name => JSON.parse(sessionStorage.getItem(`vcs-${name}`)) ?? {};
 const FEW = 2; // pictures at once: browsers open six connections, which Gradio's scripts need
-const clicks = [];
+const KEYS = /^(Arrow.*|Home|End|Page.*|Enter|Escape|[ 123a/?])$/; // of the grid and of the page
+const MAX_KEPT = 100, AWAITED = /^[/?]$/, AWAIT_MS = 10_000; // the keys of modules that may come after the grid
+const kept = []; // clicks and keys
 let host = null, view = null;
 
 // Not where something else comes first: another tab or the panel, which were shown before the page was loaded again.
@@ -20,7 +23,8 @@ export async function start() {
   Object.assign(view, { className: 'early-view', role: null }); // until it is the grid
   host.lastChild.replaceWith(view);
   host.append(make('style', { textContent: gradio_config.css }));
-  host.addEventListener('click', event => clicks.push(event));
+  host.addEventListener('click', event => kept.push(event));
+  document.addEventListener('keydown', keepKey, { capture: true });
   document.body.append(host);
   for (const end of ['load', 'error']) host.addEventListener(end, fetchPictures, true);
   startView(view);
@@ -29,20 +33,46 @@ export async function start() {
   host.hidden = !list.count;
 }
 
+const isOurs = target => target === document.body || view.contains(target);
+
+// After a slash, characters are what is searched for.
+function keepKey(event) {
+  const { key, ctrlKey, metaKey } = event, isCommand = ctrlKey || metaKey;
+  if (!event.isTrusted || event.altKey || event.isComposing || !isOurs(event.target)) return;
+  const isText = key.length === 1 && kept.some(before => before.key === '/');
+  if (isCommand ? key !== 'a' : !KEYS.test(key) && !isText) return;
+  if (kept.length < MAX_KEPT) kept.push(event);
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 // Put the view, if there is one, in the place of the one in `element`; return whether there was.
 export function moveTo(element) {
   if (!view) return false;
-  const { scrollTop } = view;
+  const { scrollTop } = view, hasFocus = document.activeElement === view;
   view.classList.replace('early-view', 'grid-view');
   view.role = 'grid';
   element.querySelector('.grid-view').replaceWith(view);
   view.scrollTop = scrollTop;
+  if (hasFocus) view.focus({ preventScroll: true });
   allowPictures(Infinity);
   host.remove();
   return true;
 }
 
-// Act on the clicks that came before the grid.
-export function repeatClicks() {
-  for (const click of clicks.splice(0)) click.target.dispatchEvent(new MouseEvent('click', click));
+// Act on the clicks and keys that came before the grid, in their order. Keys that come in between are kept, too.
+export async function repeatEvents() {
+  for (let event; (event = kept.shift());) {
+    if (event.type === 'click') event.target.dispatchEvent(new MouseEvent('click', event));
+    else await repeatKey(event);
+  }
+  document.removeEventListener('keydown', keepKey, { capture: true });
+}
+
+async function repeatKey(event) {
+  const target = document.activeElement, isSearch = target.matches('.grid-search input'), end = performance.now() + AWAIT_MS;
+  if (isSearch && event.key.length === 1) { document.execCommand('insertText', false, event.key); return; }
+  if (!isSearch && !isOurs(target)) return;
+  const press = () => target.dispatchEvent(new KeyboardEvent('keydown', event)); // false: it was acted on
+  while (press() && AWAITED.test(event.key) && performance.now() < end) await new Promise(requestAnimationFrame);
 }

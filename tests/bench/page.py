@@ -65,6 +65,7 @@ def bench_page(num_files: int = 50_000, num_viewers: int = 20, as_json: bool = F
             page = _measure_opening(browser, address, report, start_s)
             _measure_use(page, report)
             _measure_dataset(page, report)
+            _measure_statistics(page, report)
             _measure_viewers(address, app, num_viewers, report)
             _measure_start(page, report)
     report.end(num_files=num_files, num_viewers=num_viewers)
@@ -125,16 +126,36 @@ def _measure_dataset(page: Any, report: Report) -> None:
         report.add(f"scroll {what} a screen", round(frame_s, 4), "s", 0.05)
         report.add(f"its work on the page's thread, {what}", round(1000 * busy_s / SCROLLED_SCREENS, 2), "ms", "")
     report.add("DOM nodes with findings", page.evaluate(COUNT_NODES_JS), "", "")
-    times, listed = [], "document.querySelector('.dataset-row [data-row]')"
-    for number in (2, 1, 2, 1, 2, 1):  # of the finding
-        button = f".dataset-groups li:nth-child({number}) button"
+    report.add("choose a finding", _choose(page, "#dataset", ".dataset-row [data-row]"), "s", 0.3)
+    report.add("findings in the gallery", _show(page, "#dataset"), "s", 0.5)
+
+
+def _measure_statistics(page: Any, report: Report) -> None:
+    """Measure the statistics once they are counted."""
+    page.get_by_role("tab", name="Dataset").click()
+    page.get_by_role("tab", name="Statistics").click()
+    page.get_by_role("button", name="Count words").click()
+    page.wait_for_selector("#statistics .statistics-rows li", timeout=1000 * CHECK_TIMEOUT_S)
+    report.add("choose a table of statistics", _choose(page, "#statistics", ".statistics-rows li"), "s", 0.5)
+    report.add("files behind a row in the gallery", _show(page, "#statistics"), "s", 0.5)
+
+
+def _choose(page: Any, part: str, row: str) -> float:
+    """Return the median time until the rows of another group are shown, in s."""
+    times = []
+    for number in (2, 1, 2, 1, 2, 1):  # of the group
+        button = f"{part} .dataset-groups li:nth-child({number}) button"
         chosen = f"document.querySelector('{button}').getAttribute('aria-pressed') === 'true'"
-        times.append(page.evaluate(CLICKED_JS, [button, f"{chosen} && {listed}"]))
-    report.add("choose a finding", round(statistics.median(times) / 1000, 3), "s", 0.3)
+        times.append(page.evaluate(CLICKED_JS, [button, f"{chosen} && document.querySelector('{part} {row}')"]))
+    return round(statistics.median(times) / 1000, 3)
+
+
+def _show(page: Any, part: str) -> float:
+    """Return the time until the files of a group or row are shown in the gallery, in s."""
     shown = "document.querySelector('.grid-view').offsetParent && document.querySelector('.grid-tile')"
-    shows = page.evaluate(CLICKED_JS, [".dataset-detail [data-act=show]", shown])
-    report.add("findings in the gallery", round(shows / 1000, 3), "s", 0.5)
+    time_ms = page.evaluate(CLICKED_JS, [f"{part} [data-act=show]:enabled", shown])
     page.evaluate(f"{GRID}.filter({{only: null}})")
+    return round(time_ms / 1000, 3)
 
 
 def _busy_seconds(metrics: Any) -> float:

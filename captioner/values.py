@@ -1,5 +1,6 @@
 """The frozen values that flow from a folder to captions. Nothing here reads or writes files."""
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ QUANTIZED_BYTES: dict[Quantization, float] = {"8bit": 1.0, "4bit": 0.516}
 MARK_TOKENS = 64  # room for the marks around thinking
 
 
+@functools.lru_cache(maxsize=256)  # a job needs the paths of a file several times in a row
+def _join(folder: Path, name: str) -> Path:
+    return folder / name
+
+
 class MediaItem(NamedTuple):
     """One media file of a scanned folder: a NamedTuple with a shared `folder`, as a scan may create 50,000 of them."""
 
@@ -40,7 +46,7 @@ class MediaItem(NamedTuple):
     @property
     def path(self) -> Path:
         """The path of the file."""
-        return self.folder / self.filename
+        return _join(self.folder, self.filename)
 
     @property
     def scanned_folder(self) -> Path:
@@ -50,7 +56,7 @@ class MediaItem(NamedTuple):
     @property
     def caption_path(self) -> Path:
         """The path of its caption file, which may not exist."""
-        return self.folder / self.caption_name
+        return _join(self.folder, self.caption_name)
 
     @property
     def caption_folder(self) -> Path:

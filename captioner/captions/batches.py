@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from captioner.captions.changes import Change, ChangeLog
-from captioner.captions.lines import retype, with_line_feeds
+from captioner.captions.encoding import HOW_TO_BE_CERTAIN, Decoded, encode
+from captioner.captions.lines import on_core, retype, with_line_feeds
+from captioner.captions.text import is_blank
 from captioner.captions.undo import CHANGED_AT_ONCE
 from captioner.errors import CaptionError
 
@@ -25,6 +27,24 @@ def change_many(log: ChangeLog, paths: Iterable[Path], plan: Callable[[Path], Ch
         for change, problem in zip(changes, problems, strict=True):
             results[change.path] = str(problem) if problem else "changed"
     return results
+
+
+def edited(
+    path: Path, old: bytes | None, before: Decoded, edit: Callable[[str], str | None], operation: int | None
+) -> Change | str:
+    """Return the change that an edit makes of a file, or why it makes none. Raise what `edit` raises.
+
+    before: the text in `old`, the content of the file. edit: see CaptionStore.rewrite.
+    """
+    new = edit(before.body)
+    if new == before.body:
+        return "same"
+    if new is None:
+        return Change(path, old, None, "bulk", operation)
+    if before.doubt:
+        return f"{before.doubt}; {HOW_TO_BE_CERTAIN}"
+    text = on_core(before.text, lambda _: new)
+    return "would be empty" if is_blank(new) else Change(path, old, encode(text, before.text), "bulk", operation)
 
 
 def replacement(before: str, text: str, overwrite: bool) -> str:

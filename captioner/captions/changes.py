@@ -67,6 +67,18 @@ class ChangeLog:
                 log.warning("the change of %s will be recorded at the next start: %s", what, error)
         return problems
 
+    def put(self, changes: Sequence[Change]) -> list[CaptionError | None]:
+        """Like `make`, but only the origin is recorded of a text that its file already holds."""
+        problems = iter(self.make([change for change in changes if change.before != change.after]))
+        found: list[CaptionError | None] = []
+        for change in changes:
+            if change.before == change.after:
+                self.record_unchanged(change)
+                found.append(None)
+            else:
+                found.append(next(problems))
+        return found
+
     def take_refused(self) -> dict[Refused, Path]:
         """Return what a file system refused since the last call, and in which folder."""
         with self.lock:

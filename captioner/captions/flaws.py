@@ -59,6 +59,7 @@ def of_several(flaw: str) -> str:
     return f"{verb} {rest}".replace("its form: it", "their form: the first")
 
 
+@functools.lru_cache(maxsize=16)  # an answer is judged several times in a row
 def loops(text: str) -> bool:
     """Return whether a text repeats a phrase over and over at its end, or many times anywhere.
 

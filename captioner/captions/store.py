@@ -1,11 +1,11 @@
 """Reads and writes the caption files beside the media; the database keeps their earlier texts and origins."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from captioner.captions.batches import change_many, replacement
+from captioner.captions.batches import change_many, edited, replacement
 from captioner.captions.changes import CaptionFiles, Change, ChangeLog
-from captioner.captions.encoding import AUTO, HOW_TO_BE_CERTAIN, Decoded, check_certain, decode, encode
+from captioner.captions.encoding import AUTO, Decoded, check_certain, decode, encode
 from captioner.captions.file_marks import FileMarks
 from captioner.captions.history import HistoryEntry, earlier_texts
 from captioner.captions.lines import on_core, retype
@@ -36,14 +36,10 @@ class CaptionStore:
 
     def __init__(self, database: Database, scratch: Path, roots: Roots = EVERYWHERE) -> None:
         self.database, self.roots, self.files = database, roots, CaptionFiles(roots, scratch)
-        self._log = ChangeLog(database, self.files)
+        self._log = log = ChangeLog(database, self.files)
         self.ownership, self.unwritten = Ownership(database), UnwrittenCaptions(database, self.files)
         self.marks, self.encoding = FileMarks(database), AUTO
-        self.take_refused, self.make_changes, self.record_made = (
-            self._log.take_refused,
-            self._log.make,
-            self._log.record_made,
-        )
+        self.take_refused, self.make_changes, self.record_made = log.take_refused, log.make, log.record_made
 
     def settle(self, operation: int | None = None) -> dict[Path, bool]:
         """Complete or drop the changes that were under way when the program ended; return whether each was made.
@@ -103,22 +99,20 @@ class CaptionStore:
         old one, whose lines and fields stay. An approved text is always kept; one changed outside is, unless the user
         gave `consent` for this file. Raises CaptionError for an empty output, or if text would be added to a guess.
         """
-        return self.write_made(finish(item, caption, operation, decoration), policy, consent)
+        [result] = self.write_made([finish(item, caption, operation, decoration)], policy, consent)
+        if isinstance(result, CaptionError):
+            raise result
+        return result
 
-    def write_made(self, made: Made, policy: ExistingPolicy, consent: bool = False) -> Written:
-        """Like `write`, for a caption that is cleaned and decorated already."""
-        text, path = made.caption.text, made.item.caption_path
+    def write_made(self, made: Sequence[Made], policy: ExistingPolicy, consent: bool) -> list[Written | CaptionError]:
+        """Like `write`, for captions of different files, cleaned and decorated already, in two transactions for all.
+
+        The CaptionError of a caption is returned instead of raised.
+        """
         with self._log.lock:
-            old = self.files.read(path)
-            existing = self._decode(old)
-            if reason := self._skip_reason(path, old, policy, consent, made.replaces):
-                if made.replaces is None:
-                    self.record_made(made, "kept")
-                return Written(existing.body, "kept", reason)
-            if existing.body and policy in ("prefix", "append"):
-                text = on_core(existing.text, lambda old: made.joined(old, policy == "prefix"))
-            self._put(Change(path, old, encode(text, existing.text), "job", made.operation, made))
-        return Written(text.strip(), "written", flaw=made.flaw)
+            planned = [self._planned(each, policy, consent) for each in made]
+            problems = iter(self._log.put([change for _, change in planned if change]))
+        return [(change and next(problems)) or result for result, change in planned]
 
     def save(
         self,
@@ -262,11 +256,27 @@ class CaptionStore:
             check_certain(path, existing)
         return None
 
+    def _planned(
+        self, made: Made, policy: ExistingPolicy, consent: bool
+    ) -> tuple[Written | CaptionError, Change | None]:
+        """Return the result of writing a caption, and the change of its file; None if the file is left alone."""
+        text, path = made.caption.text, made.item.caption_path
+        try:
+            old = self.files.read(path)
+            existing = self._decode(old)
+            if reason := self._skip_reason(path, old, policy, consent, made.replaces):
+                if made.replaces is None:
+                    self.record_made(made, "kept")
+                return Written(existing.body, "kept", reason), None
+            if existing.body and policy in ("prefix", "append"):
+                text = on_core(existing.text, lambda old: made.joined(old, policy == "prefix"))
+            change = Change(path, old, encode(text, existing.text), "job", made.operation, made)
+            return Written(text.strip(), "written", flaw=made.flaw), change
+        except CaptionError as error:
+            return error, None
+
     def _put(self, change: Change) -> None:
-        if change.before == change.after:
-            self._log.record_unchanged(change)
-            return
-        [problem] = self._log.make([change])
+        [problem] = self._log.put([change])
         if problem:
             raise problem
 
@@ -278,19 +288,7 @@ class CaptionStore:
             before = self._decode(old)
             if not before.body and not may_be_blank:
                 return "no caption"
-            if self.ownership.is_approved(path):
-                return "approved"
-            new = edit(before.body)
-            if new == before.body:
-                return "same"
-            if new is None:
-                return Change(path, old, None, "bulk", operation)
-            if before.doubt:
-                return f"{before.doubt}; {HOW_TO_BE_CERTAIN}"
-            text = on_core(before.text, lambda _: new)
-            if is_blank(new):
-                return "would be empty"
-            return Change(path, old, encode(text, before.text), "bulk", operation)
+            return "approved" if self.ownership.is_approved(path) else edited(path, old, before, edit, operation)
         except CaptionError as error:
             return str(error)
 

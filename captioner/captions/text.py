@@ -1,5 +1,6 @@
 """Turns model output into the plain text of a caption, with pure functions. Text that may be intended is left alone."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -121,6 +122,7 @@ def is_blank(text: str) -> bool:
 Step = Callable[[str], str]
 
 
+@functools.lru_cache(maxsize=16)  # an answer is cleaned several times in a row
 def clean(text: str) -> str:
     """Return the caption in a model's output as one line; "" if there is none. clean(clean(x)) == clean(x)."""
     return clean_with(text, remove_special_tokens, remove_markdown, remove_chat, remove_quotes, one_line)

@@ -8,7 +8,7 @@ MIN_GAIN_S = 1.0
 GAIN = 2.0  # an item moves if it is expected to take this many times as long where it is
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Held:
     """An item at a worker."""
 

@@ -24,13 +24,25 @@ from captioner.jobs.reports import Reports
 from captioner.jobs.saving import CaptionWriter, stamp_of
 from captioner.jobs.unsaved import Unsaved
 from captioner.replicas.pool import ReplicaPool
-from captioner.replicas.protocol import Answer, Cancelled, Failed, Finished, Load, Lost, Ready, Replica, TokensSoFar
+from captioner.replicas.protocol import (
+    Answer,
+    Cancelled,
+    Failed,
+    Finished,
+    Load,
+    Lost,
+    Ready,
+    Replica,
+    ReplicaEvent,
+    TokensSoFar,
+)
 from captioner.values import MediaItem
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 15.0  # a replica that has not answered a cancel by then is ended
 MOVE_INTERVAL_S = 0.1  # between two looks for last items to move
+ANSWERS_AT_ONCE = 32  # whose captions are written together; then replicas get new items
 
 
 class Stopped(Exception):
@@ -185,24 +197,36 @@ class Run:
         replica.submit(request)
 
     def _handle_events(self, timeout_s: float) -> None:
-        for replica, event in self.pool.events(timeout_s):
-            match event:
-                case Ready():
-                    rows = event.report.rows
-                    self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=rows))
-                    self.flights.may_have_room([replica.name])
-                case Load() if self.reports.is_due(replica.name, Load, len(self.pool.ready)):
-                    self._emit_load(replica.name, event)
-                case Lost():
-                    self._on_lost(replica, event)
-                case TokensSoFar() if self.reports.is_due(replica.name, TokensSoFar, len(self.pool.ready)):
-                    for request_id, tokens in event.tokens.items():
-                        if flight := self.flights.get(request_id):
-                            self.outcomes.progress(flight.item, flight.path, tokens)
-                case Answer():
-                    flight = self.flights.pop(event.id)
-                    if flight is not None and not self.broken:
-                        self._on_answer(flight, event)
+        """Handle what has arrived, up to ANSWERS_AT_ONCE answers. Wait up to `timeout_s` for the first event."""
+        num_answers = 0
+        try:
+            for replica, event in self.pool.events(timeout_s):
+                num_answers += self._handle(replica, event)
+                if num_answers == ANSWERS_AT_ONCE:
+                    break
+        finally:
+            self.writer.flush()
+
+    def _handle(self, replica: Replica, event: ReplicaEvent) -> bool:
+        """Handle an event. Return whether it answers a request."""
+        match event:
+            case Ready():
+                self.log.append(ReplicaChanged(replica=replica.name, state="ready", report=event.report.rows))
+                self.flights.may_have_room([replica.name])
+            case Load() if self.reports.is_due(replica.name, Load, len(self.pool.ready)):
+                self._emit_load(replica.name, event)
+            case Lost():
+                self._on_lost(replica, event)
+            case TokensSoFar() if self.reports.is_due(replica.name, TokensSoFar, len(self.pool.ready)):
+                for request_id, tokens in event.tokens.items():
+                    if flight := self.flights.get(request_id):
+                        self.outcomes.progress(flight.item, flight.path, tokens)
+            case Answer():
+                flight = self.flights.pop(event.id)
+                if flight is not None and not self.broken:
+                    self._on_answer(flight, event)
+                return flight is not None
+        return False
 
     def _emit_load(self, replica: str, load: Load) -> None:
         slots, running, waiting, decoding = load.slots, load.running, load.waiting, load.decoding

@@ -1,14 +1,15 @@
 """Writes the captions of a job, and keeps those that could not be written until the job is resumed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captioner.captions.files import NotWritten
 from captioner.captions.provenance import Made, finish
 from captioner.captions.store import CaptionStore
 from captioner.captions.unwritten import FileStamp, Unwritten
+from captioner.captions.written import Written
 from captioner.dataset.token_limit import TokenLimit
-from captioner.errors import CaptionError
+from captioner.errors import CaptionerError, CaptionError
 from captioner.formatting import plural
 from captioner.jobs.job import Job
 from captioner.jobs.outcomes import Outcomes
@@ -23,15 +24,28 @@ WEAKER = {
 }
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A caption that `flush` writes."""
+
+    made: Made
+    media: FileStamp
+    replica: str
+    faults: tuple[str, ...]
+    problem: str = ""  # why it cannot be written now
+
+
 class CaptionWriter:
     """The captions of one job on their way to the disk. Used by the thread that runs the job.
 
-    Methods raise StateError, and CaptionError when several captions in a row could not be written.
+    Captions that arrive together share two transactions, which cost more than all else. Methods raise StateError, and
+    CaptionError when several captions in a row could not be written.
     """
 
     def __init__(self, job: Job, operation: int | None, store: CaptionStore, outcomes: Outcomes) -> None:
         self._job, self._operation, self._store, self._outcomes = job, operation, store, outcomes
         self._num_in_a_row, self._reason, self._noted = 0, "", False
+        self._waiting: list[_Waiting] = []
         self._limit = TokenLimit(job.target, job.tokenizer)
         store.take_refused()  # by earlier jobs and edits
 
@@ -52,7 +66,8 @@ class CaptionWriter:
         replaces: str | None = None,
         faults: tuple[str, ...] = (),
     ) -> None:
-        """Write a caption and record the outcome. media: the stamp of the media file when it was given to the model.
+        """Let a caption wait for `flush`, or record why it fails. media: the stamp of the media file when it was given
+        to the model.
 
         replaces: the only text that it may replace; None: any. faults: see `ItemDone`.
         """
@@ -70,14 +85,27 @@ class CaptionWriter:
         except CaptionError as error:
             self._outcomes.failed(item, str(error))
             return
-        try:
-            if is_unplugged:
-                raise NotWritten(f"the files of {item.folder} are gone; plug in the drive again")
-            self._write(made, replica, faults)
-        except NotWritten as error:
-            self._keep(made, media, str(error))
-        except CaptionError as error:
-            self._outcomes.failed(item, str(error))
+        problem = f"the files of {item.folder} are gone; plug in the drive again" if is_unplugged else ""
+        self._waiting.append(_Waiting(made, media, replica, faults, problem))
+
+    def flush(self) -> None:
+        """Write the captions that wait and record the outcome of each. Raise the first error once all are recorded."""
+        waiting, self._waiting = self._waiting, []
+        results = iter(self._write_all([each.made for each in waiting if not each.problem]))
+        problem = None
+        for each in waiting:
+            result = NotWritten(each.problem) if each.problem else next(results)
+            try:
+                if isinstance(result, NotWritten):
+                    self._keep(each.made, each.media, str(result))
+                elif isinstance(result, CaptionError):
+                    self._outcomes.failed(each.made.item, str(result))
+                else:
+                    self._written(result, each.made, each.replica, each.faults)
+            except CaptionerError as error:
+                problem = problem or error
+        if problem:
+            raise problem
 
     def write_kept(self) -> list[MediaItem]:
         """Write the captions that an earlier job kept. Return their items, but not those to caption again."""
@@ -98,7 +126,11 @@ class CaptionWriter:
                 self._outcomes.failed(item, "no such file; it was moved or deleted")
             else:
                 made = kept.made_for(item, self._operation, self._store.files)
-                self._write(replace(made, form=self._job.target.caption_form), "")
+                made = replace(made, form=self._job.target.caption_form)
+                [result] = self._write_all([made])
+                if isinstance(result, CaptionError):
+                    raise result
+                self._written(result, made)
         except NotWritten as error:
             is_settled = False
             self._not_written(item, str(error))
@@ -108,8 +140,10 @@ class CaptionWriter:
             self._store.unwritten.forget(self._operation, item)
         return True
 
-    def _write(self, made: Made, replica: str, faults: tuple[str, ...] = ()) -> None:
-        written = self._store.write_made(made, self._job.existing, self._job.consent)
+    def _write_all(self, captions: list[Made]) -> list[Written | CaptionError]:
+        return self._store.write_made(captions, self._job.existing, self._job.consent)
+
+    def _written(self, written: Written, made: Made, replica: str = "", faults: tuple[str, ...] = ()) -> None:
         self._num_in_a_row = 0
         if written.reason:
             self._outcomes.skipped(made.item, written.reason)

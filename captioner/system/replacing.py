@@ -68,7 +68,7 @@ def _write_via(folder: Path, path: Path, data: bytes, is_durable: bool) -> tuple
     try:
         descriptor = os.open(temporary, _FLAGS | os.O_EXCL, 0o666 if mode is None else mode)
         refused = _write(descriptor, data, is_durable)
-        if mode not in (None, stat.S_IMODE(temporary.stat().st_mode)):
+        if mode is not None and mode != stat.S_IMODE(temporary.stat().st_mode):
             try:
                 temporary.chmod(mode)
             except OSError:

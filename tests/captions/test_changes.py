@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from captioner.captions.provenance import finish
 from captioner.captions.store import CaptionStore
+from captioner.captions.text import Decoration
 from captioner.system.database import Database
 from captioner.values import Caption, GenerationOptions, MediaItem
 
@@ -25,6 +27,8 @@ moment, state, folder, scratch, what, number = sys.argv[1:]
 replace = os.replace
 
 def die(*paths):
+    if what == "several" and Path(paths[1]).name == "a.txt":
+        return replace(*paths)
     if moment == "replaced":
         replace(*paths)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -36,9 +40,12 @@ if moment == "half":
     os.fsync = die_before_writing
 os.replace = die
 store = CaptionStore(Database(Path(state)), Path(scratch))
-item = MediaItem(Path(folder), "a.mp4", "a.mp4", "video", 5, 0.0, "a.txt", False)
+caption = Caption("A red ball.", "demo", "Say.", GenerationOptions())
+items = [MediaItem(Path(folder), f"{n}.mp4", f"{n}.mp4", "video", 5, 0.0, f"{n}.txt", False) for n in "abc"]
 if what == "write":
-    store.write(item, Caption("A red ball.", "demo", "Say.", GenerationOptions()), "overwrite", int(number))
+    store.write(items[0], caption, "overwrite", int(number))
+elif what == "several":
+    store.write_made([finish(item, caption, int(number), Decoration()) for item in items], "overwrite", False)
 else:
     store.undo(int(number))
 """
@@ -84,6 +91,26 @@ def test_killed_write_is_complete_or_never_happened(tmp_path, media, database, s
     assert (store.ownership.digest_of(path) is not None) == made
     assert store.undo(operation).restored == made
     assert (path.read_bytes() if path.exists() else None) == old
+
+
+@pytest.mark.parametrize("moment", ["written", "replaced"])
+def test_captions_that_share_a_killed_write_are_complete_or_never_happened_each(
+    tmp_path, media, database, store, moment
+):
+    paths = [media / f"{name}.txt" for name in "abc"]
+    for path in paths[:2]:
+        path.write_bytes(b"old")
+    operation = begin(database)
+    kill(moment, tmp_path, operation, "several")
+    made = [True, moment == "replaced", False]
+    assert store.settle() == dict(zip(paths, made, strict=True))
+    assert temporaries(tmp_path) == []
+    assert [path.read_bytes() for path in paths[:2]] == [b"A red ball.", b"A red ball." if made[1] else b"old"]
+    assert not paths[2].exists()
+    assert [len(store.provenance(path)) for path in paths] == made
+    assert [bool(store.ownership.digest_of(path)) for path in paths] == made
+    assert store.undo(operation).restored == sum(made)
+    assert [path.read_bytes() for path in paths[:2]] == [b"old", b"old"]
 
 
 def test_text_that_a_killed_write_may_have_replaced_is_kept_in_the_history_even_if_the_file_changed_since(

@@ -1,13 +1,17 @@
 """With many workers an item costs the app what it costs with few: counted in operations, not in time."""
 
+import itertools
 import threading
 import time
 
-from captioner.jobs.events import ItemProgress, ReplicaLoad
+from captioner.captions.changes import ChangeLog
+from captioner.jobs.events import ItemDone, ItemProgress, ItemStarted, ReplicaLoad
 from captioner.jobs.job import Job
 from captioner.jobs.progress import Progress
 from captioner.jobs.reports import REPORTS_PER_S
+from captioner.jobs.run import ANSWERS_AT_ONCE
 from tests.bench.dispatch import ITEM_S, make_items, open_virtual
+from tests.support import virtual_workers
 from tests.support.virtual_workers import VirtualTime
 
 SIMULATION = VirtualTime._get.__code__.co_filename
@@ -53,6 +57,22 @@ def test_an_item_takes_no_more_operations_with_ten_times_the_workers(tmp_path):
     few, many = operations_of(tmp_path / "few", 20, 400), operations_of(tmp_path / "many", 200, 1600)
     assert many[0] < 1.1 * few[0] < 1500
     assert max(few[1], many[1]) < 6  # about 3; the writer of captions decides how often the job looks again
+
+
+def test_answers_that_arrive_together_are_written_together_and_workers_get_new_items_in_between(tmp_path, monkeypatch):
+    make, sizes = ChangeLog.make, []
+
+    def count(changes: ChangeLog, several: list) -> list:
+        sizes.append(len(several))
+        return make(changes, several)
+
+    monkeypatch.setattr(ChangeLog, "make", count)
+    monkeypatch.setattr(virtual_workers, "hash_of", lambda name: 0)  # all workers answer at the same moments
+    _, events, _ = caption(tmp_path / "clips", 20, 400, reports=False)
+    assert [size for size in sizes if size] == [ANSWERS_AT_ONCE] * 12 + [16]
+    kinds = [type(event) for event in events if isinstance(event, ItemStarted | ItemDone)]
+    rows = [(kind, len(list(row))) for kind, row in itertools.groupby(kinds)]
+    assert rows[:3] == [(ItemStarted, 160), (ItemDone, ANSWERS_AT_ONCE), (ItemStarted, ANSWERS_AT_ONCE)]
 
 
 def test_very_many_workers_are_shown_at_work_and_not_in_each_step(tmp_path):

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 import captioner.captions.files
+from captioner.captions.operations import begin_operation
+from captioner.captions.store import CaptionStore
+from captioner.errors import CaptionError
+from captioner.jobs.event_log import EventLog
 from captioner.jobs.events import ItemDone, ItemFailed, ItemSkipped, JobNote
+from captioner.jobs.outcomes import Outcomes
+from captioner.jobs.saving import CaptionWriter, stamp_of
 from captioner.replicas.protocol import Failed, Finished
+from captioner.system.database import Database
 from captioner.system.replacing import write_atomic
-from captioner.values import Caption
+from captioner.values import Caption, GenerationOptions
 from tests.support.scripted import finish, job
 
 
@@ -22,11 +29,11 @@ def follow(jobs, number):
 
 @pytest.fixture
 def disk(monkeypatch):
-    """Return a list: writing a caption fails with the error number that it holds."""
+    """Return a list: writing a caption fails with the error number that it holds; only of these stems if any follow."""
     errors = []
 
     def write(path: Path, *args):
-        if errors:
+        if errors and (not errors[1:] or path.stem in errors):
             raise OSError(errors[0], os.strerror(errors[0]))
         return write_atomic(path, *args)
 
@@ -72,6 +79,28 @@ def test_full_disk_ends_the_job_after_three_captions_which_resuming_writes(runne
     asked = [request.path.stem for request in started[0].requests]
     assert [asked.count(str(number)) for number in range(done + 3)] == [1] * (done + 3)
     assert {path.read_text() for path in library.glob("*.txt")} == {f"{stem} by cpu" for stem in range(8)}
+
+
+def test_captions_that_share_a_transaction_have_an_outcome_each_before_the_job_ends(library, tmp_path, disk):
+    database, log = Database(tmp_path / "captioner.sqlite"), EventLog()
+    with database.transaction() as connection:
+        operation = begin_operation(connection, "job", "Caption 8 files", library, 8)
+    (library / "7.txt").write_text("Old.")
+    the_job, store = job(library, "cpu"), CaptionStore(database, tmp_path / "scratch")
+    outcomes = Outcomes(operation, log, database)
+    writer = CaptionWriter(the_job, operation, store, outcomes)
+    for item in the_job.items:
+        writer.write(item, Caption(item.name, "m", "describe", GenerationOptions()), "cpu", stamp_of(item.path))
+    assert log.since(0) == []
+    disk += [errno.ENOSPC, "1", "3", "4", "5"]
+    with pytest.raises(CaptionError, match="4 captions could not be written and are kept"):
+        writer.flush()
+    texts = {path.name: path.read_text() for path in library.glob("*.txt")}
+    assert texts == {"0.txt": "0.mp4", "2.txt": "2.mp4", "6.txt": "6.mp4", "7.txt": "Old."}
+    assert (outcomes.num_done, outcomes.num_unwritten, outcomes.num_skipped) == (3, 4, 1)
+    assert sorted(store.unwritten.of(operation)) == ["1.mp4", "3.mp4", "4.mp4", "5.mp4"]
+    writer.flush()  # nothing waits
+    database.close()
 
 
 def test_kept_caption_never_replaces_what_was_written_meanwhile(runner, library, disk):

@@ -211,6 +211,7 @@ class CaptionRequest:
     options: GenerationOptions
     max_tokens: int = 0  # prompt and new tokens of the job's longest request, for planning memory; 0: unknown
     within: tuple[Path, ...] | None = None  # folders that the file has to be in once links are followed; None: any
+    measured: Measured | None = None  # what is known of the clip, so that it need not be measured once more
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
 """The questions of a job to the model, and what becomes of the answers."""
 
+from dataclasses import replace
+
 from captioner.captions.store import CaptionStore
 from captioner.jobs.attempts import Attempt, Attempts, FlawJudge
 from captioner.jobs.flights import Flight
 from captioner.jobs.job import Job
 from captioner.jobs.outcomes import Outcomes
 from captioner.jobs.repair import RepairJudge
-from captioner.jobs.saving import CaptionWriter
+from captioner.jobs.saving import CaptionWriter, stamp_of
 from captioner.jobs.throughput import Meter
 from captioner.jobs.windows import Windows
-from captioner.values import UNKNOWN_FACTS, Caption, CaptionRequest, MediaItem
+from captioner.media.facts import measured_of
+from captioner.values import UNKNOWN_FACTS, Caption, CaptionRequest, Measured, MediaItem
+
+MAX_ROUNDING_S = 1e-5  # of a time of change
 
 
 class Answers:
@@ -43,7 +48,15 @@ class Answers:
         options = self._attempts.options(item.name, self._job.options)
         notes = (self._windows.note(item.name), self._attempts.note(item.name))
         plan = self._attempts.plan(item.name, self._windows.plan(item.name))
-        return self._job.request(item, self._store.read_certain, plan, options, self._store.roots.within, *notes)
+        request = self._job.request(item, self._store.read_certain, plan, options, self._store.roots.within, *notes)
+        return replace(request, measured=self._measured(item)) if item.kind == "video" else request
+
+    def _measured(self, item: MediaItem) -> Measured | None:
+        """Return what is known of a clip, if it is as it was when the folder was read."""
+        size_bytes, modified_ns = stamp_of(item.path) or (-1, 0)
+        if size_bytes != item.size_bytes or abs(modified_ns / 1e9 - item.modified_s) > MAX_ROUNDING_S:
+            return None
+        return self._attempts.measured(item.name) or measured_of(self._store.database, item.scanned_folder, item)
 
     def wants_more(self, flight: Flight, caption: Caption, may_ask: bool) -> bool:
         """Judge an answer, and return whether the same replica should be asked about the item once more.

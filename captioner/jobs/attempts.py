@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from captioner.captions.flaws import REPEATS, flaw_of
 from captioner.captions.forms.base import Form
 from captioner.jobs.remedies import note_against, options_against, plan_against
-from captioner.values import Caption, GenerationOptions, MediaItem, SamplePlan
+from captioner.values import Caption, GenerationOptions, Measured, MediaItem, SamplePlan
 
 
 class Judged(NamedTuple):
@@ -110,6 +110,11 @@ class Attempts:
         file.attempts.append(Attempt(judged, caption))
         file.faults |= dict.fromkeys(judged.faults)
         file.problems, file.num_faulty = form_problems(self._form, caption), file.num_faulty + 1
+
+    def measured(self, name: str) -> Measured | None:
+        """Return what was measured in a clip for the last caption of it."""
+        file = self._files.get(name)
+        return file.attempts[-1].caption.facts.measured if file and file.attempts else None
 
     def num_of(self, name: str) -> int:
         """Return how many captions the model has made for a file."""

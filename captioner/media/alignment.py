@@ -4,6 +4,7 @@ A motion is a complex factor and a complex shift, with x + iy for a place measur
 z is at factor * z + shift in the next frame. Things that move on their own are outliers of the fit.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -46,20 +47,21 @@ def details(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     gray: float32 (T, H, W).
     """
-    detail = gray - _blurred(_blurred(gray, 1), 2)
+    rows, columns = _blurring(gray.shape[1]), _blurring(gray.shape[2])
+    detail = gray - rows @ (gray @ columns.T)
     contrast = np.sqrt(np.einsum("thw,thw->t", detail, detail) / detail[0].size + MIN_DETAIL**2)
     detail /= contrast[:, None, None]
     return detail, contrast
 
 
-def _blurred(pictures: np.ndarray, axis: int) -> np.ndarray:
-    """Return the means of 2 * BLUR + 1 cells along an axis."""
-    around = [(0, 0)] * 3
-    around[axis] = (BLUR + 1, BLUR)
-    sums = np.cumsum(np.pad(pictures, around, mode="edge"), axis=axis, dtype=np.float32)
-    width, size = 2 * BLUR + 1, pictures.shape[axis]
-    ends, starts = np.arange(width, width + size), np.arange(size)
-    return (sums.take(ends, axis) - sums.take(starts, axis)) / width
+@functools.lru_cache(maxsize=64)
+def _blurring(size: int) -> np.ndarray:
+    """Return the matrix, float32 (size, size), of the means of 2 * BLUR + 1 cells in a row; the last cells repeat."""
+    matrix = np.zeros((size, size), np.float32)
+    for offset in range(-BLUR, BLUR + 1):
+        cells = np.clip(np.arange(size) + offset, 0, size - 1)
+        matrix[np.arange(size), cells] += 1 / (2 * BLUR + 1)
+    return matrix
 
 
 def halved(pictures: np.ndarray) -> np.ndarray:
@@ -85,16 +87,27 @@ class Places:
         """Return the values at the places, (N, places)."""
         return pictures.reshape(len(pictures), -1).take(self._cells, axis=1)
 
+    def gradients(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how the values change to the right and down at the places, (N, places) each; 0 at the border."""
+        flat, (height, width) = pictures.reshape(len(pictures), -1), self.size
+        found = []
+        for step, inner in ((1, np.abs(self.x) < (width - 1) / 2), (width, np.abs(self.y) < (height - 1) / 2)):
+            after, before = (flat.take(self._cells + way, axis=1, mode="clip") for way in (step, -step))
+            after -= before
+            after *= np.where(inner, np.float32(0.5), np.float32(0))
+            found.append(after)
+        return found[0], found[1]
+
     def read_moved(self, pictures: np.ndarray, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
         """Return the values at the places after a motion, and which of these are inside the picture."""
         height, width = self.size
-        a, b = (part[:, None].astype(np.float32) for part in (motion.factor.real, motion.factor.imag))
-        right, down = (part[:, None].astype(np.float32) for part in (motion.shift.real, motion.shift.imag))
+        parts = (motion.factor.real, motion.factor.imag, motion.shift.real, motion.shift.imag)
+        a, b, right, down = np.array(parts, np.float32)[:, :, None]
         x = a * self.x - b * self.y + (right + np.float32((width - 1) / 2))
         y = b * self.x + a * self.y + (down + np.float32((height - 1) / 2))
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        np.clip(x, 0, width - 1 - EDGE, out=x)
-        np.clip(y, 0, height - 1 - EDGE, out=y)
+        for values, last in ((x, width - 1 - EDGE), (y, height - 1 - EDGE)):
+            np.minimum(np.maximum(values, 0, out=values), np.float32(last), out=values)
         left, top = x.astype(np.int32), y.astype(np.int32)
         x -= left
         y -= top
@@ -113,6 +126,9 @@ class Places:
         return upper, inside
 
 
+_places = functools.lru_cache(maxsize=64)(Places)
+
+
 class Level:
     """The pictures at one size, and their pairs of neighbors."""
 
@@ -120,18 +136,14 @@ class Level:
         """pictures: float32 (T, H, W). stride: of the places that are fitted."""
         self.pictures = pictures
         self.before, self.after = pictures[:-1], pictures[1:]
-        self.places = Places(pictures.shape[1], pictures.shape[2], stride)
+        self.places = _places(pictures.shape[1], pictures.shape[2], stride)
 
     def fit(self, chosen: np.ndarray, motion: Motion, steps: int) -> Motion:
         """Return the motions after steps of Gauss-Newton with weights against outliers (inverse compositional)."""
         if not steps:
             return motion
-        before, after, places = self.before[chosen], self.after[chosen], self.places
-        here = places.read(before)
-        down, right = (places.read(_gradient(before, axis)) for axis in (1, 2))
-        changes = [right * places.x + down * places.y, down * places.x - right * places.y, right, down]
-        jacobian = np.stack(changes, axis=1)  # (N, 4, places), of factor and shift
-        edges = (right * right + down * down) * places.weight  # flat places match in any case
+        after, places = self.after[chosen], self.places
+        here, jacobian, edges = (each[chosen] for each in self._slopes)
         total = edges.sum(1) + 1e-6
         for left in reversed(range(steps)):
             there, inside = places.read_moved(after, motion)
@@ -151,6 +163,17 @@ class Level:
             motion = _composed(motion, 1 + a + 1j * b, x + 1j * y)
         return motion
 
+    @functools.cached_property
+    def _slopes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The earlier pictures at the places, how they change with factor and shift (N, 4, places), and their edges.
+
+        The last are squared and weighted; flat places match in any case.
+        """
+        places = self.places
+        right, down = places.gradients(self.before)
+        changes = [right * places.x + down * places.y, down * places.x - right * places.y, right, down]
+        return places.read(self.before), np.stack(changes, axis=1), (right * right + down * down) * places.weight
+
 
 def _composed(motion: Motion, factor: np.ndarray, shift: np.ndarray) -> Motion:
     """Return the motion after the inverse of a small one; no motion where it goes astray."""
@@ -160,24 +183,13 @@ def _composed(motion: Motion, factor: np.ndarray, shift: np.ndarray) -> Motion:
     return Motion(np.where(astray, 1, turned), np.where(astray, 0, moved))
 
 
-def _gradient(pictures: np.ndarray, axis: int) -> np.ndarray:
-    change = np.zeros_like(pictures)
-    if axis == 1:
-        change[:, 1:-1] = pictures[:, 2:] - pictures[:, :-2]
-    else:
-        change[:, :, 1:-1] = pictures[:, :, 2:] - pictures[:, :, :-2]
-    change /= 2
-    return change
-
-
 def correlated_shifts(pictures: np.ndarray, count: int) -> tuple[list[Motion], np.ndarray]:
     """Return the shifts, by whole cells, at the highest peaks of the phase correlation of neighbors.
 
     Also return bool (N,): several are about as high, as in a pattern that repeats. The first is the shortest of these.
     """
     height, width = pictures.shape[1:]
-    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
-    spectra = np.fft.rfft2(pictures * window)
+    spectra = np.fft.rfft2(pictures * _window(height, width))
     cross = spectra[1:] * spectra[:-1].conj()
     size = np.abs(cross)
     cross /= size + 1e-3 * size.max() + 1e-9
@@ -190,10 +202,17 @@ def correlated_shifts(pictures: np.ndarray, count: int) -> tuple[list[Motion], n
         row, column = np.divmod(peak, width)
         heights[number] = surface[pairs, row, column]
         shifts[number] = (column + width // 2) % width - width // 2 + 1j * ((row + height // 2) % height - height // 2)
-        for y in (-1, 0, 1):
-            for x in (-1, 0, 1):
-                surface[pairs, (row + y) % height, (column + x) % width] = -1
+        if number < count:
+            around = np.array([-1, 0, 1])
+            rows, columns = (row[:, None] + around) % height, (column[:, None] + around) % width
+            surface[pairs[:, None, None], rows[:, :, None], columns[:, None, :]] = -1
+    heights[0, (np.maximum(np.abs(shifts[1:].real), np.abs(shifts[1:].imag)) <= 1).any(0)] = 0  # it is that of a shift
     similar = heights >= SIMILAR * heights.max(0)
     first = np.where(similar, np.abs(shifts), np.inf).argmin(0)
     shifts[first, pairs], shifts[0] = shifts[0].copy(), shifts[first, pairs]
     return [Motion(np.ones(len(surface), complex), shift) for shift in shifts], similar[1:].sum(0) > 1
+
+
+@functools.lru_cache(maxsize=64)
+def _window(height: int, width: int) -> np.ndarray:
+    return np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)

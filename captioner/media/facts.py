@@ -118,6 +118,14 @@ def measured_in(database: Database, folder: Path, files: Sequence[SizedFile]) ->
     return {name: info.measured for name, info in found.items() if info and info.measured}
 
 
+def measured_of(database: Database, folder: Path, file: SizedFile) -> Measured | None:
+    """Return what is kept of what was measured in a file. Raise StateError."""
+    sql = "SELECT size_bytes, modified_s, info_json FROM media_facts WHERE folder = ? AND name = ?"
+    rows = database.rows(sql, (path_text(folder), escape_surrogates(file.name)))
+    info = _valid(tuple(rows[0]), file) if rows else None
+    return info.measured if info else None
+
+
 def _known(database: Database, folder: Path) -> dict[str, Row]:
     sql = "SELECT name, size_bytes, modified_s, info_json FROM media_facts WHERE folder = ?"
     return {row[0]: (row[1], row[2], row[3]) for row in database.rows(sql, (path_text(folder),))}

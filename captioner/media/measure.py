@@ -27,7 +27,7 @@ MIN_BAR, MAX_BAR = 0.02, 0.4  # of the height or the width
 def measure(frames: Frames) -> Measured:
     """Return what the frames show. Times are those in the clip, as exact as the frames are dense."""
     gray = brightness(frames.pixels)
-    is_black = gray.max((1, 2)) <= BLACK
+    is_black = gray.reshape(len(gray), -1).max(1) <= BLACK
     height, width = gray.shape[1:]
     top, left = find_bars(gray[~is_black])
     gray = gray[:, top : height - top, left : width - left]
@@ -60,19 +60,25 @@ def measure(frames: Frames) -> Measured:
     )
 
 
-def measured_facts(frames: Frames) -> MediaFacts:
+def measured_facts(frames: Frames, known: Measured | None = None) -> MediaFacts:
     """Return the facts of the frames, with what is measured in them if they are dense enough.
 
-    Raises nothing: frames in which nothing can be measured are captioned all the same.
+    known: what was measured in the whole clip before; it is taken instead if the frames are that of all of it, and no
+    denser. Raises nothing: frames in which nothing can be measured are captioned all the same.
     """
     steps_s = np.diff(frames.times_s)
-    if not len(steps_s) or steps_s.max() > MAX_STEP_S:
+    if not len(steps_s):
         return frames.facts
-    try:
-        measured = measure(frames)
-    except (ArithmeticError, LookupError, ValueError):
-        log.exception("nothing could be measured in frames of shape %s", frames.pixels.shape)
+    if known and frames.facts.info and 0 < known.step_s <= round(float(steps_s.max()), 3):
+        measured = known
+    elif steps_s.max() > MAX_STEP_S:
         return frames.facts
+    else:
+        try:
+            measured = measure(frames)
+        except (ArithmeticError, LookupError, ValueError):
+            log.exception("nothing could be measured in frames of shape %s", frames.pixels.shape)
+            return frames.facts
     info = frames.facts.info and replace(frames.facts.info, measured=measured)
     return replace(frames.facts, measured=measured, info=info)
 
@@ -84,7 +90,7 @@ def find_bars(gray: np.ndarray) -> tuple[int, int]:
     """
     found = []
     for axis in (2, 1):
-        levels = np.median(gray.max(axis), axis=0) if len(gray) else np.zeros(1)
+        levels = _median(gray.max(axis)) if len(gray) else np.zeros(1)
         lit = np.flatnonzero(levels > BLACK)
         if not len(lit):
             return 0, 0
@@ -130,5 +136,12 @@ def _find_frozen(gray: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
 def _change_of_light(gray: np.ndarray) -> list[str]:
     """Return how the light of a static shot changes, if it does."""
     third = max(1, len(gray) // 3)
-    change = float(np.median(gray[-third:].mean(0) - gray[:third].mean(0)))
+    change = float(_median((gray[-third:].mean(0) - gray[:third].mean(0)).ravel()))
     return ["gets brighter" if change > 0 else "gets darker"] if abs(change) >= LIGHT else []
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Return the median of an array along its first axis, like `np.median`, which takes three times as long."""
+    count = len(values)
+    ordered = np.sort(values, axis=0)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

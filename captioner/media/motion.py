@@ -4,6 +4,7 @@ Whether the picture moved or stood is decided block by block: where there is str
 explains the next frame, or the frame as it stands does.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -106,12 +107,12 @@ class _Pairs:
         detail, contrast = details(gray)
         self._coarse, self._fine = Level(halved(detail), 1), Level(detail, 2)
         here = self._fine.places.read(detail)
-        energy, size = (_sums(each, self._fine) for each in (here * here, np.ones_like(here[:1])))
-        structure = energy * contrast[:, None, None] ** 2 > STRUCTURE**2 * size
+        energy = _sums(here * here, self._fine.places.shape)
+        structure = energy * contrast[:, None, None] ** 2 > STRUCTURE**2 * _sizes(self._fine.places.shape)
         self.structure = structure[1:] & structure[:-1]
         change = np.diff(here, axis=0)
         # The part of each block's energy that is left if nothing moves.
-        self.stood = _sums(change * change, self._fine) / (energy[1:] + energy[:-1] + 1e-3)
+        self.stood = _sums(change * change, self._fine.places.shape) / (energy[1:] + energy[:-1] + 1e-3)
         border = self.structure & BORDER
         self.stands = _count(border & (self.stood < EXPLAINED)) > 0.5 * _count(border)
 
@@ -202,15 +203,12 @@ class _Pairs:
         """
         grows = np.abs(motion.factor) > 1
         way = Motion(*(np.where(grows, back, on) for on, back in zip(motion, motion.inverse(), strict=True)))
-        before, after = level.before[chosen], level.after[chosen]
-        swap = grows[:, None, None]
-        here = level.places.read(np.where(swap, after, before))
-        there, inside = level.places.read_moved(np.where(swap, before, after), way)
-        energy = _sums(inside * (here * here + there * there), level)
+        here = level.places.read(level.pictures[chosen + grows])
+        there, inside = level.places.read_moved(level.pictures[chosen + ~grows], way)
+        energy = here * here + there * there
         there -= here
-        rest = _sums(inside * (there * there), level) / (energy + 1e-3)
-        known, size = (_sums(each, level) for each in (inside.astype(np.float32), np.ones_like(here[:1])))
-        return np.where(known >= MIN_KNOWN * size, rest, UNKNOWN)
+        known, energy, rest = _sums(np.stack([np.ones_like(here), energy, there * there]) * inside, level.places.shape)
+        return np.where(known >= MIN_KNOWN * _sizes(level.places.shape), rest / (energy + 1e-3), UNKNOWN)
 
     @staticmethod
     def _explained(left: np.ndarray, structure: np.ndarray) -> np.ndarray:
@@ -229,12 +227,17 @@ def _typical(motion: Motion, count: int) -> Motion:
     return Motion(*(np.full(count, part) for part in parts))
 
 
-def _sums(values: np.ndarray, level: Level) -> np.ndarray:
-    """Return the sums of values (N, places) in each block."""
-    shape = level.places.shape
+def _sums(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the sums of values (..., places) in each block, (..., rows, columns). shape: of the places."""
     rows, columns = (np.arange(count) * side // count for count, side in zip(BLOCKS, shape, strict=True))
-    return np.add.reduceat(np.add.reduceat(values.reshape(len(values), *shape), rows, axis=1), columns, axis=2)
+    return np.add.reduceat(np.add.reduceat(values.reshape(*values.shape[:-1], *shape), rows, axis=-2), columns, axis=-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _sizes(shape: tuple[int, int]) -> np.ndarray:
+    """Return the number of places in each block."""
+    return _sums(np.ones(shape[0] * shape[1], np.float32), shape)
 
 
 def _count(blocks: np.ndarray) -> np.ndarray:
-    return blocks.sum((1, 2))
+    return np.add.reduce(blocks, axis=(1, 2))

@@ -146,7 +146,7 @@ class DecodePool(Generic[P]):
     def _decode(self, request: CaptionRequest) -> Decoded[P]:
         try:
             frames = sample(request.path, request.plan, request.kind, request.within)
-            facts = measured_facts(frames)
+            facts = frames.facts if request.options.scores else measured_facts(frames, request.measured)
             prompt = fill_measured(request.prompt, facts)
             prepared = self._preparer.prepare(request.id, frames, prompt, request.options)
             times_s = tuple(frames.clip_times_s.tolist())

@@ -177,7 +177,8 @@ class EndpointWorker:
         flight = self._flights.get(decoded.id)
         if flight and decoded.prepared:
             flight.message, flight.times_s, flight.warning = decoded.prepared, decoded.times_s, decoded.warning
-            flight.facts, flight.request = decoded.facts, replace(flight.request, prompt=decoded.prompt)
+            flight.facts, measured = decoded.facts, decoded.facts.measured
+            flight.request = replace(flight.request, prompt=decoded.prompt, measured=measured)
             self._waiting.append(flight)
         elif flight:
             self._end(decoded.id, Failed(decoded.id, decoded.error))

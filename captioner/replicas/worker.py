@@ -184,7 +184,8 @@ class Worker:
             return
         if decoded.prepared:
             flight.in_engine, flight.times_s, flight.file_warning = True, decoded.times_s, decoded.warning
-            flight.facts, flight.request = decoded.facts, replace(flight.request, prompt=decoded.prompt)
+            flight.facts, measured = decoded.facts, decoded.facts.measured
+            flight.request = replace(flight.request, prompt=decoded.prompt, measured=measured)
             flight.num_prompt_tokens = decoded.prepared.num_prompt_tokens
             self._core.submit(decoded.prepared)
         else:

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_doctor,
         _add_exports,
         _add_lint,
+        _add_measure,
         _add_scores,
     ):
         add_json(add(benches))
@@ -86,6 +87,20 @@ def _run_lint(args: argparse.Namespace) -> int:
     from tests.bench.lint import bench_lint
 
     bench_lint(args.files, as_json=args.json)
+    return 0
+
+
+def _add_measure(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "measure", _run_measure)
+    parser.add_argument("--repeats", type=at_least_1, default=7, help="default %(default)s")
+    return parser
+
+
+def _run_measure(args: argparse.Namespace) -> int:
+    """Measuring the camera and more in sampled frames, compared with sampling them."""
+    from tests.bench.measure import bench_measure
+
+    bench_measure(args.repeats, as_json=args.json)
     return 0
 
 

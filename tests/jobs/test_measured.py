@@ -1,6 +1,7 @@
 """What is measured in the frames that a job decodes: the prompt says it, and it is kept for the file."""
 
 import json
+import os
 
 import pytest
 
@@ -46,6 +47,27 @@ def test_prompt_says_what_was_measured_and_it_is_kept(folder, tmp_path, capsys):
 
     for path in folder.glob("*.mp4"):
         assert json.loads(_measured(state, folder, capsys)[path.name])["step_s"] > 0
+
+
+def test_what_is_known_of_a_clip_is_not_measured_again_unless_it_changed(folder, tmp_path):
+    clip = tmp_path / "media" / "pan.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes((folder / "pan.mp4").read_bytes())
+    settings = {"model": "demo", "prompt": "{camera}", "frame_size": 320, "max_new_tokens": 4, "existing": "overwrite"}
+    with Services(tmp_path / "state", settings) as services:
+
+        def said() -> str:
+            services.open_folder(clip.parent, recursive=False)
+            for _ in services.jobs.follow(services.start()):
+                pass
+            return services.captions.provenance(clip.with_suffix(".txt"))[0].caption.prompt
+
+        assert said() == "the camera pans left"
+        with services.database.transaction() as connection:
+            connection.execute("UPDATE media_facts SET info_json = replace(info_json, 'pan left', 'zoom in')")
+        assert said() == "the camera zooms in"
+        os.utime(clip, (1, 1))
+        assert said() == "the camera pans left"
 
 
 def _measured(state, folder, capsys):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.media.measure import measure
+from captioner.media.alignment import Level
+from captioner.media.measure import measure, measured_facts
+from captioner.media.motion import brightness, measure_steps
 from captioner.media.sample import sample
-from captioner.values import Frames, Measured, MediaFacts, SamplePlan
+from captioner.values import Frames, Measured, MediaFacts, MediaInfo, SamplePlan
 from tests.support.motion_clips import Clip, Scene, Thing, make, panning, render, shaking, still, zooming
 from tests.support.motion_corpus import corpus
 from tests.support.motion_held_back import held_back
@@ -163,3 +165,22 @@ def test_times_are_those_in_the_clip():
     shown = Frames(pixels, np.arange(8) / 2, np.arange(8), 2.0, facts=MediaFacts(4.0), start_s=10.0)
     assert measure(shown).cuts_s == (11.75,)
     assert measure(replace(shown, pixels=np.zeros_like(pixels))).black_s == ((10.0, 14.0),)
+
+
+def test_what_is_known_of_the_whole_clip_is_taken_for_frames_that_are_no_denser():
+    pixels, info = np.zeros((4, 96, 96, 3), np.uint8), MediaInfo(96, 96, 2.0, 24.0, 48, 0, "h264")
+    frames = Frames(pixels, np.arange(4) / 2, np.arange(4), 2.0, facts=MediaFacts(2.0, info=info))
+    known = Measured(camera=("pan left",), step_s=0.5)
+    assert measured_facts(frames, known).measured == measured_facts(frames, known).info.measured == known
+    assert measured_facts(frames, replace(known, step_s=0.6)).measured == measure(frames)
+    assert measured_facts(replace(frames, facts=MediaFacts(2.0)), known).measured == measure(frames)
+    sparse = replace(frames, times_s=np.arange(4) * 2.0)
+    assert (measured_facts(sparse, known).measured, measured_facts(sparse).measured) == (known, None)
+
+
+def test_small_motion_in_fine_grain_is_found_at_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(Level, "fit", lambda *args, fit=Level.fit: tried.append(len(args[1])) or fit(*args))
+    steps = measure_steps(brightness(np.stack(frames_of(Scene("shapes", 0, panning(0.03))))))
+    assert (steps.explained > 0.9).all()
+    assert tried == [len(steps.right)]

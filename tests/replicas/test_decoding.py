@@ -313,3 +313,20 @@ def test_unexpected_decoder_error_fails_the_request_with_one_line(worker, tmp_pa
     worker.send(request(1, tmp_path / "a.mp4"))
     (failed,) = answers(worker, Failed)
     assert failed.reason == "decoding failed: RuntimeError: first"
+
+
+def test_scoring_measures_nothing(tiny_model, tmp_path, monkeypatch):
+    write_samples(tmp_path, num_clips=1, num_stills=0)
+    [clip] = tmp_path.glob("*.mp4")
+    measured = []
+    monkeypatch.setattr(decoding, "measured_facts", lambda frames, known: measured.append(known) or frames.facts)
+    inbox: queue.Queue = queue.Queue()
+    decoders = DecodePool(Preparer(tiny_model.processor), num_threads=1, depth=1, deliver=inbox.put)
+    for number, scores in enumerate((True, False)):
+        asked = request(number, clip)
+        decoders.submit(replace(asked, options=replace(asked.options, scores=scores)))
+        decoders.refill(0)
+        inbox.get(timeout=60)
+        decoders.on_delivered(number)
+        assert measured == [None] * number
+    decoders.close()

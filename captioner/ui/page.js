@@ -36,6 +36,8 @@ function startTheme(button) {
 function startKeys(sheet) {
   const rows = sheet.querySelector('template'); // the page is lighter without them
   sheet.addEventListener('beforetoggle', () => rows.replaceWith(rows.content), { once: true });
+  const isForInputMethod = event => event.isComposing || event.keyCode === 229; // Safari tells by the code alone
+  addEventListener('keydown', event => { if (isForInputMethod(event)) event.stopPropagation(); }, { capture: true });
   document.addEventListener('keydown', event => {
     if (event.key !== '?' || event.target.closest?.('input, textarea, select, [contenteditable], dialog')) return;
     sheet.togglePopover();

@@ -144,3 +144,22 @@ def test_hostile_names_do_nothing_in_a_browser(hostile, services):
         services.prompts.create("Of another browser", HOSTILE[1])
         expect(page.locator("#prompt-list")).to_contain_text("Of another browser")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+def test_keys_that_choose_characters_of_an_input_method_act_on_nothing(services, tmp_path):
+    (tmp_path / "media").mkdir()
+    make_picture(tmp_path / "media" / "a.png")
+    blocks, page = layout.build(services, tmp_path / "media")
+    with open_browser(launch(blocks, page)) as (browser, expect):
+        press = "(box, [key, how]) => box.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, ...how}))"
+        search = browser.locator(".grid-search input")
+        search.fill("a")
+        for how in ({"isComposing": True}, {"keyCode": 229}):
+            search.evaluate(press, ["Enter", how])
+            search.evaluate(press, ["Escape", how])
+            expect(search).to_be_focused()
+            expect(search).to_have_value("a")
+        search.press("Enter")
+        expect(browser.locator(".grid-view")).to_be_focused()
+    blocks.close(verbose=False)

@@ -234,3 +234,20 @@ def test_clips_play_muted_in_a_loop_and_are_stepped_through_frame_by_frame(servi
         page.locator(".grid-tile").nth(2).click()
         expect(page.locator(".panel-media img")).to_be_visible()
         expect(playing).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_the_buttons_of_an_enlarged_clip_stay_on_a_phone_beside_a_long_name(services, tmp_path):
+    write_samples(tmp_path / "clips", num_clips=1, num_stills=0)
+    name = "a long name of a clip from the sea " * 4
+    (tmp_path / "clips" / "clip 01.mp4").rename(tmp_path / "clips" / f"{name}.mp4")
+    services.open_folder(tmp_path / "clips", False)
+    with served(services) as address, open_browser(address, 390, 844) as (page, expect):
+        page.locator(".grid-tile").first.click()
+        page.locator(".panel-media").click()
+        expect(page.locator(".lightbox-bar span")).to_contain_text("Frame")
+        for part in page.locator(".lightbox :is(video, button, b)").all():
+            box = part.bounding_box()
+            assert box["x"] >= 0
+            assert (box["x"] + box["width"] <= 390, box["y"] + box["height"] <= 844) == (True, True)
+        assert page.locator(".lightbox-bar b").bounding_box()["width"] > 200

@@ -48,6 +48,18 @@ export function setListing(data) {
   if (keeps) names.forEach((name, i) => { if (before.has(name)) setSelected(i, true); });
 }
 
+// After a new list of the same folder the cursor stays on its files, or goes to the next one that is left. before: the list.
+export function moveCursor({ folder, names, shown, place }) {
+  const { opened, active } = cursor, isSameFolder = folder === list.folder;
+  const indexOf = i => isSameFolder ? list.names.indexOf(names[i]) : -1;
+  Object.assign(cursor, { opened: indexOf(opened), active: indexOf(active) });
+  if (isSameFolder && place[active] >= 0 && cursor.active < 0) {
+    const left = new Set(list.names), isLeft = i => left.has(names[i]), at = place[active];
+    cursor.active = indexOf(shown.subarray(at).find(isLeft) ?? shown.subarray(0, at).findLast(isLeft));
+  }
+  cursor.anchor = cursor.active;
+}
+
 export function applyRow(row) {
   const { index, state, flags, measured, duration, length, score, preview, problem, doubt, flaw, badge } = row;
   if (index >= list.count) return;

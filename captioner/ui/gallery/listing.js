@@ -2,8 +2,8 @@
 // the filters and the order; opening, selecting and approving files.
 import { showEmpty } from './empty.js';
 import {
-  FLAGS, applyRow, arrange, asRanges, checksum, countFiles, cursor, fromRanges, inState, list, selectRange, selectWhere,
-  setListing, setSelected, view, words,
+  FLAGS, applyRow, arrange, asRanges, checksum, countFiles, cursor, fromRanges, inState, list, moveCursor, selectRange,
+  selectWhere, setListing, setSelected, view, words,
 } from './files.js';
 import { whisper } from './say.js';
 import { tileId } from './tile.js';
@@ -62,12 +62,9 @@ function finishLoading() {
 }
 
 function show(answer) {
-  const openedName = list.names[cursor.opened], { folder, scan } = list;
+  const before = { ...list };
   setListing(answer);
-  if (scan !== list.scan) { // otherwise every file has the index that it had
-    const isSameFolder = folder === list.folder && openedName !== undefined;
-    cursor.opened = cursor.active = cursor.anchor = isSameFolder ? list.names.indexOf(openedName) : -1;
-  }
+  if (before.scan !== list.scan) moveCursor(before); // otherwise every file has the index that it had
   refresh();
   if (trigger) showAgain();
   tiles.settle();

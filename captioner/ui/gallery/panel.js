@@ -20,7 +20,7 @@ const $ = selector => element.querySelector(selector);
 export function start(gradio) {
   ({ element, props, trigger } = gradio);
   element.addEventListener('click', click);
-  element.addEventListener('keydown', event => { if (event.key === 'Escape' && !event.isComposing) escape(event); });
+  element.addEventListener('keydown', event => { if (event.key === 'Escape') escape(event); });
   document.addEventListener('keydown', pressOnPage);
   gradio.watch('answer', answered);
   gradio.watch('entry', opened);

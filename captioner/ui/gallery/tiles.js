@@ -82,7 +82,8 @@ export function layout() {
 function fileToHold(before, top) {
   const { active } = cursor, y = Math.floor((list.place[active] ?? -1) / before.columns) * before.rowHeight;
   if (list.place[active] >= 0 && y + before.height > top && y < top + port.clientHeight) return { i: active, offset: y - top };
-  return top ? { i: list.shown[Math.floor(top / before.rowHeight) * before.columns], offset: 0 } : null;
+  const row = Math.floor(top / before.rowHeight);
+  return top ? { i: list.shown[row * before.columns], offset: row * before.rowHeight - top } : null;
 }
 
 function newRow(number) {

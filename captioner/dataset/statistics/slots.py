@@ -1,6 +1,7 @@
 """Finds contradictions: two values for one thing in a caption, or other values than nearly all of the set has."""
 
 import functools
+import itertools
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,12 @@ _NEGATED = regex.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|than|isn't|aren't|doesn't|don't)|[没无不未])(?:\W+\w+)?\W*$"
 )
 _BEFORE = 24  # characters in which a "not" is looked for
-_AROUND = 60  # characters around a word of a slot in which its patterns are looked for, and around two values
+_AROUND = 60  # characters around a word of a slot in which its patterns are looked for, and before two values
+_AFTER = 25  # characters after two values in which a change is looked for
+_BESIDE = 60  # characters around each value, in its sentence, in which it may be said of something else
+_OWNER = 30  # characters before a value in which its owner is named
+_CLAUSE_END = regex.compile(r"[.,;:!?\n。，；]|\b(?:while|as)\b")
+_SENTENCE_ENDS = ".!?\n"
 _NEVER = r"(?!)"
 
 Place = tuple[int, int]  # where a value is named in a caption
@@ -36,15 +42,26 @@ class Slot(NamedTuple):
     in_caption: bool
     words: frozenset[str]
     pattern: regex.Pattern[str]
+    parts: regex.Pattern[str]
     unless: regex.Pattern[str]
+    owned: regex.Pattern[str]
+    beside: regex.Pattern[str]
     change: regex.Pattern[str]
+    compatible: frozenset[tuple[int, int]]  # in both orders
     why: str
 
     def excuses(self, text: str, places: Sequence[Place]) -> bool:
         """Return whether values at these places of a caption may all be true."""
         start, end = min(place[0] for place in places), max(place[1] for place in places)
-        around = (max(0, start - _AROUND), end + _AROUND)
-        return bool(self.unless.search(text) or (len(places) > 1 and self.change.search(text, *around)))
+        clause = _CLAUSE_END.search(text, end)
+        if self.parts.search(text) or self.unless.search(text, 0, clause.start() if clause else len(text)):
+            return True
+        if any(self.beside.search(_in_sentence(text, place)) for place in places):
+            return True
+        if len(places) < 2:
+            return False
+        is_owned = any(self.owned.search(text[max(0, first - _OWNER) : last]) for first, last in places)
+        return not is_owned or bool(self.change.search(text, max(0, start - _AROUND), end + _AFTER))
 
 
 class Contradiction(NamedTuple):
@@ -106,6 +123,13 @@ def _values(slot: Slot, words: Sequence[str], text: str) -> dict[int, Place]:
     return found
 
 
+def _in_sentence(text: str, place: Place) -> str:
+    """Return the words around a place, within its sentence."""
+    start = max(place[0] - _BESIDE, *(text.rfind(mark, 0, place[0]) + 1 for mark in _SENTENCE_ENDS))
+    ends = [end for mark in _SENTENCE_ENDS if (end := text.find(mark, place[1])) >= 0]
+    return text[start : min(place[1] + _BESIDE, *ends, len(text))]
+
+
 def _windows(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     """Return the parts of a text around these words, which is quicker to search than all of it."""
     places = []
@@ -127,9 +151,11 @@ def _windows(words: Sequence[str], text: str) -> list[tuple[int, int]]:
 def _in_caption(slot: Slot, said: Said, texts: Sequence[str]) -> Iterator[Contradiction]:
     groups: dict[tuple[int, int], list[int]] = {}
     for number, values in said.items():
-        first, *others = sorted(values)
-        if others and not slot.excuses(texts[number], [values[first], values[second := others[0]]]):
-            groups.setdefault((first, second), []).append(number)
+        for first, second in itertools.combinations(sorted(values), 2):
+            is_possible = (first, second) in slot.compatible
+            if not is_possible and not slot.excuses(texts[number], [values[first], values[second]]):
+                groups.setdefault((first, second), []).append(number)
+                break
     for (first, second), numbers in groups.items():
         names = (slot.values[first], slot.values[second])
         text = _most_said(texts, said, numbers, second)
@@ -146,9 +172,10 @@ def _in_set(slot: Slot, said: Said, texts: Sequence[str], num_captions: int) -> 
     if len(single) < max(MIN_SET, COMMON * num_captions):
         return
     main, most = counts.most_common(1)[0]
-    if most < DOMINANT * len(single):
+    others = [value for value in counts if value != main and (main, value) not in slot.compatible]
+    if len(single) - sum(counts[value] for value in others) < DOMINANT * len(single):
         return
-    for value in counts.keys() - {main}:
+    for value in others:
         numbers = [number for number, each in single.items() if each == value]
         text = _most_said(texts, said, numbers, value)
         names = (slot.values[main], slot.values[value])
@@ -167,6 +194,8 @@ def _slot(row: dict[str, Any], macros: Mapping[str, str]) -> Slot:
         each.replace("{value}", f"(?:{values})".replace("@", str(number))) for number, each in enumerate(row["pattern"])
     ]
     words = frozenset(word for part in row["words"].split("|") for word in split(part))
+    numbers = {name: number for number, name in enumerate(row["values"])}
+    pairs = [(numbers[first], numbers[second]) for first, second in row.get("compatible", ())]
     return Slot(
         row["title"],
         tuple(row["values"]),
@@ -174,8 +203,12 @@ def _slot(row: dict[str, Any], macros: Mapping[str, str]) -> Slot:
         "caption" in row["scope"],
         words,
         _compiled("|".join(patterns), macros),
+        _compiled("{parts}", macros),
         _compiled(row.get("unless", _NEVER), macros),
+        _compiled(row.get("owned", ""), macros),
+        _compiled(row.get("beside", _NEVER), macros),
         _compiled(row.get("change", _NEVER), macros),
+        frozenset(pairs + [(second, first) for first, second in pairs]),
         row["why"],
     )
 

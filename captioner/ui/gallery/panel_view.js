@@ -44,8 +44,8 @@ export function showMedia() {
   const playing = { muted: true, loop: true, playsInline: true, autoplay: isPlaying() };
   const video = make('video', { ...playing, preload: 'auto', disablePictureInPicture: true, poster, src });
   video.addEventListener('error', () => {
-    const text = make('p', {}, 'This browser cannot play the file. The model may still be able to read it.');
-    stage.replaceChildren(image(poster), text);
+    const hope = edit.file.problem ? '' : ' The model may still be able to read it.';
+    stage.replaceChildren(image(poster), make('p', {}, `This browser cannot play the file.${hope}`));
   });
   video.addEventListener('loadedmetadata', showSpan);
   stage.replaceChildren(video);

@@ -12,7 +12,7 @@ export function start({ trigger, props }) {
   document.querySelector('[data-act=delete-media]').hidden = !props.allowed;
   onButton('delete-media', () => ask('trash-question', {
     title: `Delete ${plural(list.numSelected, 'file')}?`,
-    about: 'The files and their captions are moved to the trash of this app. You can restore them in the menu “More”.',
+    about: 'Deleted files move to the trash of this app, with their captions. You can restore them in the menu “More”.',
     answers: [['delete', 'Delete', true]],
     act: () => trigger('delete_media', { files: selection() }),
   }));

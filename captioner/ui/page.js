@@ -48,6 +48,7 @@ function startKeys(sheet) {
 // A button that is disabled while the app works loses the focus, and gets it back when the work is done.
 function keepFocus() {
   let left = null;
+  addEventListener('focusout', ({ target }) => { if (target.disabled) left = target; }); // before the observer is called
   new MutationObserver(changes => {
     for (const { target } of changes) {
       if (target.disabled && target === document.activeElement) left = target;

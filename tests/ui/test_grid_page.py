@@ -77,6 +77,7 @@ def test_tiles_show_whole_pictures_ends_of_names_folders_and_more_text_when_larg
         assert tile.locator("p").bounding_box()["height"] > 2 * small
         page.reload()
         expect(page.locator(".grid-view")).to_have_attribute("aria-colcount", "2")
+        expect(tile).to_be_visible()
         assert page.evaluate(fit) == "cover"
 
 

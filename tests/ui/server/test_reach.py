@@ -17,7 +17,7 @@ OWN = {
 ENDPOINTS = "get_caption list models open_folder set_caption start status stop"
 EVENTS = """
     act_and_update apply approve ballot browse charts check choose count create delete describe dismiss drop
-    duplicate export files import_file js_fn list_others list_prompts load mark open open_samples pick picture
+    duplicate export files import_file jobs js_fn list_others list_prompts load mark open open_samples pick picture
     preview pulse receive redo refresh reload remove repair reset resources restore result resume retry rows save
     score show_estimate start start_with_answer stop tables try_it undo unload use vote votes watch
 """

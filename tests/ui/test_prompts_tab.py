@@ -366,6 +366,7 @@ def test_hostile_names_and_texts_are_text(services, folder, address):
         page.get_by_role("option", name=f"{stem}.png", exact=True).click()
         page.locator("[data-pick='']").click()
         page.locator("#prompt-text textarea").fill("{existing}")
+        expect(page.locator("#prompt-preview mark")).to_have_count(1)  # of the text before, there are more
         expect(page.locator("#prompt-preview mark")).to_have_text(HOSTILE_TEXT)
 
 

@@ -120,7 +120,10 @@ def running_app(folder: Path, state: Path, version: Path = HERE) -> Iterator[tup
         yield next(word for word in line.split() if word.startswith("http://")), psutil.Process(app.pid)
     finally:
         app.terminate()
-        app.wait(20)
+        try:
+            app.wait(20)
+        except subprocess.TimeoutExpired:  # an older version may hang
+            app.kill()
 
 
 @contextlib.contextmanager

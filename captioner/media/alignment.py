@@ -12,8 +12,9 @@ import numpy as np
 BLUR = 4  # cells: shades larger than this are dropped, so that changes of light do not matter
 MIN_DETAIL = 1.0  # levels of brightness; a picture with less has no structure
 MAX_FACTOR = 2.5
+MAX_SHIFT = 1000  # cells
+DAMPING = 1e-3
 OUTLIER = 1.0  # times the median of what is left, in the last step; earlier ones see farther
-EDGE = 1e-3
 IN_THE_MIDDLE = 0.25  # weight of a cell there, where things are rather than the background
 SIMILAR = 0.5  # of the highest peak
 
@@ -64,6 +65,20 @@ def _blurring(size: int) -> np.ndarray:
     return matrix
 
 
+def sums_of_parts(values: np.ndarray, parts: tuple[int, int]) -> np.ndarray:
+    """Return the sums in equal parts, by rows and columns, of pictures (..., H, W): float32 (..., rows, columns)."""
+    height, width = values.shape[-2:]
+    rows = values.reshape(-1, width) @ _parting(width, parts[1])
+    return _parting(height, parts[0]).T @ rows.reshape(*values.shape[:-1], parts[1])
+
+
+@functools.lru_cache(maxsize=64)
+def _parting(size: int, count: int) -> np.ndarray:
+    """Return which of `count` parts each cell is in, float32 (size, count)."""
+    starts = np.arange(count) * size // count
+    return (np.searchsorted(starts, np.arange(size), "right")[:, None] == np.arange(1, count + 1)).astype(np.float32)
+
+
 def halved(pictures: np.ndarray) -> np.ndarray:
     """Return the pictures at half their size."""
     height, width = (side // 2 * 2 for side in pictures.shape[1:])
@@ -82,6 +97,10 @@ class Places:
         at_border = [np.abs(np.linspace(-1, 1, count)) > 0.5 for count in self.shape]
         self.weight = np.where(at_border[0][:, None] | at_border[1], 1, IN_THE_MIDDLE).ravel().astype(np.float32)
         self.y = np.repeat(rows - (height - 1) / 2, len(columns)).astype(np.float32)
+        self._terms = np.stack([self.x, self.y, np.ones_like(self.x)])  # of an affine motion
+        self._center = complex((width - 1) / 2, (height - 1) / 2)
+        self._last = np.array([width - 1, height - 1], np.float32)[:, None, None]
+        self._corners = np.array([0, 1, width, width + 1])[:, None, None]
 
     def read(self, pictures: np.ndarray) -> np.ndarray:
         """Return the values at the places, (N, places)."""
@@ -98,30 +117,35 @@ class Places:
             found.append(after)
         return found[0], found[1]
 
-    def read_moved(self, pictures: np.ndarray, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values at the places after a motion, and which of these are inside the picture."""
+    def read_moved(self, pictures: np.ndarray, chosen: np.ndarray, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of the chosen pictures at the places after a motion, and which of these are inside."""
         height, width = self.size
-        parts = (motion.factor.real, motion.factor.imag, motion.shift.real, motion.shift.imag)
-        a, b, right, down = np.array(parts, np.float32)[:, :, None]
-        x = a * self.x - b * self.y + (right + np.float32((width - 1) / 2))
-        y = b * self.x + a * self.y + (down + np.float32((height - 1) / 2))
-        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        for values, last in ((x, width - 1 - EDGE), (y, height - 1 - EDGE)):
-            np.minimum(np.maximum(values, 0, out=values), np.float32(last), out=values)
-        left, top = x.astype(np.int32), y.astype(np.int32)
-        x -= left
-        y -= top
-        top *= width
-        top += left
-        top += np.arange(len(pictures), dtype=np.int32)[:, None] * (height * width)
-        flat = pictures.reshape(-1)
-        upper = flat.take(top)
-        upper += x * (flat.take(top + 1) - upper)
-        top += width
-        lower = flat.take(top)
-        lower += x * (flat.take(top + 1) - lower)
+        affine = np.empty((2, len(chosen), 3), np.float32)
+        affine[0, :, 0] = affine[1, :, 1] = motion.factor.real
+        affine[1, :, 0] = motion.factor.imag
+        affine[0, :, 1] = -motion.factor.imag
+        center = motion.shift + self._center
+        affine[0, :, 2], affine[1, :, 2] = center.real, center.imag
+        place = affine @ self._terms
+        part = np.maximum(place, 0)
+        np.minimum(part, self._last, out=part)
+        inside = np.equal(place, part).all(0)
+        whole = np.floor(part, out=place)
+        part -= whole
+        right, down = part
+        whole[1] *= width
+        whole[0] += whole[1]
+        cells = whole[0].astype(np.intp)
+        cells += (chosen * (height * width))[:, None]
+        # Beyond the last column and row the part is 0, so it does not matter what is read there.
+        corners = pictures.reshape(-1).take(cells + self._corners, mode="clip").reshape(2, 2, *cells.shape)
+        left = corners[:, 0]
+        corners[:, 1] -= left
+        corners[:, 1] *= right
+        left += corners[:, 1]
+        upper, lower = left
         lower -= upper
-        lower *= y
+        lower *= down
         upper += lower
         return upper, inside
 
@@ -135,18 +159,20 @@ class Level:
     def __init__(self, pictures: np.ndarray, stride: int) -> None:
         """pictures: float32 (T, H, W). stride: of the places that are fitted."""
         self.pictures = pictures
-        self.before, self.after = pictures[:-1], pictures[1:]
         self.places = _places(pictures.shape[1], pictures.shape[2], stride)
 
     def fit(self, chosen: np.ndarray, motion: Motion, steps: int) -> Motion:
         """Return the motions after steps of Gauss-Newton with weights against outliers (inverse compositional)."""
         if not steps:
             return motion
-        after, places = self.after[chosen], self.places
-        here, jacobian, edges = (each[chosen] for each in self._slopes)
+        places = self.places
+        here, slopes, edges = self._slopes
+        if not np.array_equal(chosen, np.arange(len(here))):
+            here, slopes, edges = here[chosen], slopes[chosen], edges[chosen]
         total = edges.sum(1) + 1e-6
+        after = chosen + 1
         for left in reversed(range(steps)):
-            there, inside = places.read_moved(after, motion)
+            there, inside = places.read_moved(self.pictures, after, motion)
             there -= here
             size = np.abs(there)
             usual = np.einsum("np,np->n", edges, size) / total
@@ -154,13 +180,16 @@ class Level:
             size *= size
             size += 1
             size *= size
-            weighted = jacobian * (inside * places.weight / size)[:, None]
-            hessian = (weighted @ jacobian.transpose(0, 2, 1)).astype(np.float64)
+            weights = np.divide(places.weight, size, out=size)
+            weights *= inside
+            weighted = slopes * weights[:, None]
+            hessian = (weighted @ slopes.transpose(0, 2, 1)).astype(np.float64)
             slope = (weighted @ there[:, :, None]).astype(np.float64)
-            damping = 1e-3 * np.einsum("nii->ni", hessian) + 1e-3
-            hessian += damping[:, :, None] * np.eye(4)
-            a, b, x, y = np.linalg.solve(hessian, slope)[:, :, 0].T
-            motion = _composed(motion, 1 + a + 1j * b, x + 1j * y)
+            diagonal = np.einsum("nii->ni", hessian)  # a view
+            diagonal *= 1 + DAMPING
+            diagonal += DAMPING
+            change = np.linalg.solve(hessian, slope).reshape(-1, 4).view(complex)
+            motion = _composed(motion, 1 + change[:, 0], change[:, 1])
         return motion
 
     @functools.cached_property
@@ -169,18 +198,23 @@ class Level:
 
         The last are squared and weighted; flat places match in any case.
         """
-        places = self.places
-        right, down = places.gradients(self.before)
-        changes = [right * places.x + down * places.y, down * places.x - right * places.y, right, down]
-        return places.read(self.before), np.stack(changes, axis=1), (right * right + down * down) * places.weight
+        places, before = self.places, self.pictures[:-1]
+        right, down = places.gradients(before)
+        slopes = np.empty((len(before), 4, right.shape[1]), np.float32)
+        np.add(right * places.x, down * places.y, out=slopes[:, 0])
+        np.subtract(down * places.x, right * places.y, out=slopes[:, 1])
+        slopes[:, 2], slopes[:, 3] = right, down
+        return places.read(before), slopes, (right * right + down * down) * places.weight
 
 
 def _composed(motion: Motion, factor: np.ndarray, shift: np.ndarray) -> Motion:
     """Return the motion after the inverse of a small one; no motion where it goes astray."""
-    turned = motion.factor / np.where(np.abs(factor) < 0.5, 1, factor)
+    is_small = np.abs(factor) < 0.5
+    turned = motion.factor / (np.where(is_small, 1, factor) if is_small.any() else factor)
     moved = motion.shift - turned * shift
-    astray = (np.abs(turned) > MAX_FACTOR) | (np.abs(turned) * MAX_FACTOR < 1) | (np.abs(moved) > 1000)
-    return Motion(np.where(astray, 1, turned), np.where(astray, 0, moved))
+    size = np.abs(turned)
+    astray = (size > MAX_FACTOR) | (size < 1 / MAX_FACTOR) | (np.abs(moved) > MAX_SHIFT)
+    return Motion(np.where(astray, 1, turned), np.where(astray, 0, moved)) if astray.any() else Motion(turned, moved)
 
 
 def correlated_shifts(pictures: np.ndarray, count: int) -> tuple[list[Motion], np.ndarray]:
@@ -192,25 +226,31 @@ def correlated_shifts(pictures: np.ndarray, count: int) -> tuple[list[Motion], n
     spectra = np.fft.rfft2(pictures * _window(height, width))
     cross = spectra[1:] * spectra[:-1].conj()
     size = np.abs(cross)
-    cross /= size + 1e-3 * size.max() + 1e-9
-    surface = np.fft.irfft2(cross, s=(height, width))
+    cross /= size + (1e-3 * size.max() + 1e-9)
+    surface = np.fft.irfft2(cross, s=(height, width)).reshape(len(cross), height * width)
+    shift_of, around = _peaks(height, width)
     pairs = np.arange(len(surface))
     shifts, heights = np.zeros((count + 1, len(surface)), complex), np.zeros((count + 1, len(surface)))
-    heights[0] = surface[:, [[-1], [0], [1]], [-1, 0, 1]].max((1, 2))
+    heights[0] = surface[:, around[0]].max(1)
     for number in range(1, count + 1):
-        peak = surface.reshape(len(surface), -1).argmax(1)
-        row, column = np.divmod(peak, width)
-        heights[number] = surface[pairs, row, column]
-        shifts[number] = (column + width // 2) % width - width // 2 + 1j * ((row + height // 2) % height - height // 2)
+        peak = surface.argmax(1)
+        heights[number], shifts[number] = surface[pairs, peak], shift_of[peak]
         if number < count:
-            around = np.array([-1, 0, 1])
-            rows, columns = (row[:, None] + around) % height, (column[:, None] + around) % width
-            surface[pairs[:, None, None], rows[:, :, None], columns[:, None, :]] = -1
+            surface[pairs[:, None], around[peak]] = -1
     heights[0, (np.maximum(np.abs(shifts[1:].real), np.abs(shifts[1:].imag)) <= 1).any(0)] = 0  # it is that of a shift
     similar = heights >= SIMILAR * heights.max(0)
     first = np.where(similar, np.abs(shifts), np.inf).argmin(0)
     shifts[first, pairs], shifts[0] = shifts[0].copy(), shifts[first, pairs]
     return [Motion(np.ones(len(surface), complex), shift) for shift in shifts], similar[1:].sum(0) > 1
+
+
+@functools.lru_cache(maxsize=64)
+def _peaks(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shift that a peak in each cell stands for, complex (cells,), and the cells around it, (cells, 9)."""
+    rows, columns = (each.ravel() for each in np.divmod(np.arange(height * width), width))
+    shifts = (columns + width // 2) % width - width // 2 + 1j * ((rows + height // 2) % height - height // 2)
+    near = [(rows + down) % height * width + (columns + right) % width for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    return shifts, np.stack(near, axis=1)
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from captioner.media.alignment import sums_of_parts
 from captioner.media.camera import STATIC, camera_moves
 from captioner.media.motion import Steps, brightness, measure_steps
 from captioner.media.shots import find_cuts, find_shots
@@ -90,6 +91,10 @@ def find_bars(gray: np.ndarray) -> tuple[int, int]:
     """
     found = []
     for axis in (2, 1):
+        ends = np.take(gray, (0, -1), axis=3 - axis)
+        if len(gray) and _median(ends.max(axis)).min() > BLACK:
+            found.append(0)
+            continue
         levels = _median(gray.max(axis)) if len(gray) else np.zeros(1)
         lit = np.flatnonzero(levels > BLACK)
         if not len(lit):
@@ -123,12 +128,11 @@ def _find_frozen(gray: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
     All are true for a picture that never changes.
     """
     change = np.abs(np.diff(gray, axis=0))
-    for axis in (1, 2):
-        starts = np.arange(PARTS) * change.shape[axis] // PARTS
-        sizes = np.diff([*starts, change.shape[axis]])
-        change = np.add.reduceat(change, starts, axis=axis) / (sizes[:, None] if axis == 1 else sizes)
-    most = change.max((1, 2))
+    sizes = sums_of_parts(np.ones_like(change[0]), (PARTS, PARTS))  # some are 0 in a narrow picture
+    most = (sums_of_parts(change, (PARTS, PARTS)) / np.maximum(1, sizes)).max((1, 2))
     frozen = most <= FROZEN
+    if not frozen.any():
+        return frozen
     others = np.delete(most, [*cuts, *np.flatnonzero(frozen)])
     return frozen if not len(others) or others.max() >= MOVING else np.zeros_like(frozen)
 

@@ -148,6 +148,14 @@ def test_freeze_up_to_the_end_and_still_clips():
     assert of_frames(frames_of(Scene("shapes", 0, still), noise=3)).freezes_s == ()
 
 
+def test_freeze_between_wide_bars_is_found():
+    frames = render(Clip("wide", [(0.0, Scene("shapes", 0, panning(0.06)))], (), 4.0, 2, size=(512, 64)))
+    for frame in frames:
+        frame[:24] = frame[-24:] = 0
+    found = of_frames([*frames[:4], *[frames[3]] * 4])
+    assert (found.bars, found.freezes_s) == ((0.375, 0.0), ((1.5, 3.5),))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("size", [(32, 32), (32, 320), (512, 64)])
 def test_few_and_small_frames_are_measured(count, size):

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 
 from captioner.formatting import plural
 from captioner.replicas.piped import take_over
@@ -126,6 +126,7 @@ class _Link:
         self._open: set[int] = set()  # ids of requests without an answer
         self._files: deque[Any] = deque()  # references to answers for files that were sent
         self._closed = threading.Event()
+        self._error: RayError | None = None  # of a command
 
     def run(self) -> None:
         """Make the actor and pass its events on until it ends."""
@@ -138,7 +139,7 @@ class _Link:
             if self._wait_for_a_place():
                 self._pass_on_events()
         except Exception as error:  # of Ray; or the app is gone
-            reason = f"its actor in the Ray cluster ended: {_explain(error)}"
+            reason = f"its actor in the Ray cluster ended: {_explain(self._error or error)}"
             with contextlib.suppress(OSError):
                 self._give_back()
                 self._send(Lost(reason))
@@ -188,8 +189,11 @@ class _Link:
                     self._submit(message, command)
                 else:
                     command.remote(message)
-        except RayError:
-            return  # run() sees it, too
+        except RayError as error:
+            self._error = error
+            with contextlib.suppress(Exception):
+                ray.kill(self._actor)  # so that run() ends, too
+            return
         except (EOFError, OSError, TypeError):  # TypeError: run() has closed the connection meanwhile
             pass
         self._closed.set()
@@ -208,16 +212,20 @@ class _Link:
                 raise OSError(errno.EINVAL, "it is not an ordinary file")
             with pinned(request.path, request.within) as path:
                 data = np.fromfile(path, np.uint8)
+            while len(self._files) >= MAX_FILES_SENT:
+                ray.get(self._files.popleft())
+            self._files.append(command.remote(request, None, ray.put(data)))
+        except (ObjectStoreFullError, OutOfDiskError):
+            self._fail(request, f"cannot send the file to {self._node}: Ray's object store is full")
         except RayError:
             raise
         except (OSError, MemoryError) as error:
-            self._open.discard(request.id)
             reason = getattr(error, "strerror", None) or "not enough memory"
-            self._send(Failed(request.id, f"cannot read the file to send it to {self._node}: {reason}"))
-            return
-        while len(self._files) >= MAX_FILES_SENT:
-            ray.get(self._files.popleft())
-        self._files.append(command.remote(request, None, ray.put(data)))
+            self._fail(request, f"cannot read the file to send it to {self._node}: {reason}")
+
+    def _fail(self, request: CaptionRequest, reason: str) -> None:
+        self._open.discard(request.id)
+        self._send(Failed(request.id, reason))
 
     def _give_back(self) -> None:
         for request_id in list(self._open):
@@ -239,7 +247,8 @@ def _reach(address: str) -> None:
 
 def _explain(error: Exception) -> str:
     """Return one line for an error of Ray, whose messages have many."""
-    text = str(error)
+    cause = error.cause if isinstance(error, RayTaskError) else None  # what our own code raised on the node
+    text = str(cause or error)
     if "No module named" in text:
         missing = text.split("No module named", 1)[1].split("\n", 1)[0].strip(" '\"")
         return f"its node lacks the package {missing}; install the app's requirements.txt on every node"

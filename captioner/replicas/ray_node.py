@@ -38,6 +38,7 @@ class NodeWorker:
         self._replica: ProcessReplica | None = None
         self._copies = Path(tempfile.mkdtemp(prefix="captioner-"))
         self._copied: dict[int, Path] = {}  # request id -> the file's path on the app's machine
+        self._fault = ""  # why files that are sent cannot be kept here
 
     def place(self) -> tuple[str, list[int]]:
         """Return the id of the node, and the numbers of the actor's GPUs there, as soon as the actor has its place."""
@@ -48,7 +49,10 @@ class NodeWorker:
     def events(
         self, node: str, rows: tuple[tuple[str, str], ...], spec: ModelSpec, folder: Path, num_threads: int
     ) -> Iterator[list[ReplicaEvent]]:
-        """Start the worker process and yield its events until it is lost. node, rows: for its report."""
+        """Start the worker process and yield its events until it is lost. node, rows: for its report.
+
+        Raise CaptionerError if the node cannot keep files, as on a full disk: no request is to blame for that.
+        """
         spec = replace(spec, device="cuda:0" if spec.ray_gpus else "cpu")  # of those that Ray lets the actor see
         try:
             self._replica = ProcessReplica(node, spec, self._find_model(spec, folder), num_threads)
@@ -57,6 +61,8 @@ class NodeWorker:
             return
         lost = False
         while not lost:
+            if self._fault:
+                raise CaptionerError(f"{node}: {self._fault}")
             if events := self._replica.events(WAIT_S):
                 lost = isinstance(events[-1], Lost)
                 yield [self._as_seen_by_the_app(event, node, rows) for event in events]
@@ -66,12 +72,16 @@ class NodeWorker:
 
         stamp: of the file at the request's path. data: what it holds, as an array of bytes.
         """
-        assert self._replica
+        assert self._replica  # the app sends requests to workers that are ready
         if not isinstance(message, CaptionRequest):
             self._replica.cancel(message)
             return True
         if data is not None:
-            message = self._copy(message, data)
+            try:
+                message = self._copy(message, data)
+            except OSError as error:
+                self._fault = f"cannot keep a file that was sent: {error.strerror} ({self._copies})"
+                return True
         elif not _has_file(message, stamp):
             return False
         self._replica.submit(message)
@@ -100,7 +110,7 @@ class NodeWorker:
     def _copy(self, request: CaptionRequest, data: Any) -> CaptionRequest:
         folder = self._copies / str(request.id)
         folder.mkdir()
-        data.tofile(folder / request.path.name)
+        (folder / request.path.name).write_bytes(data)
         self._copied[request.id] = request.path
         return replace(request, path=folder / request.path.name, within=None)
 

@@ -12,7 +12,7 @@ import pytest
 from captioner.cli.bench.models import DEMO_FOLDER
 from captioner.demo.clips import write_samples
 from captioner.jobs.events import ItemDone, JobEnded, ReplicaChanged
-from captioner.replicas.protocol import Finished, Lost, Ready, Scored
+from captioner.replicas.protocol import Answer, Cancelled, Finished, Lost, Ready, ReplicaEvent, Scored
 from captioner.replicas.ray_cluster import RayCluster, RayReplica
 from captioner.services import Services
 from captioner.values import CaptionRequest, GenerationOptions, ModelSpec, SamplePlan
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning:ray")
 
 SMALL = {"model": "demo", "frame_size": 64, "max_frames": 8, "max_new_tokens": 40}
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+SHORT = GenerationOptions(max_new_tokens=40)
 START_S = 240.0  # for a worker to import torch on a busy machine
 
 
@@ -119,52 +120,91 @@ def test_a_killed_node_gives_its_work_back_and_a_new_one_is_used(cluster, tmp_pa
     assert killed_s < added_s < ready[-1][0] < added_s + START_S
 
 
-def test_a_file_that_a_node_does_not_see_travels_with_its_request(cluster, tmp_path, monkeypatch):
-    write_samples(tmp_path, num_clips=1, num_stills=1)
-    os.mkfifo(tmp_path / "pipe.png")
-    monkeypatch.chdir(tmp_path)
-    spec = ModelSpec(str(DEMO_FOLDER), f"ray:{cluster.address}", ray_gpus=0.0, ray_workers=1)
+def answers_of(address: str, folder: Path, *requests: CaptionRequest, early: bool = False) -> dict[int, ReplicaEvent]:
+    """Return the answers of a worker in a cluster to these requests, and how it was lost as number -1.
+
+    early: the requests do not wait until the worker is ready.
+    """
+    spec = ModelSpec(str(folder), f"ray:{address}", ray_gpus=0.0, ray_workers=1)
     ray = RayCluster(spec)
-    replica = RayReplica(ray, "ray", spec, DEMO_FOLDER)
+    replica = RayReplica(ray, "ray", spec, folder)
     answers, deadline_s = {}, time.monotonic() + START_S
     try:
-        while len(answers) < 4 and time.monotonic() < deadline_s:
+        for request in requests if early else ():
+            replica.submit(request)
+        while len(answers) < len(requests) + early and -1 not in answers and time.monotonic() < deadline_s:
             for event in replica.events(0.5):
-                assert not isinstance(event, Lost), event
-                if isinstance(event, Ready) and not replica._num_submitted:
-                    for number, name in enumerate(("clip 01.mp4", "still 01.png", "none.png", "pipe.png")):
-                        path = Path("/proc/self/cwd") / name  # another folder for each process
-                        kind = "video" if name.startswith("clip") else "image"
-                        options = GenerationOptions(max_new_tokens=40)
-                        replica.submit(CaptionRequest(number, path, kind, SamplePlan(frame_size=64), "p", options))
-                if hasattr(event, "id"):
-                    answers[event.id] = event
+                match event:
+                    case Ready() if not replica._num_submitted:
+                        for request in requests:
+                            replica.submit(request)
+                    case Answer():
+                        answers[event.id] = event
+                    case Lost():
+                        answers[-1] = event
     finally:
         replica.close()
         ray.close()
+    return answers
+
+
+def request_for(number: int, path: Path, options: GenerationOptions = SHORT) -> CaptionRequest:
+    kind = "video" if path.suffix == ".mp4" else "image"
+    return CaptionRequest(number, path, kind, SamplePlan(frame_size=64), "p", options)
+
+
+def test_a_file_that_a_node_does_not_see_travels_with_its_request(cluster, tmp_path, monkeypatch):
+    write_samples(tmp_path, num_clips=1, num_stills=1)
+    os.mkfifo(tmp_path / "pipe.png")
+    with open(tmp_path / "larger than the object store.png", "wb") as large:
+        large.truncate(2 * NODE["object_store_memory"])
+    monkeypatch.chdir(tmp_path)
+    names = "clip 01.mp4", "still 01.png", "none.png", "pipe.png", "larger than the object store.png"
+    paths = [Path("/proc/self/cwd") / name for name in names]  # another folder for each process
+    answers = answers_of(cluster.address, DEMO_FOLDER, *map(request_for, range(5), paths))
     assert isinstance(answers[0], Finished), answers
     assert isinstance(answers[1], Finished), answers
     assert answers[1].caption.text
     assert answers[2].reason.startswith("cannot read the file to send it to")
     assert "No such file" in answers[2].reason
     assert answers[3].reason.endswith("it is not an ordinary file")
+    assert answers[4].reason.startswith("begins with zeros instead of an image")
 
 
 def test_a_node_scores(cluster, tmp_path):
     write_samples(tmp_path, num_clips=1, num_stills=0)
     folder = make_tiny_model(tmp_path / "model", corpus=YES_AND_NO)
-    spec = ModelSpec(str(folder), f"ray:{cluster.address}", ray_gpus=0.0, ray_workers=1)
-    ray, options = RayCluster(spec), GenerationOptions(max_new_tokens=1, scores=True)
-    replica = RayReplica(ray, "ray", spec, folder)
-    scores, deadline_s = [], time.monotonic() + START_S
+    options = GenerationOptions(max_new_tokens=1, scores=True)
+    answers = answers_of(cluster.address, folder, request_for(0, tmp_path / "clip 01.mp4", options))
+    assert isinstance(answers[0], Scored), answers
+    assert 0 < answers[0].yes < 1
+
+
+def test_an_error_on_a_node_ends_its_worker_and_gives_its_work_back(cluster, tmp_path):
+    """It left the requests unanswered for an hour."""
+    write_samples(tmp_path, num_clips=0, num_stills=1)
+    answers = answers_of(cluster.address, DEMO_FOLDER, request_for(0, tmp_path / "still 01.png"), early=True)
+    assert answers[0] == Cancelled(0)
+    assert answers[-1] == Lost("its actor in the Ray cluster ended: RayTaskError(AssertionError)")
+
+
+def test_a_file_that_the_object_store_cannot_hold_fails_alone(tmp_path, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    write_samples(tmp_path, num_clips=0, num_stills=1)
+    with open(tmp_path / "large.png", "wb") as large:
+        large.truncate(2 * NODE["object_store_memory"])
+    paths = [Path("/proc/self/cwd") / name for name in ("large.png", "still 01.png")]  # not seen by the node
+    full_disk = {"_system_config": {"local_fs_capacity_threshold": 0.0}}  # so that nothing can be moved there
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | full_disk | {"include_dashboard": False})
+    monkeypatch.chdir(tmp_path)
     try:
-        replica.submit(CaptionRequest(0, tmp_path / "clip 01.mp4", "video", SamplePlan(frame_size=64), "p", options))
-        while not scores and time.monotonic() < deadline_s:
-            scores += [event for event in replica.events(0.5) if isinstance(event, Scored)]
+        answers = answers_of(cluster.address, DEMO_FOLDER, *map(request_for, range(2), paths))
     finally:
-        replica.close()
-        ray.close()
-    assert 0 < scores[0].yes < 1
+        cluster.shutdown()
+    assert answers[0].reason.startswith("cannot send the file to")
+    assert answers[0].reason.endswith("Ray's object store is full")
+    assert isinstance(answers[1], Finished), answers
 
 
 def test_a_mixed_pool_of_a_device_a_server_and_a_cluster_is_one_job(cluster, tmp_path):

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import queue
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from captioner.config.settings import Settings
 from captioner.demo.clips import write_samples
-from captioner.errors import ModelError, SettingsError
+from captioner.errors import CaptionerError, ModelError, SettingsError
 from captioner.jobs.events import ItemDone
 from captioner.jobs.job import build_job
 from captioner.replicas import ray_node
@@ -213,6 +214,16 @@ def test_a_file_that_was_sent_is_deleted_with_its_answer_and_named_as_the_app_kn
     assert finished.caption.device == "lab · CPU"
     assert not first.path.exists()
     assert not second.path.exists()
+
+
+def test_a_node_that_cannot_keep_a_file_ends_and_charges_no_request(node, tmp_path):
+    shutil.rmtree(node._copies)
+    assert node.take(request(tmp_path / "none.png"), None, np.frombuffer(b"pixels", np.uint8))
+    assert node._replica.taken == []
+    with pytest.raises(CaptionerError) as refused:
+        next(node.stream)
+    why = f"cannot keep a file that was sent: No such file or directory ({node._copies})"
+    assert str(refused.value) == f"lab · CPU: {why}"
 
 
 def test_a_node_without_the_model_says_so_in_one_line(tmp_path):

@@ -109,6 +109,14 @@ def one_run(
     return folder.figures, wrong
 
 
+def results_of(runs: list[tuple], at_once: int) -> list[tuple[Figures, list[str]]]:
+    """Do all runs; one at a time in this thread, as only the main thread can start a node of a Ray cluster."""
+    if at_once == 1:
+        return [one_run(*about) for about in runs]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda about: one_run(*about), runs))
+
+
 def chaos(
     num_runs: int,
     num_items: int,
@@ -136,17 +144,17 @@ def chaos(
         return Figures(), [f"even without a kill: {error}"]
     elsewhere = Path("/dev/shm")  # for some states, so that captions are not on the same filesystem
     elsewhere = elsewhere if elsewhere.is_dir() else base
-    with tempfile.TemporaryDirectory(dir=elsewhere) as other, ThreadPoolExecutor(at_once) as pool:
+    with tempfile.TemporaryDirectory(dir=elsewhere) as other:
         runs = []
         for i in range(num_runs):
             moments = [(i * 0.618 + random_.random() / num_runs) % 1, random_.random()]  # spread over each kind, too
             state = (base, Path(other))[i // len(kinds) % 2] / f"state {i}"
             kind = kinds[i % len(kinds)]
             about = (base / "media", base / f"clips {i}", state, kind, moments, start_s, fast, place)
-            runs.append((kind, i, moments, pool.submit(one_run, *about)))
+            runs.append(about)
         totals, wrong = {kind: Figures() for kind in kinds}, []
-        for kind, i, moments, run in runs:
-            figures, found = run.result()
+        for i, (about, (figures, found)) in enumerate(zip(runs, results_of(runs, at_once), strict=True)):
+            kind, moments = about[3], about[4]
             totals[kind] += figures
             wrong += [f"run {i}, {kind} at {moments[0]:.3f} and {moments[1]:.3f}: {text}" for text in found]
     print(

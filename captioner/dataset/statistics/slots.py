@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,6 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
-import regex
 
 from captioner.dataset.statistics.corpus import SHOWN_EVERY, Corpus
 from captioner.dataset.statistics.words import Show, split
@@ -17,7 +17,7 @@ from captioner.dataset.statistics.words import Show, split
 DOMINANT = 0.8  # of the captions that name one value: so many agree, and the others contradict them
 COMMON = 0.2  # of all captions have to name a value, else the thing is no property of the set
 MIN_SET = 10  # captions that name a value
-_NEGATED = regex.compile(
+_NEGATED = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|than|isn't|aren't|doesn't|don't)|[没无不未])(?:\W+\w+)?\W*$"
 )
 _BEFORE = 24  # characters in which a "not" is looked for
@@ -25,9 +25,11 @@ _AROUND = 60  # characters around a word of a slot in which its patterns are loo
 _AFTER = 25  # characters after two values in which a change is looked for
 _BESIDE = 60  # characters around each value, in its sentence, in which it may be said of something else
 _OWNER = 30  # characters before a value in which its owner is named
-_CLAUSE_END = regex.compile(r"[.,;:!?\n。，；]|\b(?:while|as)\b")
+_CLAUSE_END = re.compile(r"[.,;:!?\n。，；]|\b(?:while|as)\b")
 _SENTENCE_ENDS = ".!?\n"
 _NEVER = r"(?!)"
+# Where a value can begin: at a word, a Chinese character or the end of a sentence. This spares most places the patterns.
+_BEGINS = r"(?:(?<![a-z])(?=\S)|(?=[.!?\n]))"
 
 Place = tuple[int, int]  # where a value is named in a caption
 Said = dict[int, dict[int, Place]]  # caption -> value -> place
@@ -41,12 +43,12 @@ class Slot(NamedTuple):
     in_set: bool
     in_caption: bool
     words: frozenset[str]
-    pattern: regex.Pattern[str]
-    parts: regex.Pattern[str]
-    unless: regex.Pattern[str]
-    owned: regex.Pattern[str]
-    beside: regex.Pattern[str]
-    change: regex.Pattern[str]
+    pattern: re.Pattern[str]
+    parts: re.Pattern[str]
+    unless: re.Pattern[str]
+    owned: re.Pattern[str]
+    beside: re.Pattern[str]
+    change: re.Pattern[str]
     compatible: frozenset[tuple[int, int]]  # in both orders
     why: str
 
@@ -163,20 +165,20 @@ def _in_caption(slot: Slot, said: Said, texts: Sequence[str]) -> Iterator[Contra
 
 
 def _in_set(slot: Slot, said: Said, texts: Sequence[str], num_captions: int) -> Iterator[Contradiction]:
-    single = {
-        number: next(iter(values))
-        for number, values in said.items()
-        if len(values) == 1 and not slot.excuses(texts[number], list(values.values()))
-    }
-    counts = Counter(single.values())
-    if len(single) < max(MIN_SET, COMMON * num_captions):
+    single = {number: next(iter(values.items())) for number, values in said.items() if len(values) == 1}
+    least = max(MIN_SET, COMMON * num_captions)
+    if len(single) < least or len({value for value, _ in single.values()}) < 2:
+        return
+    single = {number: named for number, named in single.items() if not slot.excuses(texts[number], [named[1]])}
+    counts = Counter(value for value, _ in single.values())
+    if len(single) < least:
         return
     main, most = counts.most_common(1)[0]
     others = [value for value in counts if value != main and (main, value) not in slot.compatible]
     if len(single) - sum(counts[value] for value in others) < DOMINANT * len(single):
         return
     for value in others:
-        numbers = [number for number, each in single.items() if each == value]
+        numbers = [number for number, (each, _) in single.items() if each == value]
         text = _most_said(texts, said, numbers, value)
         names = (slot.values[main], slot.values[value])
         yield Contradiction(slot.title, names, "set", text, np.array(numbers), most, slot.why)
@@ -202,7 +204,7 @@ def _slot(row: dict[str, Any], macros: Mapping[str, str]) -> Slot:
         "set" in row["scope"],
         "caption" in row["scope"],
         words,
-        _compiled("|".join(patterns), macros),
+        _compiled(f"{_BEGINS}(?:{'|'.join(patterns)})", macros),
         _compiled("{parts}", macros),
         _compiled(row.get("unless", _NEVER), macros),
         _compiled(row.get("owned", ""), macros),
@@ -213,8 +215,8 @@ def _slot(row: dict[str, Any], macros: Mapping[str, str]) -> Slot:
     )
 
 
-def _compiled(pattern: str, macros: Mapping[str, str]) -> regex.Pattern[str]:
+def _compiled(pattern: str, macros: Mapping[str, str]) -> re.Pattern[str]:
     while any(f"{{{name}}}" in pattern for name in macros):
         for name, text in macros.items():
             pattern = pattern.replace(f"{{{name}}}", text)
-    return regex.compile(pattern, regex.DOTALL)
+    return re.compile(pattern, re.DOTALL)

@@ -32,7 +32,7 @@ from captioner.replicas.protocol import (
     TokensSoFar,
 )
 from captioner.replicas.server import ModelServer, Reply
-from captioner.replicas.server_errors import NoScores, Refused, ServerError, Unusable, delay_s
+from captioner.replicas.server_errors import Failing, NoScores, Refused, ServerError, Unusable, delay_s
 from captioner.replicas.tries import Tries
 from captioner.values import UNKNOWN_FACTS, CapabilityReport, Caption, CaptionRequest, MediaFacts, ModelSpec
 
@@ -135,13 +135,15 @@ class EndpointWorker:
             await self._lost.wait()
 
     async def _connect(self, patience_s: float) -> None:
-        deadline_s, attempt = time.monotonic() + patience_s, 0
+        began_s, attempt = time.monotonic(), 0
         while True:
             try:
                 return await self._server.connect()
             except ServerError as error:
                 wait_s = max(delay_s(attempt), getattr(error, "retry_after_s", 0.0))
-                if isinstance(error, Unusable | Refused) or time.monotonic() + wait_s > deadline_s:
+                if isinstance(error, Failing) and error.is_loading:
+                    patience_s = PATIENCE_S
+                if isinstance(error, Unusable | Refused) or time.monotonic() + wait_s > began_s + patience_s:
                     raise
                 attempt += 1
             await asyncio.sleep(wait_s)

@@ -19,7 +19,7 @@ from captioner.replicas.clip_message import (
     write_message,
 )
 from captioner.replicas.server_connection import MAX_LOGPROBS, REQUEST_S, open_client, read_stream
-from captioner.replicas.server_errors import Broken, NoScores, Refused, ServerError, Unusable, explain
+from captioner.replicas.server_errors import Broken, Failing, NoScores, Refused, ServerError, Unusable, explain
 from captioner.values import Frames, GenerationOptions, ModelSpec
 
 PROBE_PROMPT, PROBE_SIZE = "What is this?", 64
@@ -107,7 +107,7 @@ class ModelServer:
                 return wanted
             raise (
                 Unusable(f"the server lists no models ({found}); is this the address of its API?")
-                if isinstance(found, Refused | Broken)
+                if isinstance(found, Refused | Broken) and not isinstance(found, Failing)
                 else found
             ) from None
         ids = [model.id for model in served]

@@ -20,6 +20,7 @@ MAX_BYTES = 32_000_000  # of one answer; a chunk for each of 16,384 tokens takes
 MAX_LOGPROBS = 20  # of a token: servers give no more
 WORD_SPACES = " \t\n\u0120\u2581"  # also those that tokenizers write for a space
 MAX_CHARACTERS = 10_000  # of an answer, beside 100 for each token
+ABORTED = {"abort", "aborted", "cancelled", "error", "insufficient_system_resource", "network_error", "timeout"}
 
 
 @dataclass
@@ -105,7 +106,7 @@ async def read_stream(stream: Any, max_tokens: int, on_token: Callable[[int], No
                 on_token(read.num_tokens)
             if len(read.text) + len(read.thinking) > MAX_CHARACTERS + 100 * max_tokens:
                 raise Refused("the server sent much more text than max_new_tokens allows")
-    if not read.finish_reason:
+    if not read.finish_reason or read.finish_reason.lower() in ABORTED:  # vLLM that goes to sleep says so, with [DONE]
         raise Broken("the server's answer ends in the middle")
     if read.finish_reason == "content_filter":
         raise Refused("the server's content filter withheld the caption")

@@ -48,6 +48,15 @@ class Broken(ServerError):
     """An answer that is wrong, incomplete or an error of the server; another try may succeed."""
 
 
+class Failing(Broken):
+    """The server itself failed, or a proxy before it while it is started again."""
+
+    @property
+    def is_loading(self) -> bool:
+        """True if it says that it will answer once its model is loaded, as llama-server does."""
+        return "loading" in str(self).lower()
+
+
 class Busy(ServerError):
     """The server wants fewer requests. `retry_after_s`: when it may be asked again; 0: it did not say."""
 
@@ -86,7 +95,7 @@ def _explain_status(error: openai.APIStatusError) -> ServerError:
     if status == 429 or (status == 503 and "retry-after" in error.response.headers):
         return Busy(f"the server is busy (HTTP {status}: {words})", _retry_after_s(error.response.headers))
     if status == 408 or status >= 500:
-        return Broken(f"the server failed (HTTP {status}: {words})")
+        return Failing(f"the server failed (HTTP {status}: {words})")
     if status == 413:
         return Refused("the clip is too large for the server (HTTP 413); lower frame_size or max_frames", status)
     return Refused(f"the server refused the request (HTTP {status}: {words})", status)

@@ -82,7 +82,10 @@ def report_of(ready):
     return dict(ready.report.rows), [text for label, text in ready.report.rows if label == "note"]
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "html", "json", "shape", "half", "stall", "error", "words", "zipped"])
+PASSING = ["429", "500", "html", "json", "nothing", "shape", "half", "abort", "stall", "error", "words", "zipped"]
+
+
+@pytest.mark.parametrize("fault", PASSING)
 def test_a_fault_that_passes_costs_nothing_but_time(clip, fault):
     with running(FakeServer()) as url, connected(url) as client:
         client.ask(clip, f"{fault} once")
@@ -97,6 +100,7 @@ FAILURES = {
     "json": "the server's answer is not in the OpenAI format, 4 times",
     "shape": "the server's answer is not in the OpenAI format, 4 times",
     "half": "the server's answer ends in the middle, 4 times",
+    "abort": "the server's answer ends in the middle, 4 times",
     "stall": "the server stopped in the middle of an answer, 4 times",
     "error": "the server reports an error: the engine died, 4 times",
     "words": "the server reports an error: Model unloaded., 4 times",
@@ -160,6 +164,19 @@ def test_a_server_that_cannot_be_used_is_lost_for_good_with_one_line(server, spe
         assert client.wait(Lost) == Lost(reason, final=True)
 
 
+def test_a_server_that_still_loads_its_model_is_waited_for(clip):
+    server = FakeServer(fails_until_s=time.monotonic() + 3 * endpoint_worker.START_PATIENCE_S)
+    with running(server) as url, connected(url) as client:
+        client.ask(clip, "fine thanks")
+        assert client.wait(Answer).caption.text == CAPTION
+
+
+def test_a_server_that_fails_at_the_start_is_tried_again_later(clip):
+    server = FakeServer(fails_until_s=time.monotonic() + 60, failure="no upstream")
+    with running(server) as url, connected(url) as client:
+        assert client.wait(Lost) == Lost("the server failed (HTTP 503: no upstream)")
+
+
 def test_nobody_at_the_address_is_said_soon():
     with connected("http://127.0.0.1:9/v1") as client:
         lost = client.wait(Lost)
@@ -190,6 +207,7 @@ def test_a_server_that_goes_away_gives_its_work_back_and_is_used_when_it_returns
         assert given_back == [Cancelled(number) for number in range(1, 6)]
         client.ask(clip, "fine thanks", first=6)
         assert client.wait(Answer) == Cancelled(6)
+        server.fails_until_s, server.failure = time.monotonic() + 0.3, "a proxy before a server that is not there"
         with running(server, int(url.split(":")[2].removesuffix("/v1"))):
             assert client.wait(Ready).capacity > 0
             client.ask(clip, "fine thanks", first=7)

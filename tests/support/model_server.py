@@ -44,6 +44,8 @@ class FakeServer:
     refused_fields: tuple[str, ...] = ()  # a request with one of them gets 422
     refuses_vllm_kwargs: bool = False
     redirects_to: str = ""
+    fails_until_s: float = 0.0  # monotonic
+    failure: str = "Loading model"  # as llama-server says it
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)  # by prompt
@@ -56,6 +58,8 @@ class FakeServer:
     async def list_models(self, request: Request) -> Response:
         if self.redirects_to:
             return RedirectResponse(self.redirects_to)
+        if time.monotonic() < self.fails_until_s:
+            return JSONResponse({"error": {"code": 503, "message": self.failure, "type": "unavailable_error"}}, 503)
         if refusal := self._refuse_key(request):
             return refusal
         return JSONResponse({"object": "list", "data": [{"id": each, "object": "model"} for each in self.models]})
@@ -118,6 +122,8 @@ class FakeServer:
                 return Response("<html>Bad gateway</html>", 502, media_type="text/html")
             case "json":
                 return Response("data: {oops\n\n", media_type="text/event-stream")
+            case "nothing":  # as vLLM when its engine fails before the first token
+                return Response("data: [DONE]\n\n", media_type="text/event-stream")
             case "shape":
                 return Response('data: {"choices": [{"delta": 5}]}\n\n', media_type="text/event-stream")
             case "elsewhere":
@@ -155,7 +161,7 @@ class FakeServer:
                 await asyncio.sleep(self.token_s)
                 if fault == "stall":
                     await asyncio.sleep(60)
-                if fault in ("half", "slow"):
+                if fault in ("half", "slow", "abort"):
                     break
             while fault == "slow":
                 yield _chunk(content="so ")
@@ -171,9 +177,11 @@ class FakeServer:
                 yield 'data: {"choices": [{"index": 0, "delta": null, "finish_reason": "stop"}]}\n\n'
                 yield f'data: {{"usage": {{"prompt_tokens": {tokens}}}}}\n\n'
                 yield 'data: {"choices": null}\n\ndata: [DONE]\n\n'
+            if fault == "abort":  # as vLLM ends the streams of requests that it gives up
+                yield f"{_chunk('abort')}data: [DONE]\n\n"
             if fault == "error":
                 yield 'data: {"error": {"message": "the engine died"}}\n\n'
-            if fault in ("half", "error", "inside", "words", "nulls"):
+            if fault in ("half", "abort", "error", "inside", "words", "nulls"):
                 return
             if fault == "key":
                 yield _chunk(content=request.headers["authorization"])

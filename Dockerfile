@@ -29,6 +29,7 @@ WORKDIR /media
 USER 1000
 
 EXPOSE 7860
+# Only where the page is served, and never through a proxy that the environment names.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=2m \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/', timeout=8)"]
+    CMD ["python", "-c", "import urllib.request as r; b'serve' not in open('/proc/1/cmdline', 'rb').read().split(b'\\0') or r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:7860/', timeout=8)"]
 CMD ["captioner", "serve", "/media", "--listen", "--port", "7860"]

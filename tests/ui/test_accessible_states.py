@@ -105,6 +105,11 @@ def in_a_job(page, expect, states) -> None:
     page.locator(".run-line").click()
     expect(page.locator("#run-card")).to_be_visible()
     states.check("card of the job")
+    workers, failed = (page.locator(f"[data-list={name}]").bounding_box() for name in ("replicas", "failures"))
+    assert workers["width"] > 3 * failed["width"]  # as nothing has failed
+    assert page.evaluate(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('.run-model'))"
+    )
     page.keyboard.press("Escape")
     page.locator("#stop").click()
     expect(page.locator(".run-strip[data-phase=stopped]")).to_be_visible(timeout=90_000)

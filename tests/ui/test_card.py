@@ -95,6 +95,13 @@ def test_workers_of_many_machines_are_counted_and_told_apart():
     assert "Workers<span>" not in card.view(RUNNING, 1300)
 
 
+def test_why_a_worker_failed_is_in_its_report_too():
+    """A phone has no room for it in the row."""
+    lost = ReplicaProgress("cuda:1", "lost", "out of memory", ())
+    text = card.view(replace(RUNNING, replicas=(replace(lost, report=(("node", "lab"),)), lost)), 1300)
+    assert text.count("<dl><div><dt>failed</dt><dd>out of memory</dd></div>") == 2
+
+
 def test_waiting_jobs_are_listed():
     lines = (f"240 files of {HOSTILE[0]}", "loading a model")
     html = card.view(RUNNING, 1300, context=RunContext(queue=tuple(enumerate(lines, start=7))))

@@ -87,12 +87,13 @@ def _work(items: Sequence[str], tokens: dict[str, int]) -> str:
 
 
 def _report(number: int, replica: ReplicaProgress) -> str:
-    if not replica.report:
+    rows = ((("failed", replica.detail),) if replica.detail else ()) + replica.report
+    if not rows:
         return ""
     key = f"run-report-{number}"  # unlike <details>, a popover stays open while the page around it is updated
     return (
         f'<button type="button" class="run-link" popovertarget="{key}">Report</button><div popover id="{key}" '
-        f'class="run-popover"><h4>{escape(replica.name)}</h4><dl>{definitions(replica.report)}</dl></div>'
+        f'class="run-popover"><h4>{escape(replica.name)}</h4><dl>{definitions(rows)}</dl></div>'
     )
 
 

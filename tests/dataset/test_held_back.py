@@ -8,8 +8,17 @@ rounds 2 to 4 are by somebody who knew them. First figures of each round, before
 | 2 | 18 of 20, 7 of 20 | 11 of 15 | 4 of 5 | 0 of 20 |
 | 3 | 17 of 20, 7 of 20 | 10 of 12 | 5 of 6 | 0 of 12 |
 | 4 | 9 of 10, 0 of 10 | 6 of 7 | 3 of 3 | 0 of 10 |
+| 5 | 12 of 20, 0 of 20 | 0 of 7 | 1 of 3 | 0 of 10 |
+| 6 | 6 of 11, 0 of 13 | 4 of 5 | 2 of 2 | 0 of 7 |
+| 7 | 9 of 34 with an alarm | | | 8 of 24 |
 
-The rules were fitted to rounds 1 to 3, so the thresholds below only guard what was reached. The clean captions of these
+Rounds 5 and 6 are by another writer, who wrote both before reading the rules. Round 6 was run after they were mended
+for round 5; those of before found 5 of 11 contradictions and 1 of 5 cameras in it. Of the four sets of these rounds
+with a caption against the rest, two were found at first. Round 7 is by the same writer, who then knew the rules and
+tried to trip them with clean captions. So six to eight in ten are found of what is said in words that the rules do not
+know.
+
+The rules were fitted to these rounds, so the thresholds below only guard what was reached. The clean captions of these
 rounds are hard: nearly each has two values that are both true; those of round 4 are plainer. Of eight sets with a
 caption against the rest, three were found at first. In four of the others the camera, the time of day, the framing and
 the place differ: the documentation promised these, and now says that they may differ from clip to clip.
@@ -26,6 +35,7 @@ from captioner.dataset.statistics.statistics import StatisticsOptions, count_cap
 from captioner.dataset.targets import target
 from captioner.dataset.token_limit import TokenLimit
 from captioner.values import Measured, MediaFacts
+from tests.dataset.held_back.newer_sets import NEWER_SETS
 from tests.dataset.held_back.sets import SETS
 from tests.dataset.planted_sets import captions_of
 
@@ -42,7 +52,7 @@ def test_contradictions_within_captions_are_found():
 
 def test_captions_against_their_set_are_found_and_constants_named():
     found, planted = set(), set()
-    for number, made in enumerate(SETS):
+    for number, made in enumerate([*SETS, *NEWER_SETS]):
         stats = count_captions(captions_of(made.captions), StatisticsOptions())
         found |= {(number, _thing(each.slot), int(i)) for each in stats.contradictions for i in each.captions}
         planted |= {(number, _thing(made.slot), made.odd)} if made.slot else set()

@@ -11,24 +11,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from captioner.dataset.camera_words import MOVING, STATIC
 from captioner.dataset.statistics.corpus import SHOWN_EVERY, Corpus
 from captioner.dataset.statistics.words import Show, split
 
 DOMINANT = 0.8  # of the captions that name one value: so many agree, and the others contradict them
 COMMON = 0.2  # of all captions have to name a value, else the thing is no property of the set
 MIN_SET = 10  # captions that name a value
-_NEGATED = re.compile(
-    r"(?:\b(?:no|not|never|without|neither|nor|than|isn't|aren't|doesn't|don't)|[没无不未])(?:\W+\w+)?\W*$"
+_NEGATED = re.compile(  # at most a word before, in the same clause
+    r"(?:\b(?:no|not|never|without|neither|nor|than|isn't|aren't|doesn't|don't)|[没无不未])"
+    r"(?:[^\w.,!?;\n。，；]+\w+)?[^\w.,!?;\n。，；]*$"
 )
 _BEFORE = 24  # characters in which a "not" is looked for
 _AROUND = 60  # characters around a word of a slot in which its patterns are looked for, and before two values
 _AFTER = 25  # characters after two values in which a change is looked for
+_AFTERWARDS = re.compile(
+    r"\b(?:initially|eventually|finally|again|later|afterwards?|at first)\b"
+    r"|\b(?:at|by|in) the (?:start|beginning|outset|end)\b"
+)
 _BESIDE = 60  # characters around each value, in its sentence, in which it may be said of something else
 _OWNER = 30  # characters before a value in which its owner is named
 _CLAUSE_END = re.compile(r"[.,;:!?\n。，；]|\b(?:while|as)\b")
 _SENTENCE_ENDS = ".!?\n"
 _NEVER = r"(?!)"
-# Where a value can begin: at a word, a Chinese character or the end of a sentence. This spares most places the patterns.
+# Where a value can begin: at a word, a Chinese character or the end of a sentence. Elsewhere no pattern is tried.
 _BEGINS = r"(?:(?<![a-z])(?=\S)|(?=[.!?\n]))"
 
 Place = tuple[int, int]  # where a value is named in a caption
@@ -63,7 +69,10 @@ class Slot(NamedTuple):
         if len(places) < 2:
             return False
         is_owned = any(self.owned.search(text[max(0, first - _OWNER) : last]) for first, last in places)
-        return not is_owned or bool(self.change.search(text, max(0, start - _AROUND), end + _AFTER))
+        has_changed = self.change.search(text, max(0, start - _AROUND), end) or _AFTERWARDS.search(
+            text, end, end + _AFTER
+        )
+        return not is_owned or bool(has_changed)
 
 
 class Contradiction(NamedTuple):
@@ -85,7 +94,8 @@ class Contradiction(NamedTuple):
 def slots() -> tuple[Slot, ...]:
     """Return the things that captions can contradict themselves about (slots.toml)."""
     table = tomllib.loads((files(__package__) / "slots.toml").read_text(encoding="utf-8"))
-    return tuple(_slot(row, table["macros"]) for row in table["slot"])
+    macros = table["macros"] | {"camera_stands": STATIC, "camera_moves": MOVING}
+    return tuple(_slot(row, macros) for row in table["slot"])
 
 
 def find_contradictions(texts: Sequence[str], corpus: Corpus, show: Show = lambda done: None) -> list[Contradiction]:

@@ -32,6 +32,16 @@ _STEADY = re.compile(
 )
 _KINDS = {kind for kind, _ in MOVES}
 _OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
+# Sentences without any of these words say nothing of the camera, or of cuts.
+_OF_CAMERA = (
+    "camera", "lens", "view", "shot", "frame", "framing", "perspective", "vantage", "footage", "tripod", "pan", "tilt",
+    "zoom", "镜", "机位", "画面", "kamera", "einstell",
+)  # fmt: skip
+_OF_CUTS = (
+    "cut", "edit", "shot", "take", "clip", "scene", "montage", "compilation", "footage", "sequence", "video", "film",
+    "camera", "transition", "switch", "jump", "镜", "画面", "切", "schnitt", "einstell", "aufnahm",
+)  # fmt: skip
+_SENTENCE_END = re.compile("[.!?\n。！？]")
 _WHOLE = "(?:single|one|continuous|unbroken|uninterrupted|uncut)"
 _MANY = "(?:two|three|four|five|six|several|multiple|many|various|different)"
 _VIDEO = "(?:video|clip|footage|film|sequence|montage)"
@@ -78,16 +88,17 @@ def find_camera(draft: Draft, options: LintOptions) -> Iterator[Hit]:
         return
     why = f"the camera does something else: {', then '.join(measured.camera)}"
     moves = [name for name in measured.camera if name.split()[0] in _KINDS]
-    claims = [claim for claim in _claimed(draft.plain) if not _NOT.search(claim[2][0])]
+    parts = _sentences(draft.plain, _OF_CAMERA)
+    claims = [claim for claim in _claimed(draft.plain, parts) if not _NOT.search(claim[2][0])]
     if not measured.cuts_s and not any(
         f"{kind} {way}" in moves for kind, way, _ in claims
     ):  # else another shot may stand
         is_handheld = measured.camera == ("handheld",)
-        for match in _STATIC.finditer(draft.plain):
+        for match in _matches(_STATIC, draft.plain, parts):
             if moves or (is_handheld and _STEADY.search(match[0]) and not _is_little(draft.plain, match)):
                 yield Hit("camera", *match.span(), why)
     stands = measured.camera == ("static",)
-    for match in _MOTION.finditer(draft.plain) if stands else ():
+    for match in _matches(_MOTION, draft.plain, parts) if stands else ():
         if not _NOT.search(_clause(draft.plain, match)) and not _is_little(draft.plain, match):
             yield Hit("camera", *match.span(), why)
     for kind, way, match in claims:
@@ -103,17 +114,34 @@ def find_cuts(draft: Draft, options: LintOptions) -> Iterator[Hit]:
     if not measured:
         return
     num_cuts = len(measured.cuts_s)
-    for match in (_ONE_SHOT if num_cuts else _CUT).finditer(draft.plain):
+    parts = _sentences(draft.plain, _OF_CUTS)
+    for match in _matches(_ONE_SHOT if num_cuts else _CUT, draft.plain, parts):
         if num_cuts or not _NOT.search(match[0]):
             counted = f"{num_cuts} cut{'s' if num_cuts > 1 else ''}" if num_cuts else "no cut"
             yield Hit("cuts", *match.span(), f"{counted} was measured" if num_cuts < 2 else f"{counted} were measured")
 
 
-def _claimed(text: str) -> Iterator[tuple[str, str, re.Match[str]]]:
+def _claimed(text: str, parts: list[tuple[int, int]]) -> Iterator[tuple[str, str, re.Match[str]]]:
     """Yield the moves that a caption names: kind, way, and where."""
     for (kind, way), pattern in _MOVES.items():
-        for match in pattern.finditer(text):
+        for match in _matches(pattern, text, parts):
             yield kind, way, match
+
+
+def _sentences(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Return where the sentences with one of the words are, each with the mark before it."""
+    found, start = [], 0
+    for end in (*(mark.start() for mark in _SENTENCE_END.finditer(text)), len(text)):
+        part = text[start:end].lower()
+        if any(word in part for word in words):
+            found.append((start, end))
+        start = end
+    return found
+
+
+def _matches(pattern: re.Pattern[str], text: str, parts: list[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    for start, end in parts:
+        yield from pattern.finditer(text, start, end)
 
 
 def _certain(draft: Draft) -> Measured | None:

@@ -14,7 +14,11 @@ def plural(count: int, noun: str) -> str:
 
 def sentence(text: str) -> str:
     """Return the text with a capital first letter and a full stop, unless it ends with a mark of its own."""
-    text = text[:1].upper() + text[1:]
+    return with_full_stop(text[:1].upper() + text[1:])
+
+
+def with_full_stop(text: str) -> str:
+    """Return the text with a full stop, unless it ends with a mark of its own."""
     return text if text.endswith((".", "!", "?", "…", ":")) else f"{text}."
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from captioner.cli.bar import new_bar
 from captioner.cli.command import STOPPED_BY_USER, Commands, add_command, given_path, given_roots
 from captioner.cli.setting_options import add_settings, given_settings
-from captioner.cli.streams import say
+from captioner.cli.streams import confirmed, say
 from captioner.config.json_file import parse_json
 from captioner.errors import CaptionerError, SettingsError
 from captioner.formatting import plural
@@ -46,6 +46,9 @@ def add_compare(commands: Commands) -> None:
     add("--export-votes", action="store_true", help="print the votes as such lines")
     add("--apply", action="store_true", help="make the settings of the winner the settings of the app")
     add("--use", metavar="NAME", help="with --apply: another contender than the winner")
+    add("--delete", action="store_true", help="delete the comparison of --number, with its captions and votes")
+    add("--yes", action="store_true", help="with --delete: do not ask")
+    add("--restore", action="store_true", help="bring the deleted comparison of --number back")
     add("--json", action="store_true", help="print the result as one JSON object")
 
 
@@ -53,6 +56,8 @@ def compare(args: argparse.Namespace) -> int:
     """Try prompts, models or settings on some files of a folder and rank them by blind votes."""
     with Services(args.state, given_settings(args), given_roots(args)) as services:
         comparer = Comparer(services)
+        if args.delete or args.restore:
+            return _delete_or_restore(args, comparer)
         comparison = _new(args, services, comparer) if args.folder else comparer.store.get(args.number)
         if (args.folder or args.resume) and not _run(args, comparer, comparison.number):
             return STOPPED_BY_USER
@@ -69,6 +74,21 @@ def compare(args: argparse.Namespace) -> int:
             return 0
     _print(args, comparison)
     return int(any(contender.problem for contender in comparison.contenders))
+
+
+def _delete_or_restore(args: argparse.Namespace, comparer: Comparer) -> int:
+    number = args.number
+    if number is None or args.folder or (args.delete and args.restore):
+        raise CaptionerError("name the comparison with --number, without FOLDER, and give --delete or --restore")
+    if args.restore:
+        comparer.store.restore(number)
+        say(f"restored comparison {number}", is_note=True)
+    elif args.yes or confirmed(f"Delete comparison {number} with its captions and votes?", "delete it"):
+        comparer.delete(number)
+        say(f"deleted comparison {number}; undo with: captioner compare --number {number} --restore", is_note=True)
+    else:
+        return 1
+    return 0
 
 
 def _new(args: argparse.Namespace, services: Services, comparer: Comparer) -> Comparison:

@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import sys
 import time
 
 from captioner.captions.edit import BulkEdit
@@ -11,7 +10,7 @@ from captioner.captions.lines import with_line_feeds
 from captioner.captions.operations import last_standing, operation_info, recent_operations
 from captioner.cli.command import Commands, add_command, add_folder, given_roots
 from captioner.cli.setting_options import CAPTIONS_TO_TEXT, EXTENSION_TEXT, given_settings
-from captioner.cli.streams import say
+from captioner.cli.streams import confirmed, say
 from captioner.errors import CaptionerError
 from captioner.formatting import plural
 from captioner.library.bulk import Preview, preview
@@ -81,7 +80,7 @@ def edit_captions(args: argparse.Namespace) -> int:
             _print_guesses(services.library, names)
         if args.dry_run or not shown.num_changed:
             return 0
-        if not args.yes and not _confirmed(shown.num_changed):
+        if not args.yes and not confirmed(f"Change {plural(shown.num_changed, 'caption')}?", "make the changes"):
             return 1
         done = services.bulk_edit(names, edit)
     _print_counts("changed", done.num_changed, done.num_same, done.skipped)
@@ -114,14 +113,6 @@ def _signed(sign: str, text: str) -> str:
 def _print_counts(what: str, changed: int, same: int, skipped: dict[str, int]) -> None:
     reasons = (f"{count:,} skipped: {reason}" for reason, count in skipped.items())
     say(", ".join([f"{changed:,} {what}", f"{same:,} unchanged", *reasons]))
-
-
-def _confirmed(count: int) -> bool:
-    if not sys.stdin.isatty():
-        say("nothing was changed; add --yes to make the changes", is_note=True)
-        return False
-    print(f"Change {plural(count, 'caption')}? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def approve_captions(args: argparse.Namespace) -> int:

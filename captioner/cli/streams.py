@@ -1,4 +1,4 @@
-"""The output of the commands: streams that are closed, full or limited to some characters, and lines for a terminal."""
+"""The streams of the commands: closed, full or limited to some characters; lines for a terminal, and questions."""
 
 import contextlib
 import io
@@ -20,6 +20,15 @@ def say(text: str, keep: str = "", is_note: bool = False) -> None:
         print(printable(redact(text), keep), file=sys.stderr)
     else:
         print(printable(text, keep))
+
+
+def confirmed(question: str, act: str) -> bool:
+    """Ask whether to go on; return False if nobody can answer, after a note that --yes is the way to `act`."""
+    if not sys.stdin.isatty():
+        say(f"nothing was changed; add --yes to {act}", is_note=True)
+        return False
+    print(f"{question} [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 class _LossyStream(io.TextIOWrapper):

@@ -8,7 +8,7 @@ from typing import Literal
 from captioner.config.servers import uses_this_machine
 from captioner.engine.download import is_here
 from captioner.errors import CaptionerError
-from captioner.formatting import sentence, size
+from captioner.formatting import size, with_full_stop
 from captioner.jobs.job import build_model
 from captioner.jobs.progress import Progress
 from captioner.services import Services
@@ -86,7 +86,7 @@ def model_status(progress: Progress, chosen: Chosen, offline: bool = False) -> M
         return ModelStatus("other", f"{loaded}. {chosen.title}, which is chosen, {_next(chosen)}.")
     if progress.stage == "failed" and progress.reason and progress.model == chosen.title:
         advice = "Choose another model, or load it again."
-        return ModelStatus("failed", f"{chosen.title} failed: {sentence(progress.reason)} {advice}")
+        return ModelStatus("failed", f"{chosen.title} failed: {with_full_stop(progress.reason)} {advice}")
     if not chosen.is_here and offline:
         text = f"{chosen.title} is not on this machine, and Work offline is on. Choose another model, or turn it off."
         return ModelStatus("missing", text)

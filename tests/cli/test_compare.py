@@ -1,5 +1,6 @@
 """`captioner compare`: from the captions over blind votes to the settings, without a page."""
 
+import io
 import json
 import os
 import subprocess
@@ -108,6 +109,29 @@ def test_damaged_votes_count_nothing(folder, tmp_path, capsys):
         assert message in err
     assert compare(capsys, "--votes", tmp_path / "none")[0] == 2
     assert json.loads(compare(capsys, "--json")[1])["votes"] == 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_comparison_is_deleted_after_a_question_and_brought_back(folder, tmp_path, capsys, monkeypatch):
+    compare(capsys, folder, "--prompts", "Detailed,Short", "--files", 1)
+    store = ComparisonStore(tmp_path / "state")
+    assert compare(capsys, "--delete")[2].startswith("error: name the comparison with --number")
+    status, _, err = compare(capsys, "--number", 1, "--delete")
+    assert (status, err) == (1, "nothing was changed; add --yes to delete it\n")
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    status, out, _ = compare(capsys, "--number", 1, "--delete")
+    assert (status, out) == (1, "Delete comparison 1 with its captions and votes? [y/N] ")
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    status, _, err = compare(capsys, "--number", 1, "--delete")
+    assert (status, store.numbers()) == (0, [])
+    assert err == "deleted comparison 1; undo with: captioner compare --number 1 --restore\n"
+    assert compare(capsys, "--number", 1, "--restore")[0] == 0
+    assert store.numbers() == [1]
+    assert compare(capsys, "--number", 1, "--delete", "--yes")[0] == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")

@@ -124,6 +124,8 @@ def test_stopped_comparison_resumes_with_what_is_missing(app):
     assert enough.wait(30)
     with pytest.raises(JobError, match="is running"):
         comparer.start(number)
+    with pytest.raises(JobError, match="is running; stop it first"):
+        comparer.delete(number)
     comparer.stop()
     while comparer.running:
         threading.Event().wait(0.02)

@@ -22,7 +22,7 @@ from captioner.library.comparisons.ballots import (
 )
 from captioner.library.comparisons.comparison import Answer, ComparedFile, Comparison, Contender
 from captioner.library.comparisons.result import result_of
-from captioner.library.comparisons.store import ComparisonStore
+from captioner.library.comparisons.store import MAX_DELETED, ComparisonStore
 
 
 def compared(count: int, num_files: int = 12, **answers: list[str]) -> Comparison:
@@ -153,6 +153,33 @@ def test_comparison_is_kept_as_it_is(tmp_path):
     assert all(getattr(again, field.name) == getattr(made, field.name) for field in fields(Comparison))
     assert store.create(names).number == 2
     assert [each.number for each in store.newest(5)] == [2, 1]
+
+
+def test_deleted_comparison_comes_back_and_its_number_is_not_used_again(tmp_path):
+    store = ComparisonStore(tmp_path)
+    first, second = store.create(compared(2)), store.create(compared(3))
+    store.delete(second.number)
+    assert store.numbers() == [first.number]
+    with pytest.raises(JobError, match="there is no comparison 2"):
+        store.delete(second.number)
+    third = store.create(compared(2))
+    assert third.number == 3
+    store.restore(second.number)
+    assert store.get(second.number) == second
+    with pytest.raises(JobError, match="there is no deleted comparison 2"):
+        store.restore(second.number)
+    (tmp_path / "comparisons" / "3.json").write_text("{")
+    store.delete(third.number)  # damaged
+    assert store.numbers() == [2, 1]
+
+
+def test_only_the_latest_deleted_comparisons_are_kept(tmp_path):
+    store = ComparisonStore(tmp_path)
+    for _ in range(MAX_DELETED + 2):
+        store.delete(store.create(compared(2)).number)
+    with pytest.raises(JobError, match="there is no deleted comparison 2"):
+        store.restore(2)
+    store.restore(3)
 
 
 def test_damaged_comparison_is_one_line_and_hides_no_other(tmp_path):

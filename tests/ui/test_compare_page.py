@@ -114,6 +114,55 @@ def test_captions_are_stacked_on_a_phone(services, folder, address):
 
 
 @pytest.mark.browser
+def test_dialog_is_as_high_as_what_it_shows(services, folder, address):
+    keep_comparison(services, folder, 2)
+
+    def is_filled(last) -> bool:
+        end, footer = last.bounding_box(), page.locator(".compare-dialog footer").bounding_box()
+        return footer["y"] - end["y"] - end["height"] < 40
+
+    with open_browser(address) as (page, expect):
+        open_dialog(page, expect)
+        expect(page.locator(".compare-list li")).to_have_count(1)
+        assert is_filled(page.locator(".compare-list li"))
+        page.get_by_role("button", name="Vote").click()
+        expect(page.locator(".compare-texts article")).to_have_count(2)
+        clip, all_of_it = page.locator(".compare-media").bounding_box(), page.locator(".compare-vote").bounding_box()
+        assert clip["height"] > 0.55 * all_of_it["height"]  # the captions are short
+        page.keyboard.press("1")
+        expect(page.locator(".compare-about")).to_contain_text("2 of 5")
+        page.get_by_role("button", name="All comparisons").click()
+        page.get_by_role("button", name="Result").click()
+        expect(page.locator(".compare-rows li")).to_have_count(2)
+        assert is_filled(page.locator(".compare-rows li").last)
+
+
+@pytest.mark.browser
+def test_comparison_is_deleted_after_a_question_and_brought_back(services, folder, address):
+    number, store = keep_comparison(services, folder, 2).number, ComparisonStore(services.folder)
+    other = keep_comparison(services, folder, 3).number
+    with open_browser(address) as (page, expect):
+        open_dialog(page, expect)
+        rows, message = page.locator(".compare-list li"), page.locator(".compare-dialog .dialog-message")
+        first = page.locator(f".compare-list [data-number='{number}']").first
+        first.get_by_role("button", name="Delete…").click()
+        expect(first).to_contain_text("Delete this comparison with its captions and votes?")
+        expect(first.get_by_role("button", name="Keep")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(first.get_by_role("button", name="Delete…")).to_be_focused()
+        page.keyboard.press("Enter")
+        first.get_by_role("button", name="Delete", exact=True).click()
+        expect(message).to_have_text(f"Comparison {number} deleted.")
+        expect(rows).to_have_count(1)
+        assert store.numbers() == [other]
+        page.get_by_role("button", name="Undo").click()
+        expect(message).to_have_text(f"Comparison {number} restored.")
+        expect(rows).to_have_count(2)
+        expect(page.locator(".compare-dialog [data-act=restore]")).to_be_hidden()
+    assert store.numbers() == [other, number]
+
+
+@pytest.mark.browser
 def test_comparison_is_made_on_the_page_and_its_winner_used(services, folder, address):
     with open_browser(address) as (page, expect):
         open_dialog(page, expect)

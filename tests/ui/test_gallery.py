@@ -270,8 +270,8 @@ class TestGallery:
     def test_counts_escape_the_warnings_of_the_scan(self):
         text = counts_line(Counts(106, 98, 6, 2), ["<b>.mp4: cannot be read"])
         assert text.startswith(
-            '<span title="106 files · 98 done · 6 pending · 2 failed">106 files · 98 done · 6 pending · '
-            '<b class="bad">2 failed</b></span>'
+            '<span title="106 files · 98 done · 6 pending · 2 failed"><i>106 files · </i><i>98 done · </i>'
+            '<i>6 pending · </i><i class="bad">2 failed</i></span>'
         )
         assert "<b>.mp4" not in text
 

@@ -42,7 +42,7 @@ LOADING = Progress(job=2, stage="loading", model="Tiny")
         (Progress(), Chosen("x", "unknown model 'x'"), "missing", "x cannot be used: unknown model 'x'."),
         (
             replace(LOADED, stage="failed", reason="out of memory", replicas=()),
-            TINY, "failed", "Tiny failed: Out of memory. Choose another model, or load it again.",
+            TINY, "failed", "Tiny failed: out of memory. Choose another model, or load it again.",
         ),
         (
             replace(LOADED, stage="failed", reason="out of memory", replicas=(replace(READY, state="lost"),)),

@@ -39,3 +39,13 @@ def test_two_prompts_are_tried_side_by_side_on_the_same_file(services, address):
         page.locator("[data-pick=Mine]").click()
         expect(page.locator("#prompt-preview .unknown")).to_have_text("{Name}")
         expect(page.locator(".preview-note")).to_contain_text("Did you mean {name}?")
+
+
+@pytest.mark.browser
+def test_long_name_ends_before_the_arrow_of_its_list(services, address):
+    with open_browser(address) as (page, _):
+        page.get_by_role("tab", name="Prompts").click()
+        page.locator("#try-file input").fill("a long name of a clip " * 5)
+        for field in ("#try-file", "#try-other"):
+            text, arrow = (page.locator(f"{field} {part}").bounding_box() for part in ("input", ".icon-wrap"))
+            assert text["x"] + text["width"] <= arrow["x"]

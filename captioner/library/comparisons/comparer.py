@@ -146,6 +146,13 @@ class Comparer:
         if job:
             self._app.jobs.stop(job)
 
+    def delete(self, number: int) -> None:
+        """Delete a comparison, which `store.restore` brings back. Raise JobError if it runs or does not exist."""
+        with self._lock:
+            if number == self._running:
+                raise JobError(f"comparison {number} is running; stop it first")
+            self.store.delete(number)
+
     def _begin(self, number: int) -> None:
         self._app.claim()
         with self._lock:

@@ -17,8 +17,10 @@ from captioner.system.files import write_private
 log = logging.getLogger(__name__)
 
 FOLDER = "comparisons"  # in the state folder
+DELETED = "deleted"  # the ending of a file whose comparison can be restored
 LOCK_TIMEOUT_S = 20.0
 MAX_BYTES = 100_000_000
+MAX_DELETED = 20  # of those that are deleted, the newest can be restored
 
 
 class ComparisonStore:
@@ -33,11 +35,7 @@ class ComparisonStore:
 
     def numbers(self) -> list[int]:
         """Return the numbers of all comparisons, the newest first."""
-        with contextlib.suppress(OSError):
-            return sorted(
-                (int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal()), reverse=True
-            )
-        return []
+        return self._numbers("json")
 
     def newest(self, count: int) -> list[Comparison]:
         """Return the newest comparisons; one that cannot be read is left out."""
@@ -70,7 +68,8 @@ class ComparisonStore:
     def create(self, comparison: Comparison) -> Comparison:
         """Keep a new comparison, which gets the next number, and return it with that."""
         with self._locked():
-            numbered = replace(comparison, number=max(self.numbers(), default=0) + 1)
+            taken = [*self.numbers(), *self._numbers(DELETED)]
+            numbered = replace(comparison, number=max(taken, default=0) + 1)
             self._write(numbered)
         return numbered
 
@@ -81,8 +80,33 @@ class ComparisonStore:
             self._write(changed)
         return changed
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number}.json"
+    def delete(self, number: int) -> None:
+        """Take a comparison, which may be damaged, out of the list. Only the latest deleted ones can be restored."""
+        with self._locked():
+            self._rename(number, "json", DELETED)
+            for old in self._numbers(DELETED)[MAX_DELETED:]:
+                self._path(old, DELETED).unlink(missing_ok=True)
+
+    def restore(self, number: int) -> None:
+        """Put a deleted comparison back into the list."""
+        with self._locked():
+            self._rename(number, DELETED, "json")
+
+    def _path(self, number: int, ending: str = "json") -> Path:
+        return self._folder / f"{number}.{ending}"
+
+    def _numbers(self, ending: str) -> list[int]:
+        with contextlib.suppress(OSError):
+            found = self._folder.glob(f"*.{ending}")
+            return sorted((int(path.stem) for path in found if path.stem.isdecimal()), reverse=True)
+        return []
+
+    def _rename(self, number: int, ending: str, new_ending: str) -> None:
+        try:
+            self._path(number, ending).rename(self._path(number, new_ending))
+        except FileNotFoundError:
+            what = "deleted comparison" if ending == DELETED else "comparison"
+            raise JobError(f"there is no {what} {number}") from None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -28,7 +28,11 @@ function draw(frame, media, kind) {
   const options = { controls: true, loop: true, autoplay: true, playsInline: true, poster, src: source };
   const made = kind === 'image' ? make('img', { src: source, alt: '' }) : make('video', options);
   if (kind !== 'image') made.muted = true;
-  made.addEventListener('error', () => frame.replaceChildren(make('img', { src: poster, alt: '' })), { once: true });
+  made.addEventListener('error', () => {
+    const still = make('img', { src: poster, alt: '' });
+    still.addEventListener('error', () => frame.replaceChildren(make('p', {}, 'This file cannot be shown.')), { once: true });
+    frame.replaceChildren(still);
+  }, { once: true });
   return made;
 }
 

@@ -9,6 +9,7 @@ const MAX_CONTENDERS = 6;
 const TITLES = { home: 'Compare', vote: 'Which caption is best?', result: 'Result' };
 let element, props, trigger, dialog;
 let busy = false, refreshing = 0;
+let asked = 0, deleted = 0; // the comparison whose row asks whether to delete it, and the one that was
 const $ = selector => element.querySelector(selector);
 
 export function start(gradio) {
@@ -44,6 +45,7 @@ const actions = {
   open() {
     if (!$('.compare-contenders').children.length) addContenders(2);
     busy = false;
+    asked = deleted = 0;
     trigger('reload', {});
     dialog.showModal();
     dialog.focus();
@@ -59,6 +61,10 @@ const actions = {
   resume: button => send('resume', { number: Number(button.dataset.number) }),
   ballot: button => send('ballot', { number: Number(button.dataset.number) }),
   result: button => send('result', { number: Number(button.dataset.number) }),
+  ask: button => { asked = Number(button.dataset.number); showRows(); $('[data-act=keep]').focus(); },
+  keep: () => { const number = asked; asked = 0; showRows(); focusRow('ask', number); },
+  delete: button => send('delete', { number: Number(button.dataset.number) }),
+  restore: () => send('restore', { number: deleted }),
   back: () => send('reload'),
   more: () => send('ballot', here()),
   undo: () => { if (props.shown.undo) send('undo', here()); },
@@ -86,8 +92,11 @@ const views = {
     $('[data-act=create]').disabled = !shown.files || Boolean(shown.running);
     if (shown.created) { $('.compare-contenders').replaceChildren(); addContenders(2); }
     fillChoices();
-    $('.compare-list').replaceChildren(...shown.rows.map(drawRow));
-    $('.compare-none').hidden = shown.rows.length > 0;
+    if (shown.deleted) { asked = 0; ({ deleted } = shown); }
+    if (shown.rows.some(row => row.number === deleted)) deleted = 0; // it was restored
+    showRows();
+    $('[data-act=restore]').hidden = !deleted;
+    if (!dialog.contains(document.activeElement)) dialog.focus();
   },
   vote(shown) {
     $('.compare-about').textContent = `${shown.done + 1} of ${shown.total} · ${shown.file}`;
@@ -107,6 +116,16 @@ const views = {
   },
 };
 
+// The rows are drawn anew each second while captions are written; the button that has the focus keeps it.
+function showRows() {
+  const { act, number } = $('.compare-list button:focus')?.dataset ?? {};
+  $('.compare-list').replaceChildren(...props.shown.rows.map(drawRow));
+  $('.compare-none').hidden = props.shown.rows.length > 0;
+  if (act) focusRow(act, number);
+}
+
+const focusRow = (act, number) => $(`.compare-list [data-act=${act}][data-number="${number}"]`)?.focus();
+
 function showMessage() {
   busy = false;
   const message = $('.dialog-message');
@@ -118,7 +137,7 @@ function addContenders(count) {
   for (let i = 0; i < count; i++) {
     const name = make('input', { type: 'text', name: 'name', placeholder: 'Name (optional)', maxLength: 60, ariaLabel: 'Name' });
     const model = make('select', { name: 'model', ariaLabel: 'Model' }), prompt = make('select', { name: 'prompt_name', ariaLabel: 'Prompt' });
-    const more = make('input', { type: 'text', name: 'more', placeholder: 'Other settings: temperature=0.7 max_frames=16', ariaLabel: 'Other settings', spellcheck: false });
+    const more = make('input', { type: 'text', name: 'more', placeholder: 'Other settings: temperature=0.7', ariaLabel: 'Other settings', spellcheck: false });
     const remove = make('button', { type: 'button', className: 'plain', ariaLabel: 'Remove this contender', title: 'Remove' }, '×');
     remove.dataset.act = 'remove';
     $('.compare-contenders').append(make('li', {}, name, model, prompt, more, remove));
@@ -165,10 +184,20 @@ function drawRow(row) {
   if (row.left) text.append(make('p', { className: 'compare-why' }, `${row.left.toLocaleString('en')} captions are missing`));
   if (row.problem) text.append(make('p', { className: 'compare-why' }, row.problem));
   const acts = make('div', { className: 'compare-acts' });
+  if (asked === row.number) {
+    text.append(make('p', { className: 'compare-why', role: 'alert' }, 'Delete this comparison with its captions and votes?'));
+    acts.append(button('delete', 'Delete', 'plain danger'), button('keep', 'Keep'));
+    return listItem(row, text, acts);
+  }
   if (row.running) acts.append(button('stop', 'Stop'));
   if (row.left) acts.append(button('resume', 'Resume'));
   if (row.voted || (!row.running && !row.open)) acts.append(button('result', 'Result'));
+  if (!row.running) acts.append(button('ask', 'Delete…'));
   if (row.open) acts.append(button('ballot', 'Vote', 'plain primary'));
+  return listItem(row, text, acts);
+}
+
+function listItem(row, text, acts) {
   const item = make('li', {}, text, acts);
   item.dataset.number = row.number;
   return item;

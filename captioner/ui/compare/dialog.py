@@ -5,7 +5,7 @@ from captioner.ui import scripts
 from captioner.ui.compare.handlers import CompareHandlers
 from captioner.ui.wiring import KEEP_EVERY_EVENT, in_background, on_action
 
-EVENTS = ("reload", "create", "resume", "stop", "ballot", "vote", "undo", "result", "votes", "use")
+EVENTS = ("reload", "create", "resume", "stop", "ballot", "vote", "undo", "result", "votes", "use", "delete", "restore")
 
 
 def compare_dialog(services: Services) -> None:
@@ -23,5 +23,7 @@ def compare_dialog(services: Services) -> None:
         (html.result, handlers.result),
         (html.votes, handlers.votes),
         (html.use, handlers.use),
+        (html.delete, handlers.delete),
+        (html.restore, handlers.restore),
     ):
         on_action(event, handler, None, html, mode=KEEP_EVERY_EVENT)

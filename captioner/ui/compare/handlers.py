@@ -117,6 +117,26 @@ class CompareHandlers:
 
         return self._do(act)
 
+    def delete(self, event: gr.EventData) -> View:
+        """Delete a comparison, with its captions and votes."""
+
+        def act() -> View:
+            number = self._checked(event).number
+            self._comparer.delete(number)
+            return self._home() | {"deleted": number, "said": f"Comparison {number} deleted."}
+
+        return self._do(act)
+
+    def restore(self, event: gr.EventData) -> View:
+        """Bring a deleted comparison back."""
+
+        def act() -> View:
+            number = _number(event.number)
+            self._comparer.store.restore(number)
+            return self._home() | {"said": f"Comparison {number} restored."}
+
+        return self._do(act)
+
     def _do(self, act: Callable[[], View]) -> View:
         """Return what `act` shows, or its error as the message."""
         try:

@@ -115,9 +115,12 @@ class FolderBar:
 
 def counts_line(counts: Counts, warnings: Sequence[str]) -> str:
     """Return HTML with the number of files in each state, and the warnings of the scan in a popover."""
-    text = f"{plural(counts.total, 'file')} · {counts.done:,} done · {counts.pending:,} pending"
-    whole = f"{text} · {counts.failed:,} failed" if counts.failed else text  # the tooltip: a narrow page cuts the text
-    marked = f'{text} · <b class="bad">{counts.failed:,} failed</b>' if counts.failed else text
+    parts = [plural(counts.total, "file"), f"{counts.done:,} done", f"{counts.pending:,} pending"]
+    parts += [f"{counts.failed:,} failed"] if counts.failed else []
+    whole = " · ".join(parts)  # the tooltip: a narrow page leaves the first parts out
+    *others, last = parts
+    tag = '<i class="bad">' if counts.failed else "<i>"
+    marked = "".join(f"<i>{part} · </i>" for part in others) + f"{tag}{last}</i>"
     notes = ""
     if warnings:
         rows = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)

@@ -95,7 +95,8 @@ function fill({ sent = {}, all = false, now = JSON.parse(props.now || 'null') } 
         `Changed in another browser to: ${now[name] ?? 'auto'}`;
     }
   }
-  if (isFirst) { describe(); $('fieldset').disabled = false; }
+  describe(); // the model may have been changed elsewhere
+  if (isFirst) $('fieldset').disabled = false;
   showChanges();
 }
 
@@ -104,7 +105,6 @@ function takeAnswer() {
   if (number <= numAnswers) return;
   numAnswers = number;
   fill(props.answer);
-  describe();
   showProblems(wrong);
 }
 

@@ -70,7 +70,8 @@ def test_keys_before_gradio_act_once_and_in_order_when_the_grid_is_there(service
         release = hold_gradio(page)
         page.goto(address, wait_until="commit")
         expect(page.locator(".early .grid-tile")).to_have_count(4)
-        for key in ("ArrowRight", "ArrowRight", "1", "Space", "ArrowRight", "Enter", "/", *"a zebra"):
+        commands = ("ArrowRight", "ArrowRight", "1", "Space", "ArrowRight", "Enter", "/")
+        for key in (*commands, *"an", "Backspace", *" zebra"):
             page.keyboard.press(key)
         release()
         expect(page.locator(".grid-search input")).to_have_value("a zebra")
@@ -81,6 +82,42 @@ def test_keys_before_gradio_act_once_and_in_order_when_the_grid_is_there(service
         expect(page.locator(".grid-tile[aria-selected=true] b")).to_have_text(["b.png"])
         expect(page.locator(".grid-tile[data-mark=star] b")).to_have_text(["b.png"])
         expect(page.locator(".grid-tile.approved")).to_have_count(0)  # the A was searched for
+
+
+@pytest.mark.browser
+def test_click_before_gradio_is_for_the_file_that_was_clicked_although_its_tile_shows_another_one(services, tmp_path):
+    folder = make_folder(tmp_path / "clips")
+    for number in range(400):
+        os.link(folder / "a.png", folder / f"more {number:03}.png")
+    with served(services, folder) as address, open_browser("about:blank") as (page, expect):
+        release = hold_gradio(page)
+        page.goto(address, wait_until="commit")
+        expect(page.locator(".early .grid-tile b").first).to_have_text("a.png")
+        page.locator(".grid-tile").nth(3).locator(".grid-check").click(force=True)
+        page.locator(".grid-tile").nth(1).click()
+        page.evaluate("document.querySelector('.early-view').scrollTop = 6000")
+        expect(page.locator(".early .grid-tile b").first).not_to_have_text("a.png")
+        release()
+        expect(page.locator("#panel h3")).to_have_text("b.png")
+        expect(page.locator(".grid-tile[aria-selected=true] b")).to_have_text(["d.png"])
+        expect(page.locator(".grid-selected")).to_have_text("1 selected")
+
+
+@pytest.mark.browser
+def test_a_search_that_does_not_come_approves_nothing(services, tmp_path):
+    folder = make_folder(tmp_path / "clips")
+    with served(services, folder) as address, open_browser("about:blank") as (page, expect):
+        release = hold_gradio(page)
+        page.route("**/gallery/toolbar.js", lambda route: None)  # never answered
+        page.goto(address, wait_until="commit")
+        expect(page.locator(".early .grid-tile")).to_have_count(4)
+        for key in ("ArrowRight", "/", *"a 1"):
+            page.keyboard.press(key)
+        release()
+        expect(page.locator("#grid [data-grid]")).to_be_attached()
+        page.wait_for_timeout(13_000)
+        expect(page.locator(".grid-tile:is(.approved, [data-mark=star], [aria-selected=true])")).to_have_count(0)
+        page.unroute_all(behavior="ignoreErrors")
 
 
 @pytest.mark.browser

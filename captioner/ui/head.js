@@ -52,6 +52,9 @@
     showTheme();
   }
 
+  // A phone's keyboard makes the page smaller instead of covering what is at its end, such as Save.
+  document.querySelector('meta[name=viewport]').content += ', interactive-widget=resizes-content';
+
   // ---- the login ----
   // A form that calls `done` after the login. A wrong password leaves the name.
   function loginForm(title, text, done) {

@@ -208,7 +208,7 @@ export function toRepair() {
   return { marks, num };
 }
 
-// Count the files by state, flag and kind, and the selected ones that have a caption or are approved.
+// Count the files by state, flag and kind, and the selected ones that have a caption, are approved or are not shown.
 export function countFiles() {
   return { ...(counted ??= countAll()), ...countSelected() };
 }
@@ -230,12 +230,13 @@ function countAll() {
 }
 
 function countSelected() {
-  const { states, flags, selected, numSelected, count } = list;
-  let selectedCaptioned = 0, selectedApproved = 0;
+  const { states, flags, selected, numSelected, count, place } = list;
+  let selectedCaptioned = 0, selectedApproved = 0, selectedHidden = 0;
   for (let i = 0; numSelected && i < count; i++) {
     if (!selected[i]) continue;
     if (states[i] === DONE || states[i] === EDITED) selectedCaptioned++;
     if (flags[i] & FLAGS.approved) selectedApproved++;
+    if (place[i] < 0) selectedHidden++;
   }
-  return { selectedCaptioned, selectedApproved };
+  return { selectedCaptioned, selectedApproved, selectedHidden };
 }

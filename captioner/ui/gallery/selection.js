@@ -18,10 +18,11 @@ export function startSelection(given) {
 }
 
 function show({ counts, selected }) {
-  const bar = $('.grid-selecting'), { selectedCaptioned: captioned } = counts;
+  const bar = $('.grid-selecting'), { selectedCaptioned: captioned, selectedHidden } = counts;
   update(bar, { hidden: !list.numSelected });
   if (bar.hidden) return;
-  update($('.grid-selected'), { textContent: `${number(list.numSelected)} selected` });
+  const hidden = selectedHidden ? `, ${number(selectedHidden)} not shown` : '';
+  update($('.grid-selected'), { textContent: `${number(list.numSelected)} selected${hidden}` });
   showDownload(selected, captioned);
   showApprove(counts);
   $('[data-act=edit]').hidden = !captioned;

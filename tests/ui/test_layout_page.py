@@ -141,3 +141,17 @@ def test_search_has_room_for_what_is_typed_on_a_phone(services, folder):
         page.locator(".grid-search input").fill("")
         page.locator(".grid-view").focus()
         expect(page.locator(".grid-sort")).to_be_visible()
+
+
+@pytest.mark.browser
+def test_limits_of_the_settings_are_not_cut(services, folder):
+    services.change_settings({"max_frames": 31, "devices": ("cpu",)})  # with a button beside them
+    cut = "each => each.scrollWidth > each.clientWidth + 1 && each.offsetWidth > 0"
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        page.get_by_role("tab", name="Settings").click()
+        page.locator("#settings-advanced summary").click()
+        expect(page.locator("#field-devices .field-reset")).to_be_visible()
+        for width in (1280, 1024, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            names = page.locator(".limits").evaluate_all(f"all => all.filter({cut}).map(each => each.textContent)")
+            assert names == []

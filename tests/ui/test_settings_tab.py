@@ -345,19 +345,6 @@ def test_note_follows_a_model_that_was_chosen_elsewhere(services, address):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 1024, 390])
-def test_limits_of_the_settings_are_not_cut(services, address, width):
-    services.change_settings({"max_frames": 31, "devices": ("cpu",)})  # with a button beside them
-    with open_browser(address, width, 800) as (page, expect):
-        page.get_by_role("tab", name="Settings").click()
-        page.locator("#settings-advanced summary").click()
-        expect(page.locator("#field-devices .field-reset")).to_be_visible()
-        cut = "each => each.scrollWidth > each.clientWidth + 1 && each.offsetWidth > 0"
-        names = page.locator(".field .limits").evaluate_all(f"all => all.filter({cut}).map(each => each.textContent)")
-        assert names == []
-
-
-@pytest.mark.browser
 def test_hostile_settings_are_text(services, address):
     services.change_settings({"caption_prefix": MARKUP[:200], "prompt": MARKUP, "trigger_word": "${1+1}"})
     with open_browser(address) as (page, expect):

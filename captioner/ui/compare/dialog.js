@@ -116,7 +116,7 @@ const views = {
   },
 };
 
-// The rows are drawn anew each second while captions are written; the button that has the focus keeps it.
+// The rows are drawn again each second while captions are written; the button that has the focus keeps it.
 function showRows() {
   const { act, number } = $('.compare-list button:focus')?.dataset ?? {};
   $('.compare-list').replaceChildren(...props.shown.rows.map(drawRow));

@@ -95,7 +95,7 @@ function fill({ sent = {}, all = false, now = JSON.parse(props.now || 'null') } 
         `Changed in another browser to: ${now[name] ?? 'auto'}`;
     }
   }
-  describe(); // the model may have been changed elsewhere
+  describe(); // another browser may have changed the model
   if (isFirst) $('fieldset').disabled = false;
   showChanges();
 }

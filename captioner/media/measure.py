@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from captioner.media.alignment import sums_of_parts
-from captioner.media.camera import STATIC, camera_moves
+from captioner.media.camera import MIN_MOVE, STATIC, camera_moves
 from captioner.media.motion import Steps, brightness, measure_steps
 from captioner.media.shots import find_cuts, find_shots
 from captioner.values import Frames, Measured, MediaFacts, Span
@@ -15,12 +15,13 @@ from captioner.values import Frames, Measured, MediaFacts, Span
 log = logging.getLogger(__name__)
 
 MAX_STEP_S = 1.05  # between two frames; where they are farther apart, a pan looks like a cut
-VERSION = 1  # of the measurements; one more where a file would be measured differently
+VERSION = 2  # of the measurements; one more where a file would be measured differently
 BLACK = 20.0  # levels that no cell of a black frame exceeds
 FROZEN = 0.35  # levels by which parts of a frozen picture may change on average, as encoders do
 MOVING = 3.0  # levels by which some part of a clip has to change, else nothing moves in it that could freeze
 PARTS = 8  # such parts in a row and in a column
 MIN_FREEZE_S = 0.45
+SLOW_STEP = 0.015  # of the width: the border has to move so far between two frames to tell a slow move
 LIGHT = 12.0  # levels by which the light of a static shot has to change
 MIN_BAR, MAX_BAR = 0.02, 0.4  # of the height or the width
 
@@ -45,7 +46,10 @@ def measure(frames: Frames) -> Measured:
     light: list[str] = []
     for first, last in find_shots(cuts, is_black):
         shown = first + np.flatnonzero(~frozen[first:last])
-        named = camera_moves(Steps(*(each[shown] for each in steps)), np.diff(times_s)[shown])
+        within = Steps(*(each[shown] for each in steps))
+        named = camera_moves(within, np.diff(times_s)[shown])
+        if named in ((), (STATIC,)) and len(shown) == last - first:
+            named = _slow_moves(within, gray[first : last + 1], np.array(times_s[first : last + 1])) or named
         moves += named
         light += _change_of_light(gray[first : last + 1]) if named in ((), (STATIC,)) else []
     freezes = _spans(frozen, times_s[:-1], times_s[1:])
@@ -104,6 +108,19 @@ def find_bars(gray: np.ndarray) -> tuple[int, int]:
         is_bar = bar - min(sides) <= 1 and MIN_BAR <= min(sides) / len(levels) <= MAX_BAR and edge >= 2 * BLACK
         found.append(bar if is_bar else 0)
     return found[0], found[1]
+
+
+def _slow_moves(steps: Steps, gray: np.ndarray, times_s: np.ndarray) -> tuple[str, ...]:
+    """Return the moves between frames farther apart, of a shot that stands from frame to frame but moves in all.
+
+    steps: of all neighbors in the shot.
+    """
+    way = max(abs(float(each.sum())) for each in (steps.right, steps.down, steps.growth / 2))
+    if way < MIN_MOVE:
+        return ()
+    chosen = np.linspace(0, len(gray) - 1, min(len(gray), 1 + max(1, int(way / SLOW_STEP)))).round().astype(int)
+    named = camera_moves(measure_steps(gray[chosen]), np.diff(times_s[chosen])) if len(chosen) < len(gray) else ()
+    return named if named != (STATIC,) else ()
 
 
 def _summary(moves: Iterable[str]) -> tuple[str, ...]:

@@ -83,6 +83,29 @@ def test_camera_is_told_beside_things_and_in_combined_moves(things, view, expect
     assert of_frames(frames_of(Scene("clouds", 1, view, things), 5.0)).camera in expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "view", "expected"),
+    [
+        ("grain", zooming(1.01), "zoom in"),  # 8 % in all
+        ("grain", zooming(0.98, 1.1), "zoom out"),
+        ("skyline", zooming(1.02), "zoom in"),
+        ("grain", panning(0.006), "pan right"),
+        ("shapes", panning(-0.01), "pan left"),
+        ("grain", zooming(1.004), "static"),  # 3 % in all
+        ("shapes", panning(0.002), "static"),
+    ],
+)
+def test_slow_moves_are_told_by_frames_farther_apart(kind, view, expected):
+    assert of_frames(frames_of(Scene(kind, 0, view), 8.0, noise=2)).camera == (expected,)
+
+
+@pytest.mark.parametrize("speed", [0.01, -0.03])
+@pytest.mark.parametrize("size", [(0.3, 0.4), (0.7, 0.7)])
+def test_slow_things_are_no_slow_camera(size, speed):
+    scene = Scene("grain", 0, still, [Thing(0.15, 0.15, *size, (speed, speed / 2))])
+    assert of_frames(frames_of(scene, 8.0, noise=2)).camera in (("static",), ())
+
+
 @pytest.mark.parametrize("light", [1.0, 0.4])
 def test_light_that_changes_is_no_motion_and_no_cut(light):
     scene = Scene("shapes", 0, still, light=lambda time_s: 1 + (light - 1) * time_s / 4)

@@ -113,6 +113,7 @@ def test_line_of_a_job_fits_a_phone(services, folder):
         boxes = [part.bounding_box() for part in parts]
         assert all(one["x"] + one["width"] <= other["x"] for one, other in pairwise(boxes))
         assert boxes[-1]["x"] + boxes[-1]["width"] <= page.locator(".page-tools").bounding_box()["x"]
+        expect(page.get_by_role("button", name="Theme")).to_be_visible()
 
 
 @pytest.mark.browser

@@ -33,7 +33,9 @@ def test_selected_files_that_a_search_hides_are_counted_before_they_are_deleted(
         page.locator(".grid-search input").fill("")
         page.set_viewport_size({"width": 390, "height": 844})
         expect(page.locator(".grid-selected")).to_have_text("3 selected")
+        assert page.locator(".grid-selected").bounding_box()["height"] < 20  # one line
         page.locator(".grid-search input").fill("clip")
+        expect(page.locator(".grid-selected")).to_have_text("3 selected, 2 not shown")
         box = page.locator(".grid-selecting").bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390

@@ -156,3 +156,14 @@ def test_limits_of_the_settings_are_not_cut(services, folder):
             page.set_viewport_size({"width": width, "height": 800})
             names = page.locator(".limits").evaluate_all(f"all => all.filter({cut}).map(each => each.textContent)")
             assert names == []
+
+
+@pytest.mark.browser
+def test_findings_end_with_the_screen(services, folder):
+    services.change_settings({"model": "demo"})  # with a notice above the tabs
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        page.get_by_role("tab", name="Dataset").click()
+        page.locator("#dataset [data-act=check]").click()
+        expect(page.locator("#dataset .dataset-groups button").first).to_be_visible()
+        box = page.locator("#dataset .dataset-panes").bounding_box()
+        assert 680 < box["y"] + box["height"] <= 720

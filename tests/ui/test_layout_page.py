@@ -114,6 +114,8 @@ def test_line_of_a_job_fits_a_phone(services, folder):
         assert all(one["x"] + one["width"] <= other["x"] for one, other in pairwise(boxes))
         assert boxes[-1]["x"] + boxes[-1]["width"] <= page.locator(".page-tools").bounding_box()["x"]
         expect(page.get_by_role("button", name="Theme")).to_be_visible()
+        page.keyboard.press("?")
+        expect(page.locator("#page-keys")).to_be_visible()
 
 
 @pytest.mark.browser

@@ -54,6 +54,7 @@ def test_measured_clips_are_filtered_and_the_panel_says_what_was_measured(servic
         expect(page.locator(".panel-fault")).to_contain_text("the camera does something else: pan left")
         page.keyboard.press("Alt+ArrowRight")
         expect(page.locator(".panel-measured")).to_contain_text("black from 0:00.00 to 0:01.50")
+        assert page.locator(".panel-measured").evaluate("each => each.scrollWidth <= each.clientWidth")  # read whole
         page.keyboard.press("Alt+ArrowRight")
         expect(page.locator(".panel-title h3")).to_have_text("c.mp4")
         expect(page.locator(".panel-measured")).to_be_hidden()

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from transformers.utils.chat_template_utils import render_jinja_template
-
+from captioner.engine.rendering import answer_with_text, renderer
 from captioner.errors import ModelError
-from captioner.system.limited_process import Answer, LimitedProcess, ProcessFailure
+from captioner.system.limited_process import LimitedProcess, ProcessFailure
 
 LIMIT_S = 10.0  # the largest take milliseconds
 MEMORY_BYTES = 500_000_000
-MAX_LENGTH = 1_000_000  # characters of a prompt; a token for each image has 20
 MAX_FAILURES = 2  # of a template, which is not tried again then: the machine may have been busy once
 NUM_KEPT = 256
 
@@ -57,7 +55,7 @@ class TemplateProcess:
             failures = self._failures[template]
             if len(failures) >= MAX_FAILURES:
                 raise ModelError(failures[-1])
-            self._process = self._process or LimitedProcess("chat template", _answer, MEMORY_BYTES)
+            self._process = self._process or LimitedProcess("chat template", answer_with_text, MEMORY_BYTES, renderer)
             try:
                 answer, text = self._process.ask(LIMIT_S, template, arguments)
             except ProcessFailure as failure:
@@ -78,20 +76,3 @@ _WORDS = {
     "closed": "could not be rendered, because the app is closing",
     "not started": "could not be rendered, because its process did not start; see the log",
 }
-
-
-# In the process
-
-
-def _answer(template: str, arguments: str) -> Answer:
-    chat, values = json.loads(arguments)
-    try:
-        rendered: Any = render_jinja_template([chat], chat_template=template, **values)  # annotated wrongly as a text
-        text = rendered[0][0]
-    except MemoryError:
-        raise
-    except Exception as error:  # a template is a program and may raise anything
-        return {"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:300]}, b""
-    if len(text) > MAX_LENGTH:
-        return {"error": f"its text has more than {MAX_LENGTH:,} characters; choose another model"}, b""
-    return {}, text.encode("utf-8", "surrogatepass")

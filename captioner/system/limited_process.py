@@ -51,9 +51,12 @@ class ProcessFailure(Exception):
 class LimitedProcess:
     """The app's side of one process, for one thread at a time except for kill(). It starts with the first ask()."""
 
-    def __init__(self, name: str, answer_to: AnswerTo, memory_bytes: int) -> None:
-        """memory_bytes: what the process may take beyond what it has taken when it is ready."""
-        self._name, self._answer_to, self._memory_bytes = name, answer_to, memory_bytes
+    def __init__(self, name: str, answer_to: AnswerTo, memory_bytes: int, prepare: Callable[[], object] = dict) -> None:
+        """memory_bytes: what the process may take beyond what it has taken when it is ready.
+
+        prepare: a function of a module, called in the process before it is ready.
+        """
+        self._name, self._answer_to, self._memory_bytes, self._prepare = name, answer_to, memory_bytes, prepare
         self._max_bytes = math.inf  # while it imports its modules, and those of the program that started it
         self._process: BaseProcess | None = None
         self._killed, self._lock = False, threading.Lock()
@@ -94,7 +97,7 @@ class LimitedProcess:
     def _start(self) -> BaseProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, far_end = context.Pipe()
-        arguments = (far_end, self._answer_to, self._memory_bytes)
+        arguments = (far_end, self._answer_to, self._memory_bytes, self._prepare)
         process = context.Process(target=_serve, args=arguments, name=self._name, daemon=True)
         with self._lock:
             if self._killed:
@@ -148,8 +151,9 @@ def _failure(process: BaseProcess) -> ProcessFailure:
 # In the process
 
 
-def _serve(connection: Connection, answer_to: AnswerTo, memory_bytes: int) -> None:
+def _serve(connection: Connection, answer_to: AnswerTo, memory_bytes: int, prepare: Callable[[], object]) -> None:
     end_after_the_app()
+    prepare()
     _limit(memory_bytes)
     connection.send_bytes(b"ready")
     while True:

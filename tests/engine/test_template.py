@@ -1,6 +1,8 @@
 """Chat templates that run forever, build gigantic texts or look for a way out, in the process that renders them."""
 
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -164,3 +166,21 @@ def test_greedy_template_of_a_model_is_refused_when_it_is_loaded(tmp_path, monke
     with pytest.raises(ModelError) as error:
         loading.load(folder, ModelSpec("x", device="cpu"))
     assert str(error.value) == f"model: {SLOW}"
+
+
+SMALL = """
+import json, sys
+from captioner.engine import rendering
+chat = [{"role": "user", "content": "hello"}]
+print(rendering.answer_with_text("{{ messages[0].content + name }}", json.dumps([chat, {"name": " there"}])))
+print("transformers.utils.hub" in sys.modules)
+"""
+WHOLE = SMALL.replace(
+    "chat =", "rendering.PACKAGES = rendering.PACKAGES[:1]  # so that what it needs is not found\nchat ="
+)
+
+
+@pytest.mark.parametrize(("program", "whole"), [(SMALL, "False"), (WHOLE, "True")])
+def test_the_process_imports_little_of_transformers_and_all_of_it_where_that_fails(program, whole):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["({}, b'hello there')", whole]

@@ -23,7 +23,7 @@ from tests.support.patience import END_TIMEOUT_S
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SOURCES = ("captioner", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
-PAGE_FILES = {".css", ".js", ".html"}
+DATA_FILES = {".c", ".css", ".js", ".html"}
 EXAMPLE = """
 import captioner
 
@@ -122,7 +122,7 @@ def test_wheel_holds_every_file_of_the_package_and_no_test(wheel):
     tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "captioner").rglob("*") if path.is_file()}
     wanted = {name for name in tracked if "__pycache__" not in name and not name.endswith(".pyi")}
     assert {name for name in names if ".dist-info/" not in name} == wanted
-    assert {Path(name).suffix for name in names} >= {*PAGE_FILES, ".jinja", ".safetensors", ".json"}
+    assert {Path(name).suffix for name in names} >= {*DATA_FILES, ".jinja", ".safetensors", ".json"}
 
 
 def test_source_distribution_holds_what_the_build_reads(project, tmp_path):

@@ -1,5 +1,6 @@
 """Implementations of attention over packed requests; a numeric self-test selects one for each device."""
 
+import functools
 import itertools
 import logging
 import math
@@ -36,6 +37,13 @@ class Segments:
     @property
     def longest(self) -> int:
         return max(self.lengths)
+
+    @functools.cached_property
+    def causal_rows(self) -> tuple[Tensor, Tensor]:
+        """The start of each token's segment, and how many tokens from there on it attends to, on the CPU: int64 (N,)."""
+        lengths, bounds = torch.tensor(self.lengths), self.bounds.long()
+        starts = bounds[:-1].repeat_interleave(lengths)
+        return starts, torch.arange(1, len(starts) + 1) - starts
 
 
 class Backend(Protocol):
@@ -220,17 +228,18 @@ def self_test(backend: Backend, device: torch.device, dtype: torch.dtype, heads:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random, device=device).to(dtype)
 
-    segments = Segments.from_lengths([7, 1, 240, 240, 130], device)
-    num_tokens = sum(segments.lengths)
+    long, short = (Segments.from_lengths(lengths, device) for lengths in ([7, 1, 240, 240, 130], [7, 1, 90, 90]))
+    num_tokens = sum(long.lengths)
     q, k, v = draw(num_tokens, heads, dim), draw(num_tokens, groups, dim), draw(num_tokens, 3, groups, dim)[:, 2]
     shape = 4, TESTED_SLOT_TOKENS, groups, dim
     cache = SlotCache(SlotShape((0,), (groups, dim)), *shape[:2], dtype, device)
     cache.keys[0].copy_(draw(*shape))
     cache.values[0].copy_(draw(*shape))
     try:
-        for causal in (True, False):
-            ours = backend.packed(q, k, v, segments, causal, dim**-0.5)
-            if wrong := _compare(ours, reference_attention(q, k, v, segments.lengths, causal), dtype):
+        for segments, causal in ((long, True), (long, False), (short, True)):
+            queries, keys, values = (x[: sum(segments.lengths)] for x in (q, k, v))
+            ours = backend.packed(queries, keys, values, segments, causal, dim**-0.5)
+            if wrong := _compare(ours, reference_attention(queries, keys, values, segments.lengths, causal), dtype):
                 return f"packed: {wrong}"
         whole = q[:240], k[:240], v[:240]
         ours = backend.continued(whole[0][-70:], *whole[1:], dim**-0.5)

@@ -22,7 +22,7 @@ from captioner.engine.formats import check_format, count_weights, describe_store
 from captioner.engine.isolation import LOCAL, from_folder_alone, one_line
 from captioner.engine.model_files import check_files
 from captioner.engine.quantization import bitsandbytes_config, describe, plan_quantization
-from captioner.engine.weights import check_loaded, loaded_bytes
+from captioner.engine.weights import SMALL_MODEL, check_loaded, loaded_bytes
 from captioner.errors import ModelError
 from captioner.system.devices import CUDA_MISSING, check_quantization, cuda_missing
 from captioner.system.resources import available_bytes
@@ -30,7 +30,6 @@ from captioner.values import QUANTIZED_BYTES, CapabilityReport, ModelSpec
 
 log = logging.getLogger(__name__)
 
-SMALL_MODEL = 50_000_000
 MEMORY_RESERVE = 1.15  # times the weights: also room for buffers, a first batch and the allocator
 
 

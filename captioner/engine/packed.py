@@ -27,7 +27,9 @@ from captioner.engine.prepare import PIXELS
 from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
+from captioner.engine.slot_kernel import with_kernel
 from captioner.engine.text_layers import Rotation, run_layers
+from captioner.engine.weights import SMALL_MODEL
 
 ROTATIONS_BY_LENGTH = ("dynamic", "longrope")  # types whose frequencies depend on the longest position
 GRIDS = ("image_grid_thw", "video_grid_thw")
@@ -48,6 +50,8 @@ class PackedModel:
         text, vision = self.config, self._vision_config
         shape = (text.num_attention_heads, text.num_key_value_heads, text.head_dim)
         self.backend, self.backend_note = pick_backend(self.device, self.dtype, *shape, attention)
+        if attention == "auto" and self.device.type == "cpu" and model.num_parameters() >= SMALL_MODEL:
+            self.backend, self.backend_note = with_kernel(self.backend, self.device, self.dtype, *shape)
         self.sage_note = "off"
         if sage:
             self.backend, self.sage_note = with_sage(self.backend, self.device, self.dtype, *shape)

@@ -17,6 +17,7 @@ _HARMLESS = re.compile(
 )
 _ADAPTER = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.|original_module\.|hada_w|lokr_|oft_)")
 MAX_NAMES = 3
+SMALL_MODEL = 50_000_000  # of fewer weights: what makes a CPU faster would gain nothing
 
 
 def loaded_bytes(

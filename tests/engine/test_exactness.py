@@ -1,10 +1,13 @@
 """Whatever runs beside a request, its text is that of `generate` alone: every family that ContinuousCore runs."""
 
+import shutil
+
 import pytest
 
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.loading import load
 from captioner.engine.prepare import Preparer
+from captioner.engine.slot_kernel import COMPILERS, KernelBackend
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 from tests.support.engine_cases import finish, generate_alone, make_cases, prepare_cases, run, teacher_forced
@@ -78,6 +81,17 @@ def test_prompts_read_in_pieces_give_the_same_text(make_core, preparer, cases, a
     requests = prepare_cases(preparer, some)
     assert max(request.num_prompt_tokens for request in requests) > piece_tokens
     ended = run(make_core(max_slots, piece_tokens=piece_tokens), requests)
+    assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C compiler")
+@pytest.mark.parametrize("max_slots", [3, 16])
+def test_text_by_the_c_kernel_is_the_same(make_core, preparer, cases, alone, monkeypatch, max_slots):
+    monkeypatch.setattr("captioner.engine.packed.SMALL_MODEL", 0)
+    core = make_core(max_slots, piece_tokens=64)
+    assert isinstance(core._model.backend, KernelBackend)
+    some = cases[:NUM_FEW]
+    ended = run(core, prepare_cases(preparer, some))
     assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]
 
 

@@ -20,6 +20,8 @@ STRUCTURE = 1.5  # levels of brightness; a block with less tells nothing
 EXPLAINED = 0.35  # of a block's energy may be left
 STANDS = 0.15  # the same for a block that stands, which the encoder hardly changes
 EQUAL = 0.02  # the same in a picture in which nothing moves
+UNMOVED = 0.002  # the same at the border of a picture that stands; one that moves least leaves 0.005
+MIN_BORDER = 8  # blocks with structure at the border, to tell that it stands
 ENOUGH = 0.82  # of the blocks with structure are explained: no other motion has to be tried
 MOST = 0.5  # the same if ENOUGH are explained at the border, as where a thing moves before the camera
 AS_GOOD = 0.07  # of the blocks' energy on average; a start that leaves so much more is no worse
@@ -115,14 +117,16 @@ class _Pairs:
         # The part of each block's energy that is left if nothing moves.
         self.stood = _sums(change * change, self._fine.places.shape) / (energy[1:] + energy[:-1] + 1e-3)
         border = self.structure & BORDER
-        self.stands = _count(border & (self.stood < EXPLAINED)) > 0.5 * _count(border)
+        num_border = _count(border)
+        self.stands = _count(border & (self.stood < EXPLAINED)) > 0.5 * num_border
+        self._is_unmoved = (_count(border & (self.stood <= UNMOVED)) > 0.5 * num_border) & (num_border >= MIN_BORDER)
 
     def best_motion(self) -> tuple[Motion, np.ndarray, np.ndarray]:
         """Return the motions that explain the most, what they leave of each block, and the part they explain."""
         count = len(self.stood)
         explained = self._explained(self.stood, self.structure)
         best = _Best(no_motion(count), self.stood.copy(), np.full(count, np.inf), explained, np.zeros(count))
-        undecided = np.flatnonzero((self.structure & (self.stood > EQUAL)).any((1, 2)))
+        undecided = np.flatnonzero((self.structure & (self.stood > EQUAL)).any((1, 2)) & ~self._is_unmoved)
         if not len(undecided):
             return best.motion, best.left, best.explained
         (shift, *other_shifts), is_repeating = correlated_shifts(self._coarse.pictures, 3)

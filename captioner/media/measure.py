@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 MAX_STEP_S = 1.05  # between two frames; where they are farther apart, a pan looks like a cut
 VERSION = 2  # of the measurements; one more where a file would be measured differently
+WHITE = 235.0  # levels that each cell of a white frame reaches: a flash, or a fade through white
 BLACK = 20.0  # levels that no cell of a black frame exceeds
 FROZEN = 0.35  # levels by which parts of a frozen picture may change on average, as encoders do
 MOVING = 3.0  # levels by which some part of a clip has to change, else nothing moves in it that could freeze
@@ -40,11 +41,12 @@ def measure(frames: Frames) -> Measured:
         return Measured(black_s=black, bars=bars, has_sound=frames.facts.has_sound)
     step_s = round(max(np.diff(times_s).tolist()), 3)
     steps = measure_steps(gray)
-    cuts = find_cuts(steps, gray, frames.pixels, is_black)
-    frozen = _find_frozen(gray, cuts) & ~is_black[1:]
+    is_blank = is_black | (gray.reshape(len(gray), -1).min(1) >= WHITE)
+    cuts = find_cuts(steps, gray, frames.pixels, is_blank)
+    frozen = _find_frozen(gray, cuts) & ~is_blank[1:]
     moves: list[str] = []
     light: list[str] = []
-    for first, last in find_shots(cuts, is_black):
+    for first, last in find_shots(cuts, is_blank):
         shown = first + np.flatnonzero(~frozen[first:last])
         within = Steps(*(each[shown] for each in steps))
         named = camera_moves(within, np.diff(times_s)[shown])

@@ -14,9 +14,12 @@ SAME_PLACE = 0.75  # common part of two color histograms, above which frames are
 SAME_COLORS = 0.5  # the same where many frames in a row are lost, as in a fast pan, or have no structure
 
 
-def find_cuts(steps: Steps, gray: np.ndarray, pixels: np.ndarray, is_black: np.ndarray) -> list[int]:
-    """Return the numbers of the steps in which one shot ends and another begins. gray: `brightness` of the pixels."""
-    seen = ~is_black[1:] & ~is_black[:-1]
+def find_cuts(steps: Steps, gray: np.ndarray, pixels: np.ndarray, is_blank: np.ndarray) -> list[int]:
+    """Return the numbers of the steps in which one shot ends and another begins.
+
+    gray: `brightness` of the pixels. is_blank: which frames are black or white.
+    """
+    seen = ~is_blank[1:] & ~is_blank[:-1]
     lost = seen & (steps.explained <= LOST)
     cuts = []
     for number in np.flatnonzero(lost).tolist():
@@ -27,14 +30,14 @@ def find_cuts(steps: Steps, gray: np.ndarray, pixels: np.ndarray, is_black: np.n
             cuts.append(number)
     cuts = [cut for cut in cuts if not _is_flash(cut, cuts, gray)]
     blended = seen & ~lost & (steps.explained < BLENDED) & ~steps.may_move
-    return sorted({*cuts, *_dissolves(blended, lost, gray, pixels), *_through_black(is_black, gray, pixels)})
+    return sorted({*cuts, *_dissolves(blended, lost, gray, pixels), *_through_blank(is_blank, gray, pixels)})
 
 
-def find_shots(cuts: Sequence[int], is_black: np.ndarray) -> list[tuple[int, int]]:
-    """Return (first frame, last frame) of the shots with two frames or more; black ends a shot."""
-    black = np.flatnonzero(is_black).tolist()
+def find_shots(cuts: Sequence[int], is_blank: np.ndarray) -> list[tuple[int, int]]:
+    """Return (first frame, last frame) of the shots with two frames or more; a blank frame ends a shot."""
+    blank = np.flatnonzero(is_blank).tolist()
     shots, first = [], 0
-    for end in sorted({*cuts, *black, *(number - 1 for number in black), len(is_black) - 1}):
+    for end in sorted({*cuts, *blank, *(number - 1 for number in blank), len(is_blank) - 1}):
         if end > first:
             shots.append((first, end))
         first = end + 1
@@ -74,9 +77,9 @@ def _dissolves(blended: np.ndarray, lost: np.ndarray, gray: np.ndarray, pixels: 
     return found
 
 
-def _through_black(is_black: np.ndarray, gray: np.ndarray, pixels: np.ndarray) -> list[int]:
-    """Return the middle of each run of black frames between two shots; a picture that only goes dark is one shot."""
-    seen = np.flatnonzero(~is_black).tolist()
+def _through_blank(is_blank: np.ndarray, gray: np.ndarray, pixels: np.ndarray) -> list[int]:
+    """Return the middle of each run of blank frames between two shots; a picture that only goes dark is one shot."""
+    seen = np.flatnonzero(~is_blank).tolist()
     found = []
     for before, after in itertools.pairwise(seen):
         is_other = after - before > 1 and _common_colors(pixels[before], pixels[after]) <= SAME_PLACE

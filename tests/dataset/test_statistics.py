@@ -143,6 +143,22 @@ def test_pattern_of_a_phrase_finds_it_in_captions(phrase, text, is_found):
     assert bool(regex.search(pattern_of(phrase), text, regex.IGNORECASE)) == bool(is_found)
 
 
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("1girl, solo, black hair, blue eyes, blonde hair, smile", ["Hair color"]),
+        ("solo, 1boy, blue eyes, brown eyes, long hair, short hair", ["Eye color", "Hair length"]),
+        ("1girl, 1boy, black hair, blonde hair, holding hands", []),
+        ("2girls, multiple girls, black hair, red hair", []),
+        ("1girl, brown hair, multicolored hair, blonde hair", []),
+        ("1girl, blue eyes, brown eyes, heterochromia", []),
+    ],
+)
+def test_tags_of_one_person_contradict_each_other(tags, found):
+    stats = count_captions(captions_of([tags]), StatisticsOptions())
+    assert sorted(each.slot for each in stats.contradictions) == found
+
+
 def test_planted_constants_and_contradictions_are_found():
     right, found, planted = Counter(), Counter(), Counter()
     for seed in range(40):

@@ -122,6 +122,19 @@ def test_flash_and_fast_pan_are_no_cuts():
     assert of_frames(frames_of(Scene("grain", 0, panning(1.5)))).cuts_s == ()
 
 
+def test_white_frames_are_no_cuts_where_the_same_shot_goes_on():
+    frames = frames_of(Scene("shapes", 0, still), 6.0, noise=1)
+    white = np.full_like(frames[0], 250)
+    fading = [
+        (frame * (1 - w) + 255 * w).astype(np.uint8) for frame, w in zip(frames[3:6], (0.3, 0.6, 0.9), strict=True)
+    ]
+    assert of_frames([*frames[:4], white, white, *frames[6:]]).cuts_s == ()
+    assert of_frames([white, frames[0]] * 5).cuts_s == ()
+    assert of_frames([*frames[:3], *fading, white, white, *frames[:4]]).cuts_s == ()
+    other = frames_of(Scene("clouds", 0, still), 2.0, noise=1)
+    assert [2.0 <= cut_s <= 4.0 for cut_s in of_frames([*frames[:3], *fading, white, white, *other]).cuts_s] == [True]
+
+
 def test_dissolve_is_one_cut():
     before, after = (frames_of(Scene("shapes", seed, still)) for seed in (0, 1))
     weights = np.clip((np.arange(8) - 2) / 3, 0, 1)

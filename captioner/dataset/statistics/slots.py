@@ -29,6 +29,7 @@ _AFTERWARDS = re.compile(
     r"\b(?:initially|eventually|finally|again|later|afterwards?|at first)\b"
     r"|\b(?:at|by|in) the (?:start|beginning|outset|end)\b"
 )
+_TAGS_OF_ONE = re.compile(r"\b1(?:girl|boy|other)\b|\bsolo\b,|, solo\b")  # what tags list belongs to this one
 _BESIDE = 60  # characters around each value, in its sentence, in which it may be said of something else
 _OWNER = 30  # characters before a value in which its owner is named
 _CLAUSE_END = re.compile(r"[.,;:!?\n。，；]|\b(?:while|as)\b")
@@ -61,14 +62,15 @@ class Slot(NamedTuple):
     def excuses(self, text: str, places: Sequence[Place]) -> bool:
         """Return whether values at these places of a caption may all be true."""
         start, end = min(place[0] for place in places), max(place[1] for place in places)
-        clause = _CLAUSE_END.search(text, end)
+        are_tags = bool(_TAGS_OF_ONE.search(text))
+        clause = None if are_tags else _CLAUSE_END.search(text, end)
         if self.parts.search(text) or self.unless.search(text, 0, clause.start() if clause else len(text)):
             return True
         if any(self.beside.search(_in_sentence(text, place)) for place in places):
             return True
         if len(places) < 2:
             return False
-        is_owned = any(self.owned.search(text[max(0, first - _OWNER) : last]) for first, last in places)
+        is_owned = are_tags or any(self.owned.search(text[max(0, first - _OWNER) : last]) for first, last in places)
         has_changed = self.change.search(text, max(0, start - _AROUND), end) or _AFTERWARDS.search(
             text, end, end + _AFTER
         )

@@ -169,3 +169,13 @@ def test_findings_end_with_the_screen(services, folder):
         expect(page.locator("#dataset .dataset-groups button").first).to_be_visible()
         box = page.locator("#dataset .dataset-panes").bounding_box()
         assert 680 < box["y"] + box["height"] <= 720
+
+
+@pytest.mark.browser
+def test_history_is_as_high_as_its_rows_and_fills_a_phone(services, folder):
+    with served(services, folder) as address, open_browser(address) as (page, expect):
+        page.locator(".bar-history").click()
+        expect(page.locator(".history-none b")).to_be_visible()
+        assert page.locator(".history-dialog").bounding_box()["height"] < 400
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.locator(".history-dialog").bounding_box()["height"] == 844

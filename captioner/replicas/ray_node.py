@@ -2,12 +2,15 @@
 
 import importlib.util
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from captioner.engine.download import find_model
 from captioner.errors import CaptionerError
@@ -17,6 +20,7 @@ from captioner.system.pinning import escapes
 from captioner.values import CapabilityReport, CaptionRequest, ModelSpec
 
 WAIT_S = 0.2
+FOLDER = "captioner-files-"  # and the number of the process
 NEEDED = ("torch", "transformers", "av", "PIL")  # by the worker process
 Stamp = tuple[int, int]  # size and modification time (ns) of a file
 
@@ -36,7 +40,7 @@ class NodeWorker:
 
     def __init__(self) -> None:
         self._replica: ProcessReplica | None = None
-        self._copies = Path(tempfile.mkdtemp(prefix="captioner-"))
+        self._copies: Path | None = None  # the folder of the files that were sent
         self._copied: dict[int, Path] = {}  # request id -> the file's path on the app's machine
         self._fault = ""  # why files that are sent cannot be kept here
 
@@ -80,7 +84,7 @@ class NodeWorker:
             try:
                 message = self._copy(message, data)
             except OSError as error:
-                self._fault = f"cannot keep a file that was sent: {error.strerror} ({self._copies})"
+                self._fault = f"cannot keep a file that was sent: {error.strerror} ({error.filename})"
                 return True
         elif not _has_file(message, stamp):
             return False
@@ -91,7 +95,8 @@ class NodeWorker:
         """End the worker process and delete what was copied."""
         if self._replica:
             self._replica.close()
-        shutil.rmtree(self._copies, ignore_errors=True)
+        if self._copies:
+            shutil.rmtree(self._copies, ignore_errors=True)
 
     def _find_model(self, spec: ModelSpec, folder: Path) -> Path:
         """Return the folder of the model on this node; it is downloaded if the node does not have it."""
@@ -108,6 +113,7 @@ class NodeWorker:
         return find_model(spec.source, spec.offline, None)
 
     def _copy(self, request: CaptionRequest, data: Any) -> CaptionRequest:
+        self._copies = self._copies or _make_folder()
         folder = self._copies / str(request.id)
         folder.mkdir()
         (folder / request.path.name).write_bytes(data)
@@ -117,6 +123,7 @@ class NodeWorker:
     def _as_seen_by_the_app(self, event: ReplicaEvent, node: str, rows: tuple[tuple[str, str], ...]) -> ReplicaEvent:
         if isinstance(event, Answer) and event.id in self._copied:
             path = self._copied.pop(event.id)
+            assert self._copies
             copy = self._copies / str(event.id)
             shutil.rmtree(copy, ignore_errors=True)
             if isinstance(event, Failed):
@@ -128,6 +135,15 @@ class NodeWorker:
             case Finished():
                 return replace(event, caption=replace(event.caption, device=node))
         return event
+
+
+def _make_folder() -> Path:
+    """Make a folder for files that are sent, and delete those of workers that were killed before they could."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        number = left.name.removeprefix(FOLDER).split("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
 
 
 def _has_file(request: CaptionRequest, stamp: Stamp | None) -> bool:

@@ -3,8 +3,10 @@
 import importlib.util
 import os
 import queue
-import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -217,13 +219,28 @@ def test_a_file_that_was_sent_is_deleted_with_its_answer_and_named_as_the_app_kn
 
 
 def test_a_node_that_cannot_keep_a_file_ends_and_charges_no_request(node, tmp_path):
-    shutil.rmtree(node._copies)
+    node._copies = tmp_path / "deleted by a cleaner"
     assert node.take(request(tmp_path / "none.png"), None, np.frombuffer(b"pixels", np.uint8))
     assert node._replica.taken == []
     with pytest.raises(CaptionerError) as refused:
         next(node.stream)
-    why = f"cannot keep a file that was sent: No such file or directory ({node._copies})"
+    why = f"cannot keep a file that was sent: No such file or directory ({node._copies / '1'})"
     assert str(refused.value) == f"lab · CPU: {why}"
+
+
+def test_files_that_killed_workers_left_on_a_node_are_deleted(node, tmp_path, monkeypatch):
+    """A worker that gets no file makes no folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = [tmp_path / f"captioner-files-{number}-abc" for number in (int(done.stdout), os.getpid())]
+    for folder in left:
+        (folder / "1").mkdir(parents=True)
+    assert node._copies is None
+    assert node.take(request(tmp_path / "a.png"), None, np.frombuffer(b"pixels", np.uint8))
+    assert [folder.exists() for folder in left] == [False, True]
+    assert (node._copies / "1" / "a.png").read_bytes() == b"pixels"
+    node.close()
+    assert not node._copies.exists()
 
 
 def test_a_node_without_the_model_says_so_in_one_line(tmp_path):

@@ -40,7 +40,7 @@ class Segments:
 
     @functools.cached_property
     def causal_rows(self) -> tuple[Tensor, Tensor]:
-        """The start of each token's segment, and how many tokens from there on it attends to, on the CPU: int64 (N,)."""
+        """The start of each token's segment, and how many tokens from there it attends to, on the CPU: int64 (N,)."""
         lengths, bounds = torch.tensor(self.lengths), self.bounds.long()
         starts = bounds[:-1].repeat_interleave(lengths)
         return starts, torch.arange(1, len(starts) + 1) - starts

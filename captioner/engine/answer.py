@@ -9,18 +9,17 @@ MAX_CLOSING = 32  # tokens that a closing mark may consist of
 
 
 class AnswerTokens:
-    """The tokens of an answer without its end token."""
+    """The tokens of an answer without its end token.
+
+    chooses: whether choose() may return another token than the one that was picked.
+    """
 
     def __init__(self, request: Prepared, eos: tuple[int, ...]) -> None:
+        self.chooses = False
         self.tokens: list[int] = []
         self.caption_start = 0  # index of the first token after the thinking
         self._max_new_tokens, self._eos = request.options.max_new_tokens, eos
         self.probabilities: tuple[float, ...] = ()  # of scoring.ANSWERS
-
-    @property
-    def chooses(self) -> bool:
-        """True as long as choose() may return another token than the one that was picked."""
-        return False
 
     @property
     def limit(self) -> int:
@@ -63,12 +62,9 @@ class ThinkingTokens(AnswerTokens):
         self._max_tokens = request.options.max_tokens
         self._closing = marks.opened_by_prompt(request.options.thinks)  # "": the model is not thinking
         self._is_undecided = not self._closing
+        self.chooses = True
         self._start = 0  # index of the first token of thinking
         self._forced: list[int] = []  # tokens to write next
-
-    @property
-    def chooses(self) -> bool:
-        return bool(self._closing or self._is_undecided)
 
     @property
     def limit(self) -> int:
@@ -93,6 +89,7 @@ class ThinkingTokens(AnswerTokens):
             is_closed = self._watch(token)
         if is_closed:
             self._closing, self.caption_start = "", len(self.tokens)
+        self.chooses = bool(self._closing or self._is_undecided)
         return "length" if self._is_full() else None
 
     def _watch(self, token: int) -> bool:

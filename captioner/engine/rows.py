@@ -17,9 +17,8 @@ class RowTable:
         self._columns[SLOT] = torch.arange(num_slots)
         # numpy changes a few numbers faster than torch; both share the memory
         self._table = self._columns.numpy()
-        self._limits = np.zeros(
-            num_slots, np.int64
-        )  # tokens that may be drawn; 0: no request, or its prompt is being read
+        # tokens that may be drawn; 0: no request, or its prompt is being read
+        self._limits = np.zeros(num_slots, np.int64)
 
     def add(self, slot: int, request: Prepared) -> None:
         """Fill the column of a request whose prompt will be read now."""

@@ -28,9 +28,8 @@ class Prompt:
     num_encoded: int = 0  # visual tokens that are in `embeds`
     deepstack: list[Tensor] = field(default_factory=list)  # by level, (V, hidden) for the V visual tokens of those
 
-    @property
-    def num_tokens(self) -> int:
-        return self.request.num_prompt_tokens
+    def __post_init__(self) -> None:
+        self.num_tokens = self.request.num_prompt_tokens
 
     @functools.cached_property
     def is_visual(self) -> Tensor:  # bool (L,) on the host
@@ -85,6 +84,7 @@ class Running:
     def __post_init__(self) -> None:
         self.request, self.slot = self.prompt.request, self.prompt.slot
         self.kind = Sampling.of(self.request.options)
+        self.penalizes = self.kind.penalizes
 
     @property
     def tokens(self) -> list[int]:

@@ -47,11 +47,11 @@ def pick_tokens(logits: Tensor, kinds: Sequence[Sampling], draws: Tensor, seen: 
     in transformers: repetition penalty (Keskar et al. 2019, CTRL), presence penalty (as OpenAI and vLLM define it),
     temperature, top-k, top-p; then the Gumbel-max trick draws a token.
     """
+    if kinds.count(kinds[0]) == len(kinds):
+        return _pick_alike(logits.float(), draws, seen, kinds[0])
     groups: dict[Sampling, list[int]] = {}
     for row, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(row)
-    if len(groups) == 1:
-        return _pick_alike(logits.float(), draws, seen, kinds[0])
     tokens = torch.empty(len(kinds), dtype=torch.int64, device=logits.device)
     order = upload(torch.tensor([row for rows in groups.values() for row in rows]), logits.device)
     for kind, index in zip(groups, order.split([len(rows) for rows in groups.values()]), strict=True):

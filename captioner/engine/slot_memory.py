@@ -33,7 +33,7 @@ class SlotMemory:
     def pick(self, order: list[Running], rows: Tensor, logits: Tensor) -> Picked:
         """Pick the next token of each request, and score those that want it, given logits (B, V) and rows (5, B)."""
         seen, slots, kinds = None, rows[SLOT], [running.kind for running in order]
-        if any(kind.penalizes for kind in kinds):
+        if any(running.penalizes for running in order):
             seen = self._seen_tokens(logits)
             for running in order:
                 if self.table.num_drawn(running.slot) == running.answer.caption_start:

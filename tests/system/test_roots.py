@@ -237,18 +237,20 @@ def test_api_opens_nothing_outside(base, services, text, recursive):
 
 
 @SOME
+@example(text="../../..", kind="media/{}")  # the client asks for Gradio's page, which fails before launch()
 @given(text=hostile_paths(), kind=st.sampled_from(["media/{}", "thumb/{}.jpg", "sheet/{}.jpg", "{}"]))
 def test_routes_serve_nothing_by_a_path(base, services, client, text, kind):
     path = kind.format(quote(filled_in(text, base), safe="/%.~\\", errors="replace"))
     answer = client.get(f"{PREFIX}/{path}")
-    assert answer.status_code in (404, 405, 422), (path, answer.status_code)
+    if answer.request.url.path.startswith(PREFIX):
+        assert answer.status_code in (404, 405, 422), (path, answer.status_code)
     assert "root:" not in answer.text
 
 
 @pytest.fixture(scope="module")
 def client(services) -> TestClient:
     app = App.create_app(gr.Blocks(), app_kwargs={"routes": media_routes(services).routes})
-    return TestClient(app, base_url="http://127.0.0.1")
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)  # they are status 500
 
 
 @SOME

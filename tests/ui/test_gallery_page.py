@@ -55,7 +55,7 @@ def test_keyboard_mouse_and_search(services, folder):
         expect(tiles).to_have_count(1)
         expect(tiles.locator("b")).to_have_text("b.png")
         expect(page.locator(".caption-shown")).to_have_text("1 shown")
-        expect(page.locator(".grid-selected")).to_have_text("3 selected")
+        expect(page.locator(".grid-selected")).to_have_text("3 selected, 2 not shown")
         page.keyboard.press("Escape")
         expect(selected).to_have_count(3)
         press_in_menu(page, "filter", "[data-state=pending]")

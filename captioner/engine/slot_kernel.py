@@ -5,9 +5,6 @@ read the keys and values.
 """
 
 import ctypes
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +12,11 @@ import torch
 from torch import Tensor
 
 from captioner.engine.attention_backends import Backend, SdpaBackend, Segments, self_test
+from captioner.engine.c_library import BUILD_ERRORS, build, reason_of
 from captioner.engine.cache import SlotCache
 
 SOURCE = Path(__file__).with_suffix(".c")
-COMPILERS = ("cc", "gcc", "clang")
-# Sums may be added in any order, and nothing asks for the sign of a zero; -ffast-math would change the whole process.
-FLAGS = (
-    "-O3", "-march=native", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno",
-    "-fopenmp", "-shared", "-fPIC",
-)  # fmt: skip
 ELEMENTS = {torch.float32: (), torch.bfloat16: ("-DBFLOAT16",)}
-BUILD_LIMIT_S = 60
 MAX_PROMPT_TOKENS = 128  # for longer ones, torch's matrix products are faster
 
 _Plan = tuple[Tensor, Tensor, int]
@@ -64,31 +55,17 @@ def with_kernel(
     if dtype not in ELEMENTS:
         return base, ""
     try:
-        backend = KernelBackend(build(dtype, heads, groups, dim))
-    except (OSError, subprocess.SubprocessError) as error:  # no compiler, or one that knows other flags
-        return base, f"no C kernel: {_reason(error)}"
+        backend = KernelBackend(build_kernel(dtype, heads, groups, dim))
+    except BUILD_ERRORS as error:
+        return base, f"no C kernel: {reason_of(error)}"
     wrong = self_test(backend, device, dtype, heads, groups, dim)
     return (base, f"no C kernel: {wrong}") if wrong else (backend, "")
 
 
-def build(dtype: torch.dtype, heads: int, groups: int, dim: int) -> Callable[..., None]:
-    """Build attend_rows() of slot_kernel.c for this shape. Raises OSError or SubprocessError."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        raise OSError("no C compiler was found")
+def build_kernel(dtype: torch.dtype, heads: int, groups: int, dim: int) -> Callable[..., None]:
+    """Build attend_rows() of slot_kernel.c for this shape. Raises one of BUILD_ERRORS."""
     shape = f"-DHEADS={heads}", f"-DGROUPS={groups}", f"-DDIM={dim}"
-    with tempfile.TemporaryDirectory(prefix="captioner-") as folder:  # a library that is loaded needs no file
-        library = Path(folder, "slot_kernel.so")
-        command = [compiler, *FLAGS, *shape, *ELEMENTS[dtype], str(SOURCE), "-lm", "-o", str(library)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S)
-        kernel = ctypes.CDLL(str(library)).attend_rows
+    kernel = build(SOURCE, *shape, *ELEMENTS[dtype]).attend_rows
     kernel.argtypes = *[ctypes.c_void_p] * 7, ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     kernel.restype = None
     return kernel
-
-
-def _reason(error: Exception) -> str:
-    """Return one line: what the compiler printed first, if it did."""
-    if isinstance(error, subprocess.CalledProcessError):
-        return (error.stderr.strip() or f"the compiler ended with {error.returncode}").splitlines()[0][:160]
-    return str(error)[:160]

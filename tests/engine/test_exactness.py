@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
+from captioner.engine.c_library import COMPILERS
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.loading import load
 from captioner.engine.prepare import Preparer
-from captioner.engine.slot_kernel import COMPILERS, KernelBackend
+from captioner.engine.slot_kernel import KernelBackend
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
 from tests.support.engine_cases import finish, generate_alone, make_cases, prepare_cases, run, teacher_forced

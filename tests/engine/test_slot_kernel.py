@@ -7,8 +7,9 @@ import torch
 
 from captioner.engine import slot_kernel
 from captioner.engine.attention_backends import SdpaBackend, Segments, reference_attention, self_test
+from captioner.engine.c_library import COMPILERS
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
-from captioner.engine.slot_kernel import COMPILERS, KernelBackend, build, with_kernel
+from captioner.engine.slot_kernel import KernelBackend, build_kernel, with_kernel
 
 CPU = torch.device("cpu")
 SHAPES = [(12, 4, 64), (6, 1, 80), (4, 4, 72), (16, 2, 256)]
@@ -19,13 +20,13 @@ needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reaso
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_kernel_passes_the_self_test_of_back_ends(shape, dtype):
-    assert self_test(KernelBackend(build(dtype, *shape)), CPU, dtype, *shape) == ""
+    assert self_test(KernelBackend(build_kernel(dtype, *shape)), CPU, dtype, *shape) == ""
 
 
 @needs_compiler
 @pytest.mark.parametrize("num_rows", [1, 2, 7])
 def test_any_number_of_threads_gives_the_same(num_rows):
-    backend, random = KernelBackend(build(torch.float32, 8, 4, 32)), torch.Generator().manual_seed(1)
+    backend, random = KernelBackend(build_kernel(torch.float32, 8, 4, 32)), torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(shape, generator=random) for shape in ((num_rows, 8, 32), (9, 300, 4, 32), (9, 300, 4, 32)))
     starts, lengths = torch.arange(num_rows) * 300, torch.arange(num_rows) * 40 + 1
     wanted = [
@@ -51,7 +52,7 @@ def test_scores_of_any_size_are_weighed_as_softmax_does(factor):
     """With large ones, all weights but one vanish; with none, all are equal."""
     random = torch.Generator().manual_seed(2)
     q, k, v = (torch.randn(90, heads, 32, generator=random) for heads in (4, 2, 2))
-    ours = KernelBackend(build(torch.float32, 4, 2, 32)).packed(
+    ours = KernelBackend(build_kernel(torch.float32, 4, 2, 32)).packed(
         q * factor, k, v, Segments.from_lengths([90], CPU), True, 32**-0.5
     )
     assert ours.isfinite().all()
@@ -90,7 +91,9 @@ def test_a_compiler_that_fails_costs_only_the_kernel(monkeypatch, tmp_path, scri
 @needs_compiler
 def test_a_kernel_that_is_wrong_is_rejected(monkeypatch):
     """Built for other heads than the model has, for example."""
-    monkeypatch.setattr(slot_kernel, "build", lambda dtype, heads, groups, dim: build(dtype, heads, 1, dim))
+    monkeypatch.setattr(
+        slot_kernel, "build_kernel", lambda dtype, heads, groups, dim: build_kernel(dtype, heads, 1, dim)
+    )
     base = SdpaBackend()
     backend, note = with_kernel(base, CPU, torch.float32, 8, 4, 32)
     assert backend is base

@@ -1,4 +1,4 @@
-"""Mixtures of experts on a CPU, with the weights of each expert as oneDNN arranges them (see onednn.py)."""
+"""Mixtures of experts on a CPU, with the weights of each expert arranged (see arranged.py)."""
 
 from typing import Any, cast
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-from captioner.engine import onednn
+from captioner.engine.arranged import Way, fastest
 
 IMPLEMENTATION = "captioner_experts"  # `_experts_implementation` in the config of the text tower selects it
 
@@ -14,15 +14,19 @@ IMPLEMENTATION = "captioner_experts"  # `_experts_implementation` in the config 
 class Experts:
     """Arranges the weights of the experts of a model, where that pays, until release()."""
 
-    def __init__(self, model: nn.Module, num_rows: int) -> None:
-        """num_rows: in one step; each expert gets its share of them."""
-        self._modules = [module for module in model.modules() if _is_supported(module, num_rows)]
+    def __init__(self, model: nn.Module, num_rows: int, with_kernel: bool) -> None:
+        """num_rows: in one step; each expert gets its share of them. with_kernel: as in fastest()."""
+        self._modules: list[Any] = []
         self._before: dict[int, tuple[Any, str]] = {}
-        for module in self._modules:
+        for module in model.modules():
+            arrange = _fastest(module, num_rows, with_kernel)
+            if arrange is None:
+                continue
+            self._modules.append(module)
             config: Any = module.config
             self._before.setdefault(id(config), (config, config._experts_implementation))
-            for parameter in (cast(nn.Parameter, module.gate_up_proj), cast(nn.Parameter, module.down_proj)):
-                parameter.arranged = [onednn.arrange(weight) for weight in parameter.data]  # type: ignore[attr-defined]
+            for parameter in cast(tuple[Any, Any], (module.gate_up_proj, module.down_proj)):
+                parameter.arranged = [arrange(weight) for weight in parameter.data]
                 parameter.data = parameter.new_empty(0)
         for config, _ in self._before.values():
             config._experts_implementation = IMPLEMENTATION
@@ -31,25 +35,30 @@ class Experts:
     def count(self) -> int:
         return len(self._modules)
 
+    @property
+    def note(self) -> str:
+        """Return what arranged them, for the report."""
+        return str(self._modules[0].gate_up_proj.arranged[0].note)
+
     def release(self) -> None:
         """Restore the weights and the implementation that the model had before."""
         for module in self._modules:
             for parameter in (module.gate_up_proj, module.down_proj):
-                parameter.data = torch.stack([weight.to_dense() for weight in parameter.arranged])  # type: ignore
-                del parameter.arranged  # type: ignore[union-attr]
+                parameter.data = torch.stack([weight.restore() for weight in parameter.arranged])
+                del parameter.arranged
         for config, implementation in self._before.values():
             config._experts_implementation = implementation
         self._modules, self._before = [], {}
 
 
-def _is_supported(module: Any, num_rows: int) -> bool:
-    """Return True if these are the experts of a mixture, with products of the usual kind that are faster arranged."""
+def _fastest(module: Any, num_rows: int, with_kernel: bool) -> Way | None:
+    """Return what arranges the weights of a mixture's experts best, or None if it is no mixture of the usual kind."""
     weight: Any = getattr(module, "gate_up_proj", None)
     usual = isinstance(weight, nn.Parameter) and weight.ndim == 3 and hasattr(module, "_apply_gate")
     if not usual or module.is_transposed or module.has_bias or module.has_post_expert_norm:
-        return False
+        return None
     each = num_rows * getattr(module.config, "num_experts_per_tok", 1) // len(weight)
-    return onednn.pays(weight.data[0], max(1, each))
+    return fastest(weight.data[0], (max(1, each),), with_kernel)
 
 
 def _run_experts(module: Any, hidden: Tensor, experts: Tensor, shares: Tensor) -> Tensor:
@@ -59,10 +68,8 @@ def _run_experts(module: Any, hidden: Tensor, experts: Tensor, shares: Tensor) -
     inputs, outputs, start = hidden[tokens], [], 0
     for expert, count in enumerate(chosen.bincount().tolist()):
         if count:
-            gated = module._apply_gate(
-                onednn.product(inputs[start : start + count], module.gate_up_proj.arranged[expert])
-            )
-            outputs.append(onednn.product(gated, module.down_proj.arranged[expert]))
+            gated = module._apply_gate(module.gate_up_proj.arranged[expert].product(inputs[start : start + count]))
+            outputs.append(module.down_proj.arranged[expert].product(gated))
             start += count
     weighted = torch.cat(outputs) * shares.flatten()[order, None]
     return torch.zeros_like(hidden).index_add_(0, tokens, weighted.to(hidden.dtype))

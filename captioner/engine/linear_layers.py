@@ -1,13 +1,16 @@
 """Linear layers that run faster than as transformers builds them, with the same results up to rounding.
 
-Layers of the same input become one product, and on a CPU oneDNN arranges weights where that pays (see onednn.py).
+Layers of the same input become one product, and on a CPU weights are arranged where that pays (see arranged.py).
 """
+
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from captioner.engine import onednn, operators
+from captioner.engine import operators
+from captioner.engine.arranged import fastest
 from captioner.engine.experts import Experts
 from captioner.engine.weights import is_plain
 
@@ -17,13 +20,14 @@ GROUPS = (
     ("gate_proj", "up_proj"),
     ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
 )
-PROBED_ROWS = 16  # a decode step on a CPU; with more rows, arranging a weight costs relatively less
+STEP_ROWS = 16  # of a decode step on a CPU
+PROBED_ROWS = STEP_ROWS, 64  # and of a piece of a prompt
 
 
 class Product(nn.Module):
     """One or more linear layers of the same input (..., in) as one product."""
 
-    def __init__(self, layers: list[nn.Linear], keep: bool = False) -> None:
+    def __init__(self, layers: list[nn.Linear], with_kernel: bool, keep: bool = False) -> None:
         """Take the weights of the layers, or copy them if something else uses them, too (keep)."""
         super().__init__()
         self._layers = () if keep else tuple(layers)  # not as submodules
@@ -33,19 +37,20 @@ class Product(nn.Module):
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [layer.bias.data for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
-        self.is_arranged = onednn.pays(weight, PROBED_ROWS)
-        self._weight = onednn.arrange(weight) if self.is_arranged else weight
+        arrange = fastest(weight, PROBED_ROWS, with_kernel)
+        self.arranged = arrange(weight) if arrange else None
+        self._weight = weight.new_empty(0) if self.arranged else weight
         self._number = operators.number_of(self)
         self._outputs: list[Tensor] = []  # of the last input, until the last part has taken its own
         for layer, part in zip(self._layers, weight.split(self.sizes), strict=not keep):
-            layer.weight.data = weight.new_empty(0) if self.is_arranged else part  # no weight lies in memory twice
+            layer.weight.data = weight.new_empty(0) if self.arranged else part  # no weight lies in memory twice
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.is_arranged:
-            if torch.compiler.is_compiling():
-                return operators.product(inputs, self._number, self.num_outputs)
-            return onednn.product(inputs, self._weight, self.bias)
-        return linear(inputs, self._weight, self.bias)
+        if self.arranged is None:
+            return linear(inputs, self._weight, self.bias)
+        if torch.compiler.is_compiling():
+            return operators.product(inputs, self._number, self.num_outputs)
+        return self.arranged.product(inputs, self.bias)
 
     def take(self, part: int, inputs: Tensor) -> Tensor:
         """Return the output of one part; the first computes all."""
@@ -58,7 +63,7 @@ class Product(nn.Module):
 
     def restore(self) -> None:
         """Give each layer its own weight back."""
-        weight = self._weight.to_dense() if self.is_arranged else self._weight
+        weight = self.arranged.restore() if self.arranged else self._weight
         for layer, own in zip(self._layers, weight.split(self.sizes), strict=False):
             layer.weight.data = own
 
@@ -80,7 +85,9 @@ class Part(nn.Module):
 class LinearLayers:
     """Replaces the linear layers of a model, and the experts of its mixtures, until release()."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, with_kernel: bool = False) -> None:
+        """with_kernel: whether the C kernel may be built for products on a CPU."""
+        self._with_kernel = with_kernel
         self._shared = _shared_weights(model)
         self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
         self._products: list[Product] = []
@@ -93,7 +100,7 @@ class LinearLayers:
             }
             for names in _groups(plain):
                 self._replace(parent, names, [plain[name] for name in names])
-        self._experts = Experts(model, PROBED_ROWS)
+        self._experts = Experts(model, STEP_ROWS, with_kernel)
 
     def release(self) -> None:
         """Restore the layers that the model had before."""
@@ -106,15 +113,19 @@ class LinearLayers:
 
     def note(self) -> str:
         """Return the text for the capability report."""
-        arranged = sum(len(product.sizes) for product in self._products if product.is_arranged)
         joined = sum(len(product.sizes) for product in self._products if len(product.sizes) > 1)
-        notes = [f"{joined} joined"] * bool(joined) + [f"{arranged} arranged by oneDNN"] * bool(arranged)
-        notes += [f"experts of {self._experts.count} layers arranged by oneDNN"] * bool(self._experts.count)
+        arranged: Counter[str] = Counter()
+        for product in self._products:
+            if product.arranged:
+                arranged[product.arranged.note] += len(product.sizes)
+        notes = [f"{joined} joined"] * bool(joined) + [f"{count} {note}" for note, count in arranged.items()]
+        if self._experts.count:
+            notes.append(f"experts of {self._experts.count} layers {self._experts.note}")
         return ", ".join(notes) or "as in torch"
 
     def _replace(self, parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear]) -> None:
-        product = Product(layers, keep=id(layers[0].weight) in self._shared)
-        if len(layers) == 1 and not product.is_arranged:
+        product = Product(layers, self._with_kernel, keep=id(layers[0].weight) in self._shared)
+        if len(layers) == 1 and product.arranged is None:
             return
         self._products.append(product)
         for part, (name, layer) in enumerate(zip(names, layers, strict=True)):

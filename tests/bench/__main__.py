@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_feed,
         _add_page,
         _add_steps,
+        _add_products,
         _add_prompts,
         _add_vllm,
         _add_endpoint,
@@ -227,6 +228,24 @@ def _run_steps(args: argparse.Namespace) -> int:
     from tests.bench.steps import bench_steps
 
     bench_steps(args.model, args.rows, args.repeats, args.json)
+    return 0
+
+
+def _add_products(benches: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = add_command(benches, "products", _run_products)
+    parser.add_argument("--shapes", choices=("100m", "4b-layer"), default="100m", help="default %(default)s")
+    parser.add_argument(
+        "--rows", type=numbers, default=(1, 8, 16, 64, 256), metavar="N,N,...", help="default 1,8,16,64,256"
+    )
+    parser.add_argument("--repeats", type=at_least_1, default=5, help="default %(default)s")
+    return parser
+
+
+def _run_products(args: argparse.Namespace) -> int:
+    """Products with the weights of a model on a CPU, in three ways."""
+    from tests.bench.products import bench_products
+
+    bench_products(args.shapes, args.rows, args.repeats, args.json)
     return 0
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from captioner.cli.bench import build
+from captioner.engine.arranged import OneDnnWeight
 from captioner.engine.compiling import CompiledLayers
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.loading import PatchProjection
@@ -70,7 +71,7 @@ def test_parts_of_one_layer_are_compiled_once_for_all_layers_and_numbers_of_rows
 
 @pytest.mark.parametrize("arranged", [False, True], ids=["plain weights", "arranged by oneDNN"])
 def test_on_a_cpu_all_layers_are_one_part_for_any_number_of_rows(graphs, monkeypatch, arranged):
-    monkeypatch.setattr("captioner.engine.onednn.pays", lambda weight, rows: arranged)
+    monkeypatch.setattr("captioner.engine.arranged._probe", lambda *_: OneDnnWeight if arranged else None)
     core, requests = open_core("qwen3_vl", 4)
     wanted = captions(core, requests)
     core._model.compile_layers()

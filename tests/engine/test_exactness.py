@@ -8,6 +8,7 @@ from captioner.engine.c_library import COMPILERS
 from captioner.engine.continuous import ContinuousCore, ContinuousOptions
 from captioner.engine.loading import load
 from captioner.engine.prepare import Preparer
+from captioner.engine.product_kernel import KernelWeight
 from captioner.engine.slot_kernel import KernelBackend
 from captioner.engine.static import StaticCore
 from captioner.values import ModelSpec
@@ -87,10 +88,12 @@ def test_prompts_read_in_pieces_give_the_same_text(make_core, preparer, cases, a
 
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C compiler")
 @pytest.mark.parametrize("max_slots", [3, 16])
-def test_text_by_the_c_kernel_is_the_same(make_core, preparer, cases, alone, monkeypatch, max_slots):
+def test_text_by_the_c_kernels_is_the_same(make_core, preparer, cases, alone, monkeypatch, max_slots):
     monkeypatch.setattr("captioner.engine.packed.SMALL_MODEL", 0)
+    monkeypatch.setattr("captioner.engine.arranged._probe", lambda ways, *_: ways[-1])
     core = make_core(max_slots, piece_tokens=64)
     assert isinstance(core._model.backend, KernelBackend)
+    assert KernelWeight.note in dict(core.report_rows())["linear layers"]
     some = cases[:NUM_FEW]
     ended = run(core, prepare_cases(preparer, some))
     assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]

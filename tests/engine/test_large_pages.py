@@ -9,10 +9,9 @@ import pytest
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SCRIPT = """
 import re
-import captioner.engine.onednn
+from captioner.engine.arranged import OneDnnWeight
 import torch
-weight = torch.ones(4096, 4096)
-kept = captioner.engine.onednn.arrange(weight)
+kept = OneDnnWeight(torch.ones(4096, 4096))
 print(re.search(r"AnonHugePages:\\s+(\\d+)", open("/proc/self/smaps_rollup").read()).group(1))
 """
 

@@ -3,8 +3,9 @@ import { keepOverReload, make } from '../common.js';
 
 const tab = () => document.getElementById('prompts');
 let shown = null; // {filled, name, text, search}, once the editor is filled
+let typed = null; // the name and the text typed since the editor was filled: Gradio calls `mark` a moment later
 
-shown = keepOverReload('prompt', () => shown);
+shown = keepOverReload('prompt', () => shown && { ...shown, ...typed });
 
 // What was shown when the page was left, for Python, or "".
 export const shownBefore = () => (shown ? JSON.stringify(shown) : '');
@@ -12,9 +13,23 @@ export const shownBefore = () => (shown ? JSON.stringify(shown) : '');
 // filled: {name, text}, what the editor was filled with. Marks the editor while it holds something else.
 export function mark(filled, name, text, search) {
   const before = JSON.parse(filled || '{}');
-  const isDirty = 'name' in before && (before.name !== name || before.text !== text);
-  if ('name' in before) shown = { filled: before, name, text, search };
-  if (tab()) tab().dataset.dirty = isDirty ? '1' : '';
+  if ('name' in before) {
+    shown = { filled: before, name, text, search };
+    typed ??= {};
+  }
+  showDirty();
+}
+
+function showDirty() {
+  const { filled, name, text } = { ...shown, ...typed };
+  if (tab()) tab().dataset.dirty = typed && (filled.name !== name || filled.text !== text) ? '1' : '';
+}
+
+function keepTyped({ target }) {
+  const part = ['name', 'text'].find(each => target.closest(`#prompt-${each}`));
+  if (!part || !typed) return;
+  typed[part] = target.value;
+  showDirty();
 }
 
 function setReadOnly(isReadOnly) {
@@ -25,6 +40,7 @@ function setReadOnly(isReadOnly) {
 // From a click until the answer, which fills the editor again, the editor takes no text: it would be lost.
 export function lockEditor(...values) {
   setReadOnly(true);
+  typed &&= {};
   return values;
 }
 
@@ -51,6 +67,7 @@ export function startVariables({ element }) {
 export function startList({ element, trigger }) {
   const dialog = element.querySelector('[popover]');
   let wanted = '';
+  tab().addEventListener('input', keepTyped);
   element.addEventListener('click', event => {
     const answer = event.target.closest('.answers button'), hit = event.target.closest('[data-pick]');
     if (answer) dialog.hidePopover();

@@ -315,7 +315,7 @@ class TestPanel:
     def test_a_file_of_another_folder_is_not_found(self, gallery, services, tmp_path):
         before = opened(services, 1)
         services.open_folder(tmp_path, False)
-        assert gallery.panel.render(json.dumps(before))["fresh"] == before | {"id": ""}
+        assert gallery.panel.render(json.dumps(before))["fresh"] == before | {"id": "", "answer": None}
         with pytest.raises(gr.Error, match="no longer open"):
             gallery.panel.remove(event(**before, edit=None))
 

@@ -220,6 +220,30 @@ def test_an_answer_after_a_newer_refresh_keeps_the_newest_text(services, folder,
 
 
 @pytest.mark.browser
+def test_a_caption_made_before_the_answer_to_a_save_arrives_is_shown(services, folder, monkeypatch):
+    answer, may_arrive = Panel._answer, threading.Event()
+
+    def answer_late(*args):
+        made = answer(*args)
+        services.library.edits.save(services.library.items[0], "Of a job.")
+        may_arrive.wait(60)
+        return made
+
+    monkeypatch.setattr(Panel, "_answer", answer_late)
+    services.open_folder(folder, False)
+    with served(services) as address, open_browser(address) as (page, expect):
+        box, theirs = page.locator("#caption textarea"), page.locator(".panel-conflict p")
+        page.locator(".grid-tile").first.click()
+        box.fill("Mine.")
+        page.keyboard.press("Control+s")
+        expect(theirs).to_have_text("Of a job.")
+        may_arrive.set()
+        expect(box).to_have_value("Of a job.")
+        expect(theirs).to_be_hidden()
+        expect(page.locator(".panel-dirty")).to_have_text("")
+
+
+@pytest.mark.browser
 def test_no_quick_click_is_lost_and_the_last_one_counts(services, folder, monkeypatch):
     describe, may_describe = Panel.describe, threading.Event()
     monkeypatch.setattr(Panel, "describe", lambda *args: may_describe.wait(60) and describe(*args))

@@ -84,7 +84,7 @@ function answered() {
 function follow(file) {
   const isReplaced = file.id !== edit.file.id || file.version !== edit.file.version;
   edits.updateFile(file);
-  props.value = JSON.stringify(edits.fileAddress(file));
+  props.value = JSON.stringify({ ...edits.fileAddress(file), answer: props.answer.number });
   followTrail();
   if (isReplaced) view.showMedia();
   view.showTexts();

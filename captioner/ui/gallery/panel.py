@@ -88,11 +88,14 @@ class Panel:
             return gr.skip()
 
     def render(self, value: str) -> dict[str, Any]:
-        """Return the properties of the panel at a refresh. `value` is the value of the panel."""
+        """Return the properties of the panel at a refresh. `value` is the value of the panel.
+
+        An answer may arrive after a newer refresh and hide it. So the refresh after each answer is sent again.
+        """
         opened = json.loads(value or "{}")
         entry = self._locate(opened)
         closed = {"id": "", "folder": str(opened.get("folder", "")), "name": str(opened.get("name", ""))}
-        return gr.update(fresh=self.describe(entry) if entry else closed)
+        return gr.update(fresh=(self.describe(entry) if entry else closed) | {"answer": opened.get("answer")})
 
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Return everything the panel shows of a file. `about` and `history` are HTML, the rest is plain text."""
@@ -177,7 +180,7 @@ class Panel:
 def panel() -> gr.HTML:
     """Return the component.
 
-    Value: the id, folder and name of the file as JSON text, or "" if nothing is open.
+    Value: the id, folder and name of the file and the number of the last answer as JSON text, or "" if nothing is open.
     Properties: `entry` (`Panel.describe` of the file that was opened), `fresh` (the same for the current state, or only
     the value with an empty id if the folder is closed), `answer` (the outcome of an action).
     Events: `save`, `restore`, `remove`, `again` and `approve`, all with the file and perhaps an edit.

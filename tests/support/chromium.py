@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,21 @@ def open_browser(
 
 
 def _end_browsers() -> None:
-    """The test that waits for one of them fails then, instead of never ending."""
-    for process in psutil.Process().children(recursive=True):
+    """The test that waits for one of them fails then, instead of never ending. Without one, Playwright is stuck."""
+    children = psutil.Process().children(recursive=True)
+    if not _kill(children, "chrom"):
+        _kill(children, "node")
+
+
+def _kill(processes: Iterable[psutil.Process], name: str) -> int:
+    """Kill the processes with `name` in their names, and return how many there were."""
+    num_killed = 0
+    for process in processes:
         with contextlib.suppress(psutil.Error):
-            if "chrom" in process.name():
+            if name in process.name():
                 process.kill()
+                num_killed += 1
+    return num_killed
 
 
 def _is_trouble(message: Any) -> bool:

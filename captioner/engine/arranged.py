@@ -18,7 +18,8 @@ from captioner.engine.product_kernel import KernelWeight
 
 PROBED_OUTPUTS = 4096  # enough to exceed the caches
 PROBED_TIMES = 5
-EVICTED_BYTES = 64 << 20  # more than the caches of most CPUs hold
+EVICTED_BYTES = 16 << 20
+EVICTED_BYTES_OF_LARGE = 64 << 20  # of a large model, whose weights displace even the last cache
 LEAST_GAIN = 1.05  # below it the difference is within the noise
 DTYPES = (torch.float32, torch.bfloat16)  # float16 is emulated on most CPUs
 
@@ -53,26 +54,29 @@ class OneDnnWeight:
 Way = Callable[[Tensor], Arranged]
 
 
-def fastest(weight: Tensor, num_rows: tuple[int, ...], with_kernel: bool) -> Way | None:
+def fastest(weight: Tensor, num_rows: tuple[int, ...], is_large: bool) -> Way | None:
     """Return what arranges a weight of this shape (out, in) so that products are fastest here, or None if torch's are.
 
-    num_rows: of several products, whose times are added up. with_kernel: whether the C kernel may be built.
+    num_rows: of several products, whose times are added up. is_large: whether the model is; then the C kernel may be
+    built.
     """
     if weight.device.type != "cpu" or weight.dtype not in DTYPES:
         return None
     ways: list[Way] = [OneDnnWeight] if torch.backends.mkldnn.is_available() else []
-    if with_kernel and weight.dtype == torch.float32 and product_kernel.is_available():
+    if is_large and weight.dtype == torch.float32 and product_kernel.is_available():
         ways.append(KernelWeight)
     shape = min(len(weight), PROBED_OUTPUTS), weight.shape[1]
-    return _probe(tuple(ways), *shape, weight.dtype, num_rows, torch.get_num_threads())
+    evicted_bytes = EVICTED_BYTES_OF_LARGE if is_large else EVICTED_BYTES
+    return _probe(tuple(ways), *shape, weight.dtype, num_rows, evicted_bytes, torch.get_num_threads())
 
 
 @functools.cache  # num_threads is part of the key
 def _probe(
-    ways: tuple[Way, ...], num_outputs: int, num_inputs: int, dtype: torch.dtype, num_rows: tuple[int, ...], _: int
-) -> Way | None:
+    ways: tuple[Way, ...], num_outputs: int, num_inputs: int, dtype: torch.dtype, num_rows: tuple[int, ...],
+    evicted_bytes: int, _: int,
+) -> Way | None:  # fmt: skip
     weight = torch.rand(num_outputs, num_inputs).to(dtype)
-    others = torch.empty(EVICTED_BYTES, dtype=torch.uint8)
+    others = torch.empty(evicted_bytes, dtype=torch.uint8)
     products: dict[Way | None, Callable[[Tensor], Tensor]] = {None: lambda inputs: linear(inputs, weight)}
     for way in ways:
         with contextlib.suppress(RuntimeError, AttributeError):  # without oneDNN, or a processor that it does not know

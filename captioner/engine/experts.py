@@ -14,12 +14,12 @@ IMPLEMENTATION = "captioner_experts"  # `_experts_implementation` in the config 
 class Experts:
     """Arranges the weights of the experts of a model, where that pays, until release()."""
 
-    def __init__(self, model: nn.Module, num_rows: int, with_kernel: bool) -> None:
-        """num_rows: in one step; each expert gets its share of them. with_kernel: as in fastest()."""
+    def __init__(self, model: nn.Module, num_rows: int, is_large: bool) -> None:
+        """num_rows: in one step; each expert gets its share of them. is_large: as in fastest()."""
         self._modules: list[Any] = []
         self._before: dict[int, tuple[Any, str]] = {}
         for module in model.modules():
-            arrange = _fastest(module, num_rows, with_kernel)
+            arrange = _fastest(module, num_rows, is_large)
             if arrange is None:
                 continue
             self._modules.append(module)
@@ -51,14 +51,14 @@ class Experts:
         self._modules, self._before = [], {}
 
 
-def _fastest(module: Any, num_rows: int, with_kernel: bool) -> Way | None:
+def _fastest(module: Any, num_rows: int, is_large: bool) -> Way | None:
     """Return what arranges the weights of a mixture's experts best, or None if it is no mixture of the usual kind."""
     weight: Any = getattr(module, "gate_up_proj", None)
     usual = isinstance(weight, nn.Parameter) and weight.ndim == 3 and hasattr(module, "_apply_gate")
     if not usual or module.is_transposed or module.has_bias or module.has_post_expert_norm:
         return None
     each = num_rows * getattr(module.config, "num_experts_per_tok", 1) // len(weight)
-    return fastest(weight.data[0], (max(1, each),), with_kernel)
+    return fastest(weight.data[0], (max(1, each),), is_large)
 
 
 def _run_experts(module: Any, hidden: Tensor, experts: Tensor, shares: Tensor) -> Tensor:

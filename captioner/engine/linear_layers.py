@@ -27,7 +27,7 @@ PROBED_ROWS = STEP_ROWS, 64  # and of a piece of a prompt
 class Product(nn.Module):
     """One or more linear layers of the same input (..., in) as one product."""
 
-    def __init__(self, layers: list[nn.Linear], with_kernel: bool, keep: bool = False) -> None:
+    def __init__(self, layers: list[nn.Linear], is_large: bool, keep: bool = False) -> None:
         """Take the weights of the layers, or copy them if something else uses them, too (keep)."""
         super().__init__()
         self._layers = () if keep else tuple(layers)  # not as submodules
@@ -37,7 +37,7 @@ class Product(nn.Module):
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [layer.bias.data for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
-        arrange = fastest(weight, PROBED_ROWS, with_kernel)
+        arrange = fastest(weight, PROBED_ROWS if is_large else (STEP_ROWS,), is_large)
         self.arranged = arrange(weight) if arrange else None
         self._weight = weight.new_empty(0) if self.arranged else weight
         self._number = operators.number_of(self)
@@ -85,9 +85,9 @@ class Part(nn.Module):
 class LinearLayers:
     """Replaces the linear layers of a model, and the experts of its mixtures, until release()."""
 
-    def __init__(self, model: nn.Module, with_kernel: bool = False) -> None:
-        """with_kernel: whether the C kernel may be built for products on a CPU."""
-        self._with_kernel = with_kernel
+    def __init__(self, model: nn.Module, is_large: bool = False) -> None:
+        """is_large: as in fastest()."""
+        self._is_large = is_large
         self._shared = _shared_weights(model)
         self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
         self._products: list[Product] = []
@@ -100,7 +100,7 @@ class LinearLayers:
             }
             for names in _groups(plain):
                 self._replace(parent, names, [plain[name] for name in names])
-        self._experts = Experts(model, STEP_ROWS, with_kernel)
+        self._experts = Experts(model, STEP_ROWS, is_large)
 
     def release(self) -> None:
         """Restore the layers that the model had before."""
@@ -124,7 +124,7 @@ class LinearLayers:
         return ", ".join(notes) or "as in torch"
 
     def _replace(self, parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear]) -> None:
-        product = Product(layers, self._with_kernel, keep=id(layers[0].weight) in self._shared)
+        product = Product(layers, self._is_large, keep=id(layers[0].weight) in self._shared)
         if len(layers) == 1 and product.arranged is None:
             return
         self._products.append(product)

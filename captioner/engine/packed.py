@@ -50,8 +50,8 @@ class PackedModel:
         text, vision = self.config, self._vision_config
         shape = (text.num_attention_heads, text.num_key_value_heads, text.head_dim)
         self.backend, self.backend_note = pick_backend(self.device, self.dtype, *shape, attention)
-        with_kernels = self.device.type == "cpu" and model.num_parameters() >= SMALL_MODEL
-        if attention == "auto" and with_kernels:
+        is_large = self.device.type == "cpu" and model.num_parameters() >= SMALL_MODEL
+        if attention == "auto" and is_large:
             self.backend, self.backend_note = with_kernel(self.backend, self.device, self.dtype, *shape)
         self.sage_note = "off"
         if sage:
@@ -64,7 +64,7 @@ class PackedModel:
         layers = family.linear_layers(self._core.language_model)
         self._kernels = Kernels(layers[0]) if layers else None
         self._linear = [PackedLinear(layer) for layer in layers]
-        self._layers = LinearLayers(model, with_kernels)
+        self._layers = LinearLayers(model, is_large)
         self._compiled: CompiledLayers | None = None
         self._rotations: Rotation | None = None  # of every position in a slot
         self._head = model.lm_head

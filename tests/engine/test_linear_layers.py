@@ -167,4 +167,4 @@ def test_the_fastest_of_all_is_taken(monkeypatch):
     monkeypatch.setattr("captioner.engine.arranged.linear", lambda inputs, weight: way(1.0)(weight).product(inputs))
     slow, faster, hardly = way(2.0), way(0.5), way(0.98)
     for ways, wanted in (((slow, faster), faster), ((hardly, slow), None), ((broken, faster), faster), ((), None)):
-        assert _probe(ways, 8, 8, torch.float32, (16, 64), 1) is wanted
+        assert _probe(ways, 8, 8, torch.float32, (16, 64), 8, 1) is wanted

@@ -37,7 +37,7 @@ def bench_products(shapes: str, rows: tuple[int, ...], repeats: int, as_json: bo
         seconds = [statistics.median(times) for times in zip(*rounds, strict=True)]
         ratio = statistics.median(onednn / kernel for _, onednn, kernel in rounds)
         gflop = 2e-9 * count * sum(weight.numel() for weight in weights)
-        report.add(count, *(round(1000 * each, 1) for each in seconds), round(ratio, 2), round(gflop / seconds[-1], 1))
+        report.add(count, *(round(1000 * each, 3) for each in seconds), round(ratio, 2), round(gflop / seconds[-1], 1))
     report.end(shapes=shapes, torch=torch.__version__)
 
 

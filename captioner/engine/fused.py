@@ -13,6 +13,7 @@ from captioner.engine.attention import Piece, TextStep
 from captioner.engine.attention_backends import SdpaBackend, Segments
 from captioner.engine.cache import SlotCache, SlotShape
 from captioner.engine.core import first_line
+from captioner.engine.row_kernel import RowKernel
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +55,16 @@ class _Kind(NamedTuple):
 
     forward: Callable[..., Any]
     inputs: Callable[[Any, Any], dict[str, Any]]  # (text tower, module) -> arguments for a test
-    attributes: Callable[[Any], dict[str, Any]] = lambda module: {}  # that forward needs besides the module's own
+    attributes: Callable[[Any, RowKernel | None], dict[str, Any]]  # that forward needs besides the module's own
 
 
-_NORM = _Kind(norms.plain, _norm_inputs)
+_NORM = _Kind(norms.plain, _norm_inputs, norms.weighted)
 _ZERO_CENTERED = _Kind(norms.zero_centered, _zero_centered_inputs, norms.whole_weight)
 _ATTENTION = _Kind(text_layers.attention, _attention_inputs, text_layers.head_weights)
 _GATED_ATTENTION = _Kind(text_layers.gated_attention, _attention_inputs, text_layers.head_weights)
-_MLP = _Kind(text_layers.mlp, _mlp_inputs)
+_MLP = _Kind(text_layers.mlp, _mlp_inputs, text_layers.gate_function)
 KINDS = {  # by the end of the name of the class
-    "VLTextRMSNorm": _NORM, "VLMoeTextRMSNorm": _NORM, "RMSNormGated": _Kind(norms.gated, _norm_inputs),
+    "VLTextRMSNorm": _NORM, "VLMoeTextRMSNorm": _NORM, "RMSNormGated": _Kind(norms.gated, _norm_inputs, norms.weighted),
     "3_5RMSNorm": _ZERO_CENTERED, "3_5MoeRMSNorm": _ZERO_CENTERED,
     "VLTextAttention": _ATTENTION, "VLMoeTextAttention": _ATTENTION,
     "3_5Attention": _GATED_ATTENTION, "3_5MoeAttention": _GATED_ATTENTION,
@@ -74,15 +75,18 @@ KINDS = {  # by the end of the name of the class
 class FusedParts:
     """The modules that are changed. Whatever computes something else than expected stays as it is."""
 
-    def __init__(self, tower: nn.Module) -> None:
-        """Let norms, attention and MLPs be few calls. The tower's `_attn_implementation` must be TEXT_ATTENTION."""
+    def __init__(self, tower: nn.Module, kernel: RowKernel | None = None) -> None:
+        """Let norms, attention and MLPs be few calls, if possible of the kernel.
+
+        The tower's `_attn_implementation` must be TEXT_ATTENTION.
+        """
         self._before: list[tuple[nn.Module, type, list[str]]] = []  # module, class, and the attributes to remove
         for module in reversed(list(tower.modules())):  # norms before the attention that they belong to
             of: Any = type(module)
             kind, fused = _fused_class(of)
             if kind is None:
                 continue
-            attributes, reason = _test(tower, module, kind)
+            attributes, reason = _test(tower, module, kind, kernel)
             if reason:
                 log.warning("%s stays as it is: %s", of.__name__, reason)
                 continue
@@ -110,11 +114,11 @@ def _fused_class(of: Any) -> tuple[_Kind | None, Any]:
 
 
 @torch.inference_mode()
-def _test(tower: Any, module: Any, kind: _Kind) -> tuple[dict[str, Any], str]:
+def _test(tower: Any, module: Any, kind: _Kind, kernel: RowKernel | None) -> tuple[dict[str, Any], str]:
     """Return the attributes that the new forward() needs, and why it cannot be used, or ""."""
     attributes: dict[str, Any] = {}
     try:
-        attributes = kind.attributes(module)
+        attributes = kind.attributes(module, kernel)
         inputs, tolerance = kind.inputs(tower, module), TOLERANCE[tower.norm.weight.dtype]
         theirs = _output(module.forward(**inputs))
         vars(module).update(attributes)

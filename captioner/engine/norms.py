@@ -1,10 +1,13 @@
 """The forward() of the norms of transformers, in fewer calls; `self` is their module."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
+
+from captioner.engine.row_kernel import RowKernel, runs_in_c
 
 MANY_VALUES = 100_000
 WHOLE_WEIGHT = "whole_weight"  # attribute of a norm of Qwen3.5, in float32: the stored one is 1 less
@@ -25,21 +28,37 @@ def unit(x: Tensor, epsilon: float, weight: Tensor | None = None) -> Tensor:
     return normed if weight is None else normed * weight
 
 
-def whole_weight(module: Any) -> dict[str, Tensor]:
-    """Return the attributes that `zero_centered` needs."""
-    return {WHOLE_WEIGHT: 1.0 + module.weight.detach().float()}
+def weighted(module: Any, kernel: RowKernel | None) -> dict[str, Any]:
+    """Return the attributes that plain() and gated() need."""
+    return {"in_c": _in_c(kernel, module.weight, module.variance_epsilon)}
+
+
+def whole_weight(module: Any, kernel: RowKernel | None) -> dict[str, Any]:
+    """Return the attributes that zero_centered() needs."""
+    weight = 1.0 + module.weight.detach().float()
+    return {WHOLE_WEIGHT: weight, "in_c": _in_c(kernel, weight, module.eps)}
+
+
+def _in_c(kernel: RowKernel | None, weight: Tensor, epsilon: float) -> Any:
+    return partial(kernel.norm, weight=weight.detach().float(), epsilon=epsilon) if kernel else None
 
 
 def plain(self: Any, x: Tensor) -> Tensor:
     """Qwen3-VL's norm."""
+    if runs_in_c(self):
+        return self.in_c(x)
     return unit(x, self.variance_epsilon, self.weight)
 
 
 def gated(self: Any, x: Tensor, gate: Tensor) -> Tensor:
     """The norm after a gated DeltaNet."""
+    if runs_in_c(self):
+        return self.in_c(x, gate=gate)
     return (unit(x, self.variance_epsilon, self.weight) * silu(gate.float())).to(x.dtype)
 
 
 def zero_centered(self: Any, x: Tensor) -> Tensor:
     """Qwen3.5's norm."""
+    if runs_in_c(self):
+        return self.in_c(x)
     return unit(x.float(), self.eps, self.whole_weight).to(x.dtype)

@@ -24,6 +24,7 @@ from captioner.engine.linear_kernels import Kernels
 from captioner.engine.linear_layers import LinearLayers
 from captioner.engine.operators import attending
 from captioner.engine.prepare import PIXELS
+from captioner.engine.row_kernel import row_kernel
 from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
@@ -60,7 +61,8 @@ class PackedModel:
         self.vision_backend, self.vision_note = pick_backend(self.device, self.dtype, *vision_shape, attention)
         self.config._attn_implementation = TEXT_ATTENTION
         self._vision_config._attn_implementation = VISION_ATTENTION
-        self._fused = FusedParts(self._core.language_model)
+        self._row_kernel = row_kernel(self.dtype) if is_large else None
+        self._fused = FusedParts(self._core.language_model, self._row_kernel)
         layers = family.linear_layers(self._core.language_model)
         self._kernels = Kernels(layers[0]) if layers else None
         self._linear = [PackedLinear(layer) for layer in layers]
@@ -92,14 +94,18 @@ class PackedModel:
         self._compiled = None
 
     def report_rows(self) -> tuple[tuple[str, str], ...]:
-        """Return the rows of the capability report about attention."""
+        """Return the rows of the capability report about the layers."""
         text = self.backend.name + (f" ({self.backend_note})" if self.backend_note else "")
         vision = self.vision_backend.name + (f" ({self.vision_note})" if self.vision_note else "")
-        rows = (
+        rows = [
             ("attention", text), ("vision attention", vision), ("SageAttention", self.sage_note),
             ("linear layers", self._layers.note()),
-        )  # fmt: skip
-        return (*rows, ("linear attention", self._kernels.note)) if self._kernels else rows
+        ]  # fmt: skip
+        if self._row_kernel:
+            rows.append(("norms and gates", "a C kernel"))
+        if self._kernels:
+            rows.append(("linear attention", self._kernels.note))
+        return tuple(rows)
 
     def layout(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute on the CPU, in any thread, what the towers need besides the processor's tensors.

@@ -4,21 +4,24 @@ Queries and keys are normed and rotated together, and layers of the same input a
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
 from captioner.engine import operators
 from captioner.engine.attention import TextStep, attend
 from captioner.engine.linear_layers import Part
 from captioner.engine.norms import unit
+from captioner.engine.row_kernel import RowKernel, runs_in_c
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines (1, N, R) for R of D dimensions of each head
 QUERIES_KEYS_VALUES = ("q_proj", "k_proj", "v_proj")
 
 
-def head_weights(module: Any) -> dict[str, Any]:
+def head_weights(module: Any, kernel: RowKernel | None) -> dict[str, Any]:
     """Return the attributes that attention() and gated_attention() need: how to norm the heads of queries and keys.
 
     The weight (heads of both, D) is float32 where the norm computes in it, as in Qwen3.5.
@@ -28,13 +31,22 @@ def head_weights(module: Any) -> dict[str, Any]:
     norms = module.q_norm, module.k_norm
     weights = [getattr(norm, "whole_weight", norm.weight.detach()) for norm in norms]
     counts = torch.tensor([num_queries, num_keys], device=weights[0].device)
+    weight = torch.stack(weights).repeat_interleave(counts, 0)
     epsilon = norms[0].eps if hasattr(norms[0], "eps") else norms[0].variance_epsilon
+    in_c = kernel and partial(kernel.norm_and_rotate, weight=weight.float(), epsilon=epsilon, num_queries=num_queries)
     return {
         "num_heads": (num_queries, num_keys),
-        "head_weight": torch.stack(weights).repeat_interleave(counts, 0),
+        "head_weight": weight,
         "head_epsilon": epsilon,
         "layer_number": torch.tensor(module.layer_idx),
+        "in_c": in_c,
     }
+
+
+def gate_function(module: Any, kernel: RowKernel | None) -> dict[str, Any]:
+    """Return the attributes that mlp() needs."""
+    is_silu = isinstance(module.act_fn, (nn.SiLU, SiLUActivation))
+    return {"in_c": kernel.gate if kernel and is_silu else None}
 
 
 def run_layers(
@@ -77,15 +89,21 @@ def gated_attention(
 
 def mlp(self: Any, x: Tensor) -> Tensor:
     """Return the output of a gated MLP, (..., hidden) -> (..., hidden)."""
-    gate, up = _project(self, ("gate_proj", "up_proj"), x).chunk(2, -1)
+    both = _project(self, ("gate_proj", "up_proj"), x)
+    if runs_in_c(self):
+        return self.down_proj(self.in_c(both))
+    gate, up = both.chunk(2, -1)
     return self.down_proj(self.act_fn(gate) * up)
 
 
 def _attend(module: Any, both: Tensor, values: Tensor, rotation: Rotation, step: TextStep) -> Tensor:
     """Norm and rotate queries and keys (N, H + G, D), and attend: values (N, G, D) -> (N, H, D)."""
-    weight = module.head_weight
-    normed = (unit(both.to(weight.dtype), module.head_epsilon) * weight).to(both.dtype)
-    queries, keys = rotate(normed, *rotation).split(module.num_heads, 1)
+    if runs_in_c(module):
+        queries, keys = module.in_c(both, cos=rotation[0], sin=rotation[1])
+    else:
+        weight = module.head_weight
+        normed = (unit(both.to(weight.dtype), module.head_epsilon) * weight).to(both.dtype)
+        queries, keys = rotate(normed, *rotation).split(module.num_heads, 1)
     if torch.compiler.is_compiling():
         return operators.attend(queries, keys, values, module.layer_number, module.scaling)
     return attend(step, module.layer_idx, queries, keys, values, module.scaling)

@@ -93,7 +93,9 @@ def test_text_by_the_c_kernels_is_the_same(make_core, preparer, cases, alone, mo
     monkeypatch.setattr("captioner.engine.arranged._probe", lambda ways, *_: ways[-1])
     core = make_core(max_slots, piece_tokens=64)
     assert isinstance(core._model.backend, KernelBackend)
-    assert KernelWeight.note in dict(core.report_rows())["linear layers"]
+    report = dict(core.report_rows())
+    assert KernelWeight.note in report["linear layers"]
+    assert report["norms and gates"] == "a C kernel"
     some = cases[:NUM_FEW]
     ended = run(core, prepare_cases(preparer, some))
     assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]

@@ -1,5 +1,7 @@
 """Parts of the text tower in fewer calls compute what the modules of transformers compute."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -7,9 +9,11 @@ from captioner.cli.bench import build
 from captioner.engine import fused, norms, text_layers
 from captioner.engine.attention import TEXT_ATTENTION, Piece, TextStep
 from captioner.engine.attention_backends import SdpaBackend, Segments
+from captioner.engine.c_library import COMPILERS
 from captioner.engine.cache import SlotCache, SlotShape
 from captioner.engine.fused import FusedParts
 from captioner.engine.linear_layers import LinearLayers
+from captioner.engine.row_kernel import row_kernel
 from tests.support.tiny import TINY
 
 
@@ -70,6 +74,34 @@ def test_norms_of_a_long_prompt_on_a_cpu(tower, dtype, monkeypatch):
     for mine, theirs in zip(ours, plain, strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_parts_run_in_the_c_kernel(tower, dtype):
+    tower.to(dtype)
+    x = torch.linspace(-2, 2, 7 * tower.config.hidden_size).sin().view(7, -1).to(dtype)
+    modules, mlps = (
+        norms_of(tower),
+        [module for name, module in tower.named_modules() if name.endswith(("mlp", "expert"))],
+    )
+
+    def everything():
+        with torch.inference_mode():
+            return [*outputs(modules, dtype), *(mlp(x[None]) for mlp in mlps), *attention_outputs(tower, dtype)[0]]
+
+    plain = everything()
+    parts = FusedParts(tower, row_kernel(dtype))
+    kernels = [module.in_c for module in tower.modules() if hasattr(module, "in_c")]
+    in_c = everything()
+    parts.release()
+    assert len(kernels) > len(modules)
+    assert all(kernels)
+    tolerance = fused.TOLERANCE[dtype]
+    for ours, theirs in zip(in_c, plain, strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()) / 10)
+    assert not any(hasattr(module, "in_c") for module in tower.modules())
 
 
 def test_norm_that_computes_something_else_stays_as_it_is(tower, monkeypatch, caplog):

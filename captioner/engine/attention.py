@@ -28,6 +28,14 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
+class Final:
+    """The inputs of the last layer where only some of its outputs are needed, but the keys and values of all tokens."""
+
+    inputs: Tensor  # (1, N, hidden), of attention
+    needed: Tensor  # int64 (K,): the tokens of which there is an output
+
+
+@dataclass(frozen=True, eq=False)
 class TextStep:
     """The inputs of one forward pass of the text tower over N tokens: pieces of prompts, then one token for each row.
 
@@ -42,6 +50,7 @@ class TextStep:
     rows: Any  # from Backend.plan_rows, or None without rows
     row_slots: Tensor | None = None  # int64 (B,)
     new_states: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)  # see linear_attention.commit
+    final: Final | None = None  # in the last layer
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -194,15 +194,15 @@ class PackedModel:
 
     def _run_text(
         self, hidden: Tensor, rotation: Rotation, step: TextStep,
-        visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
+        visual: Tensor | None = None, deepstack: Sequence[Tensor] = (), needed: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Run the text tower: embeddings (1, N, hidden) -> (N, hidden); the other arguments as in run_layers()."""
+        """Run the text tower as run_layers() does, also its norm: embeddings (1, N, hidden) -> (K, hidden)."""
         tower = self._core.language_model
         with attending(partial(attend, step)):
             if self._compiled and not step.pieces:
                 hidden = self._compiled.run(tower.layers, hidden, rotation, step)
             else:
-                hidden = run_layers(tower.layers, hidden, rotation, step, visual, deepstack)
+                hidden = run_layers(tower.layers, hidden, rotation, step, visual, deepstack, needed)
         commit(step)
         return tower.norm(hidden)[0]
 
@@ -253,8 +253,8 @@ class PackedModel:
         step = TextStep(cache, self.backend, write, tuple(parts), segments, plan, slots if rows.shape[1] else None)
         with eagerly(self._compiled):
             rotation = self._core.language_model.rotary_emb(embeds, positions[:, None])
-            hidden = self._run_text(embeds, rotation, step, visual, _join_deepstack(read))
-        return self._head(hidden.index_select(0, last))
+            hidden = self._run_text(embeds, rotation, step, visual, _join_deepstack(read), last)
+        return self._head(hidden)
 
 
 def _join_deepstack(read: Sequence[tuple[Prompt, slice]]) -> list[Tensor]:

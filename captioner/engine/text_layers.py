@@ -3,8 +3,10 @@
 Queries and keys are normed and rotated together, and layers of the same input are one product (see linear_layers).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from captioner.engine import operators
-from captioner.engine.attention import TextStep, attend
+from captioner.engine.attention import Final, TextStep, attend
 from captioner.engine.linear_layers import Part
 from captioner.engine.norms import unit
 from captioner.engine.row_kernel import RowKernel, runs_in_c
@@ -50,41 +52,68 @@ def gate_function(module: Any, kernel: RowKernel | None) -> dict[str, Any]:
 
 
 def run_layers(
-    layers: Iterable[Any], hidden: Tensor, rotation: Rotation, step: TextStep,
-    visual: Tensor | None = None, deepstack: Sequence[Tensor] = (),
+    layers: Sequence[Any], hidden: Tensor, rotation: Rotation, step: TextStep,
+    visual: Tensor | None = None, deepstack: Sequence[Tensor] = (), needed: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Run the layers of a text tower: hidden (1, N, hidden) -> the same shape.
+    """Run the layers of a text tower: hidden (1, N, hidden) -> (1, K, hidden) of the K tokens `needed`, or of all N.
 
     visual int64 (V,): the places of the visual tokens, to which DeepStack adds its embeddings (V, hidden) by layer.
+    needed int64 (K,): the others' keys and values are all that the last layer computes.
     """
-    for number, layer in enumerate(layers):
+    chooses = needed is not None and len(layers) > len(deepstack) and _can_choose(layers[-1])
+    for number, layer in enumerate(islice(layers, len(layers) - chooses)):
         hidden = layer(hidden, position_embeddings=rotation, attention_mask=None, text_step=step)
         if visual is not None and number < len(deepstack):
             hidden[0].index_add_(0, visual, deepstack[number].to(hidden.dtype))
-    return hidden
+    if needed is None:
+        return hidden
+    return _run_final(layers[-1], hidden, rotation, step, needed) if chooses else hidden.index_select(1, needed)
+
+
+def _run_final(layer: Any, hidden: Tensor, rotation: Rotation, step: TextStep, needed: Tensor) -> Tensor:
+    """Run the last layer, as run_layers() does."""
+    some = needed if len(needed) else needed.new_zeros(1)  # a mixture of experts cannot do without any token
+    step = replace(step, final=Final(layer.input_layernorm(hidden), some))
+    hidden = layer(hidden.index_select(1, some), position_embeddings=rotation, attention_mask=None, text_step=step)
+    return hidden[:, : len(needed)]
+
+
+def _can_choose(layer: Any) -> bool:
+    """Return whether a layer's attention is one of those below."""
+    return hasattr(getattr(layer, "self_attn", None), "head_weight")
 
 
 def attention(
     self: Any, hidden_states: Tensor, position_embeddings: Rotation, attention_mask: None, text_step: TextStep, **_: Any
 ) -> tuple[Tensor, None]:
     """Qwen3-VL's attention: hidden_states (1, N, hidden) -> the same shape, and None."""
-    heads = _project(self, QUERIES_KEYS_VALUES, hidden_states[0]).view(hidden_states.shape[1], -1, self.head_dim)
+    inputs = _inputs(hidden_states, text_step)
+    heads = _project(self, QUERIES_KEYS_VALUES, inputs).view(len(inputs), -1, self.head_dim)
     num_normed = sum(self.num_heads)
     out = _attend(self, heads[:, :num_normed], heads[:, num_normed:], position_embeddings, text_step)
-    return self.o_proj(out.flatten(1)[None]), None
+    return self.o_proj(_needed(out.flatten(1), text_step)[None]), None
 
 
 def gated_attention(
     self: Any, hidden_states: Tensor, position_embeddings: Rotation, attention_mask: None, text_step: TextStep, **_: Any
 ) -> tuple[Tensor, None]:
     """Qwen3.5's attention: like attention(), but each query has a gate for its output, and D may be rotated in part."""
-    num_tokens, dim, (num_queries, num_keys) = hidden_states.shape[1], self.head_dim, self.num_heads
-    projected = _project(self, QUERIES_KEYS_VALUES, hidden_states[0])
+    inputs, dim, (num_queries, num_keys) = _inputs(hidden_states, text_step), self.head_dim, self.num_heads
+    num_tokens, projected = len(inputs), _project(self, QUERIES_KEYS_VALUES, inputs)
     gated, ungated = projected.split((num_queries * 2 * dim, 2 * num_keys * dim), 1)
     queries, gates = gated.view(num_tokens, num_queries, 2 * dim).split(dim, -1)
     keys, values = ungated.view(num_tokens, 2 * num_keys, dim).split(num_keys, 1)
     out = _attend(self, torch.cat([queries, keys], 1), values, position_embeddings, text_step)
-    return self.o_proj((out * gates.sigmoid()).flatten(1)[None]), None
+    return self.o_proj(_needed((out * gates.sigmoid()).flatten(1), text_step)[None]), None
+
+
+def _inputs(hidden: Tensor, step: TextStep) -> Tensor:
+    """Return the inputs of all tokens, (N, hidden)."""
+    return (hidden if step.final is None else step.final.inputs)[0]
+
+
+def _needed(outputs: Tensor, step: TextStep) -> Tensor:
+    return outputs if step.final is None else outputs.index_select(0, step.final.needed)
 
 
 def mlp(self: Any, x: Tensor) -> Tensor:

@@ -163,6 +163,28 @@ def test_attention_is_few_calls_with_the_same_outputs_keys_and_values(tower, dty
     }
 
 
+@pytest.mark.parametrize("needed", [[], [5], [5, 9, 10]], ids=str)
+@torch.inference_mode()
+def test_last_layer_computes_only_what_is_needed_of_its_outputs_and_all_keys(tower, needed):
+    tower.float()
+    parts, needed = FusedParts(tower), torch.tensor(needed, dtype=torch.int64)
+    hidden = torch.linspace(-2, 2, 11 * tower.config.hidden_size).sin().view(1, 11, -1)
+    positions = torch.tensor([*range(6), *range(4), 2]).expand(3, 1, -1)
+    rotation, whole, some = tower.rotary_emb(hidden, positions), *(mixed_step(tower, torch.float32) for _ in range(2))
+    layers = [layer for layer in tower.layers if hasattr(layer, "self_attn")]
+    counts = []
+    hook = layers[-1].mlp.register_forward_hook(lambda module, inputs, _: counts.append(inputs[0].shape[1]))
+    wanted = text_layers.run_layers(layers, hidden, rotation, whole)[:, needed]
+    ours = text_layers.run_layers(layers, hidden, rotation, some, needed=needed)
+    hook.remove()
+    parts.release()
+    assert counts == [11, max(1, len(needed))]
+    torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+    for layer in some.cache.keys:
+        torch.testing.assert_close(some.cache.keys[layer], whole.cache.keys[layer])
+        torch.testing.assert_close(some.cache.values[layer], whole.cache.values[layer])
+
+
 @pytest.mark.parametrize("rotated", [8, 4])
 def test_only_the_first_dimensions_are_rotated(rotated):
     x, angles = torch.randn(3, 2, 8), torch.randn(1, 3, rotated // 2)

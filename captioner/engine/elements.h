@@ -1,5 +1,7 @@
 /* The elements of a model's tensors, bfloat16 or float32, which are widened to float32 for all arithmetic. */
 
+#pragma once
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

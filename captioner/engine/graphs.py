@@ -85,6 +85,8 @@ class DecodeSteps:
         self.compiling = "off"
         if compile_step and on_cuda and self.why_no_graphs:
             self.compiling = "not active: on a GPU it needs CUDA graphs"
+        elif compile_step and model.has_step_kernel:
+            self.compiling = "not needed: decode steps are one call of a C kernel"
         elif compile_step:
             self.compiling = COMPILED
             model.compile_layers()

@@ -29,6 +29,7 @@ from captioner.engine.rows import LENGTH, POSITION, SLOT, upload
 from captioner.engine.running import Prompt
 from captioner.engine.sage import with_sage
 from captioner.engine.slot_kernel import with_kernel
+from captioner.engine.step_kernel import StepKernel, step_kernel
 from captioner.engine.text_layers import Rotation, run_layers
 from captioner.engine.weights import SMALL_MODEL
 
@@ -67,6 +68,9 @@ class PackedModel:
         self._kernels = Kernels(layers[0]) if layers else None
         self._linear = [PackedLinear(layer) for layer in layers]
         self._layers = LinearLayers(model, is_large)
+        self._step_kernel: StepKernel | None = None
+        if self._row_kernel:
+            self._step_kernel = step_kernel(self._core.language_model, self.slot_shape, self.backend)
         self._compiled: CompiledLayers | None = None
         self._rotations: Rotation | None = None  # of every position in a slot
         self._head = model.lm_head
@@ -74,6 +78,7 @@ class PackedModel:
     def release(self) -> None:
         """Restore the attention and the layers that the model had before."""
         self.stop_compiling()
+        self._step_kernel = None
         self._layers.release()
         self._fused.release()
         while self._linear:
@@ -86,6 +91,11 @@ class PackedModel:
         """Compile the layers for decode(), each part when it first runs. torch raises anything if that fails."""
         layers = self._core.language_model.layers
         self._compiled = CompiledLayers(layers, self._linear, as_one=self.device.type == "cpu")
+
+    @property
+    def has_step_kernel(self) -> bool:
+        """True if decode steps are one call, in which there is nothing to compile."""
+        return self._step_kernel is not None
 
     def stop_compiling(self) -> None:
         """Run the layers as they are again."""
@@ -103,6 +113,8 @@ class PackedModel:
         ]  # fmt: skip
         if self._row_kernel:
             rows.append(("norms and gates", "a C kernel"))
+        if self._step_kernel:
+            rows.append(("decode steps", self._step_kernel.note))
         if self._kernels:
             rows.append(("linear attention", self._kernels.note))
         return tuple(rows)
@@ -199,7 +211,9 @@ class PackedModel:
         """Run the text tower as run_layers() does, also its norm: embeddings (1, N, hidden) -> (K, hidden)."""
         tower = self._core.language_model
         with attending(partial(attend, step)):
-            if self._compiled and not step.pieces:
+            if self._step_kernel and not step.pieces:
+                hidden = self._step_kernel.run(hidden, rotation, step)
+            elif self._compiled and not step.pieces:
                 hidden = self._compiled.run(tower.layers, hidden, rotation, step)
             else:
                 hidden = run_layers(tower.layers, hidden, rotation, step, visual, deepstack, needed)

@@ -32,6 +32,11 @@ class KernelWeight:
         filled = pad(weight, (0, 0, 0, -len(weight) % panel))
         self._panels = filled.view(-1, panel, self._num_inputs).transpose(1, 2).contiguous()
 
+    @property
+    def pointer(self) -> int:
+        """The address of the weight."""
+        return self._panels.data_ptr()
+
     def product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return inputs (..., in) times the weight, plus the bias (out,) -> (..., out)."""
         inputs, num_rows = inputs.contiguous(), inputs.numel() // self._num_inputs

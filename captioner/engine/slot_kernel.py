@@ -62,10 +62,14 @@ def with_kernel(
     return (base, f"no C kernel: {wrong}") if wrong else (backend, "")
 
 
+def shape_options(heads: int, groups: int, dim: int) -> tuple[str, ...]:
+    """Return the options of the compiler for a model's heads."""
+    return f"-DHEADS={heads}", f"-DGROUPS={groups}", f"-DDIM={dim}"
+
+
 def build_kernel(dtype: torch.dtype, heads: int, groups: int, dim: int) -> Callable[..., None]:
     """Build attend_rows() of slot_kernel.c for this shape. Raises one of BUILD_ERRORS."""
-    shape = f"-DHEADS={heads}", f"-DGROUPS={groups}", f"-DDIM={dim}"
-    kernel = build(SOURCE, *shape, *ELEMENTS[dtype]).attend_rows
+    kernel = build(SOURCE, *shape_options(heads, groups, dim), *ELEMENTS[dtype]).attend_rows
     kernel.argtypes = *[ctypes.c_void_p] * 7, ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     kernel.restype = None
     return kernel

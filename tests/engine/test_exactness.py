@@ -96,6 +96,7 @@ def test_text_by_the_c_kernels_is_the_same(make_core, preparer, cases, alone, mo
     report = dict(core.report_rows())
     assert KernelWeight.note in report["linear layers"]
     assert report["norms and gates"] == "a C kernel"
+    assert ("decode steps" in report) == (core._model.config.model_type == "qwen3_vl_text")
     some = cases[:NUM_FEW]
     ended = run(core, prepare_cases(preparer, some))
     assert [ended[i].tokens for i in range(len(some))] == alone[1.0][: len(some)]

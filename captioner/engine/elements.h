@@ -41,7 +41,7 @@ static inline float exponential(float x) {
     sum = sum * x + 1.6666665459e-1f;
     sum = sum * x + 5.0000001201e-1f;
     sum = sum * x * x + x + 1.0f;
-    int32_t bits = ((int32_t)power + 127) << 23;
+    uint32_t bits = (uint32_t)((int32_t)power + 127) << 23; /* unsigned, as what is no number is negative here */
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     return sum * scale;

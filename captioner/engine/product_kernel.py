@@ -29,7 +29,8 @@ class KernelWeight:
         """Arrange a weight, float32 (out, in)."""
         self._multiply, panel = _load()
         self._num_outputs, self._num_inputs = weight.shape
-        filled = pad(weight, (0, 0, 0, -len(weight) % panel))
+        missing = -len(weight) % panel
+        filled = pad(weight, (0, 0, 0, missing)) if missing else weight.contiguous()  # pad() always copies
         self._panels = filled.view(-1, panel, self._num_inputs).transpose(1, 2).contiguous()
 
     @property

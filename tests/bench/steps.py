@@ -1,4 +1,4 @@
-"""Decode steps of the engine: how many in a second of CPU time, and how much of a step is the host's own work."""
+"""Decode steps of the engine: how many in a second of CPU time, what one call of C saves, and the host's own work."""
 
 import statistics
 import time
@@ -18,18 +18,24 @@ from captioner.engine.prepare import Preparer
 from captioner.values import GenerationOptions
 
 STEPS = 300
+STEPS_IN_TURNS = 40  # with the kernel of whole steps, and as many without it
 
 
 def bench_steps(model_name: str, rows: tuple[int, ...], repeats: int, as_json: bool = False) -> None:
-    """Print a row for each number of running clips: decode steps a second of CPU time, and the host's microseconds."""
+    """Print a row for each number of running clips: decode steps a second of CPU time, and the host's microseconds.
+
+    Where a C kernel runs whole steps, also the median milliseconds with and without it.
+    """
     torch.set_num_threads(1)
-    report = Report(("rows", "steps_per_cpu_s", "host_us"), as_json)
+    report = Report(("rows", "kernel_ms", "without_ms", "steps_per_cpu_s", "host_us"), as_json)
     for count in rows:
-        with decoding(model_name, count, num_tokens=(2 * repeats + 1) * STEPS) as (core, _):
+        num_tokens = (2 * repeats + 1) * STEPS + 2 * STEPS_IN_TURNS
+        with decoding(model_name, count, num_tokens) as (core, _):
+            in_turns = _in_turns(core) if core._model.has_step_kernel else (None, None)
             rates = [STEPS / _cpu_s(core) for _ in range(repeats)]
             with _free_device(core):
                 host_s = [_cpu_s(core) / STEPS for _ in range(repeats)]
-        report.add(count, round(statistics.median(rates), 1), round(1e6 * statistics.median(host_s), 1))
+        report.add(count, *in_turns, round(statistics.median(rates), 1), round(1e6 * statistics.median(host_s), 1))
     report.end(model=model_name, torch=torch.__version__)
 
 
@@ -55,11 +61,23 @@ def decoding(
         yield core, preparer
 
 
-def _cpu_s(core: ContinuousCore) -> float:
+def _cpu_s(core: ContinuousCore, num_steps: int = STEPS) -> float:
     started_s = time.process_time()
-    for _ in range(STEPS):
+    for _ in range(num_steps):
         core.step()
     return time.process_time() - started_s
+
+
+def _in_turns(core: ContinuousCore) -> tuple[float, float]:
+    """Return the milliseconds of a step with the kernel of whole steps, and without it."""
+    kernel, seconds = core._model._step_kernel, ([], [])
+    for _ in range(STEPS_IN_TURNS):
+        for each, taken in zip((kernel, None), seconds, strict=True):
+            core._model._step_kernel = each
+            taken.append(_cpu_s(core, 1))
+    core._model._step_kernel = kernel
+    with_kernel, without = (round(1000 * statistics.median(taken), 2) for taken in seconds)
+    return with_kernel, without
 
 
 @contextmanager

@@ -1,9 +1,13 @@
 """A real Chromium for the tests marked `browser`."""
 
+import asyncio
+import atexit
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -26,6 +30,18 @@ TIMEOUT_MS = 20_000
 STUCK_S = 200.0  # Playwright waits for ever for a page whose script does not come back
 
 
+@dataclass
+class _Shared:
+    """Playwright, its browser, and the loop that it runs in."""
+
+    playwright: Any
+    browser: Any
+    loop: asyncio.AbstractEventLoop | None
+
+
+_shared: list[_Shared] = []  # of this process: one at most
+
+
 @contextlib.contextmanager
 def open_browser(
     address: str, width: int = 1280, height: int = 720, found: list[str] | None = None
@@ -41,9 +57,8 @@ def open_browser(
     watchdog = threading.Timer(STUCK_S, _end_browsers)
     watchdog.daemon = True
     watchdog.start()
-    with contextlib.ExitStack() as stack, sync_api.sync_playwright() as playwright:
+    with contextlib.ExitStack() as stack, _browser(sync_api) as browser:
         stack.callback(watchdog.cancel)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(TIMEOUT_MS)
         sync_api.expect.set_options(timeout=TIMEOUT_MS)
@@ -53,8 +68,37 @@ def open_browser(
         page.goto(address)
         page.wait_for_selector(".early", state="detached")  # the first files, before the page is there
         yield page, sync_api.expect
-        browser.close()
     assert found is not None or troubles == [], troubles
+
+
+@contextlib.contextmanager
+def _browser(sync_api: ModuleType) -> Iterator[Any]:
+    """Give the Chromium of this process without any page; the next test gets a new one if this one fails."""
+    if _shared:
+        asyncio._set_running_loop(_shared[0].loop)
+    else:
+        context_manager = sync_api.sync_playwright()
+        playwright = context_manager.__enter__()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        _shared.append(_Shared(context_manager, browser, asyncio._get_running_loop()))
+    try:
+        yield _shared[0].browser
+        for context in _shared[0].browser.contexts:
+            context.close()
+    except BaseException:
+        close_browser()
+        raise
+    finally:
+        asyncio._set_running_loop(None)  # which Playwright leaves, and other tests run loops of their own
+
+
+@atexit.register
+def close_browser() -> None:
+    """End the Chromium of this process, if there is one."""
+    if _shared:
+        shared = _shared.pop()
+        asyncio._set_running_loop(shared.loop)
+        shared.playwright.__exit__(None, None, None)
 
 
 def _end_browsers() -> None:

@@ -1,6 +1,8 @@
 """Fixtures: a tiny random Qwen3-VL that runs the real engine in seconds, and a state folder of each test's own."""
 
+import gc
 import logging
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -14,8 +16,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * WORKER)
 
+gc.disable()  # what is imported and collected stays; looking through it again and again takes time in every test
+
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 SHARED_CASES = SHARED_MEDIA.parent / "cases" / "media"
+
+
+def pytest_collection_finish():
+    """From here on only what the tests make is looked through."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure():
+    """Else libraries report what was never freed."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +54,17 @@ def _quick_workers():
     """Workers of this process start quickly; those of the programs that tests start do as they do for users."""
     with pytest.MonkeyPatch.context() as patch:
         if sys.platform == "linux":
-            from tests.support.quick_replica import QuickReplica
+            from tests.support.quick_replica import FORKED, QuickReplica
 
             patch.setattr("captioner.replicas.launcher.ProcessReplica", QuickReplica)
+            patch.setattr("captioner.system.limited_process.LimitedProcess.context", FORKED)
         yield
+
+
+@pytest.fixture
+def spawned_processes(monkeypatch):
+    """Processes with limits start as they do for users."""
+    monkeypatch.setattr("captioner.system.limited_process.LimitedProcess.context", multiprocessing.get_context("spawn"))
 
 
 @pytest.fixture(autouse=True)

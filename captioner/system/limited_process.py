@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,8 @@ class ProcessFailure(Exception):
 
 class LimitedProcess:
     """The app's side of one process, for one thread at a time except for kill(). It starts with the first ask()."""
+
+    context: BaseContext = multiprocessing.get_context("spawn")
 
     def __init__(self, name: str, answer_to: AnswerTo, memory_bytes: int, prepare: Callable[[], object] = dict) -> None:
         """memory_bytes: what the process may take beyond what it has taken when it is ready.
@@ -95,10 +98,11 @@ class LimitedProcess:
             self._process.join()
 
     def _start(self) -> BaseProcess:
-        context = multiprocessing.get_context("spawn")
-        self._connection, far_end = context.Pipe()
+        self._connection, far_end = self.context.Pipe()
         arguments = (far_end, self._answer_to, self._memory_bytes, self._prepare)
-        process = context.Process(target=_serve, args=arguments, name=self._name, daemon=True)
+        process: BaseProcess = self.context.Process(  # type: ignore[attr-defined]  # missing in the types
+            target=_serve, args=arguments, name=self._name, daemon=True
+        )
         with self._lock:
             if self._killed:
                 raise ProcessFailure("closed")

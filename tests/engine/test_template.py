@@ -16,6 +16,8 @@ from captioner.errors import ModelError
 from captioner.values import ModelSpec
 from tests.support.hostile_models import make, write
 
+pytestmark = pytest.mark.usefixtures("spawned_processes")
+
 ASK = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe"}]}]
 GOOD = "{% for p in messages[0].content %}{{ p.text or '<image>' }}{% endfor %}"
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -28,6 +28,8 @@ from captioner.values import SamplePlan
 from tests.support.media_doors import item_of
 from tests.support.media_maker import make_picture, make_video
 
+pytestmark = pytest.mark.usefixtures("spawned_processes")
+
 ROOT = Path(__file__).parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other systems take no limit of memory")
 

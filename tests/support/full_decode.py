@@ -1,5 +1,6 @@
 """What a sample must be: the frames of a decode of everything in order, written apart from the product."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,16 +54,17 @@ def assert_same(pixels: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_allclose(pixels, expected, atol=10)  # rounding of 12 bits counts near black
 
 
-def assert_frames_are_those_shown(path: Path, frames: Frames) -> None:
+def assert_frames_are_those_shown(path: Path, *samples: Frames) -> None:
     """The frame at each time is, pixel for pixel, the last one that a full decode has by then."""
     start = None
-    ahead = list(zip(frames.times_s, frames.pixels, strict=True))
+    sampled = [list(zip(frames.times_s, frames.pixels, strict=True)) for frames in samples]
     latest = None
     for seconds, frame in decode_all(path):
         start = seconds if start is None else start
-        while ahead and ahead[0][0] + 0.0005 < seconds - start:
-            assert_same(ahead[0][1], as_shown(latest, ahead[0][1]))
-            ahead.pop(0)
+        for ahead in sampled:
+            while ahead and ahead[0][0] + 0.0005 < seconds - start:
+                assert_same(ahead[0][1], as_shown(latest, ahead[0][1]))
+                ahead.pop(0)
         latest = frame
-    for _, pixels in ahead:
+    for _, pixels in itertools.chain(*sampled):
         assert_same(pixels, as_shown(latest, pixels))

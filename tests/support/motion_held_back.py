@@ -66,9 +66,10 @@ def hills(random: np.random.Generator, width: int, height: int) -> np.ndarray:
         )
         top = (height * (0.22 + 0.085 * ridge) + waves).astype(int)
         rough = cv2.GaussianBlur(random.normal(0, 1, (height, width)), (0, 0), 2.5)
-        below = np.arange(height)[:, None] >= top
-        shade = random.uniform(30, 190, 3) + 14 * (rough / rough.std())[..., None]
-        picture = np.where(below[..., None], shade, picture)
+        first = max(0, top.min())  # of the rows that it reaches
+        below = np.arange(first, height)[:, None] >= top
+        shade = random.uniform(30, 190, 3) + 14 * (rough[first:] / rough.std())[..., None]
+        picture[first:] = np.where(below[..., None], shade, picture[first:])
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 

@@ -11,11 +11,6 @@ from tests.support.tiny import make_tiny_model
 PROGRAM = """
 import os, sys, traceback
 from pathlib import Path
-from captioner.engine.continuous import ContinuousCore, ContinuousOptions
-from captioner.engine.loading import load
-from captioner.engine.prepare import Preparer
-from captioner.values import ModelSpec
-from tests.support.engine_cases import make_cases, prepare_cases, run
 
 def main(folder):
     loaded = load(folder, ModelSpec(str(folder), device="cpu"))
@@ -24,7 +19,13 @@ def main(folder):
     print([ended[i].tokens for i in range(2)])
     print(dict(core.report_rows())["linear attention"])
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # not for the processes that render chat templates, which import this file again
+    from captioner.engine.continuous import ContinuousCore, ContinuousOptions
+    from captioner.engine.loading import load
+    from captioner.engine.prepare import Preparer
+    from captioner.values import ModelSpec
+    from tests.support.engine_cases import make_cases, prepare_cases, run
+
     for packages in sys.argv[2:]:
         print("process", flush=True)
         if not os.fork():  # as if it had just been started, without the seconds that importing torch takes

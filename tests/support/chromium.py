@@ -36,7 +36,8 @@ class _Shared:
 
     playwright: Any
     browser: Any
-    loop: asyncio.AbstractEventLoop | None
+    loop: asyncio.AbstractEventLoop
+    num_tasks: int = 0  # of the loop, without any page
 
 
 _shared: list[_Shared] = []  # of this process: one at most
@@ -80,11 +81,14 @@ def _browser(sync_api: ModuleType) -> Iterator[Any]:
         context_manager = sync_api.sync_playwright()
         playwright = context_manager.__enter__()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        _shared.append(_Shared(context_manager, browser, asyncio._get_running_loop()))
+        loop = asyncio.get_running_loop()
+        _shared.append(_Shared(context_manager, browser, loop, len(asyncio.all_tasks(loop))))
     try:
         yield _shared[0].browser
         for context in _shared[0].browser.contexts:
             context.close()
+        if len(asyncio.all_tasks(_shared[0].loop)) > _shared[0].num_tasks:
+            close_browser()  # which cancels them: requests that the test left without an answer
     except BaseException:
         close_browser()
         raise

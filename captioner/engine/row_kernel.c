@@ -4,7 +4,8 @@
 
 static inline float silu(float x) { /* x / (1 + e^-x), of e^x where that would be infinite */
     float power = exponential(x < 0 ? x : -x);
-    return x * (x < 0 ? power : 1) / (1 + power);
+    float part = x < -87 ? 0 : x < 0 ? power : 1; /* exponential() ends at e^-87, which times the largest x is not 0 */
+    return x * part / (1 + power);
 }
 
 /* 1 over the root of the mean square. */

@@ -83,6 +83,22 @@ def test_a_step_is_that_of_the_modules(open_model, changes):
                 torch.testing.assert_close(getattr(mine, kind)[layer], kept, rtol=1e-5, atol=1e-5)
 
 
+def test_a_clip_gets_the_same_to_the_bit_whatever_runs_beside_it(open_model):
+    model = open_model()
+    tower, generator = model._core.language_model, torch.Generator().manual_seed(3)
+    step, hidden = make_step(model, [2, 3, 9, 30, 1, 7, 12], generator), torch.randn(1, 7, 64, generator=generator)
+    starts, lengths, longest = step.rows
+    with torch.inference_mode():
+        rotation = tower.rotary_emb(hidden, lengths.expand(3, 1, -1))
+        together = model._step_kernel.run(hidden.clone(), rotation, step)
+        for row in range(7):
+            alone = replace(step, rows=(starts[row : row + 1], lengths[row : row + 1], longest))
+            own = tuple(each[:, row : row + 1] for each in rotation)
+            assert torch.equal(
+                model._step_kernel.run(hidden[:, row : row + 1].clone(), own, alone)[0, 0], together[0, row]
+            )
+
+
 def test_any_number_of_threads_and_any_cache_give_the_same(open_model):
     model, before, results = open_model(), torch.get_num_threads(), []
     try:
